@@ -1,0 +1,24 @@
+"""DDIM: the family q_sigma, time grids, sampling with few steps, inversion, interpolation and distances."""
+
+from .distance import frechet_distance, kernel_distance, moments
+from .exact import invert_exact, sample_exact
+from .family import q_sigma, sigma, step
+from .grids import timesteps
+from .interpolation import slerp
+from .sampling import invert, sample, sample_2m
+
+__all__ = [
+    "frechet_distance",
+    "invert",
+    "invert_exact",
+    "kernel_distance",
+    "moments",
+    "q_sigma",
+    "sample",
+    "sample_2m",
+    "sample_exact",
+    "sigma",
+    "slerp",
+    "step",
+    "timesteps",
+]

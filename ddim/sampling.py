@@ -1,0 +1,106 @@
+"""Sampling with few steps, and its inversion. Each loop is a generator, and each step costs one call of the network.
+
+`steps` is everywhere a number of steps (then `spacing` chooses the grid) or an explicit descending list of times.
+"""
+
+import math
+from collections.abc import Iterator
+from itertools import pairwise
+
+import torch
+
+from ddpm.diffusion import EpsFn, predict, predict_x0
+from ddpm.noise import Draw, noise_like
+from ddpm.schedule import Schedule
+
+from .family import Eta, alpha_bars, check_eta, step
+from .grids import as_grid
+
+Steps = int | list[int]
+Trajectory = Iterator[tuple[int, torch.Tensor, torch.Tensor]]
+
+
+@torch.no_grad()
+def sample(
+    eps: EpsFn,
+    schedule: Schedule,
+    x_T: torch.Tensor,
+    steps: Steps,
+    eta: Eta = 0.0,
+    spacing: str = "linear",
+    generator: Draw = None,
+    clip: bool = False,
+) -> Trajectory:
+    """Denoise x_T (B, ...) along the grid: yields (s, x_s, predicted x_0) after each step; DDIM Eq. (12).
+
+    `eta` in [0, 1] or "hat"; at 0 nothing is drawn. `generator`: see `ddpm.noise`. `clip` keeps the predicted x_0 in
+    [-1, 1]. x_T stands at the grid's first time. ValueError: see `timesteps` and `step`.
+    """
+    check_eta(eta)
+    x = x_T
+    for t, s in pairwise(as_grid(schedule.T, steps, spacing)):
+        noise = noise_like(x, generator) if eta != 0 and s > 0 else None
+        x, x_0 = step(schedule, predict(eps, x, t), x, t, s, eta, noise, clip)
+        yield s, x, x_0
+
+
+@torch.no_grad()
+def invert(
+    eps: EpsFn, schedule: Schedule, x_0: torch.Tensor, steps: Steps, spacing: str = "linear", iterations: int = 0
+) -> Trajectory:
+    """Find the x_T whose deterministic samples lead to x_0: yields (t, x_t, predicted x_0) after each upward step.
+
+    The sampler's step from t down to s asks for eps(x_t, t), but on the way up x_t is what we look for. So the network
+    is asked at the target time t, with x_s in place of x_t; the error falls like 1/S. `iterations` then asks again
+    with the x_t just found: a fixed-point iteration, whose limit the sampler takes back to x_s exactly. Each costs
+    one more call per step. It closes in by the factor (step in sqrt(1/alpha_bar - 1)) times (slope of eps) each time.
+    The network is never asked at t = 0 and nothing is clipped.
+    """
+    if iterations < 0:
+        raise ValueError(f"iterations is {iterations}, expected 0 or more")
+    x_s = x_0
+    for s, t in pairwise(reversed(as_grid(schedule.T, steps, spacing))):
+        x_t = x_s
+        for _ in range(1 + iterations):
+            x_t, x_0 = step(schedule, predict(eps, x_t, t), x_s, s, t)
+        x_s = x_t
+        yield t, x_t, x_0
+
+
+@torch.no_grad()
+def sample_2m(
+    eps: EpsFn,
+    schedule: Schedule,
+    x_T: torch.Tensor,
+    steps: Steps,
+    spacing: str = "linear",
+    clip: bool = False,
+) -> Trajectory:
+    """The deterministic sampler of second order DPM-Solver++(2M), Lu et al. 2022, Algorithm 2: as `sample` at eta 0.
+
+    Each step extrapolates the predicted x_0 from the last two, at the price of one network call like DDIM. The first
+    step has no predecessor and the step to t = 0 no finite length in lambda: these two are DDIM steps.
+    """
+    x, before, length_before = x_T, None, None
+    for t, s in pairwise(as_grid(schedule.T, steps, spacing)):
+        x_0 = predict_x0(schedule, x, t, predict(eps, x, t))
+        x_0 = x_0.clamp(-1, 1) if clip else x_0
+        length = half_log_snr(schedule, s) - half_log_snr(schedule, t)
+        aim = x_0
+        if before is not None and s > 0:
+            aim = x_0 + length / (2 * length_before) * (x_0 - before)
+        x = towards(schedule, x, aim, t, s)
+        before, length_before = x_0, length
+        yield s, x, x_0
+
+
+def half_log_snr(schedule: Schedule, t: int) -> float:
+    """lambda_t = log(sqrt(alpha_bar_t) / sqrt(1 - alpha_bar_t)): DPM-Solver's own time. Infinite at t = 0."""
+    return schedule.snr[t].log().item() / 2
+
+
+def towards(schedule: Schedule, x_t: torch.Tensor, x_0: torch.Tensor, t: int, s: int) -> torch.Tensor:
+    """x_s on the straight way from x_t to the picture x_0: DDIM Eq. (12) at eta 0 written with x_0 alone."""
+    a_t, a_s = alpha_bars(schedule, t, s)
+    shrink = math.sqrt((1 - a_s) / (1 - a_t))
+    return shrink * x_t + (math.sqrt(a_s) - shrink * math.sqrt(a_t)) * x_0

@@ -1,0 +1,28 @@
+"""DDPM: schedule, forward process, posterior, loss, ancestral sampling, guidance and the variational bound."""
+
+from .bound import bits_per_dim, gaussian_kl
+from .diffusion import EpsFn, posterior, predict_eps, predict_x0, q_sample, sample, simple_loss, step
+from .gaussian import GaussianEps, MixtureEps
+from .guidance import guide, guided
+from .noise import Noise, noise_like
+from .schedule import Schedule
+
+__all__ = [
+    "EpsFn",
+    "GaussianEps",
+    "MixtureEps",
+    "Noise",
+    "Schedule",
+    "bits_per_dim",
+    "gaussian_kl",
+    "guide",
+    "guided",
+    "noise_like",
+    "posterior",
+    "predict_eps",
+    "predict_x0",
+    "q_sample",
+    "sample",
+    "simple_loss",
+    "step",
+]

@@ -1,0 +1,179 @@
+"""The variational bound, term by term: how many bits a picture costs (Ho et al. 2020, Eq. 5 and section 3.3).
+
+    -log p(x_0) <= L_T + sum over t = 2..T of L_{t-1} + L_0
+    L_T     = KL(q(x_T | x_0) || N(0, I))                             the prior matching term
+    L_{t-1} = KL(q(x_{t-1} | x_t, x_0) || p(x_{t-1} | x_t))           the denoising, or score matching, terms
+    L_0     = -log p(x_0 | x_1)                                       the reconstruction term
+"""
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import torch
+
+from .diffusion import VARIANCES, EpsFn, check_choice, posterior, predict_x0, q_sample, reverse_variance
+from .noise import Draw, noise_like, times_like
+from .schedule import Schedule
+
+
+@dataclass(frozen=True)
+class Bound:
+    """The bound of each image in bits per dimension. B images, K evaluated times."""
+
+    total: torch.Tensor  # (B,) prior + all denoising terms + reconstruction
+    prior: torch.Tensor  # (B,) L_T
+    denoising: torch.Tensor  # (B, K) L_{t-1} at `times`
+    reconstruction: torch.Tensor  # (B,) L_0
+    times: torch.Tensor  # (B, K) long, in 2..T
+    standard_error: torch.Tensor  # (B,) of the total, from having sampled t; 0 for the exact sum
+
+
+def gaussian_kl(
+    mean_1: torch.Tensor, covariance_1: torch.Tensor, mean_2: torch.Tensor, covariance_2: torch.Tensor
+) -> torch.Tensor:
+    """KL(N(mean_1, covariance_1) || N(mean_2, covariance_2)) in nats: the lecture's general formula.
+
+    1/2 [log |C_2|/|C_1| - d + tr(C_2^-1 C_1) + (m_2 - m_1)^T C_2^-1 (m_2 - m_1)]. Means (..., d), covariances
+    (..., d, d) symmetric positive definite, result (...). A covariance that is not raises torch.linalg.LinAlgError.
+    """
+    root_1, root_2 = torch.linalg.cholesky(covariance_1), torch.linalg.cholesky(covariance_2)
+    log_ratio = 2 * (log_diagonal(root_2) - log_diagonal(root_1))
+    trace = torch.linalg.solve_triangular(root_2, root_1, upper=False).square().sum((-2, -1))
+    difference = (mean_2 - mean_1).unsqueeze(-1)
+    distance = torch.linalg.solve_triangular(root_2, difference, upper=False).square().sum((-2, -1))
+    return (log_ratio - mean_1.shape[-1] + trace + distance) / 2
+
+
+def log_diagonal(root: torch.Tensor) -> torch.Tensor:
+    """Sum of the logs of the diagonal, (..., d, d) -> (...): half the log determinant of root root^T."""
+    return root.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+
+
+def diagonal_kl(
+    mean_1: torch.Tensor, variance_1: torch.Tensor, mean_2: torch.Tensor, variance_2: torch.Tensor
+) -> torch.Tensor:
+    """`gaussian_kl` for diagonal covariances, in nats for each coordinate: all four (B, ...) or broadcasting to it.
+
+    With equal variances only (mean_1 - mean_2)^2 / (2 variance) is left: the lecture's reduction of the ELBO.
+    """
+    ratio = variance_1 / variance_2
+    return (ratio - 1 - ratio.log() + (mean_2 - mean_1).square() / variance_2) / 2
+
+
+def prior_term(schedule: Schedule, x_0: torch.Tensor) -> torch.Tensor:
+    """L_T in nats per coordinate, like x_0: Ho Eq. (5)."""
+    alpha_bar = schedule.alpha_bar[-1].to(x_0)
+    return diagonal_kl(alpha_bar.sqrt() * x_0, 1 - alpha_bar, torch.zeros_like(x_0), torch.ones_like(x_0))
+
+
+def reverse(
+    eps: EpsFn, schedule: Schedule, x_t: torch.Tensor, t: torch.Tensor, variance: str, clip: bool
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean and variance of p(x_{t-1} | x_t). At t = 1, where the posterior's variance is 0, that of t = 2."""
+    x_0 = predict_x0(schedule, x_t, t, eps(x_t, t))
+    mean, _ = posterior(schedule, x_0.clamp(-1, 1) if clip else x_0, x_t, t)
+    at_least = 2 if variance == "posterior" else 1
+    return mean, reverse_variance(schedule, x_t, t.clamp(min=at_least), variance)
+
+
+def denoising_term(
+    eps: EpsFn, schedule: Schedule, x_0: torch.Tensor, t: torch.Tensor, noise: torch.Tensor, variance: str, clip: bool
+) -> torch.Tensor:
+    """L_{t-1} in nats per coordinate at the x_t that `noise` makes, t (B,) long in 2..T: Ho Eq. (5)."""
+    x_t = q_sample(schedule, x_0, t, noise)
+    return diagonal_kl(*posterior(schedule, x_0, x_t, t), *reverse(eps, schedule, x_t, t, variance, clip))
+
+
+def reconstruction_term(
+    x_0: torch.Tensor, mean: torch.Tensor, variance: torch.Tensor, levels: int | None
+) -> torch.Tensor:
+    """L_0 in nats per coordinate, like x_0: Ho Eq. (13), the Gaussian's mass in x_0's bin among `levels` in [-1, 1].
+
+    The outermost bins reach to infinity, so the levels' probabilities sum to one. levels None is the plain density.
+    """
+    scale = variance.sqrt()
+    if levels is None:
+        return ((x_0 - mean) / scale).square() / 2 + scale.log() + math.log(2 * math.pi) / 2
+    half = 1 / (levels - 1)
+    upper, lower = (x_0 - mean + half) / scale, (x_0 - mean - half) / scale
+    upper = torch.where(x_0 > 1 - half, torch.inf, upper)
+    lower = torch.where(x_0 < -1 + half, -torch.inf, lower)
+    return -log_mass(lower, upper)
+
+
+def log_mass(lower: torch.Tensor, upper: torch.Tensor) -> torch.Tensor:
+    """log of the standard normal's mass between lower and upper, exact in the tails too.
+
+    A right tail is mirrored to the left, where log(Phi(upper) - Phi(lower)) keeps its digits.
+    """
+    mirrored = lower + upper > 0
+    lower, upper = torch.where(mirrored, -upper, lower), torch.where(mirrored, -lower, upper)
+    log_upper = torch.special.log_ndtr(upper)
+    return log_upper + torch.log(-torch.expm1(torch.special.log_ndtr(lower) - log_upper))
+
+
+@torch.no_grad()
+def bits_per_dim(
+    eps: EpsFn,
+    schedule: Schedule,
+    x_0: torch.Tensor,
+    variance: str = "posterior",
+    samples: int | None = None,
+    generator: Draw = None,
+    clip: bool = True,
+    levels: int | None = 256,
+    progress: Callable[[list], Iterable] = iter,
+) -> Bound:
+    """The bound of each picture in bits per dimension: Ho Eq. (5), with one draw of x_t for each term.
+
+    `x_0` (B, ...) in [-1, 1], 8-bit pictures by default: `levels` values, or None for a continuous density (which can
+    be negative). `samples` None sums all T - 1 denoising terms: T calls of the network. `samples` K >= 2 draws K times
+    for each image instead, uniform in 2..T: K + 1 calls, an unbiased total and its standard error. `variance` is
+    p's: "posterior" or "beta". `clip` keeps the predicted x_0 in [-1, 1]. `generator`: see `ddpm.noise`. `progress`
+    wraps the list of times that the loop walks: tqdm, for example.
+    ValueError: pictures outside [-1, 1] (with levels), T or samples below 2, an unknown variance.
+    """
+    check_bound(schedule, x_0, variance, samples, levels)
+    one = torch.ones(len(x_0), dtype=torch.long, device=x_0.device)
+    x_1 = q_sample(schedule, x_0, one, noise_like(x_0, generator))
+    reconstruction = reconstruction_term(x_0, *reverse(eps, schedule, x_1, one, variance, clip), levels)
+    if samples is None:
+        times = [t * one for t in range(schedule.T, 1, -1)]
+    else:
+        times = [times_like(x_0, 2, schedule.T, generator) for _ in range(samples)]
+    terms = []
+    for t in progress(times):
+        term = denoising_term(eps, schedule, x_0, t, noise_like(x_0, generator), variance, clip)
+        terms.append(bits(term))
+    return collect(bits(prior_term(schedule, x_0)), bits(reconstruction), terms, times, schedule.T - 1, samples)
+
+
+def bits(nats: torch.Tensor) -> torch.Tensor:
+    """Nats per coordinate, (B, ...), as bits per dimension, (B,)."""
+    return nats.flatten(1).mean(1) / math.log(2)
+
+
+def collect(
+    prior: torch.Tensor, reconstruction: torch.Tensor, terms: list, times: list, wanted: int, samples: int | None
+) -> Bound:
+    """Add up: the sum over all `wanted` denoising terms is their number times the mean of the evaluated ones."""
+    denoising = torch.stack(terms, 1)
+    error = torch.zeros_like(prior)
+    if samples is not None:
+        error = wanted * denoising.std(1) / math.sqrt(samples)
+    total = prior + wanted * denoising.mean(1) + reconstruction
+    return Bound(total, prior, denoising, reconstruction, torch.stack(times, 1), error)
+
+
+def check_bound(schedule: Schedule, x_0: torch.Tensor, variance: str, samples: int | None, levels: int | None) -> None:
+    """The border of `bits_per_dim`."""
+    check_choice("variance", variance, VARIANCES)
+    if schedule.T < 2:
+        raise ValueError(f"the schedule has T = {schedule.T}, expected at least 2: with one step there is no L_(t-1)")
+    if levels is not None and x_0.abs().max() > 1:
+        raise ValueError(f"the picture's values reach {x_0.abs().max().item():.4g}, expected them in [-1, 1]")
+    if levels is not None and levels < 2:
+        raise ValueError(f"levels is {levels}, expected at least 2, or None for a continuous density")
+    if samples is not None and samples < 2:
+        raise ValueError(f"samples is {samples}, expected at least 2 for a standard error, or None for the exact sum")

@@ -1,0 +1,119 @@
+"""CelebA: 202,599 faces, 40 attributes each [Liu et al., "Deep Learning Face Attributes in the Wild", ICCV 2015]."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from .base import DataError, Dataset
+from .captions import Face, face_captions
+from .reading import open_picture, to_array
+
+PICTURES, ATTRIBUTES = "img_align_celeba", "list_attr_celeba.txt"
+SPLITS = {"train": (1, 162_770), "valid": (162_771, 182_637), "test": (182_638, 202_599)}  # the official file numbers
+FULL_SIZE = (178, 218)  # width, height of the aligned pictures
+CROP = (25, 57, 153, 185)  # left, top, right, bottom: 64 pixels around row 121, column 89, as in the code of DDIM
+HAIR = {"Black_Hair": "black", "Blond_Hair": "blond", "Brown_Hair": "brown", "Gray_Hair": "gray"}
+STYLE = {"Wavy_Hair": "wavy", "Straight_Hair": "straight"}
+YES_OR_NO = {
+    "Smiling": "smiling",
+    "Bangs": "bangs",
+    "Eyeglasses": "eyeglasses",
+    "Wearing_Earrings": "earrings",
+    "Wearing_Hat": "hat",
+    "Wearing_Necktie": "necktie",
+    "Wearing_Lipstick": "lipstick",
+}
+NEEDED = ("Male", "Young", "Bald", "No_Beard", "Goatee", "Mustache", *HAIR, *STYLE, *YES_OR_NO)
+SOURCE = "https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html"
+
+
+def _number(name: str) -> int:
+    """The file number by which the official split goes: 000017.jpg -> 17."""
+    stem = Path(name).stem
+    if not stem.isdecimal():
+        raise DataError(f"{ATTRIBUTES}: expected file names such as 000017.jpg, got {name!r}")
+    return int(stem)
+
+
+def read_attributes(path: Path) -> dict[str, dict[str, bool]]:
+    """File name -> attribute -> whether it holds, of an attribute list with or without the count on its first line.
+
+    Raises DataError that names the file and the line.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        raise DataError(f"{path} is missing: put CelebA's {ATTRIBUTES} there, from {SOURCE}") from None
+    except UnicodeDecodeError:
+        raise DataError(f"{path} is no text: put CelebA's {ATTRIBUTES} there, from {SOURCE}") from None
+    counted = bool(lines) and lines[0].strip().isdecimal()
+    names = lines[counted].split() if len(lines) > counted else []
+    if missing := [name for name in NEEDED if name not in names]:
+        raise DataError(f"{path}:{counted + 1}: expected the names of 40 attributes, but {missing[0]} is not there")
+    rows = {}
+    for number, line in enumerate(lines[counted + 1 :], start=counted + 2):
+        name, *values = line.split() or [""]
+        if len(values) != len(names) or not set(values) <= {"1", "-1"}:
+            raise DataError(f"{path}:{number}: expected a file name and {len(names)} values 1 or -1, got {line[:60]!r}")
+        rows[name] = dict(zip(names, (value == "1" for value in values), strict=True))
+    if counted and int(lines[0]) != len(rows):
+        raise DataError(f"{path} announces {lines[0].strip()} pictures but lists {len(rows)}: fetch it again")
+    return rows
+
+
+def _only(row: dict[str, bool], words: dict[str, str]) -> str | None:
+    """The word of the one attribute that holds; None when none holds or they contradict each other."""
+    said = [word for name, word in words.items() if row[name]]
+    return said[0] if len(said) == 1 else None
+
+
+def _beard(row: dict[str, bool]) -> str | None:
+    """The most particular word that holds."""
+    words = {"Goatee": "goatee", "Mustache": "mustache"}
+    named = next((word for name, word in words.items() if row[name]), None)
+    return None if row["No_Beard"] or not row["Male"] else named or "beard"
+
+
+def face_of(row: dict[str, bool]) -> Face:
+    """What the grammar can say of a picture with these attributes."""
+    facts = {word: row[name] for name, word in YES_OR_NO.items()}
+    person, age = "man" if row["Male"] else "woman", "young" if row["Young"] else "old"
+    face = Face(person, age=age, beard=_beard(row), **facts)
+    if row["Bald"]:  # the list gives a few bald men hair of some colour as well
+        return replace(face, bald=True, bangs=False)
+    return replace(face, hair=_only(row, HAIR), style=_only(row, STYLE))
+
+
+def face_picture(path: Path, size: int) -> np.ndarray:
+    """uint8 (3, size, size): a full picture is cropped as in DDIM's code; a square one is resized where it must be."""
+    picture = open_picture(path)
+    if picture.size == FULL_SIZE:
+        picture = picture.crop(CROP)
+    if picture.width != picture.height:
+        shape = f"{picture.width} x {picture.height}"
+        raise DataError(f"{path} has {shape} pixels: expected 178 x 218 (the aligned pictures) or a square")
+    return to_array(picture, size)
+
+
+def celeba(data_dir: str | Path, split: str = "train", size: int = 64) -> Dataset:
+    """CelebA from data_dir/celeba/img_align_celeba and data_dir/celeba/list_attr_celeba.txt, the official layout.
+
+    split: "train" (file numbers up to 162770), "valid" (up to 182637) or "test". A folder with only some of the
+    pictures gives those. Raises DataError for an unknown split, a missing folder or list, a damaged file, no picture.
+    """
+    if split not in SPLITS:
+        raise DataError(f"celeba has no split {split!r}: expected {', '.join(SPLITS)}")
+    root, (first, last) = Path(data_dir) / "celeba", SPLITS[split]
+    if not (root / PICTURES).is_dir():
+        raise DataError(f"{root / PICTURES} is missing: put CelebA's aligned pictures there, from {SOURCE}")
+    rows = read_attributes(root / ATTRIBUTES)
+    there = {path.name for path in (root / PICTURES).iterdir()}
+    names = [name for name in sorted(rows, key=_number) if first <= _number(name) <= last and name in there]
+    if not names:
+        raise DataError(f"{root / PICTURES} has none of the {split} pictures {first:06d}.jpg .. {last:06d}.jpg")
+    images = np.empty((len(names), 3, size, size), dtype=np.uint8)
+    for i, name in enumerate(tqdm(names, desc=f"celeba {split}", unit=" pictures", leave=False, disable=None)):
+        images[i] = face_picture(root / PICTURES / name, size)
+    return Dataset("celeba", images, [face_captions(face_of(rows[name]), _number(name)) for name in names])

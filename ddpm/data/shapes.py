@@ -1,0 +1,243 @@
+"""The embedded data set: one coloured shape on a plain background. All that a caption says can be drawn, and read off again.
+
+`draw` turns attributes into a picture, `read` turns a picture (a generated one, say) back into attributes, and so every edit
+of a caption can be checked against the truth. Combinations of colour, shape and background are divided between the splits:
+the test split consists of those that training never shows.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from einops import rearrange
+
+from unet.vocabulary import SHAPES, SIZES
+
+from .base import DataError, Dataset
+
+SIZE = 32  # pixels
+PALETTE: dict[str, tuple[int, int, int]] = {
+    "red": (214, 39, 40),
+    "green": (44, 160, 60),
+    "blue": (40, 80, 220),
+    "yellow": (245, 215, 50),
+    "purple": (150, 60, 180),
+    "white": (240, 240, 240),
+}
+RADII = {"small": (4.5, 5.5), "large": (8.0, 9.5)}  # pixels
+REACH = {"circle": 1.0, "square": 0.9, "triangle": 1.35, "cross": 1.1}  # farthest extent along an axis, in radii
+_RGB = np.array(list(PALETTE.values()), dtype=np.float64)
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What one picture shows. x, y: the centre in pixels from the top left; radius in pixels."""
+
+    shape: str
+    colour: str
+    background: str
+    size: str
+    x: float = SIZE / 2
+    y: float = SIZE / 2
+    radius: float = 0.0
+
+    def __post_init__(self):
+        if self.radius == 0.0:
+            object.__setattr__(self, "radius", sum(RADII[self.size]) / 2)
+
+
+# ---- captions -------------------------------------------------------------------------------------------------------------
+
+
+def caption(size: str | None, colour: str | None, shape: str, background: str | None) -> str:
+    """The sentence of the grammar: a photo of a [size] [colour] shape [on a colour background]."""
+    place = f" on a {background} background" if background else ""
+    return " ".join(["a photo of a", *(word for word in (size, colour) if word), shape]) + place
+
+
+def variants(s: Shape) -> tuple[str, ...]:
+    """The captions that training draws from: half of the time all is said, else something is left out."""
+    full = caption(s.size, s.colour, s.shape, s.background)
+    shorter = (
+        caption(None, s.colour, s.shape, s.background),
+        caption(s.size, None, s.shape, s.background),
+        caption(s.size, s.colour, s.shape, None),
+        caption(None, None, s.shape, None),
+    )
+    return (full,) * len(shorter) + shorter
+
+
+def parse(sentence: str) -> dict[str, str | None]:
+    """A sentence of the grammar -> {"size", "colour", "shape", "background"}, None for what it leaves out."""
+    head, _, place = sentence.removeprefix("a photo of a ").partition(" on a ")
+    words = head.split()
+    said = {
+        "size": next((w for w in words if w in SIZES), None),
+        "colour": next((w for w in words if w in PALETTE), None),
+        "shape": words[-1] if words and words[-1] in SHAPES else None,
+        "background": place.removesuffix(" background") or None,
+    }
+    if said["shape"] is None or caption(**said) != sentence:
+        raise ValueError(f"{sentence!r} is no sentence of the shapes grammar, such as {caption('small', 'red', 'circle', 'blue')!r}")
+    return said
+
+
+# ---- pictures -------------------------------------------------------------------------------------------------------------
+
+
+def _distance(shape: str, dx: np.ndarray, dy: np.ndarray, r: np.ndarray) -> np.ndarray:
+    """Signed distance to the outline in pixels, negative inside; dx, dy from the centre, y downwards, r the radius."""
+    if shape == "circle":
+        return np.hypot(dx, dy) - r
+    if shape == "square":
+        return np.maximum(abs(dx), abs(dy)) - 0.9 * r
+    if shape == "triangle":  # equilateral, pointing up; its inscribed circle has half the radius of its corners
+        slanted = abs(dx) * np.sqrt(0.75) - dy * 0.5
+        return np.maximum(slanted, dy) - 1.35 * r / 2
+    upright = np.maximum(abs(dx) - 0.4 * r, abs(dy) - 1.1 * r)
+    return np.minimum(upright, np.maximum(abs(dy) - 0.4 * r, abs(dx) - 1.1 * r))
+
+
+def coverage(shape: str, x, y, radius, size: int = SIZE) -> np.ndarray:
+    """How much of each pixel the shape covers, in 0..1: (N, size, size) for arrays x, y, radius of length N (pixels)."""
+    x, y, r = (np.asarray(v, dtype=np.float64).reshape(-1, 1, 1) for v in (x, y, radius))
+    centres = np.arange(size) + 0.5
+    return np.clip(0.5 - _distance(shape, centres - x, centres[:, None] - y, r), 0.0, 1.0)
+
+
+def draw(shapes: list[Shape]) -> np.ndarray:
+    """Attributes -> pictures, uint8 (N, 3, 32, 32)."""
+    images = np.empty((len(shapes), 3, SIZE, SIZE), dtype=np.uint8)
+    for kind in SHAPES:
+        rows = [i for i, s in enumerate(shapes) if s.shape == kind]
+        chosen = [shapes[i] for i in rows]
+        masks = coverage(kind, [s.x for s in chosen], [s.y for s in chosen], [s.radius for s in chosen])[:, None]
+        front = np.array([PALETTE[s.colour] for s in chosen]).reshape(-1, 3, 1, 1)
+        back = np.array([PALETTE[s.background] for s in chosen]).reshape(-1, 3, 1, 1)
+        images[rows] = np.round(masks * front + (1 - masks) * back)
+    return images
+
+
+# ---- the data set ---------------------------------------------------------------------------------------------------------
+
+
+def combinations(split: str) -> list[tuple[str, str, str]]:
+    """All (colour, shape, background) of a split; one in eight belongs to "test", and training never shows it."""
+    if split not in ("train", "test"):
+        raise DataError(f"shapes has no split {split!r}: expected 'train' or 'test'")
+    names = list(PALETTE)
+    every = [(c, s, b) for c in range(len(names)) for s in range(len(SHAPES)) for b in range(len(names)) if c != b]
+    chosen = [(c, s, b) for c, s, b in every if ((c + 2 * s + 3 * b) % 8 == 0) == (split == "test")]
+    return [(names[c], SHAPES[s], names[b]) for c, s, b in chosen]
+
+
+def scatter(n: int, split: str, seed: int) -> list[Shape]:
+    """n random attributes of a split: every combination and size equally often on average, places uniform where it fits."""
+    rng = np.random.default_rng([seed, ("train", "test").index(split)])
+    pool = combinations(split)
+    drawn = []
+    for choice, big, u, v, w in zip(rng.integers(len(pool), size=n), rng.integers(2, size=n), *rng.random((3, n)), strict=True):
+        colour, shape, background = pool[choice]
+        low, high = RADII[SIZES[big]]
+        radius = low + (high - low) * u
+        margin = REACH[shape] * radius + 0.5
+        x, y = margin + (SIZE - 2 * margin) * v, margin + (SIZE - 2 * margin) * w
+        drawn.append(Shape(shape, colour, background, SIZES[big], x, y, radius))
+    return drawn
+
+
+def shapes(split: str = "train", n: int = 30_000, seed: int = 0) -> Dataset:
+    """The embedded data set, made in seconds from its seed. Raises DataError for an unknown split."""
+    combinations(split)
+    drawn = scatter(n, split, seed)
+    return Dataset("shapes", draw(drawn), [variants(s) for s in drawn])
+
+
+# ---- reading a picture ----------------------------------------------------------------------------------------------------
+
+
+def _nearest(colours: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Colours (N, 3) -> index of the nearest colour of the palette and its distance, both (N,)."""
+    distances = np.linalg.norm(colours[:, None] - _RGB, axis=2)
+    return distances.argmin(axis=1), distances.min(axis=1)
+
+
+def _separate(images: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Pictures (N, 3, H, W) -> colour of the background and of the object (N, 3), and the object's mask (N, H, W) in 0..1."""
+    border = np.ones(images.shape[2:], dtype=bool)
+    border[2:-2, 2:-2] = False
+    back = np.median(images[:, :, border], axis=2)
+    difference = rearrange(images, "n c h w -> n h w c") - back[:, None, None]
+    distance = np.linalg.norm(difference, axis=3)
+    inside = distance > 0.7 * np.quantile(distance, 0.98, axis=(1, 2), keepdims=True)
+    front = np.stack([np.median(d[m], axis=0) if m.any() else np.zeros(3) for d, m in zip(difference, inside, strict=True)])
+    share = np.einsum("nhwc,nc->nhw", difference, front) / np.maximum((front**2).sum(axis=1), 1.0)[:, None, None]
+    return back, back + front, np.where(share < 0.15, 0.0, np.minimum(share, 1.0))
+
+
+def _unit(shape: str) -> tuple[float, float]:
+    """Area of the shape of radius 1, and how far its centre of mass lies below its centre, measured on a fine drawing."""
+    fine = coverage(shape, [64], [64], [40], size=128)[0]
+    return fine.sum() / 1600, ((np.arange(128) + 0.5) @ fine.sum(axis=1) / fine.sum() - 64) / 40
+
+
+_UNIT = {shape: _unit(shape) for shape in SHAPES}
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What `read` finds. said: the words, None where nothing of the vocabulary fits. mask (H, W) in 0..1; fit: overlap with it."""
+
+    shape: str | None
+    colour: str | None
+    background: str | None
+    size: str | None
+    x: float
+    y: float
+    radius: float
+    fit: float
+    mask: np.ndarray
+
+
+def read(images: np.ndarray, least_fit: float = 0.75, most_distance: float = 60.0) -> list[Reading]:
+    """Pictures, uint8 or float (N, 3, 32, 32) in 0..255 -> what each shows, by drawing every shape over it.
+
+    The mask's area and centre of mass give each candidate's radius and place in closed form; the candidate whose drawing
+    overlaps most (intersection over union) is the shape. A word is None where the best overlap is below least_fit, or the
+    colour is farther than most_distance (RGB, Euclidean) from every colour of the palette.
+    """
+    back, front, masks = _separate(images.astype(np.float64))
+    pixels = np.arange(images.shape[3]) + 0.5
+    area = np.maximum(masks.sum(axis=(1, 2)), 1e-9)
+    x, y = (masks.sum(axis=1) @ pixels) / area, (masks.sum(axis=2) @ pixels) / area
+    radii, ys, fits = {}, {}, {}
+    for shape, (unit_area, unit_drop) in _UNIT.items():
+        radii[shape] = np.sqrt(area / unit_area)
+        ys[shape] = y - unit_drop * radii[shape]
+        drawn = coverage(shape, x, ys[shape], radii[shape], images.shape[3])
+        fits[shape] = np.minimum(drawn, masks).sum(axis=(1, 2)) / np.maximum(drawn, masks).sum(axis=(1, 2))
+    best = np.stack([fits[shape] for shape in SHAPES]).argmax(axis=0)
+    (back_i, back_d), (front_i, front_d) = _nearest(back), _nearest(front)
+    names, middle = list(PALETTE), (RADII["small"][1] + RADII["large"][0]) / 2
+    readings = []
+    for i in range(len(images)):
+        shape = SHAPES[best[i]]
+        good = fits[shape][i] >= least_fit
+        readings.append(Reading(
+            shape=shape if good else None,
+            colour=names[front_i[i]] if front_d[i] <= most_distance else None,
+            background=names[back_i[i]] if back_d[i] <= most_distance else None,
+            size=SIZES[int(radii[shape][i] > middle)] if good else None,
+            x=x[i], y=ys[shape][i], radius=radii[shape][i], fit=fits[shape][i], mask=masks[i],
+        ))
+    return readings
+
+
+def score(images: np.ndarray, prompts: list[str]) -> dict[str, float]:
+    """Share of pictures (uint8 (N, 3, 32, 32)) that show each word of their prompt: {"background", "colour", "size", "shape", "all"}."""
+    hits = {name: [] for name in ("background", "colour", "size", "shape")}
+    for reading, sentence in zip(read(images), prompts, strict=True):
+        said = parse(sentence)
+        for name, values in hits.items():
+            values.append(said[name] is None or getattr(reading, name) == said[name])
+    together = [all(row) for row in zip(*hits.values(), strict=True)]
+    return {name: float(np.mean(values)) for name, values in (hits | {"all": together}).items()}

@@ -1,0 +1,86 @@
+"""A trained model as the samplers want it: prompts and guidance bound, an `EpsFn` out."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from unet import Hook, Tokenizer, UNet
+
+from .diffusion import EpsFn
+from .guidance import guided
+from .noise import Noise
+from .schedule import Schedule
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained model: `unet`, `tokenizer`, `schedule`, and `info` (data set, images seen, code version, numbers)."""
+
+    unet: UNet
+    tokenizer: Tokenizer
+    schedule: Schedule
+    info: dict[str, Any]
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network is."""
+        return self.unet.alpha_bar.device
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of the model's pictures."""
+        return 3, self.unet.config.size, self.unet.config.size
+
+    @torch.no_grad()
+    def tokens(self, prompts: list[str]) -> Tensor:
+        """Prompts -> tokens (B, words) on the model's device. Raises UnknownWordError, or ValueError for too long a prompt."""
+        return self.tokenizer.encode(prompts, self.unet.config.words).to(self.device)
+
+    def eps(self, prompts: list[str] | None, scale: float = 1.0, hook: Hook | None = None) -> EpsFn:
+        """The model as an EpsFn: (x_t (B,3,H,W), t (B,) long) -> eps like x_t, float32.
+
+        prompts: one for each picture of the batch, or a single one for all; None is the unconditional model. scale: guidance
+        (Ho & Salimans 2021), 1 for none. hook: sees the attention of the conditional call, once for each site.
+        """
+        conditional = self._bound([""] if prompts is None else list(prompts), hook)
+        if prompts is None or scale == 1:
+            return conditional
+        return guided(conditional, self._bound([""], None), scale)
+
+    def _bound(self, prompts: list[str], hook: Hook | None) -> EpsFn:
+        if not prompts:
+            raise ValueError("no prompt given: expected one for each picture, or None for the unconditional model")
+        with torch.no_grad():
+            text = self.unet.text(self.tokens(prompts))
+
+        def eps(x_t: Tensor, t: Tensor) -> Tensor:
+            if len(prompts) not in (1, len(x_t)):
+                raise ValueError(f"{len(prompts)} prompts for {len(x_t)} pictures: expected one for each, or a single one")
+            states, mask = (part.expand(len(x_t), *part.shape[1:]) for part in text)
+            with torch.no_grad():
+                return self.unet(x_t, t, type(text)(states, mask), hook)
+
+        return eps
+
+
+Sampler = Callable[[EpsFn, Schedule, Tensor, Noise], Iterator[tuple[int, Tensor, Tensor]]]
+"""sampler(eps, schedule, x_T, noise) yields (t, x_t, predicted x_0); the last x_t is the picture."""
+
+
+def to_bytes(x_0: Tensor) -> np.ndarray:
+    """Pictures (B, 3, H, W) in [-1, 1] -> uint8 0..255; what lies outside is clipped."""
+    return ((x_0.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).cpu().numpy()
+
+
+def generate(trained: Trained, prompts: list[str], seeds: list[int], sampler: Sampler, scale: float = 1.0) -> Iterator[np.ndarray]:
+    """One picture for each prompt and seed, yielded in batches of uint8 (<= 64, 3, H, W); seed i's picture is the same in any batch."""
+    for first in range(0, len(prompts), 64):
+        noise = Noise(seeds[first : first + 64])
+        x = noise.start(trained.shape, trained.device)
+        for _, x, _ in sampler(trained.eps(prompts[first : first + 64], scale), trained.schedule, x, noise):
+            pass
+        yield to_bytes(x)

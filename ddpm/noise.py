@@ -1,0 +1,68 @@
+"""Randomness as an argument: where the samplers' noise comes from.
+
+Every function that draws takes `generator`, one of
+
+- a `Noise`: one seed per image, so that image i of seed i is the same in any batch size and on any device;
+- a `torch.Generator`: one stream for the whole batch;
+- a function x -> noise of x's shape: your own noise;
+- None: PyTorch's global generator (`torch.manual_seed`).
+"""
+
+from collections.abc import Callable, Iterable
+
+import torch
+
+
+class Noise:
+    """One random stream per image.
+
+        noise = Noise(range(8))
+        x_T = noise.start((3, 32, 32))
+        for t, x, x_0 in ddpm.sample(eps, schedule, x_T, generator=noise): ...
+
+    `seeds` are ints, one for each image of the batch. The streams live on the CPU and draw in float32, so that a seed
+    means the same picture on every device and in every dtype.
+    """
+
+    def __init__(self, seeds: Iterable[int]):
+        self.generators = [torch.Generator().manual_seed(int(seed)) for seed in seeds]
+        if not self.generators:
+            raise ValueError("no seeds given, expected one for each image")
+
+    def start(self, shape: tuple[int, ...], device: str | torch.device = "cpu") -> torch.Tensor:
+        """x_T ~ N(0, I), (B, *shape), `shape` being that of one image: usually (C, H, W)."""
+        return torch.stack([torch.randn(*shape, generator=generator) for generator in self.generators]).to(device)
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """The next noise, shaped like x (B, ...); B must be the number of seeds."""
+        if len(x) != len(self.generators):
+            raise ValueError(f"the batch holds {len(x)} images, but the noise has {len(self.generators)} seeds")
+        return self.start(x.shape[1:], x.device).to(x.dtype)
+
+    def integers(self, low: int, high: int) -> torch.Tensor:
+        """(B,) long, uniform in low .. high, both included."""
+        return torch.cat([torch.randint(low, high + 1, (1,), generator=generator) for generator in self.generators])
+
+
+Draw = Noise | torch.Generator | Callable[[torch.Tensor], torch.Tensor] | None
+
+
+def noise_like(x: torch.Tensor, generator: Draw = None) -> torch.Tensor:
+    """Standard normal noise of x's shape, dtype and device from any of the four sources above."""
+    if generator is None:
+        return torch.randn_like(x)
+    if isinstance(generator, torch.Generator):
+        return torch.randn(x.shape, generator=generator, device=generator.device, dtype=x.dtype).to(x.device)
+    return generator(x)
+
+
+def times_like(x: torch.Tensor, low: int, high: int, generator: Draw = None) -> torch.Tensor:
+    """(B,) long times for the batch x, uniform in low .. high, both included.
+
+    A function that makes noise makes no times: then, as for None, PyTorch's global generator draws them.
+    """
+    if isinstance(generator, Noise):
+        return generator.integers(low, high).to(x.device)
+    stream = generator if isinstance(generator, torch.Generator) else None
+    device = stream.device if stream else x.device
+    return torch.randint(low, high + 1, (len(x),), generator=stream, device=device).to(x.device)

@@ -1,0 +1,45 @@
+"""Run folders: numbered, never overwritten, each explaining itself."""
+
+import json
+import platform
+import subprocess
+from pathlib import Path
+
+import torch
+
+
+def new_run(root: Path, name: str) -> Path:
+    """Make and return root/00007-name, one above the highest number there is."""
+    root.mkdir(parents=True, exist_ok=True)
+    taken = [int(path.name[:5]) for path in root.iterdir() if path.name[:5].isdigit()]
+    path = root / f"{max(taken, default=-1) + 1:05d}-{name}"
+    path.mkdir()
+    return path
+
+
+def code_version() -> str:
+    """The commit this code stands at, with "-dirty" after local changes; "unknown" outside a git checkout."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def device_name(device: torch.device) -> str:
+    """What a number was measured on."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"CPU ({platform.machine()}, {torch.get_num_threads()} threads)"
+
+
+def append(path: Path, record: dict) -> None:
+    """Add one line to a .jsonl file."""
+    with path.open("a") as file:
+        file.write(json.dumps(record) + "\n")
+
+
+def lines(path: Path) -> list[dict]:
+    """The records of a metrics file by step; where a resumed run went over steps again, the later record counts."""
+    records = (json.loads(line) for line in path.read_text().splitlines())
+    return [record for _, record in sorted({record["step"]: record for record in records}.items())]

@@ -1,0 +1,75 @@
+"""Everything a training run can be told, in one record; `train.py` makes its flags from it, a checkpoint keeps it."""
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+
+def option(default: Any, text: str) -> Any:
+    """A field with a help text."""
+    return field(default=default, metadata={"help": text})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a run trains; the network has its own record, `unet.UNetConfig`."""
+
+    data: str = option("shapes", "data set: shapes, cifar10, celeba, or folder")
+    data_dir: str = option("data", "where the data set lies, or is put (shapes needs none)")
+    preset: str = option("", "network and settings by name; empty: the one for this data set and device")
+    init: str = option("", "start from these weights (a model's name, a run folder or a file) with a fresh optimizer")
+    minutes: float = option(0.0, "stop after this many minutes of training (0: no limit)")
+    images: int = option(0, "stop after this many images (0: no limit)")
+    batch: int = option(64, "images per step, over all processes")
+    accumulate: int = option(1, "parts of a step that go through the network one after another, to save memory")
+    learning_rate: float = option(2e-4, "Adam's, after the warm-up")
+    warmup: int = option(500, "steps over which the learning rate rises from zero")
+    decay: float = option(0.4, "last share of the budget, over which the learning rate falls to zero")
+    weight_decay: float = option(0.0, "AdamW's")
+    clip: float = option(1.0, "largest norm of the gradient")
+    T: int = option(1000, "steps of the diffusion process")
+    schedule: str = option("linear", "linear or cosine")
+    weighting: str = option("eps", "the loss's weighting of times: eps (Ho et al. 2020) or v (Salimans & Ho 2022)")
+    drop: float = option(0.1, "share of the captions replaced by the null prompt, for guidance")
+    flip: bool = option(True, "mirror every other picture")
+    ema: tuple[float, ...] = option((0.05, 0.01, 0.1), "half-lives of the averaged weights, as shares of the images seen; sampling uses the first")
+    seed: int = option(0, "the run's randomness: weights, order, captions, times, noise")
+    bf16: bool = option(True, "on a GPU: bfloat16 arithmetic in the network (weights and sums stay float32)")
+    compile: bool = option(False, "torch.compile the network: slow to start, faster afterwards")
+    save_every: float = option(2.0, "minutes between checkpoints")
+    report: int = option(500, "pictures to score at the end of a run on shapes (0: none)")
+
+    def __post_init__(self):
+        for name in ("minutes", "images", "warmup", "weight_decay", "report"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} is {getattr(self, name)}: expected 0 or more")
+        for name in ("batch", "accumulate", "learning_rate", "clip", "T", "save_every"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} is {getattr(self, name)}: expected more than 0")
+        for name in ("decay", "drop"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} is {getattr(self, name)}: expected 0 to 1")
+        if not self.ema or not all(0 < share < 1 for share in self.ema):
+            raise ValueError(f"ema is {self.ema}: expected one or more shares between 0 and 1")
+
+
+SMALL = Settings(batch=32, learning_rate=2e-3, warmup=100, schedule="linear", weighting="v")
+LARGE = Settings(batch=256, learning_rate=4e-4, warmup=1000, schedule="linear", weighting="v", minutes=30.0)
+
+RECIPES: dict[str, Settings] = {
+    "shapes": replace(SMALL, data="shapes", minutes=7.0, flip=False),
+    "cifar10-cpu": replace(SMALL, data="cifar10", minutes=120.0, learning_rate=1e-3),
+    "celeba32-cpu": replace(SMALL, data="celeba", minutes=120.0, learning_rate=1e-3),
+    "cifar10": replace(LARGE, data="cifar10"),
+    "celeba64": replace(LARGE, data="celeba"),
+    # Ho et al. 2020, appendix B; their average has a half-life of 6931 steps, 0.9 % of 800,000
+    "ddpm": Settings(data="cifar10", batch=128, images=800_000 * 128, warmup=5000, decay=0.0, ema=(0.009, 0.05)),
+}
+
+
+def default_preset(data: str, device: str) -> str:
+    """The preset for a data set: of the size that its device can train. Raises ValueError for an unknown data set."""
+    choices = {"shapes": ("shapes", "shapes"), "cifar10": ("cifar10-cpu", "cifar10"), "celeba": ("celeba32-cpu", "celeba64")}
+    choices["folder"] = choices["cifar10"]
+    if data not in choices:
+        raise ValueError(f"unknown data set {data!r}: expected {', '.join(choices)}")
+    return choices[data][device.startswith("cuda")]

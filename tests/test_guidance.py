@@ -1,0 +1,49 @@
+"""Guidance: the formula on numbers, and which of the two functions is asked how often."""
+
+import pytest
+import torch
+
+from ddpm import guide, guided
+
+
+class Counting:
+    """An EpsFn that says a constant and counts how often it is asked."""
+
+    def __init__(self, answer):
+        self.answer, self.calls = answer, 0
+
+    def __call__(self, x_t, t):
+        self.calls += 1
+        return torch.full_like(x_t, self.answer)
+
+
+@pytest.mark.parametrize("w", [-1.0, -0.5, 0.0, 1.5, 6.5])
+def test_guidance_eq_6_with_the_papers_w(w):
+    """Ho & Salimans write (1 + w) eps_c - w eps_null; our scale is 1 + w."""
+    conditional, null = torch.randn(2, 4, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    assert torch.allclose(guide(conditional, null, 1 + w), (1 + w) * conditional - w * null, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize(("scale", "calls", "answer"), [(1, (1, 0), 3), (0, (0, 1), 2), (7.5, (1, 1), 9.5), (1.0, (1, 0), 3)])
+def test_no_call_is_wasted(scale, calls, answer):
+    conditional, null = Counting(3.0), Counting(2.0)
+    x, t = torch.zeros(2, 3, 4, 4), torch.tensor([1, 7])
+    assert torch.equal(guided(conditional, null, scale)(x, t), torch.full_like(x, answer))
+    assert (conditional.calls, null.calls) == calls
+
+
+def test_guided_score_is_that_of_the_sharpened_posterior():
+    """Two classes N(1, v) and N(-1, v), equally likely: eps_c - eps_null must be the gradient of log p(c | x_t)."""
+    from ddpm import GaussianEps, MixtureEps, Schedule
+
+    schedule, t, scale = Schedule(100), 60, 3.0
+    means, variances = torch.tensor([[1.0], [-1.0]]).double(), torch.tensor([0.3, 0.3]).double()
+    null = MixtureEps(schedule, torch.tensor([0.5, 0.5]), means, variances)
+    conditional = GaussianEps(schedule, means[0], variances[0])
+    x = torch.linspace(-2, 2, 9, dtype=torch.float64).view(-1, 1).requires_grad_()
+    alpha_bar = schedule.alpha_bar[t]
+    log_p = torch.distributions.Normal(alpha_bar.sqrt() * means.T, (alpha_bar * 0.3 + 1 - alpha_bar).sqrt()).log_prob(x)
+    log_posterior = log_p[:, 0] - log_p.logsumexp(1)
+    (gradient,) = torch.autograd.grad((log_p[:, 0] + (scale - 1) * log_posterior).sum(), x)
+    eps = guided(conditional, null, scale)(x.detach(), torch.full((9,), t))
+    assert torch.allclose(eps, -(1 - alpha_bar).sqrt() * gradient, rtol=0, atol=1e-12)

@@ -1,0 +1,253 @@
+"""Train a captioned diffusion model.
+
+    python train.py                                   the embedded shapes, from nothing to a scored model, in minutes on a CPU
+    python train.py --data cifar10 --minutes 30       real pictures; see --help for everything that can be set
+    python train.py --resume runs/00003-cifar10       go on where a run stopped
+    torchrun --nproc_per_node 2 train.py ...          on several GPUs
+"""
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, fields, replace
+from pathlib import Path
+from typing import get_args, get_origin
+
+import torch
+import torch.distributed as dist
+from tqdm import tqdm
+
+import ddim
+from ddpm import Schedule, checkpoints, pictures, report, runs
+from ddpm.data import Dataset, load_data
+from ddpm.model import Trained, generate
+from ddpm.settings import RECIPES, Settings, default_preset
+from ddpm.training import Record, Training
+from unet import PRESETS, Tokenizer, UNet, UNetConfig, cost
+
+RESUMABLE = ("minutes", "images", "save_every", "report", "data_dir")
+STEPS, SCALE = 20, 2.0  # of the pictures a run shows and scores: DDIM steps, guidance
+
+
+def sampler(eps, schedule, x_T, noise) -> Iterator:
+    """Deterministic DDIM, the same for every picture a run shows."""
+    return ddim.sample(eps, schedule, x_T, STEPS)
+
+
+# ---- the command line -----------------------------------------------------------------------------------------------------
+
+
+def add_flags(parser: argparse.ArgumentParser, record: type, title: str) -> None:
+    """One flag for each field of a configuration record; what is not given is None, so that presets can fill it."""
+    group = parser.add_argument_group(title)
+    for f in fields(record):
+        name = "--" + f.name.replace("_", "-")
+        text = f.metadata.get("help", "see unet.UNetConfig")
+        if f.type is bool:
+            group.add_argument(name, action=argparse.BooleanOptionalAction, default=None, help=text)
+        elif get_origin(f.type) is tuple:
+            group.add_argument(name, type=get_args(f.type)[0], nargs="*", default=None, help=text)
+        else:
+            group.add_argument(name, type=f.type, default=None, help=text)
+
+
+def parser() -> argparse.ArgumentParser:
+    """All flags: those of the run, then one for every field of `Settings` and `UNetConfig`."""
+    flags = argparse.ArgumentParser(prog="train.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    flags.add_argument("--resume", metavar="RUN", help="go on with this run folder")
+    flags.add_argument("--out", default="runs", help="where run folders are made (default: runs)")
+    flags.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cpu or cuda (default: a GPU if there is one)")
+    flags.add_argument("--dry-run", action="store_true", help="print what would be done, and stop")
+    add_flags(flags, Settings, "training")
+    add_flags(flags, UNetConfig, "network")
+    return flags
+
+
+def given(args: argparse.Namespace, record: type) -> dict:
+    """The flags of a record that the user gave."""
+    values = {f.name: getattr(args, f.name) for f in fields(record) if getattr(args, f.name) is not None}
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+
+
+def configure(args: argparse.Namespace) -> tuple[Settings, UNetConfig, dict | None]:
+    """Settings and network of the run, and the checkpoint's content when one is resumed."""
+    chosen, network = given(args, Settings), given(args, UNetConfig)
+    if args.resume:
+        fixed = sorted((set(chosen) | set(network)) - set(RESUMABLE))
+        if fixed:
+            raise ValueError(f"--resume goes on with the run's own {', '.join(fixed)}: leave it out; only {', '.join(RESUMABLE)} may change")
+        content = checkpoints.read(Path(args.resume) / checkpoints.CHECKPOINT)
+        return replace(Settings(**content["settings"]), **chosen), UNetConfig(**content["unet_config"]), content
+    preset = chosen.get("preset") or default_preset(chosen.get("data", "shapes"), args.device)
+    if preset not in PRESETS:
+        raise ValueError(f"unknown preset {preset!r}: expected one of {', '.join(PRESETS)}")
+    budget = {"minutes": 0.0, "images": 0} if {"minutes", "images"} & set(chosen) else {}
+    settings = replace(RECIPES[preset], **budget | {"preset": preset} | chosen | {"preset": preset})
+    return settings, replace(PRESETS[preset], **network), None
+
+
+# ---- the run --------------------------------------------------------------------------------------------------------------
+
+
+def assemble(settings: Settings, config: UNetConfig, content: dict | None) -> tuple[UNet, Tokenizer, Schedule]:
+    """The network at the start of the run: rebuilt from a checkpoint, taken from --init, or fresh from the seed."""
+    if content is not None:
+        return checkpoints.build(content)
+    if settings.init:
+        start = checkpoints.load(settings.init)
+        return start.unet.train().requires_grad_(True), start.tokenizer, Schedule(settings.T, settings.schedule)
+    torch.manual_seed(settings.seed)
+    tokenizer, schedule = Tokenizer(), Schedule(settings.T, settings.schedule)
+    return UNet(config, len(tokenizer), schedule.alpha_bar), tokenizer, schedule
+
+
+def read_data(settings: Settings, size: int) -> Dataset:
+    """The training pictures; the first process goes ahead, so that a download happens once."""
+    if rank() > 0:
+        dist.barrier()
+    data = load_data(settings.data, settings.data_dir, "train", size)
+    if rank() == 0 and dist.is_initialized():
+        dist.barrier()
+    return data
+
+
+def rank() -> int:
+    """This process's number among those of torchrun; 0 when there is one."""
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def info(training: Training) -> dict:
+    """What a checkpoint says about its making."""
+    settings = training.settings
+    return {
+        "data": settings.data, "preset": settings.preset, "images": training.images, "minutes": round(training.seconds / 60, 2),
+        "ema": settings.ema[0], "device": runs.device_name(training.device), "processes": training.world,
+        "code": runs.code_version(), "torch": torch.__version__,
+    }  # fmt: skip
+
+
+def save(folder: Path, training: Training, tokenizer: Tokenizer) -> None:
+    """The run's checkpoint, replaced as a whole."""
+    about = checkpoints.description(training.unet.config, tokenizer, training.schedule)
+    content = about | {"settings": asdict(training.settings), "info": info(training)} | training.state()
+    checkpoints.save(folder / checkpoints.CHECKPOINT, content)
+
+
+def trained_so_far(training: Training, tokenizer: Tokenizer) -> Trained:
+    """The model as it is now, with the averaged weights."""
+    return Trained(training.averaged(training.settings.ema[0]), tokenizer, training.schedule, info(training))
+
+
+def save_pictures(folder: Path, training: Training, tokenizer: Tokenizer, captions: list[str]) -> Path:
+    """A captioned sample grid and the loss curve; returns the grid's path."""
+    trained = trained_so_far(training, tokenizer)
+    (images,) = generate(trained, captions, list(range(len(captions))), sampler, SCALE)
+    (folder / "samples").mkdir(exist_ok=True)
+    pictures.loss_curve(folder / "loss.png", runs.lines(folder / "metrics.jsonl"))
+    return pictures.grid(folder / "samples" / f"{training.images:09d}.png", images, captions)
+
+
+def watch(records: Iterator[Record]) -> Iterator[Record]:
+    """Pass the records on behind a bar with the rate and the time left."""
+    layout = "{l_bar}{bar}| {n:.0f}/{total}% [{elapsed}<{remaining}]{postfix}"
+    with tqdm(total=100, bar_format=layout, disable=rank() > 0) as bar:
+        for record in records:
+            bar.set_postfix_str(f"{record.images} images, {record.rate:.0f} images/s, loss {record.loss:.4f}", refresh=False)
+            bar.update(100 * record.progress - bar.n)
+            yield record
+
+
+def train(training: Training, folder: Path, tokenizer: Tokenizer, captions: list[str]) -> None:
+    """Run to the end of the budget; checkpoints by the clock, sample grids at every quarter."""
+    saved, quarter = time.monotonic(), int(4 * training.progress())
+    for record in watch(training.run()):
+        if rank() > 0:
+            continue
+        runs.append(folder / "metrics.jsonl", asdict(record))
+        if time.monotonic() - saved > 60 * training.settings.save_every or record.progress >= 1:
+            save(folder, training, tokenizer)
+            saved = time.monotonic()
+        if int(4 * record.progress) > quarter:
+            quarter = int(4 * record.progress)
+            tqdm.write(f"samples: {save_pictures(folder, training, tokenizer, captions)}")
+
+
+def finish(training: Training, folder: Path, tokenizer: Tokenizer, began: float) -> None:
+    """Score a model of the shapes, and write what the run came to."""
+    result = info(training)
+    if training.settings.data == "shapes" and training.settings.report:
+        n, trained = training.settings.report, trained_so_far(training, tokenizer)
+        result["checks"] = {"n": n, "steps": STEPS, "scale": SCALE, "on real renderings": report.score_checks(n, "train")}
+        for split, name in (("train", "combinations seen"), ("test", "combinations never seen")):
+            result["checks"][name] = report.score_shapes(trained, sampler, n, split, SCALE, lambda b: tqdm(b, name, -(-n // 64)))
+    result["seconds"] = round(time.monotonic() - began, 1)
+    (folder / "report.json").write_text(json.dumps(result, indent=2) + "\n")
+    print_report(result, folder)
+
+
+def print_report(result: dict, folder: Path) -> None:
+    """The report as a reader wants it."""
+    for name, shares in result.get("checks", {}).items():
+        if isinstance(shares, dict):
+            print(f"{name:24s}", "  ".join(f"{what} {100 * share:5.1f} %" for what, share in shares.items()))
+    print(f"{result['images']} images in {result['minutes']} minutes of training, {result['seconds']} s in all")
+    print(f"weights {folder / checkpoints.CHECKPOINT}, loss curve {folder / 'loss.png'}, report {folder / 'report.json'}")
+
+
+def describe(settings: Settings, config: UNetConfig, args: argparse.Namespace) -> None:
+    """What a run would do."""
+    parameters, gflop = cost(UNet(config, len(Tokenizer()), Schedule(settings.T, settings.schedule).alpha_bar))
+    print("settings:", json.dumps(asdict(settings), indent=2))
+    print("network:", json.dumps(asdict(config), indent=2))
+    print(f"{parameters / 1e6:.2f} M parameters, {gflop:.3f} GFLOP per image forward, about {3 * gflop:.3f} in training")
+    print(f"device {args.device}; would go on in {args.resume}" if args.resume else f"device {args.device}; would make a folder in {args.out}")
+
+
+def run(args: argparse.Namespace) -> None:
+    """All of it: configure, train, report."""
+    began = time.monotonic()
+    settings, config, content = configure(args)
+    if args.dry_run:
+        return describe(settings, config, args)
+    if "RANK" in os.environ:
+        dist.init_process_group("nccl" if args.device == "cuda" else "gloo")
+    device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0))) if args.device == "cuda" else torch.device(args.device)
+    unet, tokenizer, schedule = assemble(settings, config, content)
+    data = read_data(settings, unet.config.size)
+    training = Training(settings, unet.to(device), tokenizer, schedule, data)
+    if content is not None:
+        training.restore(content)
+    folder = Path(args.resume) if args.resume else None
+    if rank() == 0:
+        folder = folder or runs.new_run(Path(args.out), settings.preset)
+        (folder / "config.json").write_text(json.dumps(asdict(settings) | {"network": asdict(unet.config)} | info(training), indent=2) + "\n")
+        print(f"{folder}: {settings.preset} on {runs.device_name(device)}, {len(data)} pictures")
+    chosen = torch.randperm(len(data), generator=torch.Generator().manual_seed(settings.seed))[:32]
+    train(training, folder, tokenizer, [data.captions[i][0] for i in chosen])
+    if rank() == 0:
+        finish(training, folder, tokenizer, began)
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def main() -> int:
+    """0: done. 1: the loss was not finite. 2: bad input, in one line. 130: interrupted."""
+    try:
+        run(parser().parse_args())
+    except ValueError as error:
+        print(f"train.py: {error}", file=sys.stderr)
+        return 2
+    except FloatingPointError as error:
+        print(f"train.py: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("train.py: interrupted; go on with --resume and the run's folder", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

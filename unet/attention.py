@@ -1,0 +1,81 @@
+"""Attention with its weights in the open: the layers of the U-Net in which pixels look at words, or at one another.
+
+Every layer owns a `Site`, the record of where in the network it stands. A caller who passes `hook` sees the weights of every
+layer after the softmax and returns those to be used instead; without a hook the fused attention of PyTorch runs.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where an attention layer stands.
+
+    name: unique in its network, e.g. "down.0.1.cross".
+    kind: "cross" (pixels look at words) or "self" (pixels look at pixels).
+    stage: "down", "middle" or "up".
+    size: the layer's map is size x size, so its weights have N = size * size rows.
+    """
+
+    name: str
+    kind: str
+    stage: str
+    size: int
+
+
+Hook = Callable[[Tensor, Site], Tensor]
+"""hook(weights (B, heads, N, L), site) -> weights of the same shape. It returns, it never writes in place."""
+
+
+class Text(NamedTuple):
+    """What the text encoder says of a batch of prompts: states (B, L, width), and mask (B, L), True where there is a token."""
+
+    states: Tensor
+    mask: Tensor
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, site: Site, hook: Hook | None) -> Tensor:
+    """softmax(q k^T / sqrt(d)) v, Vaswani et al. 2017 Eq. (1), for q (B, heads, N, d) and k, v (B, heads, L, d).
+
+    mask: (B, 1, 1, L) bool, True for keys that exist, or None. The hook, if any, sees and returns the weights (B, heads, N, L).
+    """
+    if hook is None:
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+    logits = q @ k.transpose(-2, -1) * q.shape[-1] ** -0.5
+    if mask is not None:
+        logits = logits.masked_fill(~mask, float("-inf"))
+    weights = logits.softmax(dim=-1)
+    return hook(weights, site).to(v.dtype) @ v
+
+
+class Attention(nn.Module):
+    """A residual attention layer on a map (B, C, H, W): to itself, or to a `Text` of the given width.
+
+    The output projection starts at zero, so a new layer changes nothing (Ho et al. 2020, code).
+    """
+
+    def __init__(self, channels: int, site: Site, heads: int, groups: int, text_width: int | None = None):
+        super().__init__()
+        assert channels % heads == 0, f"{channels} channels cannot be shared among {heads} heads: choose a divisor"
+        self.site, self.heads = site, heads
+        self.norm = nn.GroupNorm(groups, channels)
+        self.to_q = nn.Linear(channels, channels, bias=False)
+        self.to_kv = nn.Linear(text_width or channels, 2 * channels, bias=False)
+        self.out = nn.Linear(channels, channels)
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)
+
+    def forward(self, x: Tensor, text: Text | None = None, hook: Hook | None = None) -> Tensor:
+        pixels = rearrange(self.norm(x), "b c h w -> b (h w) c")
+        keys, mask = (pixels, None) if text is None else (text.states, rearrange(text.mask, "b l -> b 1 1 l"))
+        q = rearrange(self.to_q(pixels), "b n (heads d) -> b heads n d", heads=self.heads)
+        k, v = rearrange(self.to_kv(keys), "b l (two heads d) -> two b heads l d", two=2, heads=self.heads)
+        y = rearrange(attend(q, k, v, mask, self.site, hook), "b heads n d -> b n (heads d)")
+        return x + rearrange(self.out(y), "b (h w) c -> b c h w", h=x.shape[2])

@@ -1,0 +1,73 @@
+"""What a U-Net is built of: time embedding, residual block, and the change of the map's size."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def sinusoids(t: Tensor, width: int) -> Tensor:
+    """Times t (B,) -> (B, width): cosines and sines of t at width/2 frequencies from 1 to 1/10000 (Vaswani et al. 2017, 3.5)."""
+    frequencies = torch.exp(torch.arange(width // 2, device=t.device) * (-math.log(10000.0) / (width // 2 - 1)))
+    angles = t.float()[:, None] * frequencies
+    return torch.cat([angles.cos(), angles.sin()], dim=1)
+
+
+class TimeEmbedding(nn.Module):
+    """t (B,) long -> (B, 4 * channels): sinusoids through two linear layers."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.channels = channels
+        self.mlp = nn.Sequential(nn.Linear(channels, 4 * channels), nn.SiLU(), nn.Linear(4 * channels, 4 * channels), nn.SiLU())
+
+    def forward(self, t: Tensor) -> Tensor:
+        return self.mlp(sinusoids(t, self.channels))
+
+
+class ResBlock(nn.Module):
+    """x (B, c_in, H, W), time (B, width) -> (B, c_out, H, W).
+
+    The time scales and shifts the second normalisation (Dhariwal & Nichol 2021, "adaptive group normalisation"); the last
+    convolution starts at zero, so a new block passes its input on (Ho et al. 2020, code).
+    """
+
+    def __init__(self, c_in: int, c_out: int, time_width: int, groups: int, dropout: float):
+        super().__init__()
+        self.norm_1, self.norm_2 = nn.GroupNorm(groups, c_in), nn.GroupNorm(groups, c_out)
+        self.conv_1 = nn.Conv2d(c_in, c_out, 3, padding=1)
+        self.conv_2 = nn.Conv2d(c_out, c_out, 3, padding=1)
+        self.scale_shift = nn.Linear(time_width, 2 * c_out)
+        self.dropout = nn.Dropout(dropout)
+        self.skip = nn.Conv2d(c_in, c_out, 1) if c_in != c_out else nn.Identity()
+        nn.init.zeros_(self.conv_2.weight)
+        nn.init.zeros_(self.conv_2.bias)
+
+    def forward(self, x: Tensor, time: Tensor) -> Tensor:
+        h = self.conv_1(F.silu(self.norm_1(x)))
+        scale, shift = self.scale_shift(time)[:, :, None, None].chunk(2, dim=1)
+        h = self.norm_2(h) * (1 + scale) + shift
+        return self.skip(x) + self.conv_2(self.dropout(F.silu(h)))
+
+
+class Down(nn.Module):
+    """Halves the map: a convolution with stride 2."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 3, stride=2, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(x)
+
+
+class Up(nn.Module):
+    """Doubles the map: every pixel becomes 2 x 2, then a convolution."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(F.interpolate(x, scale_factor=2, mode="nearest"))

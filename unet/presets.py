@@ -1,0 +1,26 @@
+"""The networks of this repository by name."""
+
+from dataclasses import replace
+
+from .unet import UNetConfig
+
+DDPM = UNetConfig(
+    channels=128, multipliers=(1, 2, 2, 2), blocks=2, self_sizes=(16,), cross_sizes=(16, 8), head_channels=64, groups=32,
+    dropout=0.1, text_width=128, text_layers=2, text_heads=4,
+)  # fmt: skip
+SHAPES = UNetConfig(stem=2, channels=32, groups=8, words=16, predicts="v")
+COMPACT = UNetConfig(stem=2, channels=64, multipliers=(1, 2, 2), predicts="v")
+
+PRESETS: dict[str, UNetConfig] = {
+    "shapes": SHAPES,
+    # the network of Ho et al. 2020 for CIFAR-10, with cross-attention to our text
+    "ddpm": DDPM,
+    # narrower and without the 4 x 4 stage, so that the weights take 35 MB in half precision
+    "cifar10": replace(DDPM, channels=96, multipliers=(1, 2, 2), self_sizes=(16, 8), head_channels=48, predicts="v"),
+    "celeba64": replace(
+        DDPM, size=64, channels=64, multipliers=(1, 2, 3, 3), self_sizes=(16, 8), cross_sizes=(16, 8), predicts="v"
+    ),
+    # a stem of 2 x 2 pixels, so that two CPU cores see a thousand pictures in seconds
+    "cifar10-cpu": COMPACT,
+    "celeba32-cpu": COMPACT,
+}

@@ -1,0 +1,169 @@
+"""The network of the whole project: a U-Net that reads a noisy picture, its time and a caption, and names the noise."""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .attention import Attention, Hook, Site, Text
+from .blocks import Down, ResBlock, TimeEmbedding, Up
+from .text import TextEncoder
+
+
+@dataclass(frozen=True)
+class UNetConfig:
+    """What a U-Net is made of. Sizes are in pixels of the map, after the stem.
+
+    size: the picture is size x size.
+    stem: side of the pixel blocks that become channels before the first convolution (1: none); maps start at size / stem.
+    channels, multipliers: stage i of the way down has channels * multipliers[i] channels; each stage halves the map.
+    blocks: residual blocks of a stage on the way down; one more on the way up.
+    self_sizes, cross_sizes: the map sizes at which pixels look at pixels, and at words.
+    head_channels: channels of one attention head. groups: channels of one GroupNorm group are channels / groups.
+    dropout: share of a residual block's channels' values that are dropped in training.
+    words: tokens a prompt may have, the start included. text_*: the text encoder's width, depth and heads.
+    predicts: "eps" (Ho et al. 2020) or "v" (Salimans & Ho 2022): what the last layer means; what leaves is eps in either case.
+    """
+
+    size: int = 32
+    stem: int = 1
+    channels: int = 64
+    multipliers: tuple[int, ...] = (1, 2)
+    blocks: int = 1
+    self_sizes: tuple[int, ...] = (8,)
+    cross_sizes: tuple[int, ...] = (16, 8)
+    head_channels: int = 32
+    groups: int = 16
+    dropout: float = 0.0
+    words: int = 24
+    text_width: int = 64
+    text_layers: int = 1
+    text_heads: int = 2
+    predicts: str = "eps"
+
+    def __post_init__(self):
+        if self.predicts not in ("eps", "v"):
+            raise ValueError(f"predicts is {self.predicts!r}: expected 'eps' or 'v'")
+        smallest = self.stem * 2 ** (len(self.multipliers) - 1)
+        if self.size % smallest:
+            raise ValueError(f"size {self.size} must be a multiple of {smallest} (stem {self.stem}, {len(self.multipliers)} stages)")
+        for name in ("self_sizes", "cross_sizes"):
+            missing = sorted(set(getattr(self, name)) - set(self.map_sizes))
+            if missing:
+                raise ValueError(f"{name} has {missing}, but the maps of this network have sizes {list(self.map_sizes)}")
+
+    @property
+    def map_sizes(self) -> tuple[int, ...]:
+        """The map sizes from the first stage to the last."""
+        return tuple(self.size // self.stem // 2**i for i in range(len(self.multipliers)))
+
+
+class Layer(nn.Module):
+    """A residual block, then self-attention and cross-attention where the configuration asks for them at this map size."""
+
+    def __init__(self, config: UNetConfig, c_in: int, c_out: int, size: int, stage: str, name: str):
+        super().__init__()
+        heads = max(1, c_out // config.head_channels)
+        self.res = ResBlock(c_in, c_out, 4 * config.channels, config.groups, config.dropout)
+        self.self_attention = self.cross_attention = None
+        if size in config.self_sizes:
+            site = Site(f"{name}.self", "self", stage, size)
+            self.self_attention = Attention(c_out, site, heads, config.groups)
+        if size in config.cross_sizes:
+            site = Site(f"{name}.cross", "cross", stage, size)
+            self.cross_attention = Attention(c_out, site, heads, config.groups, config.text_width)
+
+    def forward(self, x: Tensor, time: Tensor, text: Text, hook: Hook | None) -> Tensor:
+        x = self.res(x, time)
+        if self.self_attention is not None:
+            x = self.self_attention(x, hook=hook)
+        if self.cross_attention is not None:
+            x = self.cross_attention(x, text, hook)
+        return x
+
+
+class UNet(nn.Module):
+    """eps(x_t, t, caption).
+
+    config: a `UNetConfig`. tokens: the tokenizer's length. alpha_bar: (T + 1,) table of the schedule, alpha_bar[0] == 1; it
+    gives the network its range of t and turns v into eps.
+    """
+
+    def __init__(self, config: UNetConfig, tokens: int, alpha_bar: Tensor):
+        super().__init__()
+        self.config = config
+        self.register_buffer("alpha_bar", alpha_bar.double().clone(), persistent=False)
+        self.text = TextEncoder(tokens, config.words, config.text_width, config.text_layers, config.text_heads)
+        self.time = TimeEmbedding(config.channels)
+        widths = [config.channels * m for m in config.multipliers]
+        self.first = nn.Conv2d(3 * config.stem**2, config.channels, 3, padding=1)
+        self.down, kept = self._way_down(widths)
+        self.middle = nn.ModuleList(
+            Layer(config, widths[-1], widths[-1], config.map_sizes[-1], "middle", f"middle.{i}") for i in range(2)
+        )
+        self.up = self._way_up(widths, kept)
+        self.norm = nn.GroupNorm(config.groups, config.channels)
+        self.last = nn.Conv2d(config.channels, 3 * config.stem**2, 3, padding=1)
+        nn.init.zeros_(self.last.weight)
+        nn.init.zeros_(self.last.bias)
+        self.to(memory_format=torch.channels_last)
+
+    def _way_down(self, widths: list[int]) -> tuple[nn.ModuleList, list[int]]:
+        """The layers of the way down, and the channels of every map kept for the way up."""
+        layers, kept, c = nn.ModuleList(), [widths[0]], widths[0]
+        for stage, (width, size) in enumerate(zip(widths, self.config.map_sizes, strict=True)):
+            if stage > 0:
+                layers.append(Down(c))
+                kept.append(c)
+            for block in range(self.config.blocks):
+                layers.append(Layer(self.config, c, width, size, "down", f"down.{stage}.{block}"))
+                c = width
+                kept.append(c)
+        return layers, kept
+
+    def _way_up(self, widths: list[int], kept: list[int]) -> nn.ModuleList:
+        """The layers of the way up; every one that is not an `Up` takes one kept map beside its input."""
+        layers, kept, c = nn.ModuleList(), list(kept), widths[-1]
+        for stage in reversed(range(len(widths))):
+            for block in range(self.config.blocks + 1):
+                size = self.config.map_sizes[stage]
+                layers.append(Layer(self.config, c + kept.pop(), widths[stage], size, "up", f"up.{stage}.{block}"))
+                c = widths[stage]
+            if stage > 0:
+                layers.append(Up(c))
+        assert not kept
+        return layers
+
+    @property
+    def sites(self) -> list[Site]:
+        """The sites of all attention layers, in the order in which a hook sees them."""
+        return [layer.site for layer in self.modules() if isinstance(layer, Attention)]
+
+    def forward(self, x: Tensor, t: Tensor, tokens: Tensor | Text, hook: Hook | None = None) -> Tensor:
+        """x (B, 3, size, size) noisy pictures, t (B,) long in 1..T, tokens (B, words) long -> eps (B, 3, size, size) float32.
+
+        tokens may also be the `Text` that `self.text(tokens)` gave: a sampler need not read the same prompt at every step.
+        hook: see `unet.attention.Hook`; it fires once for each of `self.sites`.
+        """
+        text = tokens if isinstance(tokens, Text) else self.text(tokens)
+        time = self.time(t)
+        out = self._body(x.contiguous(memory_format=torch.channels_last), time, text, hook).to(x.dtype)
+        if self.config.predicts == "eps":
+            return out
+        alpha_bar = self.alpha_bar[t][:, None, None, None]
+        # v = sqrt(alpha_bar) eps - sqrt(1 - alpha_bar) x_0 (Salimans & Ho 2022), and x_t holds x_0: solved for eps
+        return alpha_bar.sqrt().to(x.dtype) * out + (1 - alpha_bar).sqrt().to(x.dtype) * x
+
+    def _body(self, x: Tensor, time: Tensor, text: Text, hook: Hook | None) -> Tensor:
+        x = self.first(F.pixel_unshuffle(x, self.config.stem))
+        skips = [x]
+        for layer in self.down:
+            x = layer(x, time, text, hook) if isinstance(layer, Layer) else layer(x)
+            skips.append(x)
+        for layer in self.middle:
+            x = layer(x, time, text, hook)
+        for layer in self.up:
+            x = layer(torch.cat([x, skips.pop()], dim=1), time, text, hook) if isinstance(layer, Layer) else layer(x)
+        assert not skips
+        return F.pixel_shuffle(self.last(F.silu(self.norm(x))), self.config.stem)
