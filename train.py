@@ -23,18 +23,18 @@ from tqdm import tqdm
 import ddim
 from ddpm import Schedule, checkpoints, pictures, report, runs
 from ddpm.data import Dataset, load_data
+from ddpm.door import exit_code
 from ddpm.model import Trained, generate
 from ddpm.settings import RECIPES, Settings, default_preset
 from ddpm.training import Record, Training
 from unet import PRESETS, Tokenizer, UNet, UNetConfig, cost
 
 RESUMABLE = ("minutes", "images", "save_every", "report", "data_dir")
-STEPS, SCALE = 20, 2.0  # of the pictures a run shows and scores: DDIM steps, guidance
 
 
 def sampler(eps, schedule, x_T, noise) -> Iterator:
-    """Deterministic DDIM, the same for every picture a run shows."""
-    return ddim.sample(eps, schedule, x_T, STEPS)
+    """DDIM, the same for every picture a run shows."""
+    return ddim.sample(eps, schedule, x_T, report.STEPS, report.ETA, generator=noise)
 
 
 # ---- the command line -----------------------------------------------------------------------------------------------------
@@ -144,7 +144,7 @@ def trained_so_far(training: Training, tokenizer: Tokenizer) -> Trained:
 def save_pictures(folder: Path, training: Training, tokenizer: Tokenizer, captions: list[str]) -> Path:
     """A captioned sample grid and the loss curve; returns the grid's path."""
     trained = trained_so_far(training, tokenizer)
-    (images,) = generate(trained, captions, list(range(len(captions))), sampler, SCALE)
+    (images,) = generate(trained, captions, list(range(len(captions))), sampler, report.SCALE)
     (folder / "samples").mkdir(exist_ok=True)
     pictures.loss_curve(folder / "loss.png", runs.lines(folder / "metrics.jsonl"))
     return pictures.grid(folder / "samples" / f"{training.images:09d}.png", images, captions)
@@ -180,9 +180,9 @@ def finish(training: Training, folder: Path, tokenizer: Tokenizer, began: float)
     result = info(training)
     if training.settings.data == "shapes" and training.settings.report:
         n, trained = training.settings.report, trained_so_far(training, tokenizer)
-        result["checks"] = {"n": n, "steps": STEPS, "scale": SCALE, "on real renderings": report.score_checks(n, "train")}
-        for split, name in (("train", "combinations seen"), ("test", "combinations never seen")):
-            result["checks"][name] = report.score_shapes(trained, sampler, n, split, SCALE, lambda b: tqdm(b, name, -(-n // 64)))
+        result["checks"] = {"n": n, "steps": report.STEPS, "eta": report.ETA, "scale": report.SCALE, "on real renderings": report.score_checks(n, "train")}
+        for split, name in report.SPLITS.items():
+            result["checks"][name] = report.score_shapes(trained, sampler, n, split, report.SCALE, lambda b: tqdm(b, name, -(-n // 64)))
     result["seconds"] = round(time.monotonic() - began, 1)
     (folder / "report.json").write_text(json.dumps(result, indent=2) + "\n")
     print_report(result, folder)
@@ -192,7 +192,7 @@ def print_report(result: dict, folder: Path) -> None:
     """The report as a reader wants it."""
     for name, shares in result.get("checks", {}).items():
         if isinstance(shares, dict):
-            print(f"{name:24s}", "  ".join(f"{what} {100 * share:5.1f} %" for what, share in shares.items()))
+            print(report.line(name, shares))
     print(f"{result['images']} images in {result['minutes']} minutes of training, {result['seconds']} s in all")
     print(f"weights {folder / checkpoints.CHECKPOINT}, loss curve {folder / 'loss.png'}, report {folder / 'report.json'}")
 
@@ -233,21 +233,5 @@ def run(args: argparse.Namespace) -> None:
         dist.destroy_process_group()
 
 
-def main() -> int:
-    """0: done. 1: the loss was not finite. 2: bad input, in one line. 130: interrupted."""
-    try:
-        run(parser().parse_args())
-    except ValueError as error:
-        print(f"train.py: {error}", file=sys.stderr)
-        return 2
-    except FloatingPointError as error:
-        print(f"train.py: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("train.py: interrupted; go on with --resume and the run's folder", file=sys.stderr)
-        return 130
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(exit_code("train.py", lambda: run(parser().parse_args())))

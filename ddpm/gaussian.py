@@ -17,7 +17,8 @@ class GaussianEps:
     """
 
     def __init__(self, schedule: Schedule, mean: float | torch.Tensor, variance: float | torch.Tensor):
-        self.schedule, self.mean, self.variance = schedule, torch.as_tensor(mean), torch.as_tensor(variance)
+        self.schedule = schedule
+        self.mean, self.variance = (torch.as_tensor(value, dtype=torch.float64) for value in (mean, variance))
         if (self.variance < 0).any():
             raise ValueError(f"the smallest variance is {self.variance.min().item()}, expected none below 0")
 

@@ -3,7 +3,8 @@
 Every function that draws takes `generator`, one of
 
 - a `Noise`: one seed per image, so that image i of seed i is the same in any batch size and on any device;
-- a `torch.Generator`: one stream for the whole batch;
+- a `torch.Generator`: one stream for the whole batch (go on with the one that drew x_T: another of the same seed would
+  draw x_T a second time);
 - a function x -> noise of x's shape: your own noise;
 - None: PyTorch's global generator (`torch.manual_seed`).
 """

@@ -4,11 +4,12 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-
 from .data.shapes import scatter, score, shapes, variants
 from .model import Sampler, Trained, generate
 
 HELD_OUT_SEED = 1  # training draws its pictures with seed 0
+SPLITS = {"train": "combinations seen", "test": "combinations never seen"}
+STEPS, ETA, SCALE = 20, 0.0, 2.0  # of the pictures a run shows and scores: steps, noise of each, guidance
 
 
 def prompts_of(split: str, n: int) -> list[str]:
@@ -32,3 +33,8 @@ def score_checks(n: int, split: str) -> dict[str, float]:
     """The same share for n real renderings: how far the checks themselves can be trusted."""
     data = shapes(split, n, HELD_OUT_SEED)
     return score(data.images, [captions[0] for captions in data.captions])
+
+
+def line(name: str, shares: dict[str, float]) -> str:
+    """One row of the report, in percent."""
+    return f"{name:24s} " + "  ".join(f"{what} {100 * share:5.1f} %" for what, share in shares.items())

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from ddpm import guide, guided
+from ddpm import GaussianEps, MixtureEps, Schedule, guide, guided
 
 
 class Counting:
@@ -24,7 +24,9 @@ def test_guidance_eq_6_with_the_papers_w(w):
     assert torch.allclose(guide(conditional, null, 1 + w), (1 + w) * conditional - w * null, rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize(("scale", "calls", "answer"), [(1, (1, 0), 3), (0, (0, 1), 2), (7.5, (1, 1), 9.5), (1.0, (1, 0), 3)])
+@pytest.mark.parametrize(
+    ("scale", "calls", "answer"), [(1, (1, 0), 3), (1.0, (1, 0), 3), (0, (0, 1), 2), (7.5, (1, 1), 9.5)]
+)
 def test_no_call_is_wasted(scale, calls, answer):
     conditional, null = Counting(3.0), Counting(2.0)
     x, t = torch.zeros(2, 3, 4, 4), torch.tensor([1, 7])
@@ -34,10 +36,8 @@ def test_no_call_is_wasted(scale, calls, answer):
 
 def test_guided_score_is_that_of_the_sharpened_posterior():
     """Two classes N(1, v) and N(-1, v), equally likely: eps_c - eps_null must be the gradient of log p(c | x_t)."""
-    from ddpm import GaussianEps, MixtureEps, Schedule
-
     schedule, t, scale = Schedule(100), 60, 3.0
-    means, variances = torch.tensor([[1.0], [-1.0]]).double(), torch.tensor([0.3, 0.3]).double()
+    means, variances = torch.tensor([[1.0], [-1.0]], dtype=torch.float64), torch.full((2,), 0.3, dtype=torch.float64)
     null = MixtureEps(schedule, torch.tensor([0.5, 0.5]), means, variances)
     conditional = GaussianEps(schedule, means[0], variances[0])
     x = torch.linspace(-2, 2, 9, dtype=torch.float64).view(-1, 1).requires_grad_()

@@ -1,0 +1,102 @@
+"""The trained models from the terminal.
+
+    python -m ddpm sample --model shapes --prompts "a photo of a small red circle on a blue background" --out circle.png
+    python -m ddpm score --model runs/00000-shapes         exact checks of a model of the shapes
+    python -m ddpm ship runs/00000-shapes shapes           put a run's weights among the shipped models
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+import ddim
+
+from . import checkpoints, pictures, report
+from .diffusion import sample
+from .door import exit_code
+from .model import Sampler, generate
+
+
+def sampler(args: argparse.Namespace) -> Sampler:
+    """DDIM with --steps and --eta; as many steps as the schedule has are ancestral sampling."""
+
+    def few(eps, schedule, x_T, noise) -> Iterator:
+        if args.steps == schedule.T and args.eta == 1:
+            return sample(eps, schedule, x_T, generator=noise)
+        return ddim.sample(eps, schedule, x_T, args.steps, args.eta, generator=noise)
+
+    return few
+
+
+def sample_command(args: argparse.Namespace) -> None:
+    """Write a captioned grid: every prompt with every seed."""
+    trained = checkpoints.load(args.model, device=args.device)
+    prompts = [prompt for prompt in args.prompts for _ in range(args.count)]
+    seeds = list(range(args.seed, args.seed + args.count)) * len(args.prompts)
+    batches = generate(trained, prompts, seeds, sampler(args), args.scale)
+    images = np.concatenate(list(tqdm(batches, "batches", -(-len(prompts) // 64))))
+    print(pictures.grid(Path(args.out), images, prompts, columns=max(args.count, min(8, len(prompts)) if args.count == 1 else 0)))
+
+
+def score_command(args: argparse.Namespace) -> None:
+    """Print, and with --out write, how many pictures show what their prompt says."""
+    trained = checkpoints.load(args.model, device=args.device)
+    result = {"model": str(args.model), "n": args.n, "steps": args.steps, "eta": args.eta, "scale": args.scale, "info": trained.info}
+    result["on real renderings"] = report.score_checks(args.n, "train")
+    for split, name in report.SPLITS.items():
+        result[name] = report.score_shapes(trained, sampler(args), args.n, split, args.scale, lambda b: tqdm(b, name, -(-args.n // 64)))
+    for name in ("on real renderings", *report.SPLITS.values()):
+        print(report.line(name, result[name]))
+    if args.out:
+        Path(args.out).write_text(json.dumps(result, indent=2) + "\n")
+        print(args.out)
+
+
+def ship_command(args: argparse.Namespace) -> None:
+    """Copy a run's averaged weights, in half precision, to where `ddpm.load` finds them by name."""
+    numbers = json.loads(Path(args.numbers).read_text()) if args.numbers else {}
+    print(checkpoints.ship(args.run, args.name, numbers, args.ema))
+
+
+def parser() -> argparse.ArgumentParser:
+    """The flags of the three commands."""
+    flags = argparse.ArgumentParser(prog="python -m ddpm", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = flags.add_subparsers(required=True, metavar="COMMAND")
+    for name, work in (("sample", sample_command), ("score", score_command)):
+        command = commands.add_parser(name, help=work.__doc__)
+        command.set_defaults(work=work)
+        command.add_argument("--model", default="shapes", help="a shipped model's name, a run folder or a file")
+        command.add_argument("--steps", type=int, default=report.STEPS, help="DDIM steps")
+        command.add_argument("--eta", type=float, default=report.ETA, help="noise of each step: 0 DDIM, 1 DDPM")
+        command.add_argument("--scale", type=float, default=report.SCALE, help="guidance, 1 for none")
+        command.add_argument("--device", default="cpu")
+        if name == "sample":
+            command.add_argument("--prompts", nargs="+", required=True)
+            command.add_argument("--count", type=int, default=8, help="pictures of each prompt")
+            command.add_argument("--seed", type=int, default=0, help="of the first picture; the next ones count up")
+            command.add_argument("--out", default="samples.png")
+        else:
+            command.add_argument("--n", type=int, default=500, help="pictures of each split")
+            command.add_argument("--out", help="a JSON file for the result")
+    command = commands.add_parser("ship", help=ship_command.__doc__)
+    command.set_defaults(work=ship_command)
+    command.add_argument("run", help="run folder")
+    command.add_argument("name", help="the model's name from now on")
+    command.add_argument("--ema", type=float, help="which average, by its share (default: the run's own choice)")
+    command.add_argument("--numbers", help="JSON file of what was measured with these weights")
+    return flags
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Parse and call."""
+    args = parser().parse_args(argv)
+    args.work(args)
+
+
+if __name__ == "__main__":
+    sys.exit(exit_code("python -m ddpm", main))

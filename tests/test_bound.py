@@ -1,0 +1,244 @@
+"""The variational bound against torch.distributions, exact likelihoods and the lecture's reductions."""
+
+import math
+
+import pytest
+import torch
+
+from ddim import q_sigma
+from ddpm import GaussianEps, Noise, Schedule, bits_per_dim, gaussian_kl, posterior, q_sample
+from ddpm.bound import denoising_term, diagonal_kl, prior_term, reconstruction_term, reverse
+
+
+def normal(*shape, seed=0):
+    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+
+
+def covariance(*shape, seed=0):
+    root = normal(*shape, shape[-1], seed=seed)
+    return root @ root.mT + 0.1 * torch.eye(shape[-1], dtype=torch.float64)
+
+
+def plus_and_minus_one(x):
+    """Noise whose two rows average any quadratic of a standard normal number exactly: Gauss and Hermite's two points."""
+    return torch.stack([torch.ones_like(x[0]), -torch.ones_like(x[0])])
+
+
+# The lecture's KL divergence
+
+
+def test_gaussian_kl_is_that_of_torch_distributions():
+    means, covariances = normal(2, 5, 4), covariance(2, 5, 4)
+    first, second = (torch.distributions.MultivariateNormal(m, c) for m, c in zip(means, covariances, strict=True))
+    expected = torch.distributions.kl_divergence(first, second)
+    found = gaussian_kl(means[0], covariances[0], means[1], covariances[1])
+    assert found.shape == (5,) and torch.allclose(found, expected, rtol=1e-10, atol=1e-10)
+
+
+def test_gaussian_kl_is_the_slides_formula_letter_by_letter():
+    (m_1, m_2), (c_1, c_2) = normal(2, 3), covariance(2, 3, seed=1)
+    inverse, difference = torch.linalg.inv(c_2), m_2 - m_1
+    log_ratio = (torch.linalg.det(c_2) / torch.linalg.det(c_1)).log()
+    expected = (log_ratio - 3 + torch.trace(inverse @ c_1) + difference @ inverse @ difference) / 2
+    assert gaussian_kl(m_1, c_1, m_2, c_2).item() == pytest.approx(expected.item(), rel=1e-10)
+
+
+def test_gaussian_kl_is_0_only_for_the_same_gaussian():
+    m, c = normal(3), covariance(3)
+    assert abs(gaussian_kl(m, c, m, c).item()) < 1e-12
+    assert gaussian_kl(m, c, m + 0.1, c) > 0 and gaussian_kl(m, c, m, 2 * c) > 0
+
+
+def test_the_diagonal_kl_is_the_general_one():
+    means, variances = normal(2, 5, 4), normal(2, 5, 4, seed=1).exp()
+    general = gaussian_kl(means[0], torch.diag_embed(variances[0]), means[1], torch.diag_embed(variances[1]))
+    found = diagonal_kl(means[0], variances[0], means[1], variances[1]).sum(1)
+    assert torch.allclose(found, general, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("t", [2, 30, 60])
+def test_the_elbo_reduces_to_a_squared_distance_of_means_for_ddpm(t):
+    schedule, x_0, guess, x_t = Schedule(60), *normal(3, 4)
+    mu_q, variance = posterior(schedule, x_0, x_t, t)
+    mu_theta, _ = posterior(schedule, guess, x_t, t)
+    sigma = variance * torch.eye(4, dtype=torch.float64)
+    reduced = (mu_theta - mu_q).square().sum() / (2 * variance)
+    assert abs(gaussian_kl(mu_q, sigma, mu_theta, sigma) - reduced) <= 1e-10 * reduced
+
+
+@pytest.mark.parametrize("eta", [0.01, 0.2, 0.5, 1.0])
+@pytest.mark.parametrize(("t", "s"), [(2, 1), (30, 29), (60, 20)])
+def test_the_elbo_reduces_to_a_squared_distance_of_means_for_every_eta(eta, t, s):
+    schedule, x_0, guess, x_t = Schedule(60), *normal(3, 4)
+    mu_q, variance = q_sigma(schedule, x_0, x_t, t, s, eta)
+    mu_theta, _ = q_sigma(schedule, guess, x_t, t, s, eta)
+    sigma = variance * torch.eye(4, dtype=torch.float64)
+    reduced = (mu_theta - mu_q).square().sum() / (2 * variance)
+    assert abs(gaussian_kl(mu_q, sigma, mu_theta, sigma) - reduced) <= 1e-10 * reduced
+
+
+# The terms
+
+
+def test_ddpm_eq_5_prior_term():
+    schedule, x_0 = Schedule(50), normal(2, 3)
+    a = schedule.alpha_bar[-1]
+    q = torch.distributions.Normal(a.sqrt() * x_0, (1 - a).sqrt())
+    expected = torch.distributions.kl_divergence(q, torch.distributions.Normal(0.0, 1.0))
+    assert torch.allclose(prior_term(schedule, x_0), expected, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("variance", ["posterior", "beta"])
+def test_ddpm_eq_5_denoising_term(variance):
+    schedule, x_0, noise = Schedule(50), *normal(2, 3, 4)
+    eps, t = GaussianEps(schedule, 0.1, 0.3), torch.tensor([2, 20, 50])
+    x_t = q_sample(schedule, x_0, t, noise)
+    found = denoising_term(eps, schedule, x_0, t, noise, variance, clip=False)
+    for row, time in enumerate(t.tolist()):
+        mean, spread = posterior(schedule, x_0[row], x_t[row], time)
+        a, before, beta = schedule.alpha_bar[time], schedule.alpha_bar[time - 1], schedule.beta[time]
+        guess = (x_t[row] - beta / (1 - a).sqrt() * eps(x_t[row], time)) / (1 - beta).sqrt()  # Ho Eq. (11)
+        other = beta if variance == "beta" else (1 - before) / (1 - a) * beta
+        first, second = (torch.distributions.Normal(m, v.sqrt()) for m, v in ((mean, spread), (guess, other)))
+        expected = torch.distributions.kl_divergence(first, second)
+        assert torch.allclose(found[row], expected, rtol=1e-7, atol=1e-10)
+
+
+@pytest.mark.parametrize(("mean", "scale"), [(0.0, 0.01), (0.31, 0.004), (-0.98, 0.3), (1.2, 0.05), (0.5, 30.0)])
+def test_ddpm_eq_13_is_a_distribution_over_the_256_levels(mean, scale):
+    x = torch.arange(256, dtype=torch.float64) / 127.5 - 1
+    log_p = -reconstruction_term(x, *torch.tensor([mean, scale**2], dtype=torch.float64), 256)
+    assert log_p.exp().sum().item() == pytest.approx(1, abs=1e-12)
+
+
+def test_ddpm_eq_13_is_the_mass_of_the_bin():
+    def phi(z):
+        return math.erfc(-z / math.sqrt(2)) / 2
+
+    x = torch.tensor([-1.0, 3 / 127.5 - 1, 1.0], dtype=torch.float64)
+    mean, scale = torch.tensor([-0.3, 0.25], dtype=torch.float64)
+    found = reconstruction_term(x, mean, scale**2, 256)
+    low, middle, high = ((value - mean) / scale for value in x)
+    half = 1 / 255 / scale
+    masses = [phi(low + half), phi(middle + half) - phi(middle - half), phi(half - high)]
+    assert found.tolist() == pytest.approx([-math.log(mass) for mass in masses], rel=1e-9)
+
+
+def test_ddpm_eq_13_keeps_its_digits_far_out():
+    """The mass of a bin 60 standard deviations away underflows, its logarithm must not: about -z^2/2 - log z."""
+    x, variance = torch.tensor([0.6, -0.6]), torch.tensor(0.01**2)
+    left, right = reconstruction_term(x, torch.zeros(2), variance, 256).tolist()
+    near = (0.6 - 1 / 255) / 0.01
+    assert left == pytest.approx(right, rel=1e-5)
+    assert left == pytest.approx(near**2 / 2 + math.log(near * math.sqrt(2 * math.pi)), rel=1e-4)
+
+
+# The sum
+
+
+@pytest.mark.parametrize("kind", ["linear", "cosine"])
+@pytest.mark.parametrize("T", [2, 10, 60])
+def test_ddpm_eq_5_is_tight_where_the_reverse_process_is_gaussian(kind, T):
+    """For N(0, I) data, variance beta is the true one and the bound is -log p(x_0), picture by picture, at any T."""
+    schedule, x = Schedule(T, kind), normal(3, 4, 4)
+    x_0 = torch.stack([x, x])
+    eps = GaussianEps(schedule, 0.0, 1.0)
+    bound = bits_per_dim(eps, schedule, x_0, "beta", generator=plus_and_minus_one, clip=False, levels=None)
+    exact = -torch.distributions.Normal(0.0, 1.0).log_prob(x).mean() / math.log(2)
+    assert bound.total.mean().item() == pytest.approx(exact.item(), abs=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("variance", "factor", "shift"), [("posterior", 1, 0), ("beta", 0.9, 0), ("beta", 1.1, 0), ("beta", 1, 0.1)]
+)
+def test_ddpm_eq_5_is_above_the_truth_for_any_other_model(variance, factor, shift):
+    schedule, x = Schedule(30), normal(3, 4, 4)
+    best = GaussianEps(schedule, 0.0, 1.0)
+
+    def total(eps, variance):
+        x_0 = torch.stack([x, x])
+        bound = bits_per_dim(eps, schedule, x_0, variance, generator=plus_and_minus_one, clip=False, levels=None)
+        return bound.total.mean()
+
+    assert total(lambda x, t: factor * best(x, t) + shift, variance) > total(best, "beta") + 1e-3
+
+
+def test_the_256_levels_cost_what_the_exact_mass_of_the_data_costs():
+    """N(0, 0.3^2) rounded to levels: the bound exceeds the exact cost of the rounded data, and by less than 1 %."""
+    schedule, scale = Schedule(1000), 0.3
+    x = ((scale * normal(64, 3, 8, 8)).clamp(-1, 1) * 127.5 + 127.5).round() / 127.5 - 1
+    eps = GaussianEps(schedule, 0.0, scale**2)
+    bound = bits_per_dim(eps, schedule, x, "beta", generator=Noise(range(64)), clip=False)
+    data = torch.distributions.Normal(0.0, scale)
+    exact = -(data.cdf(x + 1 / 255) - data.cdf(x - 1 / 255)).log2().mean()
+    assert exact < bound.total.mean() < 1.01 * exact
+
+
+def test_the_parts_add_up_and_the_network_is_asked_once_per_term():
+    schedule, x, times = Schedule(12), normal(3, 2, 4).clamp(-1, 1), []
+    best = GaussianEps(schedule, 0.0, 0.3)
+
+    def eps(x_t, t):
+        times.append(t.tolist())
+        return best(x_t, t)
+
+    bound = bits_per_dim(eps, schedule, x, generator=Noise(range(3)))
+    assert times == [[t] * 3 for t in (1, *range(12, 1, -1))]
+    assert bound.times.tolist() == [list(range(12, 1, -1))] * 3 and bound.denoising.shape == (3, 11)
+    assert torch.allclose(bound.total, bound.prior + bound.denoising.sum(1) + bound.reconstruction, rtol=1e-12)
+    assert (bound.standard_error == 0).all() and (bound.denoising >= 0).all() and (bound.prior >= 0).all()
+    times.clear()
+    sampled = bits_per_dim(eps, schedule, x, samples=5, generator=Noise(range(3)))
+    assert len(times) == 6 and sampled.times.shape == sampled.denoising.shape == (3, 5)
+    assert sampled.times.min() >= 2 and sampled.times.max() <= 12
+
+
+def test_sampled_times_estimate_the_sum_with_an_honest_error_bar():
+    """200 estimates from 10 of 49 terms: their mean is the exact sum and their spread what they say of themselves."""
+    schedule, x = Schedule(50), normal(1, 2, 2).clamp(-1, 1).expand(200, 2, 2)
+    eps = GaussianEps(schedule, 0.5, 0.3)
+    exact = bits_per_dim(eps, schedule, x, generator=torch.ones_like, clip=False).total[0]
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        bound = bits_per_dim(eps, schedule, x, samples=10, generator=torch.ones_like, clip=False)
+    spread = bound.total.std()
+    assert abs(bound.total.mean() - exact) < 4 * spread / math.sqrt(200)
+    assert bound.standard_error.square().mean().sqrt().item() == pytest.approx(spread.item(), rel=0.25)
+
+
+def test_a_picture_costs_the_same_in_any_batch():
+    schedule, x = Schedule(8), normal(3, 2, 4).clamp(-1, 1)
+    eps = GaussianEps(schedule, 0.0, 0.3)
+    whole = bits_per_dim(eps, schedule, x, samples=4, generator=Noise([0, 1, 2]))
+    alone = bits_per_dim(eps, schedule, x[1:2], samples=4, generator=Noise([1]))
+    assert torch.equal(whole.times[1:2], alone.times)
+    assert torch.allclose(whole.total[1:2], alone.total, rtol=1e-12)
+
+
+def test_progress_sees_every_term():
+    seen = []
+    schedule, x = Schedule(8), torch.zeros(1, 2, 2)
+    bits_per_dim(lambda x, t: x, schedule, x, progress=lambda times: (seen.append(t[0].item()) or t for t in times))
+    assert seen == [8, 7, 6, 5, 4, 3, 2]
+
+
+def test_clipping_keeps_the_reverse_means_picture_in_range():
+    schedule, x = Schedule(20), torch.full((1, 2), 5.0)
+    mean, _ = reverse(lambda x, t: torch.zeros_like(x), schedule, x, torch.tensor([1]), "beta", True)
+    assert torch.allclose(mean, torch.ones(1, 2))  # at t = 1 the mean is the predicted picture
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"x_0": torch.full((1, 2), 1.5)}, r"values reach 1.5, expected them in \[-1, 1\]"),
+        ({"samples": 1}, "samples is 1, expected at least 2"),
+        ({"levels": 1}, "levels is 1, expected at least 2"),
+        ({"variance": "both"}, "variance is 'both', expected one of posterior, beta"),
+        ({"schedule": Schedule(1)}, "T = 1, expected at least 2"),
+    ],
+)
+def test_wrong_arguments_get_one_clear_line(arguments, message):
+    defaults = {"eps": lambda x, t: x, "schedule": Schedule(5), "x_0": torch.zeros(1, 2)}
+    with pytest.raises(ValueError, match=message):
+        bits_per_dim(**(defaults | arguments))

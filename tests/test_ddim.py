@@ -1,0 +1,440 @@
+"""DDIM: grids, the family q_sigma, sampling and inversion, against plain floats and Gaussians known in closed form."""
+
+import math
+from itertools import pairwise
+
+import pytest
+import torch
+
+import ddim
+import ddpm
+from ddim.family import mean as family_mean
+from ddim.sampling import towards
+from ddpm import GaussianEps, Noise, Schedule
+
+BOTH = pytest.mark.parametrize("kind", ["linear", "cosine"])
+ETAS = pytest.mark.parametrize("eta", [0.0, 0.2, 0.5, 1.0])
+
+
+def normal(*shape, seed=0):
+    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+
+
+def last(trajectory):
+    """x of the last step of any of the generators."""
+    *_, (_, x, _) = trajectory
+    return x
+
+
+class Recorder:
+    """Passes an EpsFn through and keeps the times it was asked for."""
+
+    def __init__(self, eps):
+        self.eps, self.times = eps, []
+
+    def __call__(self, x_t, t):
+        assert t.shape == (len(x_t),) and t.dtype == torch.long and (t == t[0]).all()
+        self.times.append(t[0].item())
+        return self.eps(x_t, t)
+
+
+# Grids
+
+
+@pytest.mark.parametrize("T", [1, 2, 7, 60, 1000])
+def test_the_linear_grid_has_exactly_s_steps_for_every_s(T):
+    for S in range(1, T + 1):
+        grid = ddim.timesteps(T, S)
+        assert len(grid) == S + 1 and grid[0] == T and grid[-1] == 0
+        lengths = {t - s for t, s in pairwise(grid)}
+        assert lengths <= {T // S, -(-T // S)}  # as even as whole numbers can be
+        assert all(type(t) is int for t in grid)
+
+
+def test_the_linear_grid_of_every_step_is_every_time():
+    assert ddim.timesteps(1000, 1000) == list(range(1000, -1, -1))
+    assert ddim.timesteps(1000, 10) == list(range(1000, -1, -100))
+
+
+def test_the_quadratic_grid_is_the_published_one_counted_from_1():
+    # (i sqrt(800) / 9)^2 = 800 i^2 / 81, rounded down: 0 9 39 88 158 246 355 483 632 800
+    assert ddim.timesteps(1000, 10, "quadratic") == [801, 633, 484, 356, 247, 159, 89, 40, 10, 1, 0]
+
+
+@pytest.mark.parametrize("T", [1, 2, 3, 4, 5, 60, 1000])
+def test_every_quadratic_grid_descends_from_the_same_time_to_0(T):
+    for S in range(1, T + 1):
+        grid = ddim.timesteps(T, S, "quadratic")
+        assert all(t > s for t, s in pairwise(grid)) and grid[-1] == 0
+        assert abs(grid[0] - 1 - 0.8 * T) <= 1 and grid[0] <= T and 1 <= len(grid) - 1 <= S
+
+
+@pytest.mark.parametrize("S", [10, 29, 30, 50, 100, 1000])
+def test_the_quadratic_grid_lists_coinciding_times_once(S):
+    """The first two of 800 i^2 / (S-1)^2 share a whole part when the second is below 1: from S = 30 on."""
+    grid = ddim.timesteps(1000, S, "quadratic")
+    whole = {800 * i * i // (S - 1) ** 2 for i in range(S)}
+    assert (len(grid) - 1 < S) == (S >= 30)
+    exact_squares = sum(800 * i * i % (S - 1) ** 2 == 0 for i in range(S))  # where a float may land just below
+    assert len(whole.symmetric_difference({t - 1 for t in grid[:-1]})) <= 2 * exact_squares
+
+
+# The family
+
+
+@BOTH
+@ETAS
+@pytest.mark.parametrize(("t", "s"), [(1, 0), (2, 1), (40, 39), (40, 17), (60, 59), (60, 1), (60, 0)])
+def test_ddim_eq_7_keeps_the_marginals(kind, eta, t, s):
+    """q_sigma's mean is a x_0 + b x_t. With x_t ~ N(sqrt(alpha_bar_t) x_0, 1 - alpha_bar_t) composing the two Gaussians
+    gives mean a + b sqrt(alpha_bar_t) times x_0 and variance b^2 (1 - alpha_bar_t) + sigma^2."""
+    schedule = Schedule(60, kind)
+    zero, one = torch.zeros(1, dtype=torch.float64), torch.ones(1, dtype=torch.float64)
+    (a, variance), (b, _) = (ddim.q_sigma(schedule, *x, t, s, eta) for x in ((one, zero), (zero, one)))
+    a_t, a_s = schedule.alpha_bar[t].item(), schedule.alpha_bar[s].item()
+    assert (a + b * math.sqrt(a_t)).item() == pytest.approx(math.sqrt(a_s), rel=1e-10)
+    assert (b**2 * (1 - a_t) + variance).item() == pytest.approx(1 - a_s, abs=1e-12)
+
+
+def test_sigma_hat_lies_outside_the_family():
+    """The same composition with sigma-hat ends with more variance than the marginal has: why it samples worse."""
+    schedule, zero, one = Schedule(60), torch.zeros(1).double(), torch.ones(1).double()
+    b, variance = ddim.q_sigma(schedule, zero, one, 40, 17, "hat")
+    a_t, a_s = schedule.alpha_bar[40].item(), schedule.alpha_bar[17].item()
+    assert (b**2 * (1 - a_t)).item() + variance > 1 - a_s + 1e-3
+
+
+@BOTH
+def test_ddim_eq_16_at_eta_1_is_ddpms_posterior(kind):
+    """At every t, neighbouring times: mean and variance of Ho Eq. (6) and (7)."""
+    schedule, (x_0, x_t) = Schedule(1000, kind), normal(2, 4)
+    for t in range(1, 1001):
+        mean, variance = ddim.q_sigma(schedule, x_0, x_t, t, t - 1, 1.0)
+        expected_mean, expected_variance = ddpm.posterior(schedule, x_0, x_t, t)
+        assert (mean - expected_mean).abs().max() < 1e-10
+        assert abs(variance - expected_variance.item()) < 1e-10
+
+
+@pytest.mark.parametrize("t", [2, 10, 1000])
+def test_sqrt_beta_is_sigma_hat_and_not_eta_1(t):
+    """The slide's "sigma_t = sqrt(beta_t) gives DDPM": in the family DDPM is eta = 1; sqrt(beta_t) is the hat's."""
+    schedule = Schedule()
+    assert ddim.sigma(schedule, t, t - 1, "hat") == pytest.approx(math.sqrt(schedule.beta[t]), rel=1e-9)
+    assert ddim.sigma(schedule, t, t - 1, 1.0) < ddim.sigma(schedule, t, t - 1, "hat")
+
+
+@ETAS
+def test_ddim_eq_12_and_eq_16_on_numbers(eta):
+    """Predicted x_0, direction pointing to x_t and noise, each in plain floats."""
+    schedule, x_t, eps, noise, t, s = Schedule(), 0.4, -1.1, 0.7, 700, 450
+    a_t, a_s = (math.prod(1 - beta for beta in schedule.beta[1 : time + 1].tolist()) for time in (t, s))
+    sigma = eta * math.sqrt((1 - a_s) / (1 - a_t)) * math.sqrt(1 - a_t / a_s)
+    x_0 = (x_t - math.sqrt(1 - a_t) * eps) / math.sqrt(a_t)
+    expected = math.sqrt(a_s) * x_0 + math.sqrt(1 - a_s - sigma**2) * eps + sigma * noise
+    numbers = torch.tensor([[eps], [x_t], [noise]], dtype=torch.float64)
+    found = ddim.step(schedule, numbers[0], numbers[1], t, s, eta, numbers[2])
+    assert ddim.sigma(schedule, t, s, eta) == pytest.approx(sigma, rel=1e-10)
+    assert [x.item() for x in found] == pytest.approx([expected, x_0], rel=1e-10)
+
+
+def test_ddim_appendix_d3_sigma_hat_keeps_the_mean_of_eta_1():
+    schedule, (eps, x_t, noise) = Schedule(), normal(3, 5)
+    hat, x_0 = ddim.step(schedule, eps, x_t, 700, 450, "hat", noise)
+    one, _ = ddim.step(schedule, eps, x_t, 700, 450, 1.0, torch.zeros(5).double())
+    a_t, a_s = schedule.alpha_bar[700].item(), schedule.alpha_bar[450].item()
+    assert torch.allclose(hat - one, math.sqrt(1 - a_t / a_s) * noise, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("eta", [0.0, 0.5, 1.0, "hat"])
+def test_the_last_step_takes_no_noise(eta):
+    schedule, x = Schedule(20), normal(2, 3)
+    for t in (1, 7, 20):
+        with_noise = ddim.step(schedule, x, x, t, 0, eta, 1e6 * x)[0]
+        x_0, predicted = ddim.step(schedule, x, x, t, 0, eta)
+        assert torch.equal(with_noise, x_0) and torch.allclose(x_0, predicted, rtol=0, atol=1e-12)
+
+
+def test_a_deterministic_step_up_undoes_the_step_down_with_the_same_eps():
+    schedule, (eps, x) = Schedule(), normal(2, 4)
+    for t, s in ((1000, 900), (500, 1), (20, 0)):
+        down, x_0 = ddim.step(schedule, eps, x, t, s)
+        up, same = ddim.step(schedule, eps, down, s, t)
+        assert torch.allclose(up, x, rtol=0, atol=1e-10) and torch.allclose(x_0, same, rtol=0, atol=1e-10)
+
+
+def test_clipping_turns_the_direction_too():
+    """At eta = 1 and neighbouring times the clipped step is DDPM's clipped step."""
+    schedule, (eps, x, noise) = Schedule(), 3 * normal(3, 50)
+    found = ddim.step(schedule, eps, x, 400, 399, 1.0, noise, clip=True)
+    expected = ddpm.step(schedule, eps, x, 400, noise, clip=True)
+    assert all(torch.allclose(a, b, rtol=0, atol=1e-10) for a, b in zip(found, expected, strict=True))
+    assert found[1].abs().max() == 1
+
+
+# Sampling
+
+
+@BOTH
+def test_s_equal_t_and_eta_1_is_ddpm_noise_by_noise(kind):
+    schedule = Schedule(100, kind)
+    eps, x_T = GaussianEps(schedule, 0.2, 0.3), normal(3, 2, 4, 4)
+    few = ddim.sample(eps, schedule, x_T, 100, eta=1.0, generator=Noise([1, 2, 3]))
+    all_steps = ddpm.sample(eps, schedule, x_T, clip=False, generator=Noise([1, 2, 3]))
+    for (s, x, x_0), (t, y, y_0) in zip(few, all_steps, strict=True):
+        assert s == t and (x - y).abs().max() < 1e-10 and (x_0 - y_0).abs().max() < 1e-10
+
+
+@pytest.mark.parametrize("spacing", ["linear", "quadratic"])
+def test_every_s_runs_and_costs_one_call_per_step(spacing):
+    schedule = Schedule(40, "cosine")
+    best, x_T = GaussianEps(schedule, 0.2, 0.3), normal(1, 2)
+    for S in range(1, 41):
+        grid = ddim.timesteps(40, S, spacing)
+        for walk in (ddim.sample, ddim.sample_2m):
+            eps = Recorder(best)
+            steps = list(walk(eps, schedule, x_T, S, spacing=spacing))
+            assert eps.times == grid[:-1] and [s for s, _, _ in steps] == grid[1:]
+            assert steps[-1][1].isfinite().all()
+        eps = Recorder(best)
+        steps = list(ddim.invert(eps, schedule, x_T, S, spacing=spacing))
+        assert eps.times == [t for t, _, _ in steps] == grid[-2::-1]  # the target times: never 0
+        assert steps[-1][1].isfinite().all()
+
+
+@pytest.mark.parametrize(("eta", "draws"), [(0.0, 0), (0.3, 6), (1.0, 6), ("hat", 6)])
+def test_noise_is_drawn_for_every_step_but_the_last(eta, draws):
+    schedule, drawn = Schedule(50), []
+    noise = lambda x: drawn.append(x) or torch.zeros_like(x)  # noqa: E731
+    list(ddim.sample(lambda x, t: x, schedule, normal(1, 2), 7, eta, generator=noise))
+    assert len(drawn) == draws
+
+
+@pytest.mark.parametrize("eta", [0.0, 0.5, 1.0, "hat"])
+def test_image_i_of_seed_i_is_the_same_in_any_batch(eta):
+    schedule = Schedule(50)
+    eps = GaussianEps(schedule, 0.1, 0.3)
+
+    def images(seeds):
+        noise = Noise(seeds)
+        return last(ddim.sample(eps, schedule, noise.start((3, 4, 4)), 10, eta, generator=noise))
+
+    whole = images([4, 8, 15, 16])
+    assert torch.equal(whole, torch.cat([images([4]), images([8, 15]), images([16])]))
+    assert not torch.equal(whole[0], whole[1])
+
+
+@BOTH
+@pytest.mark.parametrize("eta", [0.0, 0.2, 0.5, 1.0, "hat"])
+def test_a_gaussian_data_set_comes_out_at_every_eta(kind, eta):
+    """All 1000 steps: mean and variance of the data, each within 4 standard errors."""
+    schedule, n = Schedule(1000, kind), 4000
+    generator = torch.Generator().manual_seed(1)
+    x = last(ddim.sample(GaussianEps(schedule, 0.3, 0.25), schedule, normal(n, 1), 1000, eta, generator=generator))
+    assert abs(x.mean().item() - 0.3) < 4 * math.sqrt(0.25 / n)
+    assert abs(x.var().item() - 0.25) < 4 * 0.25 * math.sqrt(2 / (n - 1))
+
+
+@pytest.mark.parametrize("eta", [0.0, 0.2, 0.5, 1.0, "hat"])
+def test_a_gaussian_stays_one_with_the_variance_that_few_steps_give_it(eta):
+    """Ten steps: eps is linear, so x stays Gaussian. Its mean and variance are followed in plain floats by Eq. (12)."""
+    schedule, n, m, v = Schedule(), 100_000, 0.3, 0.25
+    generator, mean, variance = torch.Generator().manual_seed(1), 0.0, 1.0
+    for t, s in pairwise(range(1000, -1, -100)):
+        a_t, a_s = schedule.alpha_bar[t].item(), schedule.alpha_bar[s].item()
+        one = math.sqrt((1 - a_s) / (1 - a_t) * (1 - a_t / a_s))
+        sigma = one if eta == "hat" else eta * one
+        noise = math.sqrt(1 - a_t / a_s) if eta == "hat" else sigma
+        slope = math.sqrt(1 - a_t) / (a_t * v + 1 - a_t)  # eps = slope (x - sqrt(a_t) m)
+        direction = math.sqrt(1 - a_s - sigma**2) - math.sqrt(a_s / a_t) * math.sqrt(1 - a_t)
+        factor = math.sqrt(a_s / a_t) + direction * slope
+        mean = factor * mean - direction * slope * math.sqrt(a_t) * m
+        variance = factor**2 * variance + (noise**2 if s > 0 else 0)
+    x = last(ddim.sample(GaussianEps(schedule, m, v), schedule, normal(n, 1), 10, eta, generator=generator))
+    assert abs(x.mean().item() - mean) < 4 * math.sqrt(variance / n)
+    assert abs(x.var().item() - variance) < 4 * variance * math.sqrt(2 / (n - 1))
+
+
+@pytest.mark.parametrize("S", [1, 2, 13])
+def test_one_point_is_reached_in_any_number_of_steps(S):
+    schedule, point = Schedule(), normal(2, 3)
+    eps = GaussianEps(schedule, point, 0.0)
+    for walk in (ddim.sample, ddim.sample_2m):
+        assert torch.allclose(last(walk(eps, schedule, normal(4, 2, 3), S)), point.expand(4, 2, 3), rtol=0, atol=1e-10)
+
+
+def orders(walk):
+    """log2 of the error's fall from S = 80 to 160 to 320, on the way from t = 8000 to 800 of a Gaussian's exact flow."""
+    schedule = Schedule(8000)
+    eps, x_T = GaussianEps(schedule, 0.3, 0.25), torch.linspace(-2, 2, 9, dtype=torch.float64).view(9, 1)
+    errors = []
+    for S in (80, 160, 320):
+        grid = list(range(8000, 799, -7200 // S)) if 7200 % S == 0 else [800 + 7200 * i // S for i in range(S, -1, -1)]
+        errors.append((last(walk(eps, schedule, x_T, grid)) - eps.flow(x_T, 8000, 800)).abs().max().item())
+    return [math.log2(coarse / fine) for coarse, fine in pairwise(errors)]
+
+
+def test_ddim_eq_14_is_approached_with_order_1():
+    assert orders(ddim.sample) == pytest.approx([1, 1], abs=0.05)
+
+
+def test_dpm_solver_pp_algorithm_2_has_order_2():
+    assert orders(ddim.sample_2m) == pytest.approx([2, 2], abs=0.1)
+
+
+def test_the_second_order_wins_down_to_the_picture():
+    schedule, x_T = Schedule(1000, "cosine"), normal(50, 1)
+    eps = GaussianEps(schedule, 0.3, 0.25)
+    truth = eps.flow(x_T, 1000, 0)
+    for S in (10, 20, 50, 100):
+        first, second = ((last(w(eps, schedule, x_T, S)) - truth).square().mean() for w in (ddim.sample, ddim.sample_2m))
+        assert second < first / 4  # at least half the distance
+
+
+def test_dpm_solver_pp_algorithm_2_on_numbers():
+    """The middle one of three steps, in the paper's letters: alpha, sigma, lambda, h, r, D."""
+    schedule, grid = Schedule(), [900, 700, 450, 300]
+    seen = []
+
+    def eps(x, t):
+        seen.append(x.item())
+        return torch.sin(3 * x)
+
+    steps = list(ddim.sample_2m(eps, schedule, torch.tensor([[0.8]], dtype=torch.float64), grid))
+    alphas = [math.sqrt(schedule.alpha_bar[t]) for t in grid]
+    sigmas = [math.sqrt(1 - schedule.alpha_bar[t]) for t in grid]
+    lambdas = [math.log(alpha / sigma) for alpha, sigma in zip(alphas, sigmas, strict=True)]
+    x_0 = [(x - sigmas[i] * math.sin(3 * x)) / alphas[i] for i, x in enumerate(seen)]
+    h = lambdas[2] - lambdas[1]
+    r = (lambdas[1] - lambdas[0]) / h
+    D = (1 + 1 / (2 * r)) * x_0[1] - 1 / (2 * r) * x_0[0]
+    expected = sigmas[2] / sigmas[1] * seen[1] - alphas[2] * math.expm1(-h) * D
+    assert steps[1][1].item() == pytest.approx(expected, rel=1e-9)
+    assert steps[1][2].item() == pytest.approx(x_0[1], rel=1e-9)
+
+
+def test_ddim_eq_12_written_with_the_picture_alone():
+    schedule, (eps, x_t) = Schedule(), normal(2, 6)
+    for t, s in ((1000, 600), (300, 0)):
+        x_s, x_0 = ddim.step(schedule, eps, x_t, t, s)
+        assert torch.allclose(towards(schedule, x_t, x_0, t, s), x_s, rtol=0, atol=1e-10)
+        assert torch.allclose(family_mean(schedule, x_0, eps, s, 0.0), x_s, rtol=0, atol=0)
+
+
+def test_clipped_sampling_stays_in_range_and_the_walks_take_a_list_of_times():
+    schedule, eps = Schedule(), lambda x, t: -3 * x
+    for walk in (ddim.sample, ddim.sample_2m):
+        steps = list(walk(eps, schedule, normal(4, 3), [600, 150, 20, 0], clip=True))
+        assert [s for s, _, _ in steps] == [150, 20, 0]
+        assert all(x_0.abs().max() <= 1 for _, _, x_0 in steps)
+
+
+# Inversion
+
+
+def test_inversion_then_sampling_errs_like_1_over_s():
+    schedule, x_0 = Schedule(), 0.3 + 0.5 * normal(50, 1)
+    eps, errors = GaussianEps(schedule, 0.3, 0.25), []
+    for S in (25, 50, 100, 200):
+        x_T = last(ddim.invert(eps, schedule, x_0, S))
+        errors.append((last(ddim.sample(eps, schedule, x_T, S)) - x_0).abs().max().item())
+    assert [math.log2(a / b) for a, b in pairwise(errors)] == pytest.approx([1, 1, 1], abs=0.1)
+
+
+def test_inversion_finds_the_noise_of_a_gaussian():
+    """x_T of a data point is its number of standard deviations, as the exact flow says; the error halves with 2 S."""
+    schedule, x_0 = Schedule(), 0.3 + 0.5 * normal(50, 1)
+    eps = GaussianEps(schedule, 0.3, 0.25)
+    truth = eps.flow(x_0, 0, 1000)
+    errors = [(last(ddim.invert(eps, schedule, x_0, S)) - truth).abs().max().item() for S in (50, 100, 200)]
+    assert [math.log2(a / b) for a, b in pairwise(errors)] == pytest.approx([1, 1], abs=0.1)
+
+
+@BOTH
+@pytest.mark.parametrize("spacing", ["linear", "quadratic"])
+def test_fixed_point_iterations_make_the_round_trip_exact(kind, spacing):
+    schedule, x_0 = Schedule(1000, kind), (0.3 + 0.5 * normal(50, 1)).float()
+    eps, errors = GaussianEps(schedule, 0.3, 0.25), []
+    for iterations in (0, 5, 10, 50):
+        x_T = last(ddim.invert(eps, schedule, x_0, 20, spacing, iterations))
+        errors.append((last(ddim.sample(eps, schedule, x_T, 20, spacing=spacing)) - x_0).abs().max().item())
+    assert x_T.dtype == torch.float32
+    assert errors[0] > 10 * errors[1] > 10 * errors[2] and errors[3] <= 1e-5
+
+
+def test_a_fixed_point_costs_one_call_more_each():
+    schedule = Schedule(40)
+    eps = Recorder(GaussianEps(schedule, 0.0, 0.3))
+    list(ddim.invert(eps, schedule, normal(1, 2), 4, iterations=2))
+    assert eps.times == [10, 10, 10, 20, 20, 20, 30, 30, 30, 40, 40, 40]
+
+
+def test_inversion_never_clips():
+    schedule, far = Schedule(), torch.full((1, 2), 7.0)
+    for _, _, x_0 in ddim.invert(lambda x, t: torch.zeros_like(x), schedule, far, 10):
+        assert torch.allclose(x_0, far, rtol=1e-4)
+
+
+# Interpolation
+
+
+def test_ddim_appendix_d5_slerp_runs_along_the_arc():
+    x, y = torch.tensor([[2.0, 0.0]]), torch.tensor([[0.0, 2.0]])
+    for weight in (0.0, 0.25, 0.5, 1.0):
+        angle = weight * math.pi / 2
+        expected = torch.tensor([[2 * math.cos(angle), 2 * math.sin(angle)]])
+        assert torch.allclose(ddim.slerp(x, y, weight), expected, atol=1e-6)
+
+
+def test_slerp_goes_image_by_image_and_keeps_noise_as_long_as_noise():
+    x, y = normal(5, 3, 32, 32), normal(5, 3, 32, 32, seed=1)
+    weights = torch.tensor([0.0, 0.3, 0.5, 0.7, 1.0], dtype=torch.float64)
+    between = ddim.slerp(x, y, weights)
+    assert torch.allclose(between[0], x[0]) and torch.allclose(between[4], y[4])
+    assert torch.allclose(between[1:2], ddim.slerp(x[1:2], y[1:2], 0.3))
+    assert between.std((1, 2, 3)).sub(1).abs().max() < 0.05
+    assert torch.lerp(x[2], y[2], 0.5).std() < 0.75  # what a straight line would give: about sqrt(1/2)
+
+
+@pytest.mark.parametrize("factor", [1.0, 2.0, -1.0])
+def test_slerp_without_an_arc_is_the_straight_line(factor):
+    x = normal(1, 3, 8, 8).float()
+    assert torch.allclose(ddim.slerp(x, factor * x, 0.25), (0.75 + 0.25 * factor) * x, atol=1e-5)
+
+
+# Errors
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda s, x: ddim.timesteps(10, 11), r"S is 11 steps, expected a whole number in 1\.\.10"),
+        (lambda s, x: ddim.timesteps(10, 0), "S is 0 steps"),
+        (lambda s, x: ddim.timesteps(10, 2.5), "S is 2.5 steps"),
+        (lambda s, x: ddim.timesteps(10, 5, "cubic"), "spacing is 'cubic', expected one of linear, quadratic"),
+        (lambda s, x: next(ddim.sample(s.eps, s, x, 11)), "S is 11 steps"),
+        (lambda s, x: next(ddim.sample(s.eps, s, x, 5.0)), "S is 5.0 steps"),
+        (lambda s, x: next(ddim.sample(s.eps, s, x, [3, 3, 0])), r"\[3, 3, 0\] must be two or more, strictly descending"),
+        (lambda s, x: next(ddim.sample(s.eps, s, x, [11, 0])), r"\[11, 0\] must be"),
+        (lambda s, x: next(ddim.sample(s.eps, s, x, [5, -1])), r"\[5, -1\] must be"),
+        (lambda s, x: next(ddim.sample(s.eps, s, x, [5])), r"\[5\] must be"),
+        (lambda s, x: next(ddim.sample(s.eps, s, x, 5, eta=1.5)), r"eta is 1.5, expected a number in \[0, 1\] or"),
+        (lambda s, x: next(ddim.sample(s.eps, s, x, 5, eta=-0.1)), "eta is -0.1"),
+        (lambda s, x: next(ddim.sample(s.eps, s, x, 5, eta=math.nan)), "eta is nan"),
+        (lambda s, x: next(ddim.sample(s.eps, s, x, 5, eta="big")), "eta is 'big'"),
+        (lambda s, x: next(ddim.invert(s.eps, s, x, 5, iterations=-1)), "iterations is -1, expected 0 or more"),
+        (lambda s, x: ddim.step(s, x, x, 5, 5), r"two different times in 0\.\.10, not from 5 to 5"),
+        (lambda s, x: ddim.step(s, x, x, 11, 5), "not from 11 to 5"),
+        (lambda s, x: ddim.step(s, x, x, 5, -1), "not from 5 to -1"),
+        (lambda s, x: ddim.step(s, x, x, 3, 5, eta=0.5), r"inversion \(from t = 3 up to 5\) needs eta 0"),
+        (lambda s, x: ddim.step(s, x, x, 3, 5, clip=True), r"inversion \(from t = 3 up to 5\) needs eta 0"),
+        (lambda s, x: ddim.step(s, x, x, 5, 3, eta=0.5), "from t = 5 to 3 at eta = 0.5 adds noise, but none was given"),
+        (lambda s, x: ddim.sigma(s, 3, 5, 0.0), "s = 5 is above t = 3"),
+        (lambda s, x: ddim.q_sigma(s, x, x, 0, 5, 0.0), "s = 5 is above t = 0"),
+    ],
+)
+def test_wrong_arguments_get_one_clear_line(call, message):
+    schedule = Schedule(10)
+    schedule.eps = lambda x, t: x
+    with pytest.raises(ValueError, match=message) as error:
+        call(schedule, torch.zeros(2, 3))
+    assert "\n" not in str(error.value)
