@@ -51,10 +51,10 @@ def invert(
     """Find the x_T whose deterministic samples lead to x_0: yields (t, x_t, predicted x_0) after each upward step.
 
     The sampler's step from t down to s asks for eps(x_t, t), but on the way up x_t is what we look for. So the network
-    is asked at the target time t, with x_s in place of x_t; the error falls like 1/S. `iterations` then asks again
-    with the x_t just found: a fixed-point iteration, whose limit the sampler takes back to x_s exactly. Each costs
-    one more call per step. It closes in by the factor (step in sqrt(1/alpha_bar - 1)) times (slope of eps) each time.
-    The network is never asked at t = 0 and nothing is clipped.
+    is asked at the target time t with x_s in place of x_t (it is never asked at t = 0), and `climb` turns the answer
+    into x_t: the round trip's error falls like 1/S. `iterations` ask again with the x_t just found: fixed-point
+    iterations, whose limit the sampler takes back to x_s exactly. Each costs one more call per step; they settle when
+    steps are small against the detail of the data (a few for S = 50, not for S = 1). Nothing is clipped.
     """
     if iterations < 0:
         raise ValueError(f"iterations is {iterations}, expected 0 or more")
@@ -62,9 +62,26 @@ def invert(
     for s, t in pairwise(reversed(as_grid(schedule.T, steps, spacing))):
         x_t = x_s
         for _ in range(1 + iterations):
-            x_t, x_0 = step(schedule, predict(eps, x_t, t), x_s, s, t)
+            x_t, x_0 = climb(schedule, predict(eps, x_t, t), x_t, x_s, s, t)
         x_s = x_t
         yield t, x_t, x_0
+
+
+def climb(
+    schedule: Schedule, eps: torch.Tensor, guess: torch.Tensor, x_s: torch.Tensor, s: int, t: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The x_t from which DDIM Eq. (12) at eta 0 leads down to x_s, and predicted x_0, given eps at a `guess` of x_t.
+
+    With v = sqrt(alpha_bar) eps - sqrt(1 - alpha_bar) x_0 that step is a turn, x_s = cos(d) x_t - sin(d) v_t by the
+    angle d between the times (Salimans & Ho 2022, appendix D), here solved for x_t. v depends less on x_t than eps
+    does near the picture and than x_0 does near the noise: the same fixed point, reached in fewer calls at any t.
+    """
+    a_t, a_s = alpha_bars(schedule, t, s)
+    cosine = math.sqrt(a_t * a_s) + math.sqrt((1 - a_t) * (1 - a_s))
+    sine = math.sqrt(a_s * (1 - a_t)) - math.sqrt(a_t * (1 - a_s))
+    x_0 = predict_x0(schedule, guess, t, eps)
+    v = math.sqrt(a_t) * eps - math.sqrt(1 - a_t) * x_0
+    return (x_s + sine * v) / cosine, x_0
 
 
 @torch.no_grad()

@@ -3,6 +3,9 @@
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from .diffusion import WEIGHTINGS, check_choice
+from .schedule import KINDS
+
 
 def option(default: Any, text: str) -> Any:
     """A field with a help text."""
@@ -39,17 +42,19 @@ class Settings:
     report: int = option(500, "pictures to score at the end of a run on shapes (0: none)")
 
     def __post_init__(self):
-        for name in ("minutes", "images", "warmup", "weight_decay", "report"):
-            if getattr(self, name) < 0:
+        for name in ("minutes", "images", "warmup", "weight_decay", "report", "seed"):
+            if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} is {getattr(self, name)}: expected 0 or more")
         for name in ("batch", "accumulate", "learning_rate", "clip", "T", "save_every"):
-            if getattr(self, name) <= 0:
+            if not getattr(self, name) > 0:
                 raise ValueError(f"{name} is {getattr(self, name)}: expected more than 0")
         for name in ("decay", "drop"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is {getattr(self, name)}: expected 0 to 1")
         if not self.ema or not all(0 < share < 1 for share in self.ema):
             raise ValueError(f"ema is {self.ema}: expected one or more shares between 0 and 1")
+        check_choice("schedule", self.schedule, KINDS)
+        check_choice("weighting", self.weighting, WEIGHTINGS)
 
 
 SMALL = Settings(batch=32, learning_rate=2e-3, warmup=100, schedule="linear", weighting="v")

@@ -82,7 +82,8 @@ class Feed:
         """The pictures of an epoch in their order; the last two epochs are kept."""
         if epoch not in self._orders:
             self._orders = {e: o for e, o in self._orders.items() if e == epoch - 1}
-            self._orders[epoch] = torch.randperm(len(self.images), generator=generator(self.settings.seed, "order", epoch))
+            order = torch.randperm(len(self.images), generator=generator(self.settings.seed, "order", epoch))
+            self._orders[epoch] = order.to(self.device)  # once an epoch: a copy at every step would make a GPU wait
         return self._orders[epoch]
 
     def pictures(self, step: int) -> Tensor:
@@ -92,7 +93,7 @@ class Feed:
         chosen = self.order(epoch)[start : start + self.settings.batch]
         if len(chosen) < self.settings.batch:
             chosen = torch.cat([chosen, self.order(epoch + 1)[: self.settings.batch - len(chosen)]])
-        return chosen.to(self.device)
+        return chosen
 
     def batch(self, step: int) -> Batch:
         """Pictures, one caption of each, one time each (stratified: one in every B-th part of 1..T), and noise."""
@@ -156,7 +157,8 @@ class Training:
     def run(self) -> Iterator[Record]:
         """Train until the budget is used up; yields a `Record` every few steps and at the end.
 
-        Raises FloatingPointError, with the step, when a loss is not finite; the weights are spoiled then, files are not.
+        Raises FloatingPointError, with the step, when a loss or a gradient is not finite. The weights are spoiled then,
+        but no record follows, so nobody saves them.
         """
         losses: list[Tensor] = []
         gradients: list[Tensor] = []
@@ -166,29 +168,42 @@ class Training:
             loss, gradient = self.one_step(rate)
             losses.append(loss)
             gradients.append(gradient)
-            self.seconds, began = self.seconds + time.perf_counter() - began, time.perf_counter()
+            began = self.count_seconds(began)
             progress = self.progress()
             if len(losses) == LOG_EVERY or progress >= 1:
-                values = torch.stack(losses).tolist()
-                self.check(values)
-                norm = torch.stack(gradients).mean().item()
-                speed = len(values) * self.settings.batch / (self.seconds - logged)
-                yield Record(self.step, self.images, sum(values) / len(values), norm, rate, self.seconds, speed, progress)
+                loss, norm = self.means(losses, gradients)
+                began = self.count_seconds(began)  # what a GPU still had to do when it was asked
+                progress = self.progress()
+                speed = len(losses) * self.settings.batch / (self.seconds - logged)
+                yield Record(self.step, self.images, loss, norm, rate, self.seconds, speed, progress)
                 losses, gradients, logged, began = [], [], self.seconds, time.perf_counter()
 
-    def check(self, losses: list[float]) -> None:
-        """Raise FloatingPointError for the first loss that is not finite."""
-        for i, loss in enumerate(losses):
-            if not math.isfinite(loss):
-                raise FloatingPointError(
-                    f"the loss of step {self.step - len(losses) + i + 1} is {loss}: the last checkpoint is still good; "
-                    "try a lower --learning-rate, a longer --warmup or no --bf16"
-                )
+    def count_seconds(self, began: float) -> float:
+        """Add the time since `began` to the seconds of training; returns the time it is now."""
+        now = time.perf_counter()
+        self.seconds += now - began
+        return now
+
+    def means(self, losses: list[Tensor], gradients: list[Tensor]) -> tuple[float, float]:
+        """The means of the last steps' losses and gradient norms. FloatingPointError for the first that is not finite.
+
+        A finite loss may have an infinite gradient, which spoils the weights at once, so both are looked at.
+        """
+        rows = torch.stack([torch.stack(losses), torch.stack(gradients)], dim=1).tolist()
+        for step, row in enumerate(rows, self.step - len(rows) + 1):
+            for name, value in zip(("loss", "gradient"), row, strict=True):
+                if not math.isfinite(value):
+                    raise FloatingPointError(
+                        f"the {name} of step {step} is {value}: the last checkpoint is still good; "
+                        "try a lower --learning-rate, a longer --warmup or no --bf16"
+                    )
+        loss, norm = (sum(column) / len(rows) for column in zip(*rows, strict=True))
+        return loss, norm
 
     def one_step(self, rate: float) -> tuple[Tensor, Tensor]:
         """One optimizer step -> its loss (this process's share) and the gradient's norm before clipping."""
         settings = self.settings
-        torch.manual_seed(int(generator(settings.seed, "dropout", self.step).initial_seed()))
+        torch.manual_seed(int(generator(settings.seed, f"dropout {self.rank}", self.step).initial_seed()))
         batch = self.feed.batch(self.step).part(self.rank, self.world)
         total = torch.zeros((), device=self.device)
         self.optimizer.zero_grad(set_to_none=True)

@@ -20,7 +20,7 @@ def covariance(*shape, seed=0):
 
 
 def plus_and_minus_one(x):
-    """Noise whose two rows average any quadratic of a standard normal number exactly: Gauss and Hermite's two points."""
+    """Noise whose two rows average any quadratic of a normal number exactly: Gauss and Hermite's two points."""
     return torch.stack([torch.ones_like(x[0]), -torch.ones_like(x[0])])
 
 

@@ -82,7 +82,7 @@ def test_an_int_and_a_batch_of_times_agree_and_keep_float32(formula):
 @BOTH
 @pytest.mark.parametrize("t", [2, 3, 20, 40])
 def test_ddpm_eq_6_and_eq_7_are_bayes_rule(kind, t):
-    """q(x_{t-1} | x_t, x_0) is proportional to q(x_t | x_{t-1}) q(x_{t-1} | x_0): summed over a fine grid of x_{t-1}."""
+    """q(x_{t-1} | x_t, x_0) is proportional to q(x_t | x_{t-1}) q(x_{t-1} | x_0): summed over a fine grid."""
     schedule, x_0, x_t = Schedule(40, kind), 0.6, -0.3
     beta, before = schedule.beta[t].item(), schedule.alpha_bar[t - 1].item()
     x = torch.linspace(-10, 10, 200_001, dtype=torch.float64)
@@ -121,7 +121,8 @@ def test_both_variances_of_the_paper():
     for variance in ("posterior", "beta"):
         still = step(schedule, x, x, 10, torch.zeros_like(x), variance)[0]
         moved = step(schedule, x, x, 10, torch.ones_like(x), variance)[0]
-        assert (moved - still).item() ** 2 == pytest.approx(reverse_variance(schedule, x, 10, variance).item(), rel=1e-9)
+        expected = reverse_variance(schedule, x, 10, variance).item()
+        assert (moved - still).item() ** 2 == pytest.approx(expected, rel=1e-9)
 
 
 # Loss
@@ -193,7 +194,7 @@ def test_ddpm_algorithm_2_asks_every_time_once_and_ends_without_noise(variance):
     steps = list(sample(eps, schedule, normal(2, 3, 4, 4), variance, generator=noise))
     assert eps.times == list(range(20, 0, -1)) and len(drawn) == 19
     assert [t for t, _, _ in steps] == list(range(19, -1, -1))
-    assert torch.allclose(steps[-1][1], steps[-1][2], rtol=0, atol=1e-12)  # x_0 is the last predicted x_0: no noise on it
+    assert torch.allclose(steps[-1][1], steps[-1][2], rtol=0, atol=1e-12)  # x_0 is the last predicted x_0
     assert all(predicted.abs().max() <= 1 for _, _, predicted in steps)
 
 

@@ -45,13 +45,52 @@ class UNetConfig:
     def __post_init__(self):
         if self.predicts not in ("eps", "v"):
             raise ValueError(f"predicts is {self.predicts!r}: expected 'eps' or 'v'")
+        self._check_numbers()
+        self._check_divisors()
         smallest = self.stem * 2 ** (len(self.multipliers) - 1)
         if self.size % smallest:
-            raise ValueError(f"size {self.size} must be a multiple of {smallest} (stem {self.stem}, {len(self.multipliers)} stages)")
+            raise ValueError(
+                f"size {self.size} must be a multiple of {smallest} (stem {self.stem}, {len(self.multipliers)} stages)"
+            )
         for name in ("self_sizes", "cross_sizes"):
             missing = sorted(set(getattr(self, name)) - set(self.map_sizes))
             if missing:
-                raise ValueError(f"{name} has {missing}, but the maps of this network have sizes {list(self.map_sizes)}")
+                raise ValueError(f"{name} has {missing}, but this network's maps have sizes {list(self.map_sizes)}")
+
+    def _check_numbers(self) -> None:
+        """ValueError for what cannot be a size, a width or a depth."""
+        for name in ("size", "stem", "blocks", "head_channels", "groups", "words", "text_width", "text_heads"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}: expected 1 or more")
+        if self.text_layers < 0:
+            raise ValueError(f"text_layers is {self.text_layers}: expected 0 or more")
+        if not self.multipliers or min(self.multipliers) < 1:
+            raise ValueError(f"multipliers is {self.multipliers}: expected one or more numbers, each at least 1")
+        if self.channels < 4 or self.channels % 2:
+            raise ValueError(f"channels is {self.channels}: expected an even number, at least 4 (sines and cosines of t)")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout is {self.dropout}: expected a share, at least 0 and below 1")
+
+    def _check_divisors(self) -> None:
+        """ValueError for widths that cannot be shared among groups or heads."""
+        if self.text_width % self.text_heads:
+            raise ValueError(f"text_width {self.text_width} cannot be shared among text_heads {self.text_heads}")
+        for width in (self.channels, *self.widths):
+            if width % self.groups:
+                raise ValueError(f"channels and multipliers give {width} channels, no multiple of groups {self.groups}")
+        for width, size in zip(self.widths, self.map_sizes, strict=True):
+            heads = self.heads(width)
+            if width % heads and size in self.self_sizes + self.cross_sizes:
+                raise ValueError(f"head_channels {self.head_channels} makes {heads} heads, which cannot share {width} channels")
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """The channels of each stage."""
+        return tuple(self.channels * m for m in self.multipliers)
+
+    def heads(self, width: int) -> int:
+        """The attention heads of a layer with `width` channels."""
+        return max(1, width // self.head_channels)
 
     @property
     def map_sizes(self) -> tuple[int, ...]:
@@ -64,7 +103,7 @@ class Layer(nn.Module):
 
     def __init__(self, config: UNetConfig, c_in: int, c_out: int, size: int, stage: str, name: str):
         super().__init__()
-        heads = max(1, c_out // config.head_channels)
+        heads = config.heads(c_out)
         self.res = ResBlock(c_in, c_out, 4 * config.channels, config.groups, config.dropout)
         self.self_attention = self.cross_attention = None
         if size in config.self_sizes:
@@ -96,22 +135,22 @@ class UNet(nn.Module):
         self.register_buffer("alpha_bar", alpha_bar.double().clone(), persistent=False)
         self.text = TextEncoder(tokens, config.words, config.text_width, config.text_layers, config.text_heads)
         self.time = TimeEmbedding(config.channels)
-        widths = [config.channels * m for m in config.multipliers]
+        widths = list(config.widths)
         self.first = nn.Conv2d(3 * config.stem**2, config.channels, 3, padding=1)
         self.down, kept = self._way_down(widths)
         self.middle = nn.ModuleList(
             Layer(config, widths[-1], widths[-1], config.map_sizes[-1], "middle", f"middle.{i}") for i in range(2)
         )
         self.up = self._way_up(widths, kept)
-        self.norm = nn.GroupNorm(config.groups, config.channels)
-        self.last = nn.Conv2d(config.channels, 3 * config.stem**2, 3, padding=1)
+        self.norm = nn.GroupNorm(config.groups, widths[0])
+        self.last = nn.Conv2d(widths[0], 3 * config.stem**2, 3, padding=1)
         nn.init.zeros_(self.last.weight)
         nn.init.zeros_(self.last.bias)
         self.to(memory_format=torch.channels_last)
 
     def _way_down(self, widths: list[int]) -> tuple[nn.ModuleList, list[int]]:
         """The layers of the way down, and the channels of every map kept for the way up."""
-        layers, kept, c = nn.ModuleList(), [widths[0]], widths[0]
+        layers, kept, c = nn.ModuleList(), [self.config.channels], self.config.channels
         for stage, (width, size) in enumerate(zip(widths, self.config.map_sizes, strict=True)):
             if stage > 0:
                 layers.append(Down(c))

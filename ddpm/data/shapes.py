@@ -41,6 +41,9 @@ class Shape:
     radius: float = 0.0
 
     def __post_init__(self):
+        for name, known in (("shape", SHAPES), ("colour", PALETTE), ("background", PALETTE), ("size", SIZES)):
+            if getattr(self, name) not in known:
+                raise ValueError(f"{name} is {getattr(self, name)!r}: expected one of {', '.join(known)}")
         if self.radius == 0.0:
             object.__setattr__(self, "radius", sum(RADII[self.size]) / 2)
 
@@ -74,7 +77,7 @@ def parse(sentence: str) -> dict[str, str | None]:
         "size": next((w for w in words if w in SIZES), None),
         "colour": next((w for w in words if w in PALETTE), None),
         "shape": words[-1] if words and words[-1] in SHAPES else None,
-        "background": place.removesuffix(" background") or None,
+        "background": next((w for w in place.split() if w in PALETTE), None),
     }
     if said["shape"] is None or caption(**said) != sentence:
         raise ValueError(f"{sentence!r} is no sentence of the shapes grammar, such as {caption('small', 'red', 'circle', 'blue')!r}")
@@ -214,7 +217,7 @@ def read(images: np.ndarray, least_fit: float = 0.75, most_distance: float = 60.
         radii[shape] = np.sqrt(area / unit_area)
         ys[shape] = y - unit_drop * radii[shape]
         drawn = coverage(shape, x, ys[shape], radii[shape], images.shape[3])
-        fits[shape] = np.minimum(drawn, masks).sum(axis=(1, 2)) / np.maximum(drawn, masks).sum(axis=(1, 2))
+        fits[shape] = np.minimum(drawn, masks).sum(axis=(1, 2)) / np.maximum(np.maximum(drawn, masks).sum(axis=(1, 2)), 1e-9)
     best = np.stack([fits[shape] for shape in SHAPES]).argmax(axis=0)
     (back_i, back_d), (front_i, front_d) = _nearest(back), _nearest(front)
     names, middle = list(PALETTE), (RADII["small"][1] + RADII["large"][0]) / 2
@@ -222,10 +225,12 @@ def read(images: np.ndarray, least_fit: float = 0.75, most_distance: float = 60.
     for i in range(len(images)):
         shape = SHAPES[best[i]]
         good = fits[shape][i] >= least_fit
+        background = names[back_i[i]] if back_d[i] <= most_distance else None
+        colour = names[front_i[i]] if front_d[i] <= most_distance else None
         readings.append(Reading(
             shape=shape if good else None,
-            colour=names[front_i[i]] if front_d[i] <= most_distance else None,
-            background=names[back_i[i]] if back_d[i] <= most_distance else None,
+            colour=None if colour == background else colour,  # a blank picture: the colour of no object
+            background=background,
             size=SIZES[int(radii[shape][i] > middle)] if good else None,
             x=x[i], y=ys[shape][i], radius=radii[shape][i], fit=fits[shape][i], mask=masks[i],
         ))

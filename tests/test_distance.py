@@ -1,0 +1,139 @@
+"""Distances of feature sets against closed forms and brute force."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+import ddim
+
+
+def normal(*shape, seed=0):
+    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+
+
+def covariance(d, seed=0):
+    root = normal(d, d, seed=seed)
+    return root @ root.T / d
+
+
+def rotation(d, seed=0):
+    return torch.linalg.qr(normal(d, d, seed=seed))[0]
+
+
+def test_fid_eq_6_of_two_axis_aligned_gaussians():
+    """Diagonal covariances: (mu_1 - mu_2)^2 + (s_1 - s_2)^2, summed over the axes."""
+    (mu_1, mu_2), (s_1, s_2) = normal(2, 5), normal(2, 5, seed=1).abs()
+    found = ddim.frechet_distance(mu_1, torch.diag(s_1**2), mu_2, torch.diag(s_2**2))
+    assert found == pytest.approx(((mu_1 - mu_2) ** 2 + (s_1 - s_2) ** 2).sum().item(), rel=1e-10)
+
+
+def test_fid_eq_6_of_two_gaussians_that_share_their_axes():
+    turn, (s_1, s_2), mu = rotation(6), normal(2, 6, seed=1).abs(), normal(6, seed=2)
+    c_1, c_2 = (turn * s**2 @ turn.T for s in (s_1, s_2))
+    assert ddim.frechet_distance(mu, c_1, mu, c_2) == pytest.approx((s_1 - s_2).square().sum().item(), rel=1e-9)
+
+
+def test_fid_eq_6_in_two_dimensions_in_closed_form():
+    """tr (AB)^(1/2) of two 2 x 2 matrices is sqrt(tr(AB) + 2 sqrt(det(AB))) (Cayley and Hamilton)."""
+    a, b = covariance(2), covariance(2, seed=1)
+    overlap = math.sqrt(torch.trace(a @ b) + 2 * math.sqrt(torch.det(a) * torch.det(b)))
+    expected = (torch.trace(a + b) - 2 * overlap).item()
+    zero = torch.zeros(2)
+    assert ddim.frechet_distance(zero, a, zero, b) == pytest.approx(expected, rel=1e-10)
+
+
+@pytest.mark.parametrize("d", [3, 20, 64])
+def test_fid_eq_6_is_the_textbook_square_root_of_a_product(d):
+    """(C_1 C_2)^(1/2) by Denman and Beavers' iteration on the product itself, which is not symmetric."""
+    (mu_1, mu_2), eye = normal(2, d), torch.eye(d, dtype=torch.float64)
+    c_1, c_2 = (covariance(d, seed) + 0.1 * eye for seed in (1, 2))
+    root, inverse = c_1 @ c_2, eye
+    for _ in range(50):
+        root, inverse = (root + torch.linalg.inv(inverse)) / 2, (inverse + torch.linalg.inv(root)) / 2
+    assert torch.allclose(root @ root, c_1 @ c_2, rtol=0, atol=1e-9)
+    expected = (mu_1 - mu_2).square().sum() + torch.trace(c_1 + c_2 - 2 * root)
+    assert ddim.frechet_distance(mu_1, c_1, mu_2, c_2) == pytest.approx(expected.item(), rel=1e-9)
+
+
+def test_singular_covariances_work():
+    """Fewer samples than features: Gaussians in a plane, turned into 50 dimensions, keep their distance."""
+    (mu_1, mu_2), c_1, c_2 = normal(2, 2), covariance(2), covariance(2, seed=1)
+    turn = rotation(50)[:, :2]
+    moved = [turn @ mu_1, turn @ c_1 @ turn.T, turn @ mu_2, turn @ c_2 @ turn.T]
+    assert ddim.frechet_distance(*moved) == pytest.approx(ddim.frechet_distance(mu_1, c_1, mu_2, c_2), abs=1e-6)
+    features = normal(8, 50), normal(8, 50, seed=1) + 1
+    assert math.isfinite(ddim.frechet_distance(*ddim.moments(features[0]), *ddim.moments(features[1])))
+
+
+def test_planes_at_a_right_angle_do_not_overlap():
+    flat, upright = torch.diag(torch.tensor([1.0, 2.0, 0.0])), torch.diag(torch.tensor([0.0, 0.0, 3.0]))
+    assert ddim.frechet_distance(torch.zeros(3), flat, torch.zeros(3), upright) == pytest.approx(6, rel=1e-12)
+
+
+def test_frechet_distance_is_0_for_the_same_and_symmetric():
+    mu, c = ddim.moments(normal(100, 10))
+    other = ddim.moments(normal(100, 10, seed=1) * 2 + 1)
+    assert abs(ddim.frechet_distance(mu, c, mu, c)) < 1e-9
+    there, back = ddim.frechet_distance(mu, c, *other), ddim.frechet_distance(*other, mu, c)
+    assert there == pytest.approx(back, rel=1e-10) and there > 1
+
+
+def test_arrays_and_float32_are_worked_on_in_float64():
+    (mu_1, mu_2), c_1, c_2 = normal(2, 4), covariance(4), covariance(4, seed=1)
+    tensors = [mu_1, c_1, mu_2, c_2]
+    assert ddim.frechet_distance(*(t.numpy() for t in tensors)) == ddim.frechet_distance(*tensors)
+    rounded = ddim.frechet_distance(*(t.float() for t in tensors))
+    assert rounded == pytest.approx(ddim.frechet_distance(*tensors), rel=1e-5)
+
+
+def test_moments_are_numpys():
+    features = normal(30, 7)
+    mu, c = ddim.moments(features.float())
+    assert mu.dtype == c.dtype == torch.float64
+    assert np.allclose(mu, features.numpy().mean(0), atol=1e-6)
+    assert np.allclose(c, np.cov(features.numpy(), rowvar=False), atol=1e-6)
+
+
+def test_kernel_distance_is_the_double_sum_over_different_pairs():
+    x, y, d = normal(5, 3), normal(7, 3, seed=1) + 0.5, 3
+
+    def k(a, b):
+        return (sum(p * q for p, q in zip(a.tolist(), b.tolist(), strict=True)) / d + 1) ** 3
+
+    within = [
+        sum(k(a, b) for i, a in enumerate(z) for j, b in enumerate(z) if i != j) / (len(z) * (len(z) - 1))
+        for z in (x, y)
+    ]
+    across = sum(k(a, b) for a in x for b in y) / (len(x) * len(y))
+    assert ddim.kernel_distance(x, y) == pytest.approx(sum(within) - 2 * across, rel=1e-10)
+
+
+def test_kernel_distance_is_unbiased():
+    """Sets from the same distribution: the mean of 400 distances is 0 within its error, and about half are negative."""
+    distances = [ddim.kernel_distance(normal(6, 4, seed=i), normal(6, 4, seed=i + 1000)) for i in range(400)]
+    assert abs(np.mean(distances)) < 4 * np.std(distances) / math.sqrt(400)
+    assert min(distances) < 0
+
+
+def test_kernel_distance_sees_a_shift():
+    x = normal(200, 4)
+    near, far = normal(200, 4, seed=2), normal(200, 4, seed=1) + 1
+    assert ddim.kernel_distance(x, far) > 100 * abs(ddim.kernel_distance(x, near))
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda m, c: ddim.moments(torch.zeros(1, 4)), r"shape \(1, 4\), expected \(n, d\) with n at least 2"),
+        (lambda m, c: ddim.moments(torch.zeros(4)), r"shape \(4,\), expected"),
+        (lambda m, c: ddim.kernel_distance(torch.zeros(1, 4), torch.zeros(5, 4)), r"shape \(1, 4\), expected"),
+        (lambda m, c: ddim.kernel_distance(torch.zeros(5, 4), torch.zeros(5, 3)), "4 and 3 features, expected as many"),
+        (lambda m, c: ddim.frechet_distance(m, c, m[:3], c[:3, :3]), r"shapes .*\(3,\), \(3, 3\)\], expected"),
+        (lambda m, c: ddim.frechet_distance(m, c, m, c * math.nan), "not finite"),
+    ],
+)
+def test_wrong_arguments_get_one_clear_line(call, message):
+    with pytest.raises(ValueError, match=message):
+        call(torch.zeros(4), torch.eye(4))

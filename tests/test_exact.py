@@ -1,0 +1,173 @@
+"""The sampler that runs backwards exactly: round trips, costs, and that it still samples the right thing."""
+
+import math
+from itertools import pairwise
+
+import pytest
+import torch
+
+import ddim
+from ddpm import GaussianEps, MixtureEps, Schedule
+
+BOTH = pytest.mark.parametrize("kind", ["linear", "cosine"])
+
+
+def normal(*shape, seed=0, dtype=torch.float32):
+    return torch.randn(*shape, dtype=dtype, generator=torch.Generator().manual_seed(seed))
+
+
+def last(trajectory):
+    """x of the last step of any of the generators."""
+    *_, (_, x, _) = trajectory
+    return x
+
+
+def encode(eps, schedule, x_0, steps, **options):
+    """The latent pair of a picture."""
+    *_, (_, below, _), (_, x_T, _) = ddim.invert_exact(eps, schedule, x_0, steps, **options)
+    return x_T, below
+
+
+def untrained_network(schedule):
+    """Nothing like a good eps: two fixed random convolutions and a sine, as v, with an opinion about time."""
+    first, second = normal(8, 3, 3, 3, seed=3), normal(3, 8, 3, 3, seed=4)
+
+    def eps(x_t, t):
+        hidden = torch.sin(torch.conv2d(x_t, first, padding=1) + t.view(-1, 1, 1, 1) / 100)
+        a = schedule.at("alpha_bar", t, x_t).to(x_t.dtype)
+        return (1 - a).sqrt() * x_t + a.sqrt() * torch.conv2d(hidden, second, padding=1) / 10
+
+    return eps
+
+
+def networks(schedule):
+    mixture = MixtureEps(schedule, torch.full((5,), 0.2), normal(5, 3, 8, 8).clamp(-1, 1), torch.full((5,), 0.02))
+    return GaussianEps(schedule, 0.2, 0.25), mixture, untrained_network(schedule)
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("S", "spacing"), [(2, "linear"), (10, "linear"), (50, "linear"), (50, "quadratic"), (200, "linear")]
+)
+def test_the_round_trip_is_exact_in_float32(kind, S, spacing):
+    schedule, x_0 = Schedule(1000, kind), normal(2, 3, 8, 8).clamp(-1, 1)
+    for eps in networks(schedule):
+        pair = encode(eps, schedule, x_0, S, spacing=spacing)
+        again = last(ddim.sample_exact(eps, schedule, pair, S, spacing))
+        assert (again - x_0).abs().max() <= 1e-5
+
+
+@BOTH
+@pytest.mark.parametrize("gamma", [0.9, 0.97, 1.0])
+def test_the_round_trip_is_exact_for_every_gamma(kind, gamma):
+    schedule, x_0 = Schedule(1000, kind), normal(2, 3, 8, 8).clamp(-1, 1)
+    for eps in networks(schedule):
+        pair = encode(eps, schedule, x_0, 50, gamma=gamma)
+        assert (last(ddim.sample_exact(eps, schedule, pair, 50, gamma=gamma)) - x_0).abs().max() <= 1e-5
+
+
+@BOTH
+def test_a_thousand_steps_come_back_too(kind):
+    schedule, x_0 = Schedule(1000, kind), normal(1, 3, 8, 8).clamp(-1, 1)
+    eps = GaussianEps(schedule, 0.2, 0.25)
+    assert (last(ddim.sample_exact(eps, schedule, encode(eps, schedule, x_0, 1000), 1000)) - x_0).abs().max() <= 1e-5
+
+
+def test_ddim_itself_does_not_come_back():
+    """What the pair buys: the same 50 calls each way with DDIM miss the picture by a thousand times as much."""
+    schedule, x_0 = Schedule(1000, "cosine"), normal(2, 3, 8, 8).clamp(-1, 1)
+    for eps in networks(schedule):
+        x_T = last(ddim.invert(eps, schedule, x_0, 50))
+        assert (last(ddim.sample(eps, schedule, x_T, 50)) - x_0).abs().max() > 1e-3
+
+
+def test_a_sample_runs_back_to_its_noise():
+    """The other way round: from x_T down, and up again by the inverse of each step, written out."""
+    schedule, x_T = Schedule(1000, "cosine"), normal(2, 3, 8, 8)
+    eps, grid, gamma = untrained_network(schedule), ddim.timesteps(1000, 10), 0.95
+    xs = [x_T.double(), *(x for _, x, _ in ddim.sample_exact(eps, schedule, x_T, 10, gamma=gamma))]
+    for i in range(len(grid) - 3, -1, -1):
+        far, middle, near = grid[i : i + 3]
+        answer = eps(xs[i + 1].float(), torch.full((2,), middle)).double()
+        up, down = (ddim.step(schedule, answer, xs[i + 1], middle, to)[0] for to in (far, near))
+        assert torch.allclose((xs[i + 2] - down) / gamma + up, xs[i], rtol=0, atol=1e-12)
+
+
+@BOTH
+def test_it_approaches_the_exact_flow(kind):
+    """From noise: closer to the Gaussian's flow than DDIM at the same number of calls, and closer with more of them."""
+    schedule, x_T = Schedule(1000, kind), normal(50, 1)
+    eps = GaussianEps(schedule, 0.3, 0.25)
+    truth, errors = eps.flow(x_T.double(), 1000, 0), []
+    for S in (10, 20, 50):
+        errors.append((last(ddim.sample_exact(eps, schedule, x_T, S)) - truth).abs().max())
+        assert errors[-1] < (last(ddim.sample(eps, schedule, x_T, S)) - truth).abs().max()
+    assert errors == sorted(errors, reverse=True)
+
+
+@BOTH
+@pytest.mark.parametrize("S", [20, 50, 200])
+def test_the_latent_of_data_looks_like_noise(kind, S):
+    """x_T of Gaussian data is close to what the flow says: standard normal, so it can be edited and interpolated."""
+    schedule = Schedule(1000, kind)
+    eps, x_0 = GaussianEps(schedule, 0.3, 0.25), 0.3 + 0.5 * normal(500, 1)
+    x_T, below = encode(eps, schedule, x_0, S)
+    truth = eps.flow(x_0.double(), 0, 1000)
+    assert (x_T - truth).square().mean().sqrt() < 0.25 and abs(x_T.std() / truth.std() - 1) < 0.2
+    assert (below - eps.flow(x_0.double(), 0, ddim.timesteps(1000, S)[1])).square().mean().sqrt() < 0.25
+
+
+def test_one_call_per_step_and_never_at_time_0():
+    schedule, x_0, asked = Schedule(100), normal(2, 3), []
+    best = GaussianEps(schedule, 0.0, 0.3)
+
+    def eps(x_t, t):
+        assert x_t.dtype == torch.float32 and (t == t[0]).all()
+        asked.append(t[0].item())
+        return best(x_t, t)
+
+    up = list(ddim.invert_exact(eps, schedule, x_0, 5))
+    assert asked == [20, 20, 40, 60, 80] and [t for t, _, _ in up] == [20, 40, 60, 80, 100]
+    asked.clear()
+    down = list(ddim.sample_exact(eps, schedule, (up[-1][1], up[-2][1]), 5))
+    assert asked == [80, 60, 40, 20] and [t for t, _, _ in down] == [60, 40, 20, 0]
+    asked.clear()
+    fresh = list(ddim.sample_exact(eps, schedule, x_0, 5))
+    assert asked == [100, 80, 60, 40, 20] and [t for t, _, _ in fresh] == [80, 60, 40, 20, 0]
+    assert all(x.dtype == torch.float64 for steps in (up, down, fresh) for _, x, _ in steps)
+
+
+def test_float64_networks_are_asked_in_float64():
+    schedule, x_0 = Schedule(100), normal(2, 3, dtype=torch.float64)
+    eps = GaussianEps(schedule, 0.0, 0.3)
+    pair = encode(lambda x, t: eps(x, t) if x.dtype == torch.float64 else None, schedule, x_0, 5)
+    assert torch.allclose(last(ddim.sample_exact(eps, schedule, pair, 5, dtype=torch.float64)), x_0, rtol=0, atol=1e-12)
+
+
+def test_the_default_gamma_loses_the_same_share_over_any_number_of_steps():
+    from ddim.exact import check_gamma
+
+    for S in (2, 10, 1000):
+        assert check_gamma(None, list(range(S, -1, -1))) ** S == pytest.approx(math.exp(-2), rel=1e-12)
+
+
+def test_the_steps_of_the_trajectory_are_neighbours_on_the_grid():
+    schedule = Schedule(1000)
+    eps = GaussianEps(schedule, 0.0, 0.3)
+    times = [t for t, _, _ in ddim.invert_exact(eps, schedule, normal(1, 2), 10, "quadratic")]
+    assert times == ddim.timesteps(1000, 10, "quadratic")[-2::-1] and all(s < t for s, t in pairwise(times))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"steps": 1}, r"the times \[10, 0\] make 1 step, expected at least 2"),
+        ({"steps": 11}, "S is 11 steps"),
+        ({"steps": 5, "gamma": 0}, r"gamma is 0, expected a number in \(0, 1\]"),
+        ({"steps": 5, "gamma": 1.1}, "gamma is 1.1"),
+    ],
+)
+def test_wrong_arguments_get_one_clear_line(arguments, message):
+    for walk in (ddim.sample_exact, ddim.invert_exact):
+        with pytest.raises(ValueError, match=message):
+            next(walk(lambda x, t: x, Schedule(10), torch.zeros(1, 2), **arguments))

@@ -1,0 +1,287 @@
+"""The embedded data set: captions, splits, what is drawn against geometry, and what is read off again."""
+
+import math
+from collections import Counter
+from itertools import product
+
+import numpy as np
+import pytest
+
+from ddpm.data import DataError
+from ddpm.data.shapes import (
+    PALETTE,
+    RADII,
+    REACH,
+    SIZE,
+    Shape,
+    caption,
+    combinations,
+    coverage,
+    draw,
+    parse,
+    read,
+    scatter,
+    score,
+    shapes,
+    variants,
+)
+from unet.vocabulary import SHAPES, SIZES
+
+# area of a shape of radius 1, by school geometry, and its outline's length
+AREA = {
+    "circle": math.pi,
+    "square": 1.8**2,
+    "triangle": 3 * math.sqrt(3) / 4 * 1.35**2,  # equilateral, corners at 1.35 from the centre
+    "cross": 2 * (2 * 1.1) * (2 * 0.4) - (2 * 0.4) ** 2,  # two bars, their overlap counted once
+}
+OUTLINE = {"circle": 2 * math.pi, "square": 7.2, "triangle": 3 * math.sqrt(3) * 1.35, "cross": 8 * (1.1 - 0.4) + 8 * 0.4}
+WORDS = ("size", "colour", "shape", "background")
+
+
+@pytest.fixture(scope="module")
+def real():
+    """Real renderings of both splits, with a seed that training does not use, and what they show."""
+    return [s for split in ("train", "test") for s in scatter(1000, split, seed=7)]
+
+
+@pytest.fixture(scope="module")
+def readings(real):
+    return read(draw(real))
+
+
+# ---- captions -------------------------------------------------------------------------------------------------------------
+
+
+def test_captions_parse_back_to_attributes():
+    for size, colour, shape, background in product((None, *SIZES), (None, *PALETTE), SHAPES, (None, *PALETTE)):
+        said = {"size": size, "colour": colour, "shape": shape, "background": background}
+        assert parse(caption(**said)) == said
+
+
+def test_variants_are_true_and_the_fullest_comes_first():
+    for s in scatter(50, "train", seed=3):
+        every = variants(s)
+        assert parse(every[0]) == {word: getattr(s, word) for word in WORDS}
+        for sentence in every:
+            assert all(value in (None, getattr(s, word)) for word, value in parse(sentence).items())
+        assert Counter(every)[every[0]] == len(every) / 2  # half of the time all is said
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "",
+        "a photo of a cat",
+        "a photo of a pink circle",
+        "a photo of a red small circle",
+        "a photo of a red circle on a beige background",
+        "a photo of a red circle on a background",
+        "a photo of a red circle on a blue",
+        "a photo of a red circle on a blue background on a red background",
+        "a red circle",
+    ],
+)
+def test_a_sentence_outside_the_grammar_is_refused(sentence):
+    with pytest.raises(ValueError, match="no sentence of the shapes grammar"):
+        parse(sentence)
+
+
+# ---- splits ---------------------------------------------------------------------------------------------------------------
+
+
+def test_the_splits_divide_all_combinations():
+    train, test = set(combinations("train")), set(combinations("test"))
+    every = {(c, s, b) for c, s, b in product(PALETTE, SHAPES, PALETTE) if c != b}
+    assert not train & test and train | test == every
+    assert len(combinations("train")) == len(train) and len(combinations("test")) == len(test)
+    assert len(test) == pytest.approx(len(every) / 8, rel=0.2)  # "one in eight", as near as the pattern divides 120
+
+
+def test_training_shows_every_word_and_every_pair_of_words():
+    """So a held-out combination is new only as a whole: nothing in it is unknown."""
+    for pair in ((0, 1), (0, 2), (1, 2)):
+        seen = {(row[pair[0]], row[pair[1]]) for row in combinations("train")}
+        assert seen == {(row[pair[0]], row[pair[1]]) for row in combinations("train") + combinations("test")}
+    for place, words in enumerate((PALETTE, SHAPES, PALETTE)):
+        assert {row[place] for row in combinations("train")} == set(words)
+
+
+def test_no_picture_stands_in_both_splits():
+    pictures = [{image.tobytes() for image in shapes(split, 400).images} for split in ("train", "test")]
+    assert not pictures[0] & pictures[1]
+
+
+def test_a_held_out_seed_shares_no_picture_with_training():
+    pictures = [{image.tobytes() for image in shapes("train", 400, seed).images} for seed in (0, 1)]
+    assert not pictures[0] & pictures[1]
+
+
+def test_a_seed_names_its_data():
+    one, two, other = shapes("train", 40, seed=5), shapes("train", 40, seed=5), shapes("train", 40, seed=6)
+    assert np.array_equal(one.images, two.images) and one.captions == two.captions
+    assert not np.array_equal(one.images, other.images)
+    assert one.images.dtype == np.uint8 and one.images.shape == (40, 3, SIZE, SIZE)
+
+
+def test_what_is_scattered_is_even():
+    """Each combination and size equally often: chi-square within five standard deviations of its mean."""
+    drawn = scatter(8000, "train", seed=0)
+    for counts in (Counter((s.colour, s.shape, s.background) for s in drawn), Counter(s.size for s in drawn)):
+        expected, freedom = len(drawn) / len(counts), len(counts) - 1
+        chi_square = sum((n - expected) ** 2 / expected for n in counts.values())
+        assert chi_square < freedom + 5 * math.sqrt(2 * freedom)
+    assert {(s.colour, s.shape, s.background) for s in drawn} == set(combinations("train"))
+
+
+def test_an_unknown_split_is_refused():
+    for call in (combinations, shapes):
+        with pytest.raises(DataError, match="'validation'"):
+            call("validation")
+
+
+@pytest.mark.parametrize("wrong", [("star", "red", "blue", "small"), ("circle", "beige", "blue", "small"),
+                                   ("circle", "red", "beige", "small"), ("circle", "red", "blue", "huge")])  # fmt: skip
+def test_a_picture_of_an_unknown_word_is_refused(wrong):
+    unknown = next(word for word in wrong if word in ("star", "beige", "huge"))
+    with pytest.raises(ValueError, match=repr(unknown)):
+        Shape(*wrong)
+
+
+# ---- pictures -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_area_drawn_is_that_of_geometry(shape):
+    """At the sizes of the data set the outline lies within a twentieth of a pixel of where geometry puts it."""
+    for radius, x, y in ((4.5, 16, 16), (5.2, 15.3, 16.8), (8.0, 16.5, 15.9), (9.5, 16.1, 16.4)):
+        covered = coverage(shape, [x], [y], [radius])[0]
+        assert covered.min() >= 0 and covered.max() <= 1
+        assert abs(covered.sum() - AREA[shape] * radius**2) < 0.05 * OUTLINE[shape] * radius
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_area_of_a_fine_drawing_is_exact(shape):
+    """The same at 16 times the size: the corners' share falls away, so the closed form must be met to 0.1 %."""
+    covered = coverage(shape, [256], [256], [150], size=512)[0]
+    assert covered.sum() == pytest.approx(AREA[shape] * 150**2, rel=1e-3)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_drawing_stands_upright_where_it_is_put(shape):
+    """Its centre of mass is its centre; flipped left to right it is itself; the triangle points up."""
+    covered = coverage(shape, [256], [256], [150], size=512)[0]
+    pixels = np.arange(512) + 0.5
+    assert covered.sum(axis=0) @ pixels / covered.sum() == pytest.approx(256, abs=0.01)
+    assert covered.sum(axis=1) @ pixels / covered.sum() == pytest.approx(256, abs=0.2)
+    assert np.allclose(covered, covered[:, ::-1])
+    widths = covered.sum(axis=1)
+    if shape == "triangle":
+        assert widths[120] < widths[200] < widths[300]
+    else:
+        assert np.allclose(covered, covered[::-1])
+
+
+def test_colours_are_exact_and_the_object_is_inside_the_frame(real):
+    for s, image in zip(real, draw(real), strict=True):
+        assert tuple(image[:, int(s.y), int(s.x)]) == PALETTE[s.colour]
+        frame = np.concatenate([image[:, 0], image[:, -1], image[:, :, 0], image[:, :, -1]], axis=1)
+        assert tuple(np.median(frame, axis=1)) == PALETTE[s.background]
+        assert REACH[s.shape] * s.radius < min(s.x, s.y, SIZE - s.x, SIZE - s.y)
+
+
+def test_pixels_are_blends_of_the_two_colours(real):
+    """Antialiasing: nothing but the straight line from background to colour, to half a step of rounding."""
+    for s, image in list(zip(real, draw(real), strict=True))[:50]:
+        front, back = np.array(PALETTE[s.colour], float), np.array(PALETTE[s.background], float)
+        pixels = image.reshape(3, -1).T - back
+        share = pixels @ (front - back) / np.square(front - back).sum()
+        assert share.min() > -0.01 and share.max() < 1.01
+        assert abs(pixels - share[:, None] * (front - back)).max() < 1
+
+
+def test_reach_is_how_far_a_shape_goes():
+    for shape in SHAPES:
+        covered = coverage(shape, [256], [256], [150], size=512)[0] > 0.5
+        rows, columns = np.nonzero(covered)
+        farthest = max(256 - rows.min(), rows.max() + 1 - 256, 256 - columns.min(), columns.max() + 1 - 256)
+        assert farthest == pytest.approx(REACH[shape] * 150, abs=1)
+
+
+def test_sizes_do_not_overlap():
+    assert RADII["small"][1] < RADII["large"][0]
+
+
+# ---- reading --------------------------------------------------------------------------------------------------------------
+
+
+def test_real_renderings_are_read_right(real, readings):
+    for word in WORDS:
+        right = [getattr(r, word) == getattr(s, word) for r, s in zip(readings, real, strict=True)]
+        assert np.mean(right) >= 0.99
+
+
+def test_place_and_radius_are_read_within_a_fifth_of_a_pixel(real, readings):
+    for name in ("x", "y", "radius"):
+        errors = [abs(getattr(r, name) - getattr(s, name)) for r, s in zip(readings, real, strict=True)]
+        assert max(errors) < 0.2
+
+
+def test_the_mask_is_what_was_drawn(real, readings):
+    for s, reading in zip(real, readings, strict=True):
+        drawn = coverage(s.shape, [s.x], [s.y], [s.radius])[0]
+        assert np.minimum(drawn, reading.mask).sum() / np.maximum(drawn, reading.mask).sum() > 0.95
+
+
+@pytest.mark.parametrize("colour", [*PALETTE.values(), (0, 0, 0), (128, 128, 128)])
+def test_a_blank_picture_shows_nothing(colour):
+    (reading,) = read(np.broadcast_to(np.array(colour, np.uint8)[None, :, None, None], (1, 3, SIZE, SIZE)))
+    assert (reading.shape, reading.size, reading.colour) == (None, None, None)
+    assert reading.background == next((name for name, rgb in PALETTE.items() if rgb == colour), None)
+
+
+def test_noise_shows_no_shape():
+    noise = np.random.default_rng(0).integers(0, 256, (200, 3, SIZE, SIZE), dtype=np.uint8)
+    for reading in read(noise):
+        assert reading.shape is None and reading.size is None and reading.background is None
+
+
+@pytest.mark.parametrize("colour", [(0, 0, 0), (255, 140, 200), (0, 255, 255), (120, 120, 120)])
+def test_a_colour_far_from_the_palette_has_no_name(colour):
+    assert min(math.dist(colour, rgb) for rgb in PALETTE.values()) > 60
+    covered = coverage("circle", [16], [16], [8.5])[0]
+    back = np.array(PALETTE["white"])[:, None, None]
+    on_white = covered * np.array(colour)[:, None, None] + (1 - covered) * back
+    around = (1 - covered) * np.array(colour)[:, None, None] + covered * back
+    first, second = read(np.round(np.stack([on_white, around])).astype(np.uint8))
+    assert (first.shape, first.colour, first.background) == ("circle", None, "white")
+    assert (second.shape, second.colour, second.background) == ("circle", "white", None)
+
+
+def test_reading_survives_the_noise_that_a_sampler_leaves(real):
+    """A standard deviation of 6 in 255: what generated pictures have, and more."""
+    noise = np.random.default_rng(0).normal(0, 6, (len(real), 3, SIZE, SIZE))
+    readings = read(np.clip(draw(real) + noise, 0, 255).round().astype(np.uint8))
+    for word in WORDS:
+        assert np.mean([getattr(r, word) == getattr(s, word) for r, s in zip(readings, real, strict=True)]) >= 0.99
+
+
+def test_the_score_counts_right():
+    """Swap one word in some prompts, and exactly their share is lost, for that word and for all four."""
+    drawn = [s for s in scatter(400, "train", seed=9) if s.shape != "cross" and s.colour != "red" and s.background != "red"][:100]
+    images, prompts = draw(drawn), [variants(s)[0] for s in drawn]
+    assert score(images, prompts) == {"background": 1, "colour": 1, "size": 1, "shape": 1, "all": 1}
+    for word, wrong, n in (("shape", "cross", 30), ("colour", "red", 20), ("background", "red", 7)):
+        changed = [caption(**parse(p) | {word: wrong}) if i < n else p for i, p in enumerate(prompts)]
+        expected = {"background": 1, "colour": 1, "size": 1, "shape": 1, "all": (100 - n) / 100} | {word: (100 - n) / 100}
+        assert score(images, changed) == pytest.approx(expected)
+
+
+def test_what_a_prompt_leaves_out_is_not_held_against_the_picture():
+    drawn = scatter(40, "train", seed=9)
+    assert score(draw(drawn), [caption(None, None, s.shape, None) for s in drawn])["all"] == 1
+
+
+def test_two_faults_in_one_picture_are_one_failure():
+    s = Shape("circle", "green", "white", "small")
+    prompt = caption("large", "blue", "circle", "white")
+    assert score(draw([s]), [prompt]) == {"background": 1, "colour": 0, "size": 0, "shape": 1, "all": 0}

@@ -1,0 +1,381 @@
+"""The U-Net: shapes, gradients, independence of rows, hooks, what leaves it, what it refuses and what it costs."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from tiny import CONFIG, PROMPTS, make_unet
+
+from unet import PRESETS, Site, Text, Tokenizer, UNet, UNetConfig, cost
+from unet.attention import Attention, attend
+from unet.blocks import sinusoids
+
+EXACT = {"rtol": 0, "atol": 2e-5}  # float32 rounding of values of size 1 to 10 through some twenty layers
+
+
+def inputs(config: UNetConfig = CONFIG, prompts=PROMPTS) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """A noisy batch, its times and its tokens."""
+    x = torch.randn(len(prompts), 3, config.size, config.size, generator=torch.Generator().manual_seed(1))
+    return x, torch.arange(100, 100 + 500 * len(prompts), 500), Tokenizer().encode(prompts, config.words)
+
+
+def keep(weights, site):
+    """The hook that changes nothing."""
+    return weights
+
+
+# ---- what goes in and comes out ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("predicts", ["eps", "v"])
+@pytest.mark.parametrize("shape", [{}, {"stem": 2, "size": 16}, {"multipliers": (2, 3)}, {"blocks": 2, "text_layers": 0}])
+def test_eps_has_the_shape_and_type_of_the_picture(predicts, shape):
+    config = replace(CONFIG, predicts=predicts, **shape)
+    x, t, tokens = inputs(config)
+    eps = make_unet(config)(x, t, tokens)
+    assert eps.shape == x.shape and eps.dtype == torch.float32 and eps.isfinite().all()
+
+
+def test_a_new_network_says_nothing_yet():
+    """The last layer starts at zero (Ho et al. 2020, code): the first loss is the variance of the noise, exactly 1."""
+    x, t, tokens = inputs()
+    assert not UNet(CONFIG, len(Tokenizer()), torch.linspace(1, 0.1, 1001))(x, t, tokens).any()
+
+
+@pytest.mark.parametrize("shape", [{}, {"stem": 2, "size": 16, "blocks": 2}])
+def test_every_parameter_gets_a_gradient(shape):
+    """Of a network with every layer pushed off zero: a layer of zeros passes no gradient to what stands before it."""
+    config = replace(CONFIG, **shape)
+    unet = make_unet(config)
+    x, t, tokens = inputs(config)
+    unet(x, t, tokens).square().sum().backward()
+    without = [name for name, p in unet.named_parameters() if p.grad is None or not p.grad.any()]
+    assert without == []
+
+
+def test_every_word_and_place_in_the_batch_gets_a_gradient():
+    unet = make_unet()
+    x, t, tokens = inputs()
+    unet(x, t, tokens).square().sum().backward()
+    moved = unet.text.words.weight.grad.any(dim=1).nonzero().ravel().tolist()
+    assert moved == sorted(set(tokens.ravel().tolist()) - {Tokenizer.PAD})
+
+
+@pytest.mark.parametrize("change", ["x", "t", "tokens"])
+def test_rows_of_a_batch_are_independent(change):
+    unet = make_unet()
+    x, t, tokens = inputs()
+    other_x, other_t, other_tokens = x.clone(), t.clone(), tokens.clone()
+    {"x": other_x, "t": other_t, "tokens": other_tokens}[change][1] = {"x": 3.0, "t": 7, "tokens": 5}[change]
+    with torch.no_grad():
+        one, two = unet(x, t, tokens), unet(other_x, other_t, other_tokens)
+    torch.testing.assert_close(one[0], two[0], **EXACT)
+    assert (one[1] - two[1]).abs().max() > 1e-3  # and what was changed matters: x, t and the words all enter
+
+
+def test_a_picture_is_the_same_in_any_batch():
+    unet = make_unet()
+    x, t, tokens = inputs()
+    with torch.no_grad():
+        torch.testing.assert_close(unet(x, t, tokens)[1:], unet(x[1:], t[1:], tokens[1:]), **EXACT)
+
+
+def test_v_is_turned_into_eps():
+    """A twin that "predicts eps" shows what the last layer says: v. The picture it means must fit x_t and eps."""
+    v_unet, twin = make_unet(replace(CONFIG, predicts="v")), make_unet(CONFIG)
+    twin.load_state_dict(v_unet.state_dict())
+    x_t, t, tokens = inputs()
+    with torch.no_grad():
+        v, eps = twin(x_t, t, tokens).double(), v_unet(x_t, t, tokens).double()
+    alpha_bar = v_unet.alpha_bar[t][:, None, None, None]
+    # two unknowns, two equations: x_t = a x_0 + b eps and v = a eps - b x_0, by Cramer's rule
+    a, b = alpha_bar.sqrt(), (1 - alpha_bar).sqrt()
+    determinant = a * a + b * b
+    x_0, expected = (a * x_t - b * v) / determinant, (b * x_t + a * v) / determinant
+    torch.testing.assert_close(eps, expected, **EXACT)
+    torch.testing.assert_close(a * x_0 + b * eps, x_t.double(), **EXACT)
+    torch.testing.assert_close(a * eps - b * x_0, v, **EXACT)
+
+
+def test_the_network_keeps_its_schedule_out_of_its_weights():
+    """alpha_bar belongs to the schedule, which a checkpoint names; in the weights it could contradict it."""
+    assert "alpha_bar" not in make_unet().state_dict()
+
+
+# ---- hooks ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [{}, {"stem": 2, "size": 16, "blocks": 2, "text_layers": 2}])
+def test_a_hook_fires_once_per_site_in_order(shape):
+    config, seen = replace(CONFIG, **shape), []
+    unet = make_unet(config)
+    with torch.no_grad():
+        unet(*inputs(config), hook=lambda weights, site: seen.append(site) or weights)
+        assert seen == unet.sites
+        unet(*inputs(config), hook=lambda weights, site: seen.append(site) or weights)
+    assert seen == 2 * unet.sites
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_sites_have_names_of_their_own(name):
+    with torch.device("meta"):
+        unet = UNet(PRESETS[name], len(Tokenizer()), torch.ones(2))
+    assert len({site.name for site in unet.sites}) == len(unet.sites) > 0
+    for site in unet.sites:
+        sizes = {"self": unet.config.self_sizes, "cross": unet.config.cross_sizes}[site.kind]
+        assert site.size in sizes and site.name.startswith(site.stage) and site.name.endswith(site.kind)
+
+
+def test_the_identity_hook_changes_nothing():
+    """With a hook the weights are made in the open, without one by the fused kernel: only rounding may differ."""
+    unet = make_unet()
+    with torch.no_grad():
+        torch.testing.assert_close(unet(*inputs(), hook=keep), unet(*inputs()), **EXACT)
+
+
+def test_a_hook_sees_weights():
+    unet, (x, t, tokens) = make_unet(), inputs()
+    heads = {layer.site: layer.heads for layer in unet.modules() if isinstance(layer, Attention)}
+    real = tokens != Tokenizer.PAD
+
+    def look(weights, site):
+        pixels = site.size**2
+        assert weights.shape == (len(x), heads[site], pixels, CONFIG.words if site.kind == "cross" else pixels)
+        torch.testing.assert_close(weights.sum(-1), torch.ones(weights.shape[:-1]), rtol=0, atol=1e-6)
+        if site.kind == "cross":
+            absent = ~real[:, None, None, :].expand_as(weights)
+            assert not weights[absent].any() and (weights[~absent] > 0).all()
+        return weights
+
+    assert not real.all()  # else nothing was padded
+    with torch.no_grad():
+        unet(x, t, tokens, hook=look)
+
+
+def test_a_hook_that_returns_other_weights_is_obeyed_and_needs_no_writing_in_place():
+    """Looking only at the start token gives the same as a prompt that has only the start token, at every site."""
+    unet, (x, t, tokens) = make_unet(replace(CONFIG, text_layers=0)), inputs()
+
+    def only_start(weights, site):
+        if site.kind == "self":
+            return weights
+        return torch.cat([torch.ones_like(weights[..., :1]), torch.zeros_like(weights[..., 1:])], dim=-1)
+
+    with torch.no_grad():
+        hooked, null = unet(x, t, tokens, hook=only_start), unet(x, t, Tokenizer().encode(["", ""], CONFIG.words))
+    torch.testing.assert_close(hooked, null, **EXACT)
+
+
+def test_weights_a_hook_keeps_stay_as_they_were():
+    """Nothing after the hook writes into what it saw, so that a store of maps may keep them without a copy."""
+    seen, copies = [], []
+
+    def store(weights, site):
+        seen.append(weights)
+        copies.append(weights.clone())
+        return weights
+
+    with torch.no_grad():
+        make_unet()(*inputs(), hook=store)
+    assert all(torch.equal(a, b) for a, b in zip(seen, copies, strict=True))
+
+
+def test_attend_eq_1():
+    """softmax(q k^T / sqrt(d)) v entry by entry, for the fused and for the open way, with a mask."""
+    q, k, v = torch.randn(3, 2, 2, 4, 5, generator=torch.Generator().manual_seed(0)).double()
+    mask = torch.tensor([[True, True, False, True], [True, False, False, False]])[:, None, None, :]
+    expected = torch.zeros_like(v)
+    for b in range(2):
+        for head in range(2):
+            for n in range(4):
+                real = [m for m in range(4) if mask[b, 0, 0, m]]
+                scores = [math.exp(sum(q[b, head, n] * k[b, head, m]) / math.sqrt(5)) for m in real]
+                expected[b, head, n] = sum(s / sum(scores) * v[b, head, m] for m, s in zip(real, scores, strict=True))
+    site = Site("x", "cross", "middle", 2)
+    for hook in (None, keep):
+        torch.testing.assert_close(attend(q, k, v, mask, site, hook), expected, rtol=0, atol=1e-12)
+
+
+# ---- text -----------------------------------------------------------------------------------------------------------------
+
+
+def test_the_null_prompt_is_finite():
+    unet, (x, t, _) = make_unet(), inputs()
+    for hook in (None, keep):
+        with torch.no_grad():
+            assert unet(x, t, Tokenizer().encode(["", ""], CONFIG.words), hook=hook).isfinite().all()
+
+
+def test_a_longer_words_budget_changes_nothing():
+    """The same weights with room for more words: the padding behind the prompt must not be seen by anyone."""
+    unet, long = make_unet(), make_unet(replace(CONFIG, words=CONFIG.words + 5))
+    weights = unet.state_dict()
+    weights["text.places"] = torch.cat([weights["text.places"], torch.full((5, CONFIG.text_width), 9.0)])
+    long.load_state_dict(weights)
+    x, t, tokens = inputs()
+    with torch.no_grad():
+        torch.testing.assert_close(long(x, t, inputs(long.config)[2]), unet(x, t, tokens), **EXACT)
+
+
+def test_what_stands_behind_the_mask_is_not_seen():
+    unet, (x, t, tokens) = make_unet(), inputs()
+    with torch.no_grad():
+        states, mask = unet.text(tokens)
+        changed = torch.where(mask[..., None], states, torch.full_like(states, 100.0))
+        torch.testing.assert_close(unet(x, t, Text(changed, mask)), unet(x, t, tokens), **EXACT)
+        unet.text.words.weight[Tokenizer.PAD] += 100.0  # the padding's own embedding, through the text encoder
+        torch.testing.assert_close(unet.text(tokens).states[mask], states[mask], **EXACT)
+
+
+def test_text_may_be_passed_instead_of_tokens():
+    unet, (x, t, tokens) = make_unet(), inputs()
+    with torch.no_grad():
+        assert torch.equal(unet(x, t, unet.text(tokens)), unet(x, t, tokens))
+
+
+def test_the_order_of_words_enters():
+    unet = make_unet()
+    x, t, tokens = inputs(prompts=["a red circle", "circle red a"])
+    with torch.no_grad():
+        one, two = unet(x[:1].expand_as(x), t[:1].expand_as(t), tokens)
+    assert (one - two).abs().max() > 1e-3
+
+
+# ---- time -----------------------------------------------------------------------------------------------------------------
+
+
+def test_sinusoids_are_cosines_and_sines_at_a_geometric_row_of_frequencies():
+    width, times = 12, [1, 37, 1000]
+    table = sinusoids(torch.tensor(times), width)
+    assert table.shape == (3, width)
+    for row, t in zip(table.tolist(), times, strict=True):
+        for i in range(6):  # float32 angles of up to 1000 are known to within 1000 * 2^-24
+            angle = t * 10000 ** (-i / 5)
+            assert row[i] == pytest.approx(math.cos(angle), abs=2e-4)
+            assert row[6 + i] == pytest.approx(math.sin(angle), abs=2e-4)
+
+
+# ---- what is refused ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("wrong", "named"),
+    [
+        ({"predicts": "x0"}, "predicts is 'x0'"),
+        ({"size": 9}, "size 9"),
+        ({"size": 8, "stem": 8}, "size 8"),
+        ({"self_sizes": (16,)}, r"self_sizes has \[16\]"),
+        ({"cross_sizes": (8, 3)}, r"cross_sizes has \[3\]"),
+        ({"size": 0}, "size is 0"),
+        ({"stem": 0}, "stem is 0"),
+        ({"blocks": 0}, "blocks is 0"),
+        ({"words": 0}, "words is 0"),
+        ({"head_channels": -1}, "head_channels is -1"),
+        ({"text_layers": -1}, "text_layers is -1"),
+        ({"multipliers": ()}, r"multipliers is \(\)"),
+        ({"multipliers": (1, 0)}, r"multipliers is \(1, 0\)"),
+        ({"channels": 10}, "10 channels.* groups 4"),
+        ({"channels": 7, "groups": 7}, "channels is 7"),
+        ({"channels": 20, "self_sizes": (8,), "groups": 4, "head_channels": 6}, "head_channels 6"),
+        ({"text_width": 9}, "text_width 9 .* text_heads 2"),
+        ({"dropout": 1.0}, "dropout is 1.0"),
+    ],
+)
+def test_a_wrong_configuration_is_one_clear_error(wrong, named):
+    with pytest.raises(ValueError, match=named) as caught:
+        replace(CONFIG, **wrong)
+    assert "\n" not in str(caught.value)
+
+
+# ---- what it costs --------------------------------------------------------------------------------------------------------
+
+
+def count(config: UNetConfig) -> int:
+    """Parameters, without making them."""
+    with torch.device("meta"):
+        return sum(p.numel() for p in UNet(config, len(Tokenizer()), torch.ones(2)).parameters())
+
+
+@pytest.mark.parametrize("name", ["cifar10", "celeba64"])
+def test_a_shipped_network_fits_in_40_MiB_of_half_precision(name):
+    assert 2 * count(PRESETS[name]) <= 40 * 2**20
+
+
+# Ho et al.'s CIFAR-10 network, layer by layer from their code (unet.py); appendix B says 35.7 million parameters.
+HO_WIDTHS, HO_TIME = [128, 256, 256, 256], 512
+
+
+def linear(a: int, b: int) -> int:
+    """Parameters of a linear layer, or of a 1 x 1 convolution."""
+    return a * b + b
+
+
+def ho_block(a: int, b: int) -> int:
+    """Two norms, two 3 x 3 convolutions, the time's shift, and a 1 x 1 convolution past them where the width changes."""
+    return 2 * a + linear(9 * a, b) + linear(HO_TIME, b) + 2 * b + linear(9 * b, b) + (linear(a, b) if a != b else 0)
+
+
+def ho_attention(c: int) -> int:
+    """A norm, and the linear layers of query, key, value and output."""
+    return 2 * c + 4 * linear(c, c)
+
+
+def ho_blocks() -> list[tuple[int, int, int]]:
+    """(channels in, channels out, stage) of the 22 residual blocks."""
+    blocks, kept, c = [], [128], 128
+    for stage, width in enumerate(HO_WIDTHS):
+        for _ in range(2):
+            blocks.append((c, width, stage))
+            kept.append(c := width)
+        kept += [c] if stage < 3 else []
+    blocks += 2 * [(c, c, 3)]
+    for stage in reversed(range(4)):
+        for _ in range(3):
+            blocks.append((c + kept.pop(), HO_WIDTHS[stage], stage))
+            c = HO_WIDTHS[stage]
+    return blocks
+
+
+def ho_parameters() -> int:
+    """All of them: time, first and last convolution, blocks, attention at 16 x 16 and in the middle, changes of size."""
+    ends = linear(128, HO_TIME) + linear(HO_TIME, HO_TIME) + linear(27, 128) + 2 * 128 + linear(9 * 128, 3)
+    blocks = sum(ho_block(a, b) for a, b, _ in ho_blocks())
+    attention = sum(ho_attention(b) for _, b, stage in ho_blocks() if stage == 1) + ho_attention(256)
+    sizes = sum(linear(9 * c, c) for c in (128, 256, 256, 256, 256, 256))
+    return ends + blocks + attention + sizes
+
+
+def test_the_count_of_the_papers_network_is_the_papers():
+    assert round(ho_parameters() / 1e6, 1) == 35.7
+
+
+def test_the_preset_ddpm_is_the_papers_network_but_for_four_things():
+    """Ours reads text, scales by the time beside shifting, has no attention in the middle and no biases in query, key, value."""
+    config = PRESETS["ddpm"]
+    with torch.device("meta"):
+        text = sum(p.numel() for p in UNet(config, len(Tokenizer()), torch.ones(2)).text.parameters())
+    ours = count(replace(config, cross_sizes=())) - text
+    scales = sum(linear(HO_TIME, b) for _, b, _ in ho_blocks())
+    biases = sum(3 * b for _, b, stage in ho_blocks() if stage == 1)
+    assert ours - ho_parameters() == scales - ho_attention(256) - biases
+
+
+def test_cost_is_what_a_hand_counts():
+    """One stage of 4 x 4 pixels and 8 channels: two layers in the middle, one on the way down, two on the way up."""
+    config = replace(CONFIG, size=4, multipliers=(1,), self_sizes=(4,), cross_sizes=(4,), words=3)
+    pixels, c, words, width, time = 16, 8, 3, 8, 32
+
+    def attention(keys, key_width):
+        return 2 * pixels * c * c + 2 * keys * key_width * 2 * c + 2 * 2 * pixels * keys * c + 2 * pixels * c * c
+
+    def layer(c_in):
+        res = 2 * pixels * 9 * (c_in * c + c * c) + 2 * time * 2 * c + (2 * pixels * c_in * c if c_in != c else 0)
+        return res + attention(pixels, c) + attention(words, width)
+
+    text = 2 * words * width * (3 * width + width + 4 * width + 4 * width) + 2 * 2 * words * words * width
+    ends = 2 * (c * time + time * time) + 2 * 2 * pixels * 9 * 3 * c
+    unet = make_unet(config)
+    parameters, gflop = cost(unet)
+    assert gflop == pytest.approx((text + ends + 3 * layer(c) + 2 * layer(2 * c)) / 1e9, rel=1e-12)
+    assert parameters == sum(math.prod(p.shape) for p in unet.parameters())

@@ -1,0 +1,44 @@
+"""What several tests share: a network that trains in milliseconds, pictures to feed it, and a whole run in memory."""
+
+import numpy as np
+import torch
+
+from ddpm import Schedule
+from ddpm.data import Dataset
+from ddpm.settings import Settings
+from ddpm.training import Training
+from unet import Tokenizer, UNet, UNetConfig
+
+CONFIG = UNetConfig(
+    size=8, channels=8, multipliers=(1, 2), self_sizes=(4,), cross_sizes=(8, 4), head_channels=8, groups=4, words=8,
+    text_width=8, text_layers=1, text_heads=2,
+)  # fmt: skip
+PROMPTS = ["a red circle", "a photo of a small blue square"]
+
+
+def awake(network: torch.nn.Module, seed: int = 0) -> torch.nn.Module:
+    """Every parameter pushed away from where it starts: a new network's zero layers would hide what stands before them."""
+    source = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter += 0.1 * torch.randn(parameter.shape, generator=source)
+    return network
+
+
+def make_unet(config: UNetConfig = CONFIG, T: int = 1000, kind: str = "linear", seed: int = 0) -> UNet:
+    """An untrained network whose every layer does something, ready for sampling."""
+    torch.manual_seed(seed)
+    return awake(UNet(config, len(Tokenizer()), Schedule(T, kind).alpha_bar), seed).eval()
+
+
+def make_data(n: int, size: int = 8, seed: int = 0) -> Dataset:
+    """n pictures of noise; picture i has i % 3 + 1 captions."""
+    images = np.random.default_rng(seed).integers(0, 256, (n, 3, size, size), dtype=np.uint8)
+    sentences = ("a red circle", "a blue square", "a small cross on a white background")
+    return Dataset("noise", images, [sentences[: i % 3 + 1] for i in range(n)])
+
+
+def make_training(settings: Settings, config: UNetConfig = CONFIG, n: int = 24) -> Training:
+    """A run at its first step; the same arguments give the same run."""
+    unet = make_unet(config, settings.T, settings.schedule).train()
+    return Training(settings, unet, Tokenizer(), Schedule(settings.T, settings.schedule), make_data(n, config.size))
