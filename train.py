@@ -1,9 +1,9 @@
 """Train a captioned diffusion model.
 
-    python train.py                                   the embedded shapes, from nothing to a scored model, in minutes on a CPU
-    python train.py --data cifar10 --minutes 30       real pictures; see --help for everything that can be set
-    python train.py --resume runs/00003-cifar10       go on where a run stopped
-    torchrun --nproc_per_node 2 train.py ...          on several GPUs
+    python train.py                                the embedded shapes, from nothing to a scored model in minutes
+    python train.py --data cifar10 --minutes 30    real pictures; see --help for everything that can be set
+    python train.py --resume runs/00003-cifar10    go on where a run stopped
+    torchrun --nproc_per_node 2 train.py ...       on several GPUs
 """
 
 import argparse
@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import get_args, get_origin
 
@@ -34,10 +35,10 @@ RESUMABLE = ("minutes", "images", "save_every", "report", "data_dir")
 
 def sampler(eps, schedule, x_T, noise) -> Iterator:
     """DDIM, the same for every picture a run shows."""
-    return ddim.sample(eps, schedule, x_T, report.STEPS, report.ETA, generator=noise)
+    return ddim.sample(eps, schedule, x_T, min(report.STEPS, schedule.T), report.ETA, generator=noise)
 
 
-# ---- the command line -----------------------------------------------------------------------------------------------------
+# ---- the command line ----------------------------------------------------------------------------------------------
 
 
 def add_flags(parser: argparse.ArgumentParser, record: type, title: str) -> None:
@@ -56,10 +57,12 @@ def add_flags(parser: argparse.ArgumentParser, record: type, title: str) -> None
 
 def parser() -> argparse.ArgumentParser:
     """All flags: those of the run, then one for every field of `Settings` and `UNetConfig`."""
-    flags = argparse.ArgumentParser(prog="train.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    as_written = argparse.RawDescriptionHelpFormatter
+    flags = argparse.ArgumentParser(prog="train.py", description=__doc__, formatter_class=as_written)
     flags.add_argument("--resume", metavar="RUN", help="go on with this run folder")
     flags.add_argument("--out", default="runs", help="where run folders are made (default: runs)")
-    flags.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cpu or cuda (default: a GPU if there is one)")
+    best = "cuda" if torch.cuda.is_available() else "cpu"
+    flags.add_argument("--device", choices=("cpu", "cuda"), default=best, help="default: a GPU if there is one")
     flags.add_argument("--dry-run", action="store_true", help="print what would be done, and stop")
     add_flags(flags, Settings, "training")
     add_flags(flags, UNetConfig, "network")
@@ -74,34 +77,52 @@ def given(args: argparse.Namespace, record: type) -> dict:
 
 def configure(args: argparse.Namespace) -> tuple[Settings, UNetConfig, dict | None]:
     """Settings and network of the run, and the checkpoint's content when one is resumed."""
+    if args.device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("--device cuda: PyTorch finds no GPU here; leave the flag out to train on the CPU")
     chosen, network = given(args, Settings), given(args, UNetConfig)
+    # a budget that is given replaces the whole of the old one: "--images N" shall not stop after the preset's minutes
+    budget = {"minutes": 0.0, "images": 0} if {"minutes", "images"} & set(chosen) else {}
     if args.resume:
-        fixed = sorted((set(chosen) | set(network)) - set(RESUMABLE))
-        if fixed:
-            raise ValueError(f"--resume goes on with the run's own {', '.join(fixed)}: leave it out; only {', '.join(RESUMABLE)} may change")
-        content = checkpoints.read(Path(args.resume) / checkpoints.CHECKPOINT)
-        return replace(Settings(**content["settings"]), **chosen), UNetConfig(**content["unet_config"]), content
+        return resumed(Path(args.resume), chosen, network, budget)
     preset = chosen.get("preset") or default_preset(chosen.get("data", "shapes"), args.device)
     if preset not in PRESETS:
         raise ValueError(f"unknown preset {preset!r}: expected one of {', '.join(PRESETS)}")
-    budget = {"minutes": 0.0, "images": 0} if {"minutes", "images"} & set(chosen) else {}
-    settings = replace(RECIPES[preset], **budget | {"preset": preset} | chosen | {"preset": preset})
-    return settings, replace(PRESETS[preset], **network), None
+    settings = replace(RECIPES[preset], **budget | chosen | {"preset": preset})
+    if settings.init and network:
+        raise ValueError(f"--init brings its own network: leave out {', '.join(sorted(network))}")
+    config = checkpoints.load(settings.init).unet.config if settings.init else replace(PRESETS[preset], **network)
+    return settings, config, None
 
 
-# ---- the run --------------------------------------------------------------------------------------------------------------
+def resumed(folder: Path, chosen: dict, network: dict, budget: dict) -> tuple[Settings, UNetConfig, dict]:
+    """Settings, network and checkpoint of the run in a folder, with the flags that may change it."""
+    fixed = sorted((set(chosen) | set(network)) - set(RESUMABLE))
+    if fixed:
+        raise ValueError(
+            f"--resume goes on with the run's own {', '.join(fixed)}: leave it out; "
+            f"only {', '.join(RESUMABLE)} may change"
+        )
+    path = folder / checkpoints.CHECKPOINT
+    content = checkpoints.read(path, checkpoints.RUN)
+    with checkpoints.fitting(path):
+        settings, config = Settings(**content["settings"]), UNetConfig(**content["unet_config"])
+    return replace(settings, **budget | chosen), config, content
+
+
+# ---- the run -------------------------------------------------------------------------------------------------------
 
 
 def assemble(settings: Settings, config: UNetConfig, content: dict | None) -> tuple[UNet, Tokenizer, Schedule]:
     """The network at the start of the run: rebuilt from a checkpoint, taken from --init, or fresh from the seed."""
     if content is not None:
         return checkpoints.build(content)
-    if settings.init:
-        start = checkpoints.load(settings.init)
-        return start.unet.train().requires_grad_(True), start.tokenizer, Schedule(settings.T, settings.schedule)
     torch.manual_seed(settings.seed)
-    tokenizer, schedule = Tokenizer(), Schedule(settings.T, settings.schedule)
-    return UNet(config, len(tokenizer), schedule.alpha_bar), tokenizer, schedule
+    start = checkpoints.load(settings.init) if settings.init else None
+    tokenizer, schedule = start.tokenizer if start else Tokenizer(), Schedule(settings.T, settings.schedule)
+    unet = UNet(config, len(tokenizer), schedule.alpha_bar)  # of this run's schedule, whatever the weights saw before
+    if start:
+        unet.load_state_dict(start.unet.state_dict())
+    return unet, tokenizer, schedule
 
 
 def read_data(settings: Settings, size: int) -> Dataset:
@@ -123,10 +144,16 @@ def info(training: Training) -> dict:
     """What a checkpoint says about its making."""
     settings = training.settings
     return {
-        "data": settings.data, "preset": settings.preset, "images": training.images, "minutes": round(training.seconds / 60, 2),
-        "ema": settings.ema[0], "device": runs.device_name(training.device), "processes": training.world,
-        "code": runs.code_version(), "torch": torch.__version__,
-    }  # fmt: skip
+        "data": settings.data,
+        "preset": settings.preset,
+        "images": training.images,
+        "minutes": round(training.seconds / 60, 2),
+        "ema": settings.ema[0],
+        "device": runs.device_name(training.device),
+        "processes": training.world,
+        "code": runs.code_version(),
+        "torch": str(torch.__version__),  # its own class of string would not load with weights_only
+    }
 
 
 def save(folder: Path, training: Training, tokenizer: Tokenizer) -> None:
@@ -155,7 +182,8 @@ def watch(records: Iterator[Record]) -> Iterator[Record]:
     layout = "{l_bar}{bar}| {n:.0f}/{total}% [{elapsed}<{remaining}]{postfix}"
     with tqdm(total=100, bar_format=layout, disable=rank() > 0) as bar:
         for record in records:
-            bar.set_postfix_str(f"{record.images} images, {record.rate:.0f} images/s, loss {record.loss:.4f}", refresh=False)
+            state = f"{record.images} images, {record.rate:.0f} images/s, loss {record.loss:.4f}"
+            bar.set_postfix_str(state, refresh=False)
             bar.update(100 * record.progress - bar.n)
             yield record
 
@@ -180,9 +208,12 @@ def finish(training: Training, folder: Path, tokenizer: Tokenizer, began: float)
     result = info(training)
     if training.settings.data == "shapes" and training.settings.report:
         n, trained = training.settings.report, trained_so_far(training, tokenizer)
-        result["checks"] = {"n": n, "steps": report.STEPS, "eta": report.ETA, "scale": report.SCALE, "on real renderings": report.score_checks(n, "train")}
+        checks = {"n": n, "steps": report.STEPS, "eta": report.ETA, "scale": report.SCALE}
+        checks["on real renderings"] = report.score_checks(n, "train")
         for split, name in report.SPLITS.items():
-            result["checks"][name] = report.score_shapes(trained, sampler, n, split, report.SCALE, lambda b: tqdm(b, name, -(-n // 64)))
+            bar = partial(tqdm, desc=name, total=-(-n // 64))
+            checks[name] = report.score_shapes(trained, sampler, n, split, report.SCALE, bar)
+        result["checks"] = checks
     result["seconds"] = round(time.monotonic() - began, 1)
     (folder / "report.json").write_text(json.dumps(result, indent=2) + "\n")
     print_report(result, folder)
@@ -194,7 +225,7 @@ def print_report(result: dict, folder: Path) -> None:
         if isinstance(shares, dict):
             print(report.line(name, shares))
     print(f"{result['images']} images in {result['minutes']} minutes of training, {result['seconds']} s in all")
-    print(f"weights {folder / checkpoints.CHECKPOINT}, loss curve {folder / 'loss.png'}, report {folder / 'report.json'}")
+    print(f"in {folder}: weights {checkpoints.CHECKPOINT}, loss curve loss.png, pictures samples, report report.json")
 
 
 def describe(settings: Settings, config: UNetConfig, args: argparse.Namespace) -> None:
@@ -202,8 +233,8 @@ def describe(settings: Settings, config: UNetConfig, args: argparse.Namespace) -
     parameters, gflop = cost(UNet(config, len(Tokenizer()), Schedule(settings.T, settings.schedule).alpha_bar))
     print("settings:", json.dumps(asdict(settings), indent=2))
     print("network:", json.dumps(asdict(config), indent=2))
-    print(f"{parameters / 1e6:.2f} M parameters, {gflop:.3f} GFLOP per image forward, about {3 * gflop:.3f} in training")
-    print(f"device {args.device}; would go on in {args.resume}" if args.resume else f"device {args.device}; would make a folder in {args.out}")
+    print(f"{parameters / 1e6:.2f} M parameters, {gflop:.3f} GFLOP per image forward, {3 * gflop:.3f} in training")
+    print(f"device {args.device}; would", f"go on in {args.resume}" if args.resume else f"make a folder in {args.out}")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -214,7 +245,7 @@ def run(args: argparse.Namespace) -> None:
         return describe(settings, config, args)
     if "RANK" in os.environ:
         dist.init_process_group("nccl" if args.device == "cuda" else "gloo")
-    device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0))) if args.device == "cuda" else torch.device(args.device)
+    device = torch.device(args.device, int(os.environ.get("LOCAL_RANK", 0)) if args.device == "cuda" else None)
     unet, tokenizer, schedule = assemble(settings, config, content)
     data = read_data(settings, unet.config.size)
     training = Training(settings, unet.to(device), tokenizer, schedule, data)
@@ -223,7 +254,8 @@ def run(args: argparse.Namespace) -> None:
     folder = Path(args.resume) if args.resume else None
     if rank() == 0:
         folder = folder or runs.new_run(Path(args.out), settings.preset)
-        (folder / "config.json").write_text(json.dumps(asdict(settings) | {"network": asdict(unet.config)} | info(training), indent=2) + "\n")
+        record = {"settings": asdict(settings), "network": asdict(unet.config), "at the start": info(training)}
+        (folder / "config.json").write_text(json.dumps(record, indent=2) + "\n")
         print(f"{folder}: {settings.preset} on {runs.device_name(device)}, {len(data)} pictures")
     chosen = torch.randperm(len(data), generator=torch.Generator().manual_seed(settings.seed))[:32]
     train(training, folder, tokenizer, [data.captions[i][0] for i in chosen])

@@ -9,6 +9,7 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -40,16 +41,19 @@ def sample_command(args: argparse.Namespace) -> None:
     seeds = list(range(args.seed, args.seed + args.count)) * len(args.prompts)
     batches = generate(trained, prompts, seeds, sampler(args), args.scale)
     images = np.concatenate(list(tqdm(batches, "batches", -(-len(prompts) // 64))))
-    print(pictures.grid(Path(args.out), images, prompts, columns=max(args.count, min(8, len(prompts)) if args.count == 1 else 0)))
+    columns = args.count if args.count > 1 else min(8, len(prompts))
+    print(pictures.grid(Path(args.out), images, prompts, columns))
 
 
 def score_command(args: argparse.Namespace) -> None:
     """Print, and with --out write, how many pictures show what their prompt says."""
     trained = checkpoints.load(args.model, device=args.device)
-    result = {"model": str(args.model), "n": args.n, "steps": args.steps, "eta": args.eta, "scale": args.scale, "info": trained.info}
+    asked = {name: getattr(args, name) for name in ("model", "n", "steps", "eta", "scale")}
+    result = asked | {"info": trained.info}
     result["on real renderings"] = report.score_checks(args.n, "train")
     for split, name in report.SPLITS.items():
-        result[name] = report.score_shapes(trained, sampler(args), args.n, split, args.scale, lambda b: tqdm(b, name, -(-args.n // 64)))
+        bar = partial(tqdm, desc=name, total=-(-args.n // 64))
+        result[name] = report.score_shapes(trained, sampler(args), args.n, split, args.scale, bar)
     for name in ("on real renderings", *report.SPLITS.values()):
         print(report.line(name, result[name]))
     if args.out:
@@ -65,7 +69,8 @@ def ship_command(args: argparse.Namespace) -> None:
 
 def parser() -> argparse.ArgumentParser:
     """The flags of the three commands."""
-    flags = argparse.ArgumentParser(prog="python -m ddpm", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    as_written = argparse.RawDescriptionHelpFormatter
+    flags = argparse.ArgumentParser(prog="python -m ddpm", description=__doc__, formatter_class=as_written)
     commands = flags.add_subparsers(required=True, metavar="COMMAND")
     for name, work in (("sample", sample_command), ("score", score_command)):
         command = commands.add_parser(name, help=work.__doc__)

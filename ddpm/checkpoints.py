@@ -1,10 +1,11 @@
-"""Saving, loading and shipping. A file says everything needed to rebuild its model, and a new one replaces the old as a whole."""
+"""Saving, loading and shipping. A file has all that is needed to rebuild its model; a new one replaces an old whole."""
 
 import hashlib
 import json
 import os
 import pickle
 import tempfile
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -22,6 +23,8 @@ CHECKPOINT = "checkpoint.pt"
 SHIPPED = Path(__file__).parent / "weights"
 MANIFEST = SHIPPED / "manifest.json"
 MOST_BYTES = 40 * 2**20
+MODEL = ("unet_config", "words", "schedule", "ema", "info")  # what every checkpoint says
+RUN = (*MODEL, "settings", "unet", "optimizer", "step", "seconds")  # and one that training can go on from
 
 
 class CheckpointError(ValueError):
@@ -30,7 +33,9 @@ class CheckpointError(ValueError):
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """A path to write to that becomes `path` only when all went well; on any error, even Ctrl-C, the old file stays as it was."""
+    """A path to write to that becomes `path` only when all went well; on any error, even Ctrl-C, the old file stays as
+    it was.
+    """
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     os.close(handle)
     try:
@@ -45,7 +50,7 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 
 def save(path: Path, content: dict) -> None:
-    """Write a checkpoint as a whole or not at all. Raises CheckpointError when it cannot be written (a full disk, say)."""
+    """Write a checkpoint as a whole or not at all. Raises CheckpointError when it cannot be written (a full disk)."""
     try:
         with whole_file(path) as temporary:
             torch.save(content, temporary)
@@ -53,18 +58,45 @@ def save(path: Path, content: dict) -> None:
         raise CheckpointError(f"cannot write {path}: {error}; what was there before is unchanged") from error
 
 
-def read(path: Path) -> dict:
-    """Read a checkpoint with weights_only, so that no code in it can run. Raises CheckpointError, naming the file."""
+def read(path: Path, keys: tuple[str, ...] = MODEL) -> dict:
+    """Read a checkpoint with weights_only, so that no code in it can run; keys: what it must hold, `MODEL` or `RUN`.
+
+    Raises CheckpointError, naming the file.
+    """
     try:
+        with zipfile.ZipFile(path) as archive:  # torch.load does not look at the checksums that torch.save wrote
+            if broken := archive.testzip():
+                raise CheckpointError(f"{path} is damaged: the checksum of its part {broken} is wrong")
         content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise CheckpointError(f"no checkpoint at {path}") from None
-    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise CheckpointError(f"{path} is damaged or no checkpoint: {reason}") from None
-    if not isinstance(content, dict) or "unet_config" not in content:
-        raise CheckpointError(f"{path} is no checkpoint of this project: it has no network configuration")
+    except CheckpointError:
+        raise
+    except pickle.UnpicklingError:
+        raise CheckpointError(f"{path} holds more than tensors and plain values: such a file is never opened") from None
+    except Exception as error:  # inside a damaged file anything can go wrong
+        raise CheckpointError(f"{path} is damaged or no checkpoint: {first_line(error)}") from None
+    missing = [key for key in keys if not isinstance(content, dict) or key not in content]
+    if missing:
+        hint = "; its weights can still be a start: --init" if keys == RUN and missing[0] not in MODEL else ""
+        raise CheckpointError(
+            f"{path} is no {'run to go on with' if hint else 'checkpoint'}: it has no {missing[0]}{hint}"
+        )
     return content
+
+
+def first_line(error: Exception) -> str:
+    """What an error says, in one line."""
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
+
+
+@contextmanager
+def fitting(path: Path) -> Iterator[None]:
+    """What a whole file says may still not fit the code that reads it: CheckpointError, naming the file."""
+    try:
+        yield
+    except (TypeError, ValueError, KeyError, RuntimeError) as error:
+        raise CheckpointError(f"{path} does not fit this version of the code: {first_line(error)}") from error
 
 
 def description(config: UNetConfig, tokenizer: Tokenizer, schedule: Schedule) -> dict:
@@ -85,8 +117,9 @@ def build(content: dict) -> tuple[UNet, Tokenizer, Schedule]:
 def load(name: str | Path, ema: float | None = None, device: str | torch.device = "cpu") -> Trained:
     """A trained model from a shipped model's name, a run folder or a file.
 
-    ema: which of a run's averages to take, by the share of its half-life; None takes the run's own choice. Shipped files hold one.
-    Raises CheckpointError for what is missing, damaged or changed since it was shipped, and for an average that is not there.
+    ema: which of a run's averages to take, by the share of its half-life; None takes the run's own choice. Shipped
+    files hold one. Raises CheckpointError for what is missing, damaged or changed since it was shipped, and for an
+    average that is not there.
     """
     path = find(str(name))
     content = read(path)
@@ -94,8 +127,9 @@ def load(name: str | Path, ema: float | None = None, device: str | torch.device 
     share = content["info"]["ema"] if ema is None else ema
     if share not in averages:
         raise CheckpointError(f"{path} has no average {share}: it has {', '.join(map(str, averages))}")
-    unet, tokenizer, schedule = build(content)
-    unet.load_state_dict({key: value.float() for key, value in averages[share].items()})
+    with fitting(path):
+        unet, tokenizer, schedule = build(content)
+        unet.load_state_dict({key: value.float() for key, value in averages[share].items()})
     unet.eval().requires_grad_(False)
     return Trained(unet.to(device), tokenizer, schedule, content["info"] | {"ema": share, "path": str(path)})
 
@@ -114,7 +148,8 @@ def find(name: str) -> Path:
     if path.is_file():
         return path
     raise CheckpointError(
-        f"no model {name!r}: expected a shipped model ({', '.join(manifest) or 'none yet'}), a run folder with {CHECKPOINT}, or a file"
+        f"no model {name!r}: expected a shipped model ({', '.join(manifest) or 'none yet'}), "
+        f"a run folder with {CHECKPOINT}, or a file"
     )
 
 
@@ -141,7 +176,9 @@ def ship(run: str | Path, name: str, numbers: dict[str, Any], ema: float | None 
         torch.save(kept | {"ema": {share: weights}, "info": info}, temporary)
         size = temporary.stat().st_size
         if size > MOST_BYTES:
-            raise CheckpointError(f"{name} would take {size / 2**20:.1f} MB: at most {MOST_BYTES / 2**20:.0f} are shipped")
+            raise CheckpointError(
+                f"{name} would take {size / 2**20:.1f} MB: at most {MOST_BYTES / 2**20:.0f} are shipped"
+            )
     manifest = json.loads(MANIFEST.read_text()) if MANIFEST.exists() else {}
     manifest[name] = {"file": path.name, "sha256": sha256(path), "bytes": size}
     with whole_file(MANIFEST) as temporary:

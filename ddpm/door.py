@@ -5,10 +5,13 @@ from collections.abc import Callable
 
 
 def exit_code(name: str, work: Callable[[], object]) -> int:
-    """Run a command: 0 done; 2 bad input, told in one line; 1 the loss was not finite; 130 interrupted. Bugs keep their traceback."""
+    """Run a command: 0 done; 1 the loss was not finite; 2 bad input or a file that cannot be used; 130 interrupted.
+
+    What went wrong is told in one line; bugs keep their traceback.
+    """
     try:
         work()
-    except (ValueError, FloatingPointError) as error:
+    except (ValueError, OSError, FloatingPointError) as error:
         print(f"{name}: {error}", file=sys.stderr)
         return 1 if isinstance(error, FloatingPointError) else 2
     except KeyboardInterrupt:

@@ -5,15 +5,15 @@ from torch import Tensor, nn
 
 
 def decay(half_life: float, batch: int) -> float:
-    """The factor by which old weights count after `batch` more images, so that after `half_life` images they count half."""
+    """The factor by which old weights count after `batch` more images; after `half_life` images they count half."""
     return 0.5 ** (batch / half_life) if half_life > 0 else 0.0
 
 
 class Averages:
     """Several exponential moving averages side by side, {share: {parameter name: tensor}} (Karras et al. 2022, F.2).
 
-    A share of 0.05 means a half-life of 5 % of the images seen so far, so short runs are not ruled by their first steps.
-    Only parameters are averaged: the network has no other state.
+    A share of 0.05 means a half-life of 5 % of the images seen so far, so short runs are not ruled by their first
+    steps. Only parameters are averaged: the network has no other state.
     """
 
     def __init__(self, network: nn.Module, shares: tuple[float, ...]):

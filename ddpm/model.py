@@ -37,15 +37,17 @@ class Trained:
 
     @torch.no_grad()
     def tokens(self, prompts: list[str]) -> Tensor:
-        """Prompts -> tokens (B, words) on the model's device. Raises UnknownWordError, or ValueError for too long a prompt."""
+        """Prompts -> tokens (B, words) on the model's device. UnknownWordError; ValueError for a prompt too long."""
         return self.tokenizer.encode(prompts, self.unet.config.words).to(self.device)
 
     def eps(self, prompts: list[str] | None, scale: float = 1.0, hook: Hook | None = None) -> EpsFn:
         """The model as an EpsFn: (x_t (B,3,H,W), t (B,) long) -> eps like x_t, float32.
 
-        prompts: one for each picture of the batch, or a single one for all; None is the unconditional model. scale: guidance
-        (Ho & Salimans 2021), 1 for none. hook: sees the attention of the conditional call, once for each site.
+        prompts: one for each picture of the batch, or a single one for all; None is the unconditional model. scale:
+        guidance (Ho & Salimans 2021), 1 for none. hook: sees the attention of the conditional call, once for each site.
         """
+        if isinstance(prompts, str):
+            raise ValueError(f"prompts is the string {prompts!r}: expected a list of prompts, such as [{prompts!r}]")
         conditional = self._bound([""] if prompts is None else list(prompts), hook)
         if prompts is None or scale == 1:
             return conditional
@@ -59,7 +61,9 @@ class Trained:
 
         def eps(x_t: Tensor, t: Tensor) -> Tensor:
             if len(prompts) not in (1, len(x_t)):
-                raise ValueError(f"{len(prompts)} prompts for {len(x_t)} pictures: expected one for each, or a single one")
+                raise ValueError(
+                    f"{len(prompts)} prompts for {len(x_t)} pictures: expected one for each, or a single one"
+                )
             states, mask = (part.expand(len(x_t), *part.shape[1:]) for part in text)
             with torch.no_grad():
                 return self.unet(x_t, t, type(text)(states, mask), hook)
@@ -76,11 +80,16 @@ def to_bytes(x_0: Tensor) -> np.ndarray:
     return ((x_0.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).cpu().numpy()
 
 
-def generate(trained: Trained, prompts: list[str], seeds: list[int], sampler: Sampler, scale: float = 1.0) -> Iterator[np.ndarray]:
-    """One picture for each prompt and seed, yielded in batches of uint8 (<= 64, 3, H, W); seed i's picture is the same in any batch."""
+def generate(
+    trained: Trained, prompts: list[str], seeds: list[int], sampler: Sampler, scale: float = 1.0
+) -> Iterator[np.ndarray]:
+    """One picture for each prompt and seed, in batches of uint8 (<= 64, 3, H, W).
+
+    The picture of a seed is the same in any batch.
+    """
     for first in range(0, len(prompts), 64):
         noise = Noise(seeds[first : first + 64])
-        x = noise.start(trained.shape, trained.device)
-        for _, x, _ in sampler(trained.eps(prompts[first : first + 64], scale), trained.schedule, x, noise):
+        x_T = noise.start(trained.shape, trained.device)
+        for _, x, _ in sampler(trained.eps(prompts[first : first + 64], scale), trained.schedule, x_T, noise):
             pass
         yield to_bytes(x)

@@ -34,7 +34,9 @@ class Settings:
     weighting: str = option("eps", "the loss's weighting of times: eps (Ho et al. 2020) or v (Salimans & Ho 2022)")
     drop: float = option(0.1, "share of the captions replaced by the null prompt, for guidance")
     flip: bool = option(True, "mirror every other picture")
-    ema: tuple[float, ...] = option((0.05, 0.01, 0.1), "half-lives of the averaged weights, as shares of the images seen; sampling uses the first")
+    ema: tuple[float, ...] = option(
+        (0.05, 0.01, 0.1), "half-lives of the averaged weights, as shares of the images seen; sampling uses the first"
+    )
     seed: int = option(0, "the run's randomness: weights, order, captions, times, noise")
     bf16: bool = option(True, "on a GPU: bfloat16 arithmetic in the network (weights and sums stay float32)")
     compile: bool = option(False, "torch.compile the network: slow to start, faster afterwards")
@@ -57,11 +59,11 @@ class Settings:
         check_choice("weighting", self.weighting, WEIGHTINGS)
 
 
-SMALL = Settings(batch=32, learning_rate=2e-3, warmup=100, schedule="linear", weighting="v")
+SMALL = Settings(batch=32, learning_rate=3e-3, warmup=100, schedule="cosine", weighting="v")
 LARGE = Settings(batch=256, learning_rate=4e-4, warmup=1000, schedule="linear", weighting="v", minutes=30.0)
 
 RECIPES: dict[str, Settings] = {
-    "shapes": replace(SMALL, data="shapes", minutes=7.0, flip=False),
+    "shapes": replace(SMALL, data="shapes", minutes=7.5, flip=False),
     "cifar10-cpu": replace(SMALL, data="cifar10", minutes=120.0, learning_rate=1e-3),
     "celeba32-cpu": replace(SMALL, data="celeba", minutes=120.0, learning_rate=1e-3),
     "cifar10": replace(LARGE, data="cifar10"),
@@ -73,8 +75,9 @@ RECIPES: dict[str, Settings] = {
 
 def default_preset(data: str, device: str) -> str:
     """The preset for a data set: of the size that its device can train. Raises ValueError for an unknown data set."""
-    choices = {"shapes": ("shapes", "shapes"), "cifar10": ("cifar10-cpu", "cifar10"), "celeba": ("celeba32-cpu", "celeba64")}
-    choices["folder"] = choices["cifar10"]
+    pictures = ("cifar10-cpu", "cifar10")
+    choices = {"shapes": ("shapes", "shapes"), "cifar10": pictures, "celeba": ("celeba32-cpu", "celeba64")}
+    choices["folder"] = pictures
     if data not in choices:
         raise ValueError(f"unknown data set {data!r}: expected {', '.join(choices)}")
     return choices[data][device.startswith("cuda")]

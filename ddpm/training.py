@@ -1,7 +1,8 @@
-"""The training loop (Ho et al. 2020, Algorithm 1): a generator that a notebook can watch and a command can wrap in a bar.
+"""The training loop (Ho et al. 2020, Algorithm 1): a generator for a notebook to watch and a command to wrap in a bar.
 
-Every draw of a step (which captions, flips, times, which noise) comes from (seed, step number) alone and is made for the whole
-batch before it is shared among processes. So a run that is resumed, split among processes or cut into parts sees the same.
+Every draw of a step (which captions, flips, times, which noise) comes from (seed, step number) alone and is made for
+the whole batch before it is shared among processes. So a run that is resumed, split among processes or cut into parts
+sees the same.
 """
 
 import copy
@@ -29,7 +30,11 @@ LOG_EVERY = 10  # steps between two records; asking a GPU for its loss at every 
 
 @dataclass(frozen=True)
 class Record:
-    """What the loop yields: steps and images so far, the mean loss and gradient norm since the last record, seconds of training, images/s, and share of the budget used."""
+    """What the loop yields.
+
+    Steps and images so far, the mean loss (of this process's share) and gradient norm since the last record, the
+    learning rate, seconds of training, images/s since the last record, and the share of the budget that is used.
+    """
 
     step: int
     images: int
@@ -66,7 +71,9 @@ class Feed:
 
     def __init__(self, data: Dataset, tokenizer: Tokenizer, words: int, settings: Settings, device: torch.device):
         if len(data) < settings.batch:
-            raise ValueError(f"the data set has {len(data)} pictures, fewer than a batch of {settings.batch}: choose a smaller --batch")
+            raise ValueError(
+                f"the data set has {len(data)} pictures, fewer than a batch of {settings.batch}: try a smaller --batch"
+            )
         self.settings, self.device = settings, device
         self.images = torch.from_numpy(data.images).to(device)
         unique = sorted({sentence for variants in data.captions for sentence in variants})
@@ -104,7 +111,8 @@ class Feed:
         if settings.flip:
             x_0 = torch.where((flip < 0.5)[:, None, None, None], x_0.flip(3), x_0)
         variant = (which * self.count[chosen]).long().clamp(max=self.count[chosen] - 1)
-        tokens = torch.where((drop < settings.drop)[:, None], self.null, self.tokens[self.rows[self.first[chosen] + variant]])
+        said = self.tokens[self.rows[self.first[chosen] + variant]]
+        tokens = torch.where((drop < settings.drop)[:, None], self.null, said)
         strata = (torch.arange(settings.batch, device=self.device) + jitter) / settings.batch
         t = 1 + (strata * settings.T).long().clamp(max=settings.T - 1)
         return Batch(x_0, tokens, t, torch.randn(x_0.shape, generator=source, device=self.device))
@@ -124,14 +132,16 @@ def learning_rate(settings: Settings, step: int, progress: float) -> float:
 
 
 class Training:
-    """A run in memory: network, averages, optimizer and where it stands. `run` trains; `state` and `restore` save and resume."""
+    """A run in memory: network, averages, optimizer, place. `run` trains; `state` and `restore` save and resume."""
 
     def __init__(self, settings: Settings, unet: UNet, tokenizer: Tokenizer, schedule: Schedule, data: Dataset):
         self.settings, self.schedule = settings, schedule
         self.device = next(unet.parameters()).device
         self.rank, self.world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
         if settings.batch % (settings.accumulate * self.world):
-            raise ValueError(f"batch {settings.batch} cannot be shared among {self.world} processes x {settings.accumulate} parts")
+            raise ValueError(
+                f"batch {settings.batch} cannot be shared among {self.world} processes x {settings.accumulate} parts"
+            )
         self.unet, self.feed = unet, Feed(data, tokenizer, unet.config.words, settings, self.device)
         self.averages = Averages(unet, settings.ema)
         self.optimizer = torch.optim.AdamW(unet.parameters(), weight_decay=settings.weight_decay, fused=True)
@@ -225,7 +235,8 @@ class Training:
         """The mean loss of a batch (Ho et al. 2020, Eq. 14, or its v-weighted form)."""
 
         def eps(x_t: Tensor, t: Tensor) -> Tensor:
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.bf16 and self.device.type == "cuda"):
+            half = self.settings.bf16 and self.device.type == "cuda"
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
                 return self.network(x_t, t, batch.tokens)
 
         return simple_loss(eps, self.schedule, batch.x_0, batch.t, batch.noise, self.settings.weighting).mean()

@@ -34,7 +34,11 @@ def test_words_survive_capitals_and_punctuation():
     """Whatever `encode` strips or lowers must have been no part of a word of the vocabulary."""
     tokenizer = Tokenizer()
     plain = tokenizer.encode(["a red circle on a blue background"], 16)
-    ways = ('  A RED circle,\ton a "blue" background. ', "“A red circle”: on a blue background!", "a red circle , on a blue background")
+    ways = (
+        '  A RED circle,\ton a "blue" background. ',
+        "“A red circle”: on a blue background!",
+        "a red circle , on a blue background",
+    )
     for prompt in ways:
         assert torch.equal(tokenizer.encode([prompt], 16), plain)
     assert tokenizer.decode(tokenizer.encode(VOCABULARY, 2)) == list(VOCABULARY)

@@ -21,7 +21,9 @@ from ddpm.training import Feed, Training, generator, learning_rate, to_pictures
 from unet import PRESETS, Tokenizer
 
 ROOT = Path(__file__).parent.parent
-SETTINGS = Settings(batch=8, images=32, learning_rate=1e-3, warmup=2, decay=0.0, ema=(0.05, 0.5), weighting="v", drop=0.2)
+SETTINGS = Settings(
+    batch=8, images=32, learning_rate=1e-3, warmup=2, decay=0.0, ema=(0.05, 0.5), weighting="v", drop=0.2
+)
 DROPOUT = replace(CONFIG, dropout=0.3)
 
 
@@ -41,7 +43,7 @@ def flat(training: Training) -> torch.Tensor:
     return torch.cat([p.detach().ravel() for p in training.unet.parameters()])
 
 
-# ---- averages of the weights ----------------------------------------------------------------------------------------------
+# ---- averages of the weights ---------------------------------------------------------------------------------------
 
 
 def test_after_its_half_life_a_weight_counts_half():
@@ -51,7 +53,7 @@ def test_after_its_half_life_a_weight_counts_half():
 
 
 def test_the_average_is_the_weighted_sum_of_all_weights_seen():
-    """avg_n = sum_i w_i (1 - d_i) prod_{j > i} d_j, written out, with half-lives that grow as a share of the images seen."""
+    """avg_n = sum_i w_i (1 - d_i) prod_{j > i} d_j, written out; half-lives grow as a share of the images seen."""
     layer, batch, share = torch.nn.Linear(2, 1, bias=False), 10, 0.25
     averages, seen = Averages(layer, (share,)), []
     for step in range(12):
@@ -86,12 +88,14 @@ def test_the_averaged_network_has_the_averages_for_weights():
     assert training.unet.training  # and the run's own network goes on
 
 
-# ---- learning rate --------------------------------------------------------------------------------------------------------
+# ---- learning rate -------------------------------------------------------------------------------------------------
 
 
 def test_the_learning_rate_rises_stays_and_falls_to_zero():
     settings = replace(SETTINGS, learning_rate=2.0, warmup=10, decay=0.4)
-    assert [learning_rate(settings, step, 0.0) for step in range(10)] == pytest.approx([0.2 * (i + 1) for i in range(10)])
+    assert [learning_rate(settings, step, 0.0) for step in range(10)] == pytest.approx(
+        [0.2 * (i + 1) for i in range(10)]
+    )
     assert {learning_rate(settings, 100, p) for p in (0.1, 0.3, 0.6)} == {2.0}
     assert learning_rate(settings, 100, 0.8) == pytest.approx(1.0)
     assert learning_rate(settings, 100, 1.0) == 0.0
@@ -100,7 +104,7 @@ def test_the_learning_rate_rises_stays_and_falls_to_zero():
     assert rates == sorted(rates, reverse=True)
 
 
-# ---- the feed -------------------------------------------------------------------------------------------------------------
+# ---- the feed ------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("n", "batch"), [(24, 8), (25, 8), (11, 8), (8, 8), (13, 13), (30, 7)])
@@ -155,7 +159,9 @@ def drawn_captions(feed: Feed, steps: int) -> Counter:
     """How often each picture got each caption; None stands for the null prompt."""
     tokenizer, seen = Tokenizer(), Counter()
     for step in range(steps):
-        for picture, sentence in zip(feed.pictures(step).tolist(), tokenizer.decode(feed.batch(step).tokens), strict=True):
+        for picture, sentence in zip(
+            feed.pictures(step).tolist(), tokenizer.decode(feed.batch(step).tokens), strict=True
+        ):
             seen[picture, sentence or None] += 1
     return seen
 
@@ -238,7 +244,7 @@ def test_streams_of_randomness_do_not_meet():
     assert all(generator(*key).initial_seed() == generator(*key).initial_seed() for key in asked)
 
 
-# ---- a step ---------------------------------------------------------------------------------------------------------------
+# ---- a step --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("weighting", ["eps", "v"])
@@ -334,7 +340,7 @@ def test_one_picture_is_memorised():
     assert losses[-1] < losses[0] / 4
 
 
-# ---- resume, parts, processes ---------------------------------------------------------------------------------------------
+# ---- resume, parts, processes --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("config", [CONFIG, DROPOUT], ids=["plain", "dropout"])
@@ -443,7 +449,7 @@ def test_processes_do_not_drop_the_same_values():
     assert len(seeds) == 2
 
 
-# ---- what stops a run -----------------------------------------------------------------------------------------------------
+# ---- what stops a run ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("bad", [1, 7, 10, 14])
@@ -474,16 +480,16 @@ def test_a_gradient_that_is_not_finite_stops_too(bad):
     assert records == []
 
 
-# ---- settings -------------------------------------------------------------------------------------------------------------
+# ---- settings ------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("minutes", -1.0), ("minutes", math.nan), ("images", -5), ("batch", 0), ("accumulate", 0), ("learning_rate", 0.0),
-        ("learning_rate", math.nan), ("clip", -1.0), ("decay", 1.5), ("drop", -0.1), ("drop", math.nan), ("T", 0),
-        ("ema", ()), ("ema", (0.05, 1.0)), ("save_every", 0.0), ("seed", -1), ("report", -1), ("schedule", "sigmoid"),
-        ("weighting", "x0"),
+        ("minutes", -1.0), ("minutes", math.nan), ("images", -5), ("batch", 0), ("accumulate", 0), ("T", 0),
+        ("learning_rate", 0.0), ("learning_rate", math.nan), ("clip", -1.0), ("decay", 1.5), ("drop", -0.1),
+        ("drop", math.nan), ("ema", ()), ("ema", (0.05, 1.0)), ("save_every", 0.0), ("seed", -1), ("report", -1),
+        ("schedule", "sigmoid"), ("weighting", "x0"),
     ],
 )  # fmt: skip
 def test_a_wrong_setting_is_named_with_its_value(name, value):

@@ -25,11 +25,13 @@ def keep(weights, site):
     return weights
 
 
-# ---- what goes in and comes out ---------------------------------------------------------------------------------------------
+# ---- what goes in and comes out ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("predicts", ["eps", "v"])
-@pytest.mark.parametrize("shape", [{}, {"stem": 2, "size": 16}, {"multipliers": (2, 3)}, {"blocks": 2, "text_layers": 0}])
+@pytest.mark.parametrize(
+    "shape", [{}, {"stem": 2, "size": 16}, {"multipliers": (2, 3)}, {"blocks": 2, "text_layers": 0}]
+)
 def test_eps_has_the_shape_and_type_of_the_picture(predicts, shape):
     config = replace(CONFIG, predicts=predicts, **shape)
     x, t, tokens = inputs(config)
@@ -103,7 +105,7 @@ def test_the_network_keeps_its_schedule_out_of_its_weights():
     assert "alpha_bar" not in make_unet().state_dict()
 
 
-# ---- hooks ----------------------------------------------------------------------------------------------------------------
+# ---- hooks ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("shape", [{}, {"stem": 2, "size": 16, "blocks": 2, "text_layers": 2}])
@@ -197,7 +199,7 @@ def test_attend_eq_1():
         torch.testing.assert_close(attend(q, k, v, mask, site, hook), expected, rtol=0, atol=1e-12)
 
 
-# ---- text -----------------------------------------------------------------------------------------------------------------
+# ---- text ----------------------------------------------------------------------------------------------------------
 
 
 def test_the_null_prompt_is_finite():
@@ -242,7 +244,7 @@ def test_the_order_of_words_enters():
     assert (one - two).abs().max() > 1e-3
 
 
-# ---- time -----------------------------------------------------------------------------------------------------------------
+# ---- time ----------------------------------------------------------------------------------------------------------
 
 
 def test_sinusoids_are_cosines_and_sines_at_a_geometric_row_of_frequencies():
@@ -256,7 +258,7 @@ def test_sinusoids_are_cosines_and_sines_at_a_geometric_row_of_frequencies():
             assert row[6 + i] == pytest.approx(math.sin(angle), abs=2e-4)
 
 
-# ---- what is refused ------------------------------------------------------------------------------------------------------
+# ---- what is refused -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -288,7 +290,7 @@ def test_a_wrong_configuration_is_one_clear_error(wrong, named):
     assert "\n" not in str(caught.value)
 
 
-# ---- what it costs --------------------------------------------------------------------------------------------------------
+# ---- what it costs -------------------------------------------------------------------------------------------------
 
 
 def count(config: UNetConfig) -> int:
@@ -312,7 +314,7 @@ def linear(a: int, b: int) -> int:
 
 
 def ho_block(a: int, b: int) -> int:
-    """Two norms, two 3 x 3 convolutions, the time's shift, and a 1 x 1 convolution past them where the width changes."""
+    """Two norms, two 3 x 3 convolutions, the time's shift, and a 1 x 1 convolution beside where the width changes."""
     return 2 * a + linear(9 * a, b) + linear(HO_TIME, b) + 2 * b + linear(9 * b, b) + (linear(a, b) if a != b else 0)
 
 
@@ -338,7 +340,7 @@ def ho_blocks() -> list[tuple[int, int, int]]:
 
 
 def ho_parameters() -> int:
-    """All of them: time, first and last convolution, blocks, attention at 16 x 16 and in the middle, changes of size."""
+    """All of them: time, first and last convolution, blocks, attention at 16 x 16 and in the middle, size changes."""
     ends = linear(128, HO_TIME) + linear(HO_TIME, HO_TIME) + linear(27, 128) + 2 * 128 + linear(9 * 128, 3)
     blocks = sum(ho_block(a, b) for a, b, _ in ho_blocks())
     attention = sum(ho_attention(b) for _, b, stage in ho_blocks() if stage == 1) + ho_attention(256)
@@ -351,7 +353,7 @@ def test_the_count_of_the_papers_network_is_the_papers():
 
 
 def test_the_preset_ddpm_is_the_papers_network_but_for_four_things():
-    """Ours reads text, scales by the time beside shifting, has no attention in the middle and no biases in query, key, value."""
+    """It reads text, the time scales beside shifting, the middle has no attention, query, key and value no biases."""
     config = PRESETS["ddpm"]
     with torch.device("meta"):
         text = sum(p.numel() for p in UNet(config, len(Tokenizer()), torch.ones(2)).text.parameters())

@@ -17,7 +17,7 @@ PROMPTS = ["a red circle", "a photo of a small blue square"]
 
 
 def awake(network: torch.nn.Module, seed: int = 0) -> torch.nn.Module:
-    """Every parameter pushed away from where it starts: a new network's zero layers would hide what stands before them."""
+    """Every parameter pushed away from where it starts: a new network's zero layers would hide what is before them."""
     source = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in network.parameters():

@@ -6,4 +6,16 @@ from .presets import PRESETS
 from .text import TextEncoder, Tokenizer, UnknownWordError
 from .unet import UNet, UNetConfig
 
-__all__ = ["PRESETS", "Attention", "Hook", "Site", "Text", "TextEncoder", "Tokenizer", "UNet", "UNetConfig", "UnknownWordError", "cost"]
+__all__ = [
+    "PRESETS",
+    "Attention",
+    "Hook",
+    "Site",
+    "Text",
+    "TextEncoder",
+    "Tokenizer",
+    "UNet",
+    "UNetConfig",
+    "UnknownWordError",
+    "cost",
+]

@@ -1,4 +1,4 @@
-"""What the networks cost and how fast this machine runs them: python -m unet [--presets shapes cifar10] [--device cuda]."""
+"""What the networks cost and how fast they run here: python -m unet [--presets shapes cifar10] [--device cuda]."""
 
 import argparse
 import sys
@@ -30,7 +30,9 @@ def matrix_rate(device: torch.device, bf16: bool) -> float:
     return 2 * 2048**3 / seconds(lambda: a @ a, device) / 1e9
 
 
-def measure(name: str, batch: int, device: torch.device, bf16: bool, compiled: bool) -> tuple[float, float, float, float]:
+def measure(
+    name: str, batch: int, device: torch.device, bf16: bool, compiled: bool
+) -> tuple[float, float, float, float]:
     """Parameters, GFLOP of one picture forward, and pictures/s forward and in a training step."""
     config, tokenizer = PRESETS[name], Tokenizer()
     unet = UNet(config, len(tokenizer), torch.linspace(1, 0.01, 1001)).to(device)
@@ -68,13 +70,16 @@ def main() -> int:
         flags.error(f"--batch is {args.batch}: expected 1 or more")
     device = torch.device(args.device)
     rate = matrix_rate(device, args.bf16)
-    print(f"{device}, {torch.get_num_threads()} threads, a matrix product runs at {rate:.0f} GFLOP/s, batch {args.batch}")
+    print(
+        f"{device}, {torch.get_num_threads()} threads, a matrix product runs at {rate:.0f} GFLOP/s, batch {args.batch}"
+    )
     print("preset         parameters   GFLOP forward   sampling calls/s   training images/s   GFLOP/s   of the product")
     for name in tqdm(args.presets, "presets", leave=False):
         parameters, gflop, forward, trains = measure(name, args.batch, device, args.bf16, args.compile)
         used = 3 * gflop * trains
         tqdm.write(
-            f"{name:14s} {parameters / 1e6:8.2f} M {gflop:15.3f} {forward:18.1f} {trains:19.1f} {used:9.0f} {100 * used / rate:13.0f} %"
+            f"{name:14s} {parameters / 1e6:8.2f} M {gflop:15.3f} {forward:18.1f} {trains:19.1f} "
+            f"{used:9.0f} {100 * used / rate:13.0f} %"
         )
     return 0
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 
 def sinusoids(t: Tensor, width: int) -> Tensor:
-    """Times t (B,) -> (B, width): cosines and sines of t at width/2 frequencies from 1 to 1/10000 (Vaswani et al. 2017, 3.5)."""
+    """t (B,) -> (B, width): cosines and sines at width/2 frequencies from 1 to 1/10000 (Vaswani et al. 2017, 3.5)."""
     frequencies = torch.exp(torch.arange(width // 2, device=t.device) * (-math.log(10000.0) / (width // 2 - 1)))
     angles = t.float()[:, None] * frequencies
     return torch.cat([angles.cos(), angles.sin()], dim=1)
@@ -20,7 +20,8 @@ class TimeEmbedding(nn.Module):
     def __init__(self, channels: int):
         super().__init__()
         self.channels = channels
-        self.mlp = nn.Sequential(nn.Linear(channels, 4 * channels), nn.SiLU(), nn.Linear(4 * channels, 4 * channels), nn.SiLU())
+        width = 4 * channels
+        self.mlp = nn.Sequential(nn.Linear(channels, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU())
 
     def forward(self, t: Tensor) -> Tensor:
         return self.mlp(sinusoids(t, self.channels))
@@ -29,8 +30,8 @@ class TimeEmbedding(nn.Module):
 class ResBlock(nn.Module):
     """x (B, c_in, H, W), time (B, width) -> (B, c_out, H, W).
 
-    The time scales and shifts the second normalisation (Dhariwal & Nichol 2021, "adaptive group normalisation"); the last
-    convolution starts at zero, so a new block passes its input on (Ho et al. 2020, code).
+    The time scales and shifts the second normalisation (Dhariwal & Nichol 2021, "adaptive group normalisation"); the
+    last convolution starts at zero, so a new block passes its input on (Ho et al. 2020, code).
     """
 
     def __init__(self, c_in: int, c_out: int, time_width: int, groups: int, dropout: float):

@@ -5,10 +5,12 @@ from dataclasses import replace
 from .unet import UNetConfig
 
 DDPM = UNetConfig(
-    channels=128, multipliers=(1, 2, 2, 2), blocks=2, self_sizes=(16,), cross_sizes=(16, 8), head_channels=64, groups=32,
-    dropout=0.1, text_width=128, text_layers=2, text_heads=4,
+    channels=128, multipliers=(1, 2, 2, 2), blocks=2, self_sizes=(16,), cross_sizes=(16, 8), head_channels=64,
+    groups=32, dropout=0.1, text_width=128, text_layers=2, text_heads=4,
 )  # fmt: skip
-SHAPES = UNetConfig(stem=2, channels=32, groups=8, words=16, predicts="v")
+SHAPES = UNetConfig(
+    size=16, channels=64, multipliers=(1, 1, 1), self_sizes=(8, 4), cross_sizes=(16, 8, 4), words=16, predicts="v"
+)
 COMPACT = UNetConfig(stem=2, channels=64, multipliers=(1, 2, 2), predicts="v")
 
 PRESETS: dict[str, UNetConfig] = {

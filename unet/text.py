@@ -24,8 +24,8 @@ def split_words(prompt: str) -> list[str]:
 class Tokenizer:
     """One word, one token, from a closed vocabulary.
 
-    Token 0 fills up short prompts and is never attended to; token 1 starts every prompt, so that the empty prompt (the null
-    prompt of classifier-free guidance) has something to attend to. Word i of a prompt is token i + 1 of its row.
+    Token 0 fills up short prompts and is never attended to; token 1 starts every prompt, so that the empty prompt (the
+    null prompt of classifier-free guidance) has something to attend to. Word i of a prompt is token i + 1 of its row.
     """
 
     PAD, START = 0, 1
@@ -43,13 +43,14 @@ class Tokenizer:
     def encode(self, prompts: Sequence[str], length: int) -> Tensor:
         """Prompts -> tokens (B, length) long.
 
-        Raises UnknownWordError for a word that is not in the vocabulary, ValueError for a prompt of more than length - 1 words.
+        Raises UnknownWordError for a word outside the vocabulary, ValueError for a prompt longer than length - 1 words.
         """
         rows = torch.full((len(prompts), length), self.PAD, dtype=torch.long)
         for row, prompt in zip(rows, prompts, strict=True):
             ids = [self.START, *(self._id(word, prompt) for word in split_words(prompt))]
             if len(ids) > length:
-                raise ValueError(f"the prompt {prompt!r} has {len(ids) - 1} words, but this model reads at most {length - 1}")
+                n, most = len(ids) - 1, length - 1
+                raise ValueError(f"the prompt {prompt!r} has {n} words, but this model reads at most {most}")
             row[: len(ids)] = torch.tensor(ids)
         return rows
 
@@ -66,7 +67,7 @@ class Tokenizer:
 
 
 class TextBlock(nn.Module):
-    """A pre-norm transformer block on states (B, L, width): the words look at one another, then each thinks for itself."""
+    """A pre-norm transformer block on states (B, L, width): words look at one another, then each thinks for itself."""
 
     def __init__(self, width: int, heads: int):
         super().__init__()
@@ -84,7 +85,7 @@ class TextBlock(nn.Module):
 
 
 class TextEncoder(nn.Module):
-    """Tokens (B, L) long -> `Text` with states (B, L, width): token and position embeddings, `layers` transformer blocks.
+    """Tokens (B, L) long -> `Text` with states (B, L, width): token and position embeddings, `layers` blocks.
 
     With layers = 0 a state knows only its own word and place; each layer lets words colour their neighbours.
     """

@@ -16,14 +16,14 @@ class UNetConfig:
     """What a U-Net is made of. Sizes are in pixels of the map, after the stem.
 
     size: the picture is size x size.
-    stem: side of the pixel blocks that become channels before the first convolution (1: none); maps start at size / stem.
+    stem: side of the pixel blocks that become channels at the start (1: none); maps start at size / stem.
     channels, multipliers: stage i of the way down has channels * multipliers[i] channels; each stage halves the map.
     blocks: residual blocks of a stage on the way down; one more on the way up.
     self_sizes, cross_sizes: the map sizes at which pixels look at pixels, and at words.
     head_channels: channels of one attention head. groups: channels of one GroupNorm group are channels / groups.
     dropout: share of a residual block's channels' values that are dropped in training.
     words: tokens a prompt may have, the start included. text_*: the text encoder's width, depth and heads.
-    predicts: "eps" (Ho et al. 2020) or "v" (Salimans & Ho 2022): what the last layer means; what leaves is eps in either case.
+    predicts: "eps" (Ho et al. 2020) or "v" (Salimans & Ho 2022): what the last layer means; what leaves is always eps.
     """
 
     size: int = 32
@@ -67,7 +67,9 @@ class UNetConfig:
         if not self.multipliers or min(self.multipliers) < 1:
             raise ValueError(f"multipliers is {self.multipliers}: expected one or more numbers, each at least 1")
         if self.channels < 4 or self.channels % 2:
-            raise ValueError(f"channels is {self.channels}: expected an even number, at least 4 (sines and cosines of t)")
+            raise ValueError(
+                f"channels is {self.channels}: expected an even number, at least 4 (sines and cosines of t)"
+            )
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout is {self.dropout}: expected a share, at least 0 and below 1")
 
@@ -81,7 +83,9 @@ class UNetConfig:
         for width, size in zip(self.widths, self.map_sizes, strict=True):
             heads = self.heads(width)
             if width % heads and size in self.self_sizes + self.cross_sizes:
-                raise ValueError(f"head_channels {self.head_channels} makes {heads} heads, which cannot share {width} channels")
+                raise ValueError(
+                    f"head_channels {self.head_channels} makes {heads} heads, which cannot share {width} channels"
+                )
 
     @property
     def widths(self) -> tuple[int, ...]:
@@ -99,7 +103,7 @@ class UNetConfig:
 
 
 class Layer(nn.Module):
-    """A residual block, then self-attention and cross-attention where the configuration asks for them at this map size."""
+    """A residual block, then self- and cross-attention where the configuration asks for them at this map size."""
 
     def __init__(self, config: UNetConfig, c_in: int, c_out: int, size: int, stage: str, name: str):
         super().__init__()
@@ -125,8 +129,8 @@ class Layer(nn.Module):
 class UNet(nn.Module):
     """eps(x_t, t, caption).
 
-    config: a `UNetConfig`. tokens: the tokenizer's length. alpha_bar: (T + 1,) table of the schedule, alpha_bar[0] == 1; it
-    gives the network its range of t and turns v into eps.
+    config: a `UNetConfig`. tokens: the tokenizer's length. alpha_bar: (T + 1,) table of the schedule with alpha_bar[0]
+    equal to 1; it turns v into eps.
     """
 
     def __init__(self, config: UNetConfig, tokens: int, alpha_bar: Tensor):
@@ -180,9 +184,9 @@ class UNet(nn.Module):
         return [layer.site for layer in self.modules() if isinstance(layer, Attention)]
 
     def forward(self, x: Tensor, t: Tensor, tokens: Tensor | Text, hook: Hook | None = None) -> Tensor:
-        """x (B, 3, size, size) noisy pictures, t (B,) long in 1..T, tokens (B, words) long -> eps (B, 3, size, size) float32.
+        """x (B, 3, size, size) noisy pictures, t (B,) long in 1..T, tokens (B, words) long -> eps like x, float32.
 
-        tokens may also be the `Text` that `self.text(tokens)` gave: a sampler need not read the same prompt at every step.
+        tokens may also be the `Text` that `self.text(tokens)` gave: a sampler need not read a prompt at every step.
         hook: see `unet.attention.Hook`; it fires once for each of `self.sites`.
         """
         text = tokens if isinstance(tokens, Text) else self.text(tokens)

@@ -7,9 +7,12 @@ __all__ = ["DataError", "Dataset", "load_data"]
 
 
 def load_data(name: str, data_dir: str, split: str = "train", size: int = 32) -> Dataset:
-    """A data set by name, with pictures of size x size. Raises DataError for an unknown name, and what its loader raises."""
-    if name in ("shapes", "cifar10") and size != 32:
-        raise DataError(f"{name} has pictures of 32 x 32, but the network is made for {size} x {size}: use --size 32")
+    """A data set by name, with pictures of size x size. Raises DataError for an unknown name, and what its loader
+    raises.
+    """
+    own = {"shapes": shapes.SIZE, "cifar10": cifar10.SIZE}.get(name, size)
+    if size != own:
+        raise DataError(f"{name} has pictures of {own} x {own}, the network is for {size} x {size}: use --size {own}")
     if name == "shapes":
         return shapes.shapes(split)
     if name == "cifar10":

@@ -14,8 +14,8 @@ class Dataset:
     """Pictures with captions.
 
     images: uint8 (N, 3, H, W), values 0..255, H == W.
-    captions: for each picture a non-empty tuple of sentences that are all true of it, the fullest first. Training draws one
-        of them afresh each time it shows the picture, so a sentence that stands twice is drawn twice as often.
+    captions: for each picture a non-empty tuple of sentences that are all true of it, the fullest first. Training draws
+        one of them afresh each time it shows the picture, so a sentence that stands twice is drawn twice as often.
     """
 
     name: str
@@ -24,13 +24,17 @@ class Dataset:
 
     def __post_init__(self):
         if self.images.dtype != np.uint8 or self.images.ndim != 4 or self.images.shape[1] != 3:
-            raise DataError(f"{self.name}: images must be uint8 (N, 3, H, W), got {self.images.dtype} {self.images.shape}")
+            raise DataError(
+                f"{self.name}: images must be uint8 (N, 3, H, W), got {self.images.dtype} {self.images.shape}"
+            )
         if self.images.shape[2] != self.images.shape[3]:
             raise DataError(f"{self.name}: pictures must be square, got {self.images.shape[2:]} pixels")
         if len(self.images) != len(self.captions):
             raise DataError(f"{self.name}: {len(self.images)} pictures but {len(self.captions)} caption entries")
         if not all(self.captions):
-            raise DataError(f"{self.name}: picture {next(i for i, c in enumerate(self.captions) if not c)} has no caption")
+            raise DataError(
+                f"{self.name}: picture {next(i for i, c in enumerate(self.captions) if not c)} has no caption"
+            )
 
     def __len__(self) -> int:
         return len(self.images)

@@ -23,6 +23,7 @@ URL = "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz"
 MD5 = "c58f30108f718f92721af3b95e74349a"
 ARCHIVE_BYTES = 170_498_071
 FOLDER = "cifar-10-batches-py"
+SIZE = 32  # pixels
 SPLITS = {"train": tuple(f"data_batch_{i}" for i in range(1, 6)), "test": ("test_batch",)}
 
 # ---- what colours each kind of thing may have ------------------------------------------------------------------------
@@ -130,7 +131,7 @@ def read_batch(path: Path) -> tuple[np.ndarray, np.ndarray]:
         raise DataError(f"{path} has pixels {pixels.shape} and labels {labels.shape}: expected (n, 3072) and (n,)")
     if labels.dtype.kind != "i" or not np.isin(labels, range(10)).all():
         raise DataError(f"{path} has labels outside 0..9: replace it by the official file")
-    return pixels.reshape(-1, 3, 32, 32), labels
+    return pixels.reshape(-1, 3, SIZE, SIZE), labels
 
 
 # ---- fetching them ---------------------------------------------------------------------------------------------------

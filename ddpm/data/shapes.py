@@ -1,8 +1,8 @@
-"""The embedded data set: one coloured shape on a plain background. All that a caption says can be drawn, and read off again.
+"""The embedded data set: one coloured shape on a plain background. Whatever a caption says can be drawn and read off.
 
-`draw` turns attributes into a picture, `read` turns a picture (a generated one, say) back into attributes, and so every edit
-of a caption can be checked against the truth. Combinations of colour, shape and background are divided between the splits:
-the test split consists of those that training never shows.
+`draw` turns attributes into a picture, `read` turns a picture (a generated one, say) back into attributes, and so every
+edit of a caption can be checked against the truth. Combinations of colour, shape and background are divided between the
+splits: the test split consists of those that training never shows.
 """
 
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from unet.vocabulary import SHAPES, SIZES
 
 from .base import DataError, Dataset
 
-SIZE = 32  # pixels
+SIZE = 16  # pixels
 PALETTE: dict[str, tuple[int, int, int]] = {
     "red": (214, 39, 40),
     "green": (44, 160, 60),
@@ -23,7 +23,7 @@ PALETTE: dict[str, tuple[int, int, int]] = {
     "purple": (150, 60, 180),
     "white": (240, 240, 240),
 }
-RADII = {"small": (4.5, 5.5), "large": (8.0, 9.5)}  # pixels
+RADII = {"small": (2.9, 3.3), "large": (4.6, 5.2)}  # pixels
 REACH = {"circle": 1.0, "square": 0.9, "triangle": 1.35, "cross": 1.1}  # farthest extent along an axis, in radii
 _RGB = np.array(list(PALETTE.values()), dtype=np.float64)
 
@@ -48,7 +48,7 @@ class Shape:
             object.__setattr__(self, "radius", sum(RADII[self.size]) / 2)
 
 
-# ---- captions -------------------------------------------------------------------------------------------------------------
+# ---- captions ------------------------------------------------------------------------------------------------------
 
 
 def caption(size: str | None, colour: str | None, shape: str, background: str | None) -> str:
@@ -80,11 +80,12 @@ def parse(sentence: str) -> dict[str, str | None]:
         "background": next((w for w in place.split() if w in PALETTE), None),
     }
     if said["shape"] is None or caption(**said) != sentence:
-        raise ValueError(f"{sentence!r} is no sentence of the shapes grammar, such as {caption('small', 'red', 'circle', 'blue')!r}")
+        example = caption("small", "red", "circle", "blue")
+        raise ValueError(f"{sentence!r} is no sentence of the shapes grammar, such as {example!r}")
     return said
 
 
-# ---- pictures -------------------------------------------------------------------------------------------------------------
+# ---- pictures ------------------------------------------------------------------------------------------------------
 
 
 def _distance(shape: str, dx: np.ndarray, dy: np.ndarray, r: np.ndarray) -> np.ndarray:
@@ -101,14 +102,14 @@ def _distance(shape: str, dx: np.ndarray, dy: np.ndarray, r: np.ndarray) -> np.n
 
 
 def coverage(shape: str, x, y, radius, size: int = SIZE) -> np.ndarray:
-    """How much of each pixel the shape covers, in 0..1: (N, size, size) for arrays x, y, radius of length N (pixels)."""
+    """How much of each pixel the shape covers, in 0..1: (N, size, size) for x, y, radius of length N, in pixels."""
     x, y, r = (np.asarray(v, dtype=np.float64).reshape(-1, 1, 1) for v in (x, y, radius))
     centres = np.arange(size) + 0.5
     return np.clip(0.5 - _distance(shape, centres - x, centres[:, None] - y, r), 0.0, 1.0)
 
 
 def draw(shapes: list[Shape]) -> np.ndarray:
-    """Attributes -> pictures, uint8 (N, 3, 32, 32)."""
+    """Attributes -> pictures, uint8 (N, 3, 16, 16)."""
     images = np.empty((len(shapes), 3, SIZE, SIZE), dtype=np.uint8)
     for kind in SHAPES:
         rows = [i for i, s in enumerate(shapes) if s.shape == kind]
@@ -120,7 +121,7 @@ def draw(shapes: list[Shape]) -> np.ndarray:
     return images
 
 
-# ---- the data set ---------------------------------------------------------------------------------------------------------
+# ---- the data set --------------------------------------------------------------------------------------------------
 
 
 def combinations(split: str) -> list[tuple[str, str, str]]:
@@ -134,11 +135,12 @@ def combinations(split: str) -> list[tuple[str, str, str]]:
 
 
 def scatter(n: int, split: str, seed: int) -> list[Shape]:
-    """n random attributes of a split: every combination and size equally often on average, places uniform where it fits."""
+    """n random attributes of a split: all combinations and sizes equally often on average, places wherever it fits."""
     rng = np.random.default_rng([seed, ("train", "test").index(split)])
     pool = combinations(split)
     drawn = []
-    for choice, big, u, v, w in zip(rng.integers(len(pool), size=n), rng.integers(2, size=n), *rng.random((3, n)), strict=True):
+    choices, sizes = rng.integers(len(pool), size=n), rng.integers(2, size=n)
+    for choice, big, u, v, w in zip(choices, sizes, *rng.random((3, n)), strict=True):
         colour, shape, background = pool[choice]
         low, high = RADII[SIZES[big]]
         radius = low + (high - low) * u
@@ -155,7 +157,7 @@ def shapes(split: str = "train", n: int = 30_000, seed: int = 0) -> Dataset:
     return Dataset("shapes", draw(drawn), [variants(s) for s in drawn])
 
 
-# ---- reading a picture ----------------------------------------------------------------------------------------------------
+# ---- reading a picture ---------------------------------------------------------------------------------------------
 
 
 def _nearest(colours: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -165,20 +167,21 @@ def _nearest(colours: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _separate(images: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Pictures (N, 3, H, W) -> colour of the background and of the object (N, 3), and the object's mask (N, H, W) in 0..1."""
+    """Pictures (N, 3, H, W) -> colours of background and object (N, 3), and the object's mask (N, H, W) in 0..1."""
     border = np.ones(images.shape[2:], dtype=bool)
-    border[2:-2, 2:-2] = False
+    border[1:-1, 1:-1] = False
     back = np.median(images[:, :, border], axis=2)
     difference = rearrange(images, "n c h w -> n h w c") - back[:, None, None]
     distance = np.linalg.norm(difference, axis=3)
-    inside = distance > 0.7 * np.quantile(distance, 0.98, axis=(1, 2), keepdims=True)
-    front = np.stack([np.median(d[m], axis=0) if m.any() else np.zeros(3) for d, m in zip(difference, inside, strict=True)])
+    inside = distance > 0.85 * np.quantile(distance, 0.98, axis=(1, 2), keepdims=True)
+    pairs = zip(difference, inside, strict=True)
+    front = np.stack([np.median(d[m], axis=0) if m.any() else np.zeros(3) for d, m in pairs])
     share = np.einsum("nhwc,nc->nhw", difference, front) / np.maximum((front**2).sum(axis=1), 1.0)[:, None, None]
     return back, back + front, np.where(share < 0.15, 0.0, np.minimum(share, 1.0))
 
 
 def _unit(shape: str) -> tuple[float, float]:
-    """Area of the shape of radius 1, and how far its centre of mass lies below its centre, measured on a fine drawing."""
+    """Area of the shape of radius 1, and how far its centre of mass lies below its centre, from a fine drawing."""
     fine = coverage(shape, [64], [64], [40], size=128)[0]
     return fine.sum() / 1600, ((np.arange(128) + 0.5) @ fine.sum(axis=1) / fine.sum() - 64) / 40
 
@@ -188,7 +191,7 @@ _UNIT = {shape: _unit(shape) for shape in SHAPES}
 
 @dataclass(frozen=True)
 class Reading:
-    """What `read` finds. said: the words, None where nothing of the vocabulary fits. mask (H, W) in 0..1; fit: overlap with it."""
+    """What `read` finds: words, None where none fits; place and radius; mask (H, W) in 0..1; fit: overlap with it."""
 
     shape: str | None
     colour: str | None
@@ -202,11 +205,11 @@ class Reading:
 
 
 def read(images: np.ndarray, least_fit: float = 0.75, most_distance: float = 60.0) -> list[Reading]:
-    """Pictures, uint8 or float (N, 3, 32, 32) in 0..255 -> what each shows, by drawing every shape over it.
+    """Pictures, uint8 or float (N, 3, 16, 16) in 0..255 -> what each shows, by drawing every shape over it.
 
-    The mask's area and centre of mass give each candidate's radius and place in closed form; the candidate whose drawing
-    overlaps most (intersection over union) is the shape. A word is None where the best overlap is below least_fit, or the
-    colour is farther than most_distance (RGB, Euclidean) from every colour of the palette.
+    The mask's area and centre of mass give each candidate's radius and place in closed form; the candidate whose
+    drawing overlaps most (intersection over union) is the shape. A word is None where the best overlap is below
+    least_fit, or the colour is farther than most_distance (RGB, Euclidean) from every colour of the palette.
     """
     back, front, masks = _separate(images.astype(np.float64))
     pixels = np.arange(images.shape[3]) + 0.5
@@ -217,7 +220,8 @@ def read(images: np.ndarray, least_fit: float = 0.75, most_distance: float = 60.
         radii[shape] = np.sqrt(area / unit_area)
         ys[shape] = y - unit_drop * radii[shape]
         drawn = coverage(shape, x, ys[shape], radii[shape], images.shape[3])
-        fits[shape] = np.minimum(drawn, masks).sum(axis=(1, 2)) / np.maximum(np.maximum(drawn, masks).sum(axis=(1, 2)), 1e-9)
+        either, both = np.maximum(drawn, masks).sum(axis=(1, 2)), np.minimum(drawn, masks).sum(axis=(1, 2))
+        fits[shape] = both / np.maximum(either, 1e-9)  # a blank picture has neither
     best = np.stack([fits[shape] for shape in SHAPES]).argmax(axis=0)
     (back_i, back_d), (front_i, front_d) = _nearest(back), _nearest(front)
     names, middle = list(PALETTE), (RADII["small"][1] + RADII["large"][0]) / 2
@@ -238,7 +242,7 @@ def read(images: np.ndarray, least_fit: float = 0.75, most_distance: float = 60.
 
 
 def score(images: np.ndarray, prompts: list[str]) -> dict[str, float]:
-    """Share of pictures (uint8 (N, 3, 32, 32)) that show each word of their prompt: {"background", "colour", "size", "shape", "all"}."""
+    """Share of pictures, uint8 (N, 3, 16, 16), that show their prompt's background, colour, size, shape, and "all"."""
     hits = {name: [] for name in ("background", "colour", "size", "shape")}
     for reading, sentence in zip(read(images), prompts, strict=True):
         said = parse(sentence)

@@ -1,0 +1,400 @@
+"""train.py: what a run leaves behind, how it goes on, and how each mistake is told.
+
+Called in this process, with a tiny network.
+"""
+
+import json
+import math
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import ddpm
+import train
+from ddpm import checkpoints, runs
+from ddpm.data.shapes import SIZE, shapes
+from ddpm.door import exit_code
+from ddpm.training import Training
+from unet import PRESETS
+
+ROOT = Path(__file__).parent.parent
+TINY = [
+    "--channels", "8", "--groups", "4", "--multipliers", "1", "2", "--head-channels", "8", "--text-width", "8",
+    "--text-heads", "2", "--stem", "4", "--cross-sizes", str(SIZE // 4), str(SIZE // 8), "--self-sizes", str(SIZE // 8),
+]  # fmt: skip
+SHORT = [
+    "--device", "cpu", "--batch", "8", "--decay", "0", "--warmup", "2", "--learning-rate", "1e-3", "--report", "0",
+    *TINY,
+]  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def few_pictures(monkeypatch):
+    """200 pictures are drawn faster than 30,000."""
+    real = train.load_data
+
+    def load_data(name, data_dir, split, size):
+        return shapes(split, 200) if name == "shapes" and size == SIZE else real(name, data_dir, split, size)
+
+    monkeypatch.setattr(train, "load_data", load_data)
+
+
+def call(*flags: str) -> None:
+    train.run(train.parser().parse_args([str(flag) for flag in flags]))
+
+
+def exit_of(*flags: str) -> int:
+    """The code with which the command ends; argparse leaves by itself."""
+    try:
+        return exit_code("train.py", lambda: call(*flags))
+    except SystemExit as end:
+        return end.code
+
+
+def weights(folder: Path) -> dict:
+    """All that training changes: weights, averages, optimizer state, step."""
+    content = checkpoints.read(folder / checkpoints.CHECKPOINT, checkpoints.RUN)
+    return {key: content[key] for key in ("unet", "ema", "optimizer", "step")}
+
+
+def same(one, two) -> bool:
+    """Equal to the last bit, through dicts and lists."""
+    if isinstance(one, dict):
+        return one.keys() == two.keys() and all(same(one[key], two[key]) for key in one)
+    if isinstance(one, list | tuple):
+        return len(one) == len(two) and all(same(a, b) for a, b in zip(one, two, strict=True))
+    return torch.equal(one, two) if isinstance(one, torch.Tensor) else one == two
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory):
+    """One whole run of 64 images with a report of 8 pictures, made once and only read."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train, "load_data", lambda name, data_dir, split, size: shapes(split, 200))
+        place = tmp_path_factory.mktemp("runs")
+        call("--out", place, "--images", 64, *SHORT, "--report", 8)
+    return place
+
+
+# ---- what a run leaves behind --------------------------------------------------------------------------------------
+
+
+def test_a_run_folder_explains_itself(out):
+    (folder,) = out.iterdir()
+    assert folder.name == "00000-shapes"
+    names = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    expected = {
+        "config.json",
+        "metrics.jsonl",
+        "loss.png",
+        "report.json",
+        checkpoints.CHECKPOINT,
+        "samples/000000064.png",
+    }
+    assert names == expected
+    config = json.loads((folder / "config.json").read_text())
+    assert config["network"]["channels"] == 8 and config["network"]["multipliers"] == [1, 2]
+    assert {"code", "torch", "device"} <= set(config["at the start"])
+    asked = {"images": 64, "minutes": 0.0, "batch": 8, "learning_rate": 1e-3, "warmup": 2, "seed": 0}
+    assert asked.items() <= config["settings"].items()
+    settings = checkpoints.read(folder / checkpoints.CHECKPOINT, checkpoints.RUN)["settings"]
+    assert json.loads(json.dumps(settings)) == config["settings"]
+
+
+def test_metrics_tell_the_course(out):
+    (record,) = runs.lines(out / "00000-shapes" / "metrics.jsonl")
+    assert record["step"] == 8 and record["images"] == 64 and record["progress"] == 1
+    assert record["learning_rate"] == 1e-3 and 0 < record["loss"] < 3 and record["rate"] > 0
+
+
+def test_pictures_can_be_opened(out):
+    for name in ("loss.png", "samples/000000064.png"):
+        with Image.open(out / "00000-shapes" / name) as picture:
+            assert min(picture.size) > 100 and np.ptp(np.asarray(picture.convert("L"))) > 50
+
+
+def test_the_report_has_the_checks_and_the_time(out):
+    report = json.loads((out / "00000-shapes" / "report.json").read_text())
+    checks = report["checks"]
+    assert report["images"] == 64 and report["seconds"] > 0 and checks["n"] == 8
+    for name in ("on real renderings", *ddpm.report.SPLITS.values()):
+        assert set(checks[name]) == {"background", "colour", "size", "shape", "all"}
+        assert all(0 <= share <= 1 for share in checks[name].values())
+    assert checks["on real renderings"]["all"] == 1
+
+
+def test_the_checkpoint_is_a_model(out):
+    trained = checkpoints.load(out / "00000-shapes")
+    x = torch.randn(1, *trained.shape, generator=torch.Generator().manual_seed(0))
+    eps = trained.eps(["a photo of a small red circle on a blue background"])(x, torch.tensor([500]))
+    assert eps.shape == x.shape and eps.isfinite().all()
+    assert trained.info["images"] == 64 and trained.info["preset"] == "shapes"
+    assert trained.unet.config.predicts == PRESETS["shapes"].predicts  # not given, so the preset's
+
+
+def test_run_folders_are_numbered_and_never_overwritten(tmp_path):
+    (tmp_path / "notes.txt").write_text("not a run")
+    (tmp_path / "00006-mine").mkdir()
+    assert [runs.new_run(tmp_path, "a").name, runs.new_run(tmp_path, "a").name] == ["00007-a", "00008-a"]
+    assert list((tmp_path / "00006-mine").iterdir()) == []
+
+
+def test_a_dry_run_makes_nothing_and_tells_everything(tmp_path, capsys):
+    call("--dry-run", "--out", tmp_path / "runs", "--images", 64, *SHORT)
+    assert list(tmp_path.iterdir()) == []
+    told = capsys.readouterr().out
+    for what in ('"batch": 8', '"channels": 8', "M parameters", "GFLOP per image", "device cpu"):
+        assert what in told
+
+
+def test_flags_of_presets_can_be_changed_one_by_one(tmp_path):
+    def configured(*flags):
+        return train.configure(train.parser().parse_args(["--device", "cpu", *flags]))[:2]
+
+    recipe, network = configured()
+    assert recipe.data == "shapes" and recipe.minutes > 0 and network == PRESETS["shapes"]
+    settings, _ = configured("--images", "500")
+    assert settings.images == 500 and settings.minutes == 0  # a budget replaces the preset's
+    settings, network = configured("--data", "cifar10", "--no-flip", "--ema", "0.1", "0.2", "--dropout", "0.25")
+    assert settings.preset == "cifar10-cpu" and not settings.flip and settings.ema == (0.1, 0.2)
+    assert network.dropout == 0.25 and network.channels == PRESETS["cifar10-cpu"].channels
+    settings, network = configured("--data", "celeba", "--preset", "ddpm")
+    assert settings.data == "celeba" and network == PRESETS["ddpm"]
+
+
+# ---- going on ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A run of 240 images in one go: 30 steps."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train, "load_data", lambda name, data_dir, split, size: shapes(split, 200))
+        patch.setattr(train, "save_pictures", lambda *rest: None)
+        place = tmp_path_factory.mktemp("whole")
+        call("--out", place, "--images", 240, *SHORT, "--dropout", "0.2")
+    return place / "00000-shapes"
+
+
+@pytest.fixture
+def no_pictures(monkeypatch):
+    """Sample grids have their own test."""
+    monkeypatch.setattr(train, "save_pictures", lambda *rest: None)
+
+
+def test_a_resumed_run_ends_where_the_whole_one_does(whole, tmp_path, no_pictures):
+    call("--out", tmp_path, "--images", 120, *SHORT, "--dropout", "0.2")
+    folder = tmp_path / "00000-shapes"
+    assert weights(folder)["step"] == 15
+    call("--resume", folder, "--images", 240)
+    assert weights(folder)["step"] == 30 and same(weights(folder), weights(whole))
+    assert [path.name for path in tmp_path.iterdir()] == ["00000-shapes"]
+    told, expected = runs.lines(folder / "metrics.jsonl"), runs.lines(whole / "metrics.jsonl")
+    assert [record["step"] for record in told] == [10, 15, 25, 30]
+    assert [record["step"] for record in expected] == [10, 20, 30]
+    assert told[0]["loss"] == expected[0]["loss"]
+
+
+def test_ctrl_c_loses_only_what_came_after_the_last_checkpoint(whole, tmp_path, no_pictures, monkeypatch, capsys):
+    """Checkpoints at every record (steps 10, 20, 30), Ctrl-C in step 26."""
+    one_step = Training.one_step
+
+    def interrupted(self, rate):
+        if self.step == 25:
+            raise KeyboardInterrupt
+        return one_step(self, rate)
+
+    flags = ["--out", tmp_path, "--images", 240, "--save-every", 1e-9, *SHORT, "--dropout", "0.2"]
+    with monkeypatch.context() as patch:
+        patch.setattr(Training, "one_step", interrupted)
+        assert exit_of(*flags) == 130
+    assert "interrupted" in capsys.readouterr().err
+    folder = tmp_path / "00000-shapes"
+    assert weights(folder)["step"] == 20
+    call("--resume", folder)
+    assert same(weights(folder), weights(whole))
+    assert [record["step"] for record in runs.lines(folder / "metrics.jsonl")] == [10, 20, 30]
+
+
+def test_a_spoiled_run_ends_with_1_and_keeps_its_good_checkpoint(tmp_path, no_pictures, monkeypatch, capsys):
+    loss = Training.loss
+    monkeypatch.setattr(Training, "loss", lambda self, batch: loss(self, batch) * (math.nan if self.step == 16 else 1))
+    assert exit_of("--out", tmp_path, "--images", 240, "--save-every", 1e-9, *SHORT) == 1
+    assert "step 17 is nan" in capsys.readouterr().err.splitlines()[-1]
+    kept = weights(tmp_path / "00000-shapes")
+    assert kept["step"] == 10 and all(value.isfinite().all() for value in kept["unet"].values())
+
+
+def test_a_new_budget_replaces_the_old_one(whole, tmp_path):
+    """--images for a run that had used up its minutes must go on, and --minutes must not stop at the old images."""
+
+    def resumed(*flags):
+        return train.configure(train.parser().parse_args(["--device", "cpu", "--resume", str(whole), *flags]))[0]
+
+    assert (resumed().images, resumed().minutes) == (240, 0)
+    assert (resumed("--minutes", "2").images, resumed("--minutes", "2").minutes) == (0, 2)
+    assert resumed("--images", "480").images == 480
+    assert resumed("--report", "5").images == 240
+
+
+def test_a_finished_run_resumed_changes_nothing(whole):
+    before = weights(whole)
+    call("--resume", whole)
+    assert same(weights(whole), before)
+
+
+# ---- starting from weights -----------------------------------------------------------------------------------------
+
+
+def test_init_takes_the_averaged_weights_and_a_fresh_optimizer(whole, tmp_path, no_pictures):
+    settings, config, _ = train.configure(
+        train.parser().parse_args(["--device", "cpu", "--init", str(whole), "--images", "64"])
+    )
+    start = checkpoints.load(whole)
+    assert config == start.unet.config
+    unet, tokenizer, _ = train.assemble(settings, config, None)
+    assert (
+        unet.training and all(p.requires_grad for p in unet.parameters()) and tokenizer.words == start.tokenizer.words
+    )
+    assert all(torch.equal(p, start.unet.state_dict()[name]) for name, p in unet.state_dict().items())
+
+
+@pytest.mark.parametrize(("T", "kind"), [(300, "linear"), (1000, "cosine")])
+def test_init_trains_with_its_own_schedule(whole, T, kind):
+    """A v network turns v into eps with its schedule: the table must be the new run's, which its checkpoint names."""
+    flags = ["--device", "cpu", "--init", str(whole), "--images", "64", "--T", str(T), "--schedule", kind]
+    settings, config, _ = train.configure(train.parser().parse_args(flags))
+    unet, _, schedule = train.assemble(settings, config, None)
+    assert (schedule.T, schedule.kind) == (T, kind)
+    assert torch.equal(unet.alpha_bar, schedule.alpha_bar)
+
+
+# ---- mistakes ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (["--preset", "huge"], "unknown preset 'huge'"),
+        (["--data", "mnist"], "unknown data set 'mnist'"),
+        (["--data", "mnist", "--preset", "shapes", "--images", "8"], "unknown data set 'mnist'"),
+        (["--minutes", "-3"], "minutes is -3.0"),
+        (["--minutes", "nan"], "minutes is nan"),
+        (["--minutes", "soon"], "--minutes"),
+        (["--images", "64", "--batch", "0"], "batch is 0"),
+        (["--images", "64", "--batch", "201"], "200 pictures.*batch of 201"),
+        (["--images", "64", "--batch", "8", "--accumulate", "3"], "cannot be shared"),
+        (["--images", "64", "--seed", "-1"], "seed is -1"),
+        (["--images", "64", "--schedule", "sigmoid"], "schedule is 'sigmoid'"),
+        (["--images", "64", "--ema"], "ema is"),
+        (["--images", "64", "--size", str(2 * SIZE), "--cross-sizes", "--self-sizes"], f"--size {SIZE}"),
+        (["--images", "64", "--channels", "30", "--groups", "8"], "groups 8"),
+        (["--images", "64", "--multipliers"], "multipliers is"),
+        (["--images", "64", "--words", "5"], "at most 4"),
+        (["--images", "64", "--device", "toaster"], "toaster"),
+        (["--images", "64", "--data", "folder", "--data-dir", "nowhere"], "nowhere"),
+        (["--images", "64", "--init", "nowhere"], "no model 'nowhere'"),
+        (["--resume", "nowhere"], "no checkpoint at nowhere"),
+        (["--colour", "red"], "--colour"),
+    ],
+)
+def test_a_mistake_ends_with_2_and_one_line_and_makes_no_folder(tmp_path, monkeypatch, capsys, flags, told):
+    monkeypatch.chdir(tmp_path)
+    assert exit_of("--device", "cpu", *flags) == 2
+    last = capsys.readouterr().err.strip().splitlines()[-1]
+    assert last.startswith("train.py: ")
+    assert re.search(told, last), last
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_missing_gpu_is_told(capsys):
+    assert exit_of("--device", "cuda", "--images", "64") == 2
+    assert "finds no GPU" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "flag", [["--batch", "8"], ["--seed", "1"], ["--channels", "8"], ["--no-flip"], ["--data", "shapes"]]
+)
+def test_what_a_run_was_made_with_cannot_change(whole, capsys, flag):
+    assert exit_of("--device", "cpu", "--resume", whole, *flag) == 2
+    name = flag[0].removeprefix("--no-").removeprefix("--")
+    assert f"the run's own {name}" in capsys.readouterr().err
+
+
+def test_a_network_is_not_given_twice(whole, capsys):
+    assert exit_of("--device", "cpu", "--init", whole, "--images", "64", "--channels", "16") == 2
+    assert "leave out channels" in capsys.readouterr().err
+
+
+def test_a_damaged_checkpoint_is_not_gone_on_with(whole, tmp_path, capsys):
+    path = tmp_path / checkpoints.CHECKPOINT
+    content = (whole / checkpoints.CHECKPOINT).read_bytes()
+    for part in (content[: len(content) // 2], b""):
+        path.write_bytes(part)
+        assert exit_of("--device", "cpu", "--resume", tmp_path) == 2
+        assert str(path) in capsys.readouterr().err.strip().splitlines()[-1]
+        assert [p.name for p in tmp_path.iterdir()] == [checkpoints.CHECKPOINT] and path.read_bytes() == part
+
+
+def test_weights_without_a_run_cannot_be_gone_on_with(whole, tmp_path, capsys):
+    content = checkpoints.read(whole / checkpoints.CHECKPOINT)
+    checkpoints.save(tmp_path / checkpoints.CHECKPOINT, {key: content[key] for key in checkpoints.MODEL})
+    assert exit_of("--device", "cpu", "--resume", tmp_path) == 2
+    assert "no run to go on with: it has no settings" in capsys.readouterr().err
+
+
+def test_a_run_of_another_version_cannot_be_gone_on_with(whole, tmp_path, capsys):
+    content = checkpoints.read(whole / checkpoints.CHECKPOINT)
+    checkpoints.save(tmp_path / checkpoints.CHECKPOINT, content | {"settings": content["settings"] | {"momentum": 3}})
+    assert exit_of("--device", "cpu", "--resume", tmp_path) == 2
+    assert "does not fit this version" in capsys.readouterr().err
+
+
+def test_a_place_that_cannot_be_written_is_told(tmp_path, capsys):
+    (tmp_path / "runs").write_text("a file where the folders should go")
+    assert exit_of("--out", tmp_path / "runs", "--images", 64, *SHORT) == 2
+    assert str(tmp_path / "runs") in capsys.readouterr().err
+
+
+def test_a_process_with_fewer_times_than_sampling_steps_is_sampled_all_the_same(tmp_path):
+    call("--out", tmp_path, "--images", 8, *SHORT, "--T", 5)
+    assert (tmp_path / "00000-shapes" / "samples" / "000000008.png").exists()
+
+
+# ---- the command itself --------------------------------------------------------------------------------------------
+
+
+def test_two_processes_share_one_run_folder(tmp_path):
+    """torchrun on a folder of pictures: one run folder, one report, a checkpoint that loads."""
+    data, place = tmp_path / "data", tmp_path / "runs"
+    data.mkdir()
+    for i in range(16):
+        noise = np.random.default_rng(i).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+        Image.fromarray(noise).save(data / f"{i}.png")
+    (data / "captions.txt").write_text("".join(f"{i}.png\ta red circle\n" for i in range(16)))
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc_per_node",
+        "2",
+        str(ROOT / "train.py"),
+    ]
+    flags = ["--data", "folder", "--data-dir", str(data), "--out", str(place), "--images", "32", *SHORT]
+    flags += ["--size", str(SIZE)]  # where the tiny network's maps have the sizes named above
+    env = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run([*command, *flags], capture_output=True, text=True, timeout=300, env=env)
+    assert done.returncode == 0, done.stderr
+    (folder,) = place.iterdir()
+    assert done.stdout.count("images in") == 1 and (folder / "report.json").exists()
+    assert checkpoints.load(folder).info["processes"] == 2
+    assert weights(folder)["step"] == 4
