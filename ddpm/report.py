@@ -9,7 +9,7 @@ from .model import Sampler, Trained, generate
 
 HELD_OUT_SEED = 1  # training draws its pictures with seed 0
 SPLITS = {"train": "combinations seen", "test": "combinations never seen"}
-STEPS, ETA, SCALE = 30, 1.0, 2.0  # of the pictures a run shows and scores: steps, noise of each, guidance
+STEPS, ETA, SCALE = 20, 1.0, 2.0  # of the pictures a run shows and scores: steps, noise of each, guidance
 
 
 def prompts_of(split: str, n: int) -> list[str]:

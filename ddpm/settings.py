@@ -59,7 +59,7 @@ class Settings:
         check_choice("weighting", self.weighting, WEIGHTINGS)
 
 
-SMALL = Settings(batch=32, learning_rate=3e-3, warmup=100, schedule="cosine", weighting="v")
+SMALL = Settings(batch=32, learning_rate=2e-3, warmup=100, schedule="cosine", weighting="v")
 LARGE = Settings(batch=256, learning_rate=4e-4, warmup=1000, schedule="linear", weighting="v", minutes=30.0)
 
 RECIPES: dict[str, Settings] = {

@@ -5,6 +5,7 @@ edit of a caption can be checked against the truth. Combinations of colour, shap
 splits: the test split consists of those that training never shows.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,8 +24,8 @@ PALETTE: dict[str, tuple[int, int, int]] = {
     "purple": (150, 60, 180),
     "white": (240, 240, 240),
 }
-RADII = {"small": (2.9, 3.3), "large": (4.6, 5.2)}  # pixels
-REACH = {"circle": 1.0, "square": 0.9, "triangle": 1.35, "cross": 1.1}  # farthest extent along an axis, in radii
+RADII = {"small": 3.0, "large": 5.0}  # pixels
+REACH = {"circle": 1.0, "square": 0.8, "triangle": 1.35, "cross": 1.2}  # farthest extent along an axis, in radii
 _RGB = np.array(list(PALETTE.values()), dtype=np.float64)
 
 
@@ -45,7 +46,7 @@ class Shape:
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} is {getattr(self, name)!r}: expected one of {', '.join(known)}")
         if self.radius == 0.0:
-            object.__setattr__(self, "radius", sum(RADII[self.size]) / 2)
+            object.__setattr__(self, "radius", RADII[self.size])
 
 
 # ---- captions ------------------------------------------------------------------------------------------------------
@@ -93,12 +94,12 @@ def _distance(shape: str, dx: np.ndarray, dy: np.ndarray, r: np.ndarray) -> np.n
     if shape == "circle":
         return np.hypot(dx, dy) - r
     if shape == "square":
-        return np.maximum(abs(dx), abs(dy)) - 0.9 * r
+        return np.maximum(abs(dx), abs(dy)) - 0.8 * r
     if shape == "triangle":  # equilateral, pointing up; its inscribed circle has half the radius of its corners
         slanted = abs(dx) * np.sqrt(0.75) - dy * 0.5
         return np.maximum(slanted, dy) - 1.35 * r / 2
-    upright = np.maximum(abs(dx) - 0.4 * r, abs(dy) - 1.1 * r)
-    return np.minimum(upright, np.maximum(abs(dy) - 0.4 * r, abs(dx) - 1.1 * r))
+    upright = np.maximum(abs(dx) - 0.4 * r, abs(dy) - 1.2 * r)
+    return np.minimum(upright, np.maximum(abs(dy) - 0.4 * r, abs(dx) - 1.2 * r))
 
 
 def coverage(shape: str, x, y, radius, size: int = SIZE) -> np.ndarray:
@@ -135,18 +136,15 @@ def combinations(split: str) -> list[tuple[str, str, str]]:
 
 
 def scatter(n: int, split: str, seed: int) -> list[Shape]:
-    """n random attributes of a split: all combinations and sizes equally often on average, places wherever it fits."""
+    """n random attributes of a split: all combinations and sizes equally often on average, centres on the pixel grid."""
     rng = np.random.default_rng([seed, ("train", "test").index(split)])
     pool = combinations(split)
     drawn = []
-    choices, sizes = rng.integers(len(pool), size=n), rng.integers(2, size=n)
-    for choice, big, u, v, w in zip(choices, sizes, *rng.random((3, n)), strict=True):
+    for choice, big in zip(rng.integers(len(pool), size=n), rng.integers(2, size=n), strict=True):
         colour, shape, background = pool[choice]
-        low, high = RADII[SIZES[big]]
-        radius = low + (high - low) * u
-        margin = REACH[shape] * radius + 0.5
-        x, y = margin + (SIZE - 2 * margin) * v, margin + (SIZE - 2 * margin) * w
-        drawn.append(Shape(shape, colour, background, SIZES[big], x, y, radius))
+        margin = math.ceil(REACH[shape] * RADII[SIZES[big]])
+        x, y = rng.integers(margin, SIZE - margin, size=2, endpoint=True)
+        drawn.append(Shape(shape, colour, background, SIZES[big], float(x), float(y)))
     return drawn
 
 
@@ -224,7 +222,7 @@ def read(images: np.ndarray, least_fit: float = 0.75, most_distance: float = 60.
         fits[shape] = both / np.maximum(either, 1e-9)  # a blank picture has neither
     best = np.stack([fits[shape] for shape in SHAPES]).argmax(axis=0)
     (back_i, back_d), (front_i, front_d) = _nearest(back), _nearest(front)
-    names, middle = list(PALETTE), (RADII["small"][1] + RADII["large"][0]) / 2
+    names, middle = list(PALETTE), sum(RADII.values()) / 2
     readings = []
     for i in range(len(images)):
         shape = SHAPES[best[i]]
