@@ -89,24 +89,30 @@ def parse(sentence: str) -> dict[str, str | None]:
 # ---- pictures ------------------------------------------------------------------------------------------------------
 
 
-def _distance(shape: str, dx: np.ndarray, dy: np.ndarray, r: np.ndarray) -> np.ndarray:
-    """Signed distance to the outline in pixels, negative inside; dx, dy from the centre, y downwards, r the radius."""
-    if shape == "circle":
-        return np.hypot(dx, dy) - r
+def _box(dx: np.ndarray, dy: np.ndarray, half_width: np.ndarray, half_height: np.ndarray) -> np.ndarray:
+    """How much of each pixel an upright box covers, exactly; dx, dy from its centre to the pixels' centres."""
+    across, down = half_width - abs(dx) + 0.5, half_height - abs(dy) + 0.5
+    return np.clip(across, 0.0, 1.0) * np.clip(down, 0.0, 1.0)
+
+
+def _covered(shape: str, dx: np.ndarray, dy: np.ndarray, r: np.ndarray) -> np.ndarray:
+    """How much of each pixel the shape of radius r covers; y points down. Slanted edges are told by their distance."""
     if shape == "square":
-        return np.maximum(abs(dx), abs(dy)) - 0.8 * r
-    if shape == "triangle":  # equilateral, pointing up; its inscribed circle has half the radius of its corners
-        slanted = abs(dx) * np.sqrt(0.75) - dy * 0.5
-        return np.maximum(slanted, dy) - 1.35 * r / 2
-    upright = np.maximum(abs(dx) - 0.4 * r, abs(dy) - 1.2 * r)
-    return np.minimum(upright, np.maximum(abs(dy) - 0.4 * r, abs(dx) - 1.2 * r))
+        return _box(dx, dy, 0.8 * r, 0.8 * r)
+    if shape == "cross":  # two bars, their overlap counted once
+        return _box(dx, dy, 0.4 * r, 1.2 * r) + _box(dx, dy, 1.2 * r, 0.4 * r) - _box(dx, dy, 0.4 * r, 0.4 * r)
+    if shape == "circle":
+        outside = np.hypot(dx, dy) - r
+    else:  # an equilateral triangle, pointing up; its inscribed circle has half the radius of its corners
+        outside = np.maximum(abs(dx) * np.sqrt(0.75) - dy * 0.5, dy) - 1.35 * r / 2
+    return np.clip(0.5 - outside, 0.0, 1.0)
 
 
 def coverage(shape: str, x, y, radius, size: int = SIZE) -> np.ndarray:
-    """How much of each pixel the shape covers, in 0..1: (N, size, size) for x, y, radius of length N, in pixels."""
+    """How much of each pixel the shape covers, in 0..1: (N, size, size) for x, y, radius of length N (pixels)."""
     x, y, r = (np.asarray(v, dtype=np.float64).reshape(-1, 1, 1) for v in (x, y, radius))
     centres = np.arange(size) + 0.5
-    return np.clip(0.5 - _distance(shape, centres - x, centres[:, None] - y, r), 0.0, 1.0)
+    return _covered(shape, centres - x, centres[:, None] - y, r)
 
 
 def draw(shapes: list[Shape]) -> np.ndarray:
@@ -136,7 +142,7 @@ def combinations(split: str) -> list[tuple[str, str, str]]:
 
 
 def scatter(n: int, split: str, seed: int) -> list[Shape]:
-    """n random attributes of a split: all combinations and sizes equally often on average, centres on the pixel grid."""
+    """n random attributes of a split: combinations and sizes equally often on average, centres on the pixel grid."""
     rng = np.random.default_rng([seed, ("train", "test").index(split)])
     pool = combinations(split)
     drawn = []
