@@ -7,6 +7,7 @@
 """
 
 import argparse
+import gc
 import json
 import os
 import sys
@@ -237,6 +238,17 @@ def describe(settings: Settings, config: UNetConfig, args: argparse.Namespace) -
     print(f"device {args.device}; would", f"go on in {args.resume}" if args.resume else f"make a folder in {args.out}")
 
 
+def leave(training: Training) -> None:
+    """End the exchange between processes.
+
+    The wrapper that exchanges gradients goes first: what it still holds of the process group at the interpreter's end
+    can abort this process, and torchrun would then kill the one that is still scoring.
+    """
+    training.network = training.unet
+    gc.collect()
+    dist.destroy_process_group()
+
+
 def run(args: argparse.Namespace) -> None:
     """All of it: configure, train, report."""
     began = time.monotonic()
@@ -262,7 +274,7 @@ def run(args: argparse.Namespace) -> None:
     if rank() == 0:
         finish(training, folder, tokenizer, began)
     if dist.is_initialized():
-        dist.destroy_process_group()
+        leave(training)
 
 
 if __name__ == "__main__":

@@ -18,20 +18,24 @@ from tqdm import tqdm
 import ddim
 
 from . import checkpoints, pictures, report
-from .diffusion import sample
 from .door import exit_code
 from .model import Sampler, generate
 
 
 def sampler(args: argparse.Namespace) -> Sampler:
-    """DDIM with --steps and --eta; as many steps as the schedule has are ancestral sampling."""
+    """DDIM with --steps and --eta."""
 
     def few(eps, schedule, x_T, noise) -> Iterator:
-        if args.steps == schedule.T and args.eta == 1:
-            return sample(eps, schedule, x_T, generator=noise)
         return ddim.sample(eps, schedule, x_T, args.steps, args.eta, generator=noise)
 
     return few
+
+
+def positive(text: str) -> int:
+    """A whole number from 1 on."""
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number, 1 or more")
+    return int(text)
 
 
 def sample_command(args: argparse.Namespace) -> None:
@@ -76,17 +80,17 @@ def parser() -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=work.__doc__)
         command.set_defaults(work=work)
         command.add_argument("--model", default="shapes", help="a shipped model's name, a run folder or a file")
-        command.add_argument("--steps", type=int, default=report.STEPS, help="DDIM steps")
+        command.add_argument("--steps", type=positive, default=report.STEPS, help="DDIM steps")
         command.add_argument("--eta", type=float, default=report.ETA, help="noise of each step: 0 DDIM, 1 DDPM")
         command.add_argument("--scale", type=float, default=report.SCALE, help="guidance, 1 for none")
         command.add_argument("--device", default="cpu")
         if name == "sample":
             command.add_argument("--prompts", nargs="+", required=True)
-            command.add_argument("--count", type=int, default=8, help="pictures of each prompt")
+            command.add_argument("--count", type=positive, default=8, help="pictures of each prompt")
             command.add_argument("--seed", type=int, default=0, help="of the first picture; the next ones count up")
             command.add_argument("--out", default="samples.png")
         else:
-            command.add_argument("--n", type=int, default=500, help="pictures of each split")
+            command.add_argument("--n", type=positive, default=500, help="pictures of each split")
             command.add_argument("--out", help="a JSON file for the result")
     command = commands.add_parser("ship", help=ship_command.__doc__)
     command.set_defaults(work=ship_command)

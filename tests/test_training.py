@@ -427,6 +427,7 @@ from dataclasses import replace
 
 import torch
 import torch.distributed as dist
+import train
 from test_training import PLAIN, by_plain_descent, finished, flat
 
 dist.init_process_group("gloo")
@@ -444,7 +445,7 @@ for accumulate in (1, 2):
     results.append({"weights": flat(training), "ema": training.averages.of[0.5]})
 if training.rank == 0:
     torch.save(results, sys.argv[1])
-dist.destroy_process_group()
+train.leave(training)
 """
 
 

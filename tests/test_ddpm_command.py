@@ -1,0 +1,90 @@
+"""python -m ddpm: sampling, scoring and shipping from the terminal, on an untrained network of the shapes' size."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from tiny import CONFIG, make_unet
+
+from ddpm import Schedule, checkpoints
+from ddpm import __main__ as command
+from ddpm.door import exit_code
+from unet import Tokenizer
+
+PROMPT = "a photo of a small red circle on a blue background"
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """A checkpoint file of an untrained network that fits the shapes."""
+    config = replace(CONFIG, size=16, words=16, self_sizes=(8,), cross_sizes=(16, 8))
+    unet, schedule = make_unet(config, 20, "cosine"), Schedule(20, "cosine")
+    content = checkpoints.description(config, Tokenizer(), schedule) | {"info": {"ema": 0.05, "data": "shapes"}}
+    path = tmp_path_factory.mktemp("model") / "model.pt"
+    checkpoints.save(path, content | {"ema": {0.05: dict(unet.named_parameters())}})
+    return path
+
+
+def code_of(*flags) -> int:
+    """The code with which the command ends; argparse leaves by itself."""
+    try:
+        return exit_code("python -m ddpm", lambda: command.main([str(flag) for flag in flags]))
+    except SystemExit as end:
+        return end.code
+
+
+def test_sample_writes_a_grid_and_says_where(model, tmp_path, capsys):
+    out = tmp_path / "grid.png"
+    flags = ("sample", "--model", model, "--prompts", PROMPT, "a photo of a cross", "--count", 3, "--steps", 2)
+    assert code_of(*flags, "--out", out) == 0
+    assert str(out) in capsys.readouterr().out
+    assert np.ptp(np.asarray(Image.open(out).convert("RGB"))) > 0
+
+
+def test_score_writes_shares_between_0_and_1(model, tmp_path):
+    out = tmp_path / "score.json"
+    assert code_of("score", "--model", model, "--n", 6, "--steps", 2, "--out", out) == 0
+    result = json.loads(out.read_text())
+    assert (result["n"], result["steps"]) == (6, 2)
+    for split in ("on real renderings", "combinations seen", "combinations never seen"):
+        assert set(result[split]) == {"background", "colour", "size", "shape", "all"}
+        assert all(0 <= share <= 1 for share in result[split].values())
+    assert result["on real renderings"]["all"] == 1
+
+
+def test_ship_makes_a_model_that_loads_by_name(model, tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoints, "SHIPPED", tmp_path / "weights")
+    monkeypatch.setattr(checkpoints, "MANIFEST", tmp_path / "weights" / "manifest.json")
+    numbers = tmp_path / "numbers.json"
+    numbers.write_text('{"shape": 0.5}')
+    assert code_of("ship", model, "tiny", "--numbers", numbers) == 0
+    trained = checkpoints.load("tiny")
+    assert trained.info["numbers"] == {"shape": 0.5}
+    original = checkpoints.load(model)
+    for name, weight in trained.unet.named_parameters():
+        assert torch.equal(weight, original.unet.get_parameter(name).half().float())
+
+
+@pytest.mark.parametrize(
+    ("flags", "named"),
+    [
+        (("sample", "--prompts", "a photo of a zebra"), "'zebra'"),
+        (("sample", "--prompts", PROMPT, "--steps", "21"), "21"),
+        (("sample", "--prompts", PROMPT, "--eta", "1.5"), "1.5"),
+        (("sample", "--prompts", PROMPT, "--count", "0"), "'0'"),
+        (("score", "--n", "many"), "'many'"),
+    ],
+)
+def test_bad_input_is_told_with_its_value(model, tmp_path, capsys, flags, named):
+    assert code_of(*flags, "--model", model, "--out", tmp_path / "out") == 2
+    assert named in capsys.readouterr().err.splitlines()[-1]
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_model_that_is_not_there_is_told(tmp_path, capsys):
+    assert code_of("score", "--model", tmp_path / "nothing") == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "nothing" in line and "shipped model" in line
