@@ -63,7 +63,7 @@ SMALL = Settings(batch=32, learning_rate=2e-3, warmup=100, schedule="cosine", we
 LARGE = Settings(batch=256, learning_rate=4e-4, warmup=1000, schedule="linear", weighting="v", minutes=30.0)
 
 RECIPES: dict[str, Settings] = {
-    "shapes": replace(SMALL, data="shapes", minutes=7.5, flip=False),
+    "shapes": replace(SMALL, data="shapes", minutes=8.0, flip=False),
     "cifar10-cpu": replace(SMALL, data="cifar10", minutes=120.0, learning_rate=1e-3),
     "celeba32-cpu": replace(SMALL, data="celeba", minutes=120.0, learning_rate=1e-3),
     "cifar10": replace(LARGE, data="cifar10"),
