@@ -3,6 +3,7 @@
 import json
 import platform
 import subprocess
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -17,8 +18,9 @@ def new_run(root: Path, name: str) -> Path:
     return path
 
 
+@cache
 def code_version() -> str:
-    """The commit this code stands at, with "-dirty" after local changes; "unknown" outside a git checkout."""
+    """The commit this code stood at when first asked, "-dirty" after local changes; "unknown" outside a git checkout."""
     command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
