@@ -254,6 +254,8 @@ def run(args: argparse.Namespace) -> None:
     """All of it: configure, train, report."""
     began = time.monotonic()
     settings, config, content = configure(args)
+    if not settings.minutes and not settings.images:
+        raise ValueError("--minutes 0 and --images 0 would train for ever: give one of them")
     if args.dry_run:
         return describe(settings, config, args)
     if "RANK" in os.environ:

@@ -287,6 +287,7 @@ def test_init_trains_with_its_own_schedule(whole, T, kind):
         (["--data", "mnist", "--preset", "shapes", "--images", "8"], "unknown data set 'mnist'"),
         (["--minutes", "-3"], "minutes is -3.0"),
         (["--minutes", "nan"], "minutes is nan"),
+        (["--minutes", "0"], "for ever"),
         (["--minutes", "soon"], "--minutes"),
         (["--images", "64", "--batch", "0"], "batch is 0"),
         (["--images", "64", "--batch", "201"], "200 pictures.*batch of 201"),
