@@ -15,8 +15,8 @@ COMPACT = UNetConfig(stem=2, channels=64, multipliers=(1, 2, 2), predicts="v")
 
 PRESETS: dict[str, UNetConfig] = {
     "shapes": SHAPES,
-    # the network of Ho et al. 2020 for CIFAR-10, but: cross-attention to our text, a time that scales as well as shifts,
-    # and no self-attention at 4 x 4
+    # the network of Ho et al. 2020 for CIFAR-10, with cross-attention to our text, a time that scales as well as
+    # shifts, and without self-attention at 4 x 4
     "ddpm": DDPM,
     # narrower and without the 4 x 4 stage, so that the weights take 35 MB in half precision
     "cifar10": replace(DDPM, channels=96, multipliers=(1, 2, 2), self_sizes=(16, 8), head_channels=48, predicts="v"),
