@@ -73,7 +73,7 @@ def main() -> int:
     print(
         f"{device}, {torch.get_num_threads()} threads, a matrix product runs at {rate:.0f} GFLOP/s, batch {args.batch}"
     )
-    print("preset         parameters   GFLOP forward   sampling calls/s   training images/s   GFLOP/s   of the product")
+    print("preset         parameters   GFLOP forward   forward images/s   training images/s   GFLOP/s   of the product")
     for name in tqdm(args.presets, "presets", leave=False):
         parameters, gflop, forward, trains = measure(name, args.batch, device, args.bf16, args.compile)
         used = 3 * gflop * trains
