@@ -23,7 +23,7 @@ import torch.distributed as dist
 from tqdm import tqdm
 
 import ddim
-from ddpm import Schedule, checkpoints, pictures, report, runs
+from ddpm import Schedule, checkpoints, files, pictures, report, runs
 from ddpm.data import Dataset, load_data
 from ddpm.door import exit_code
 from ddpm.model import Trained, generate
@@ -105,7 +105,7 @@ def resumed(folder: Path, chosen: dict, network: dict, budget: dict) -> tuple[Se
         )
     path = folder / checkpoints.CHECKPOINT
     content = checkpoints.read(path, checkpoints.RUN)
-    with checkpoints.fitting(path):
+    with files.fitting(path):
         settings, config = Settings(**content["settings"]), UNetConfig(**content["unet_config"])
     return replace(settings, **budget | chosen), config, content
 
@@ -161,7 +161,7 @@ def save(folder: Path, training: Training, tokenizer: Tokenizer) -> None:
     """The run's checkpoint, replaced as a whole."""
     about = checkpoints.description(training.unet.config, tokenizer, training.schedule)
     content = about | {"settings": asdict(training.settings), "info": info(training)} | training.state()
-    checkpoints.save(folder / checkpoints.CHECKPOINT, content)
+    files.save(folder / checkpoints.CHECKPOINT, content)
 
 
 def trained_so_far(training: Training, tokenizer: Tokenizer) -> Trained:

@@ -1,13 +1,5 @@
-"""Saving, loading and shipping. A file has all that is needed to rebuild its model; a new one replaces an old whole."""
+"""Trained models as files: what a checkpoint says of its model, loading one, and shipping one."""
 
-import hashlib
-import json
-import os
-import pickle
-import tempfile
-import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,66 +8,24 @@ import torch
 
 from unet import Tokenizer, UNet, UNetConfig
 
+from . import files
+from .files import CheckpointError, fitting
 from .model import Trained
 from .schedule import Schedule
 
 CHECKPOINT = "checkpoint.pt"
 SHIPPED = Path(__file__).parent / "weights"
-MANIFEST = SHIPPED / "manifest.json"
 MOST_BYTES = 40 * 2**20
 MODEL = ("unet_config", "words", "schedule", "ema", "info")  # what every checkpoint says
 RUN = (*MODEL, "settings", "unet", "optimizer", "step", "seconds")  # and one that training can go on from
 
 
-class CheckpointError(ValueError):
-    """A model that is missing, damaged or of another format; the message says what was found and what to do."""
-
-
-@contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
-    """A path to write to that becomes `path` only when all went well; on any error, even Ctrl-C, the old file stays as
-    it was.
-    """
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
-    try:
-        yield Path(name)
-        with open(name, "rb") as written:
-            os.fsync(written.fileno())
-        os.chmod(name, 0o644)
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-
-
-def save(path: Path, content: dict) -> None:
-    """Write a checkpoint as a whole or not at all. Raises CheckpointError when it cannot be written (a full disk)."""
-    try:
-        with whole_file(path) as temporary:
-            torch.save(content, temporary)
-    except (OSError, RuntimeError) as error:
-        raise CheckpointError(f"cannot write {path}: {error}; what was there before is unchanged") from error
-
-
 def read(path: Path, keys: tuple[str, ...] = MODEL) -> dict:
-    """Read a checkpoint with weights_only, so that no code in it can run; keys: what it must hold, `MODEL` or `RUN`.
+    """Read a checkpoint as `files.read` does; keys: what it must hold, `MODEL` or `RUN`.
 
     Raises CheckpointError, naming the file.
     """
-    try:
-        with zipfile.ZipFile(path) as archive:  # torch.load does not look at the checksums that torch.save wrote
-            if broken := archive.testzip():
-                raise CheckpointError(f"{path} is damaged: the checksum of its part {broken} is wrong")
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise CheckpointError(f"no checkpoint at {path}") from None
-    except CheckpointError:
-        raise
-    except pickle.UnpicklingError:
-        raise CheckpointError(f"{path} holds more than tensors and plain values: such a file is never opened") from None
-    except Exception as error:  # inside a damaged file anything can go wrong
-        raise CheckpointError(f"{path} is damaged or no checkpoint: {first_line(error)}") from None
+    content = files.read(path)
     missing = [key for key in keys if not isinstance(content, dict) or key not in content]
     if missing:
         hint = "; its weights can still be a start: --init" if keys == RUN and missing[0] not in MODEL else ""
@@ -83,20 +33,6 @@ def read(path: Path, keys: tuple[str, ...] = MODEL) -> dict:
             f"{path} is no {'run to go on with' if hint else 'checkpoint'}: it has no {missing[0]}{hint}"
         )
     return content
-
-
-def first_line(error: Exception) -> str:
-    """What an error says, in one line."""
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
-
-
-@contextmanager
-def fitting(path: Path) -> Iterator[None]:
-    """What a whole file says may still not fit the code that reads it: CheckpointError, naming the file."""
-    try:
-        yield
-    except (TypeError, ValueError, KeyError, RuntimeError) as error:
-        raise CheckpointError(f"{path} does not fit this version of the code: {first_line(error)}") from error
 
 
 def description(config: UNetConfig, tokenizer: Tokenizer, schedule: Schedule) -> dict:
@@ -136,12 +72,9 @@ def load(name: str | Path, ema: float | None = None, device: str | torch.device 
 
 def find(name: str) -> Path:
     """The file that a shipped model's name, a run folder or a path stands for; a shipped file's sha256 is checked."""
-    manifest = json.loads(MANIFEST.read_text()) if MANIFEST.exists() else {}
+    manifest = files.manifest(SHIPPED)
     if name in manifest:
-        path = SHIPPED / manifest[name]["file"]
-        if not path.exists() or sha256(path) != manifest[name]["sha256"]:
-            raise CheckpointError(f"{path} is missing or not the file that was shipped: fetch it again (git checkout)")
-        return path
+        return files.shipped(SHIPPED, name)
     path = Path(name)
     if (path / CHECKPOINT).exists():
         return path / CHECKPOINT
@@ -151,11 +84,6 @@ def find(name: str) -> Path:
         f"no model {name!r}: expected a shipped model ({', '.join(manifest) or 'none yet'}), "
         f"a run folder with {CHECKPOINT}, or a file"
     )
-
-
-def sha256(path: Path) -> str:
-    """The hash of a file's content, in hexadecimal."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def ship(run: str | Path, name: str, numbers: dict[str, Any], ema: float | None = None) -> Path:
@@ -170,17 +98,4 @@ def ship(run: str | Path, name: str, numbers: dict[str, Any], ema: float | None 
     weights = {key: value.half() for key, value in content["ema"][share].items()}
     kept = {key: content[key] for key in ("unet_config", "words", "schedule")}
     info = content["info"] | {"ema": share, "numbers": numbers}
-    SHIPPED.mkdir(exist_ok=True)
-    path = SHIPPED / f"{name}.pt"
-    with whole_file(path) as temporary:
-        torch.save(kept | {"ema": {share: weights}, "info": info}, temporary)
-        size = temporary.stat().st_size
-        if size > MOST_BYTES:
-            raise CheckpointError(
-                f"{name} would take {size / 2**20:.1f} MB: at most {MOST_BYTES / 2**20:.0f} are shipped"
-            )
-    manifest = json.loads(MANIFEST.read_text()) if MANIFEST.exists() else {}
-    manifest[name] = {"file": path.name, "sha256": sha256(path), "bytes": size}
-    with whole_file(MANIFEST) as temporary:
-        temporary.write_text(json.dumps(dict(sorted(manifest.items())), indent=2) + "\n")
-    return path
+    return files.ship(SHIPPED, name, kept | {"ema": {share: weights}, "info": info}, MOST_BYTES)

@@ -11,8 +11,9 @@ import pytest
 import torch
 from tiny import CONFIG, make_training
 
-from ddpm import Schedule, checkpoints
-from ddpm.checkpoints import CHECKPOINT, CheckpointError, description, load, read, save, ship
+from ddpm import Schedule, checkpoints, files
+from ddpm.checkpoints import CHECKPOINT, CheckpointError, description, load, read, ship
+from ddpm.files import save
 from ddpm.model import Trained, generate, to_bytes
 from ddpm.noise import Noise
 from ddpm.settings import Settings
@@ -49,7 +50,6 @@ def shelf(tmp_path, monkeypatch):
     """A place of its own for shipped models, so that no test touches the real ones."""
     place = tmp_path / "weights"
     monkeypatch.setattr(checkpoints, "SHIPPED", place)
-    monkeypatch.setattr(checkpoints, "MANIFEST", place / "manifest.json")
     return place
 
 
@@ -288,7 +288,7 @@ def test_the_manifest_keeps_the_models_that_were_there(folder, shelf):
     assert list(manifest) == ["ant", "zebra"]
     for entry in manifest.values():
         path = shelf / entry["file"]
-        assert entry["bytes"] == path.stat().st_size and entry["sha256"] == checkpoints.sha256(path)
+        assert entry["bytes"] == path.stat().st_size and entry["sha256"] == files.sha256(path)
     assert {load(name).info["ema"] for name in manifest} == {0.5, 0.05}
     with pytest.raises(CheckpointError, match=r"a shipped model \(ant, zebra\)"):
         load("bee")

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from tiny import CONFIG, make_unet
 
-from ddpm import Schedule, checkpoints
+from ddpm import Schedule, checkpoints, files
 from ddpm import __main__ as command
 from ddpm.door import exit_code
 from unet import Tokenizer
@@ -24,7 +24,7 @@ def model(tmp_path_factory):
     unet, schedule = make_unet(config, 20, "cosine"), Schedule(20, "cosine")
     content = checkpoints.description(config, Tokenizer(), schedule) | {"info": {"ema": 0.05, "data": "shapes"}}
     path = tmp_path_factory.mktemp("model") / "model.pt"
-    checkpoints.save(path, content | {"ema": {0.05: dict(unet.named_parameters())}})
+    files.save(path, content | {"ema": {0.05: dict(unet.named_parameters())}})
     return path
 
 
@@ -57,7 +57,6 @@ def test_score_writes_shares_between_0_and_1(model, tmp_path):
 
 def test_ship_makes_a_model_that_loads_by_name(model, tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoints, "SHIPPED", tmp_path / "weights")
-    monkeypatch.setattr(checkpoints, "MANIFEST", tmp_path / "weights" / "manifest.json")
     numbers = tmp_path / "numbers.json"
     numbers.write_text('{"shape": 0.5}')
     assert code_of("ship", model, "tiny", "--numbers", numbers) == 0

@@ -18,7 +18,7 @@ from PIL import Image
 
 import ddpm
 import train
-from ddpm import checkpoints, runs
+from ddpm import checkpoints, files, runs
 from ddpm.data.shapes import SIZE, shapes
 from ddpm.door import exit_code
 from ddpm.training import Training
@@ -347,14 +347,14 @@ def test_a_damaged_checkpoint_is_not_gone_on_with(whole, tmp_path, capsys):
 
 def test_weights_without_a_run_cannot_be_gone_on_with(whole, tmp_path, capsys):
     content = checkpoints.read(whole / checkpoints.CHECKPOINT)
-    checkpoints.save(tmp_path / checkpoints.CHECKPOINT, {key: content[key] for key in checkpoints.MODEL})
+    files.save(tmp_path / checkpoints.CHECKPOINT, {key: content[key] for key in checkpoints.MODEL})
     assert exit_of("--device", "cpu", "--resume", tmp_path) == 2
     assert "no run to go on with: it has no settings" in capsys.readouterr().err
 
 
 def test_a_run_of_another_version_cannot_be_gone_on_with(whole, tmp_path, capsys):
     content = checkpoints.read(whole / checkpoints.CHECKPOINT)
-    checkpoints.save(tmp_path / checkpoints.CHECKPOINT, content | {"settings": content["settings"] | {"momentum": 3}})
+    files.save(tmp_path / checkpoints.CHECKPOINT, content | {"settings": content["settings"] | {"momentum": 3}})
     assert exit_of("--device", "cpu", "--resume", tmp_path) == 2
     assert "does not fit this version" in capsys.readouterr().err
 

@@ -1,0 +1,127 @@
+"""Files of weights and records: written whole or not at all, read without running what is inside, known by hash."""
+
+import hashlib
+import json
+import os
+import pickle
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+MANIFEST = "manifest.json"  # of a folder of shipped weights: name -> file, sha256, bytes
+
+
+class CheckpointError(ValueError):
+    """A model that is missing, damaged or of another format; the message says what was found and what to do."""
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """A path to write to that becomes `path` only when all went well; on any error, even Ctrl-C, the old file stays as
+    it was.
+    """
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(handle)
+    try:
+        yield Path(name)
+        with open(name, "rb") as written:
+            os.fsync(written.fileno())
+        os.chmod(name, 0o644)
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def write_json(path: Path, record: Any) -> Path:
+    """Write a record as JSON, whole or not at all; returns the path."""
+    with whole_file(path) as temporary:
+        temporary.write_text(json.dumps(record, indent=2) + "\n")
+    return path
+
+
+def save(path: Path, content: dict) -> None:
+    """Write a checkpoint as a whole or not at all. Raises CheckpointError when it cannot be written (a full disk)."""
+    try:
+        with whole_file(path) as temporary:
+            torch.save(content, temporary)
+    except (OSError, RuntimeError) as error:
+        raise CheckpointError(f"cannot write {path}: {error}; what was there before is unchanged") from error
+
+
+def read(path: Path) -> Any:
+    """Read a file of torch.save with weights_only, so that no code in it can run.
+
+    Raises CheckpointError, naming the file, for what is missing, damaged or more than tensors and plain values.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:  # torch.load does not look at the checksums that torch.save wrote
+            if broken := archive.testzip():
+                raise CheckpointError(f"{path} is damaged: the checksum of its part {broken} is wrong")
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise CheckpointError(f"no checkpoint at {path}") from None
+    except CheckpointError:
+        raise
+    except pickle.UnpicklingError:
+        raise CheckpointError(f"{path} holds more than tensors and plain values: such a file is never opened") from None
+    except Exception as error:  # inside a damaged file anything can go wrong
+        raise CheckpointError(f"{path} is damaged or no checkpoint: {first_line(error)}") from None
+
+
+def first_line(error: Exception) -> str:
+    """What an error says, in one line."""
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
+
+
+@contextmanager
+def fitting(path: Path) -> Iterator[None]:
+    """What a whole file says may still not fit the code that reads it: CheckpointError, naming the file."""
+    try:
+        yield
+    except (TypeError, ValueError, KeyError, RuntimeError) as error:
+        raise CheckpointError(f"{path} does not fit this version of the code: {first_line(error)}") from error
+
+
+def sha256(path: Path) -> str:
+    """The hash of a file's content, in hexadecimal."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def manifest(folder: Path) -> dict[str, dict]:
+    """What a folder of shipped weights holds: name -> {"file", "sha256", "bytes"}."""
+    path = folder / MANIFEST
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def shipped(folder: Path, name: str) -> Path:
+    """The file of a name in the manifest. Raises CheckpointError unless its sha256 is the one written there."""
+    entry = manifest(folder)[name]
+    path = folder / entry["file"]
+    if not path.exists() or sha256(path) != entry["sha256"]:
+        raise CheckpointError(f"{path} is missing or not the file that was shipped: fetch it again (git checkout)")
+    return path
+
+
+def ship(folder: Path, name: str, content: dict, most_bytes: int) -> Path:
+    """Write `content` as folder/name.pt and put it into the folder's manifest; returns the file.
+
+    Raises CheckpointError when it would be larger than most_bytes; then nothing has changed.
+    """
+    folder.mkdir(exist_ok=True)
+    path = folder / f"{name}.pt"
+    with whole_file(path) as temporary:
+        torch.save(content, temporary)
+        size = temporary.stat().st_size
+        if size > most_bytes:
+            raise CheckpointError(
+                f"{name} would take {size / 2**20:.1f} MB: at most {most_bytes / 2**20:.0f} are shipped"
+            )
+    entries = manifest(folder) | {name: {"file": path.name, "sha256": sha256(path), "bytes": size}}
+    write_json(folder / MANIFEST, dict(sorted(entries.items())))
+    return path
