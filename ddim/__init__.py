@@ -1,6 +1,7 @@
-"""DDIM: the family q_sigma, time grids, sampling with few steps, inversion, interpolation and distances."""
+"""DDIM: the family q_sigma, time grids, sampling with few steps, inversion, editing, interpolation and distances."""
 
 from .distance import frechet_distance, kernel_distance, moments
+from .editing import edit_exact, edit_inverted, edit_naive
 from .exact import invert_exact, sample_exact
 from .family import q_sigma, sigma, step
 from .grids import timesteps
@@ -8,6 +9,9 @@ from .interpolation import slerp
 from .sampling import invert, sample, sample_2m
 
 __all__ = [
+    "edit_exact",
+    "edit_inverted",
+    "edit_naive",
     "frechet_distance",
     "invert",
     "invert_exact",
