@@ -97,12 +97,8 @@ def face_picture(path: Path, size: int) -> np.ndarray:
     return to_array(picture, size)
 
 
-def celeba(data_dir: str | Path, split: str = "train", size: int = 64) -> Dataset:
-    """CelebA from data_dir/celeba/img_align_celeba and data_dir/celeba/list_attr_celeba.txt, the official layout.
-
-    split: "train" (file numbers up to 162770), "valid" (up to 182637) or "test". A folder with only some of the
-    pictures gives those. Raises DataError for an unknown split, a missing folder or list, a damaged file, no picture.
-    """
+def chosen(data_dir: str | Path, split: str = "train") -> tuple[list[str], dict[str, dict[str, bool]]]:
+    """The file names of a split that are there, in order, and the attributes of all files; see `celeba`."""
     if split not in SPLITS:
         raise DataError(f"celeba has no split {split!r}: expected {', '.join(SPLITS)}")
     root, (first, last) = Path(data_dir) / "celeba", SPLITS[split]
@@ -113,7 +109,23 @@ def celeba(data_dir: str | Path, split: str = "train", size: int = 64) -> Datase
     names = [name for name in sorted(rows, key=_number) if first <= _number(name) <= last and name in there]
     if not names:
         raise DataError(f"{root / PICTURES} has none of the {split} pictures {first:06d}.jpg .. {last:06d}.jpg")
+    return names, rows
+
+
+def pictures(data_dir: str | Path, names: list[str], size: int, split: str) -> np.ndarray:
+    """The files of these names, uint8 (N, 3, size, size); split is for the progress bar."""
     images = np.empty((len(names), 3, size, size), dtype=np.uint8)
     for i, name in enumerate(tqdm(names, desc=f"celeba {split}", unit=" pictures", leave=False, disable=None)):
-        images[i] = face_picture(root / PICTURES / name, size)
-    return Dataset("celeba", images, [face_captions(face_of(rows[name]), _number(name)) for name in names])
+        images[i] = face_picture(Path(data_dir) / "celeba" / PICTURES / name, size)
+    return images
+
+
+def celeba(data_dir: str | Path, split: str = "train", size: int = 64) -> Dataset:
+    """CelebA from data_dir/celeba/img_align_celeba and data_dir/celeba/list_attr_celeba.txt, the official layout.
+
+    split: "train" (file numbers up to 162770), "valid" (up to 182637) or "test". A folder with only some of the
+    pictures gives those. Raises DataError for an unknown split, a missing folder or list, a damaged file, no picture.
+    """
+    names, rows = chosen(data_dir, split)
+    captions = [face_captions(face_of(rows[name]), _number(name)) for name in names]
+    return Dataset("celeba", pictures(data_dir, names, size, split), captions)

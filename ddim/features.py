@@ -1,0 +1,105 @@
+"""Feature networks: what a distance between pictures is measured on. Numbers of different ones are never compared.
+
+- "classifier": our small classifier of the data set itself, shipped; its distance is printed as "FD-classifier".
+- "inception": the 2015-12-05 Inception network of the official FID (Heusel et al. 2017), as NVIDIA's TorchScript file;
+  only its distance is called "FID".
+"""
+
+import urllib.request
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ddpm import files
+
+from . import classifier
+
+KINDS = ("classifier", "inception")
+URL = "https://nvlabs-fi-cdn.nvidia.com/stylegan2-ada-pytorch/pretrained/metrics/inception-2015-12-05.pt"
+CACHE = Path("data/inception-2015-12-05.pt")  # where the file is put when it is fetched
+
+
+@dataclass(frozen=True)
+class Features:
+    """A feature network: called with uint8 (N, 3, H, W) it gives float32 (N, d).
+
+    name: what the distance on it is called. network, sha256: which network it is.
+    """
+
+    name: str
+    network: str
+    sha256: str
+    of_batch: Callable[[np.ndarray], Tensor]
+
+    @torch.no_grad()
+    def __call__(self, images: np.ndarray, batch: int = 256) -> Tensor:
+        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1] != 3:
+            raise ValueError(f"pictures are {images.dtype} {images.shape}, expected uint8 (N, 3, H, W)")
+        parts = [self.of_batch(images[first : first + batch]).float() for first in range(0, len(images), batch)]
+        return torch.cat(parts)
+
+
+def load(kind: str, data: str = "", path: str | Path | None = None, device: str = "cpu") -> Features:
+    """The feature network of a kind; data: the data set of the classifier; path: the Inception file, if it is there.
+
+    Raises ValueError for an unknown kind, files.CheckpointError for a file that is missing, damaged or of another kind.
+    """
+    if kind == "classifier":
+        return of_classifier(classifier.load(data))
+    if kind == "inception":
+        return inception(Path(path) if path else fetched(), device)
+    raise ValueError(f"unknown feature network {kind!r}: expected one of {', '.join(KINDS)}")
+
+
+def of_classifier(network: classifier.Classifier) -> Features:
+    """What the classifier sees before its last layer."""
+
+    def of_batch(images: np.ndarray) -> Tensor:
+        return torch.cat([network.features(x) for x in classifier.batches(images, network.size)])
+
+    return Features("FD-classifier", f"classifier {network.info['data']}", network.sha256, of_batch)
+
+
+def inception(path: Path, device: str = "cpu") -> Features:
+    """The official FID's network from NVIDIA's TorchScript file: 2048 features of uint8 pictures of any size."""
+    if not path.is_file():
+        raise files.CheckpointError(f"no Inception network at {path}: fetch it from {URL}")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # the official network exists in this format only
+            network = torch.jit.load(str(path), map_location=device).eval()
+    except RuntimeError as error:
+        reason = files.first_line(error)
+        raise files.CheckpointError(f"{path} is damaged or no TorchScript file ({reason}): fetch {URL}") from None
+
+    def of_batch(images: np.ndarray) -> Tensor:
+        return network(torch.from_numpy(images).to(device), return_features=True).cpu()
+
+    try:
+        found = tuple(of_batch(np.zeros((1, 3, 32, 32), dtype=np.uint8)).shape)
+    except (RuntimeError, TypeError, AttributeError) as error:
+        found = files.first_line(error)
+    if found != (1, 2048):
+        raise files.CheckpointError(f"{path} is not {URL}: of one picture it gives {found}, expected 2048 features")
+    return Features("FID", "inception-2015-12-05", files.sha256(path), of_batch)
+
+
+def fetched() -> Path:
+    """The Inception file in the data folder, fetched (96 MB) when it is not there. Raises files.CheckpointError."""
+    if CACHE.is_file():
+        return CACHE
+    CACHE.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with files.whole_file(CACHE) as temporary:
+            urllib.request.urlretrieve(URL, temporary)
+    except OSError as error:
+        raise files.CheckpointError(
+            f"the Inception network could not be fetched ({error}): put {URL} at {CACHE}, or name the file with "
+            "--inception; --features classifier needs no download"
+        ) from None
+    return CACHE
