@@ -1,5 +1,6 @@
 """DDIM: the family q_sigma, time grids, sampling with few steps, inversion, editing, interpolation and distances."""
 
+from . import classifier, features
 from .distance import frechet_distance, kernel_distance, moments
 from .editing import edit_exact, edit_inverted, edit_naive
 from .exact import invert_exact, sample_exact
@@ -9,9 +10,11 @@ from .interpolation import slerp
 from .sampling import invert, sample, sample_2m
 
 __all__ = [
+    "classifier",
     "edit_exact",
     "edit_inverted",
     "edit_naive",
+    "features",
     "frechet_distance",
     "invert",
     "invert_exact",

@@ -1,7 +1,8 @@
 """The trained models from the terminal.
 
     python -m ddpm sample --model shapes --prompts "a photo of a small red circle on a blue background" --out circle.png
-    python -m ddpm score --model runs/00000-shapes         exact checks of a model of the shapes
+    python -m ddpm score --model runs/00000-shapes         how many pictures show what their prompt says
+    python -m ddpm neighbours --model cifar10-cpu          samples beside their nearest training pictures
     python -m ddpm ship runs/00000-shapes shapes           put a run's weights among the shipped models
 """
 
@@ -17,9 +18,11 @@ from tqdm import tqdm
 
 import ddim
 
-from . import checkpoints, pictures, report
+from . import checkpoints, neighbours, pictures, report
+from .data import load_data
 from .door import exit_code
-from .model import Sampler, generate
+from .files import write_json
+from .model import Sampler, Trained, generate
 
 
 def sampler(args: argparse.Namespace) -> Sampler:
@@ -53,16 +56,54 @@ def score_command(args: argparse.Namespace) -> None:
     """Print, and with --out write, how many pictures show what their prompt says."""
     trained = checkpoints.load(args.model, device=args.device)
     asked = {name: getattr(args, name) for name in ("model", "n", "steps", "eta", "scale")}
-    result = asked | {"info": trained.info}
-    result["on real renderings"] = report.score_checks(args.n, "train")
+    of_shapes = trained.info["data"] == "shapes"
+    result = asked | {"info": trained.info} | (score_drawings if of_shapes else score_photos)(trained, args)
+    if args.out:
+        print(write_json(Path(args.out), result))
+
+
+def score_drawings(trained: Trained, args: argparse.Namespace) -> dict:
+    """Exact checks of a model of the shapes."""
+    result = {"on real renderings": report.score_checks(args.n, "train")}
     for split, name in report.SPLITS.items():
         bar = partial(tqdm, desc=name, total=-(-args.n // 64))
         result[name] = report.score_shapes(trained, sampler(args), args.n, split, args.scale, bar)
-    for name in ("on real renderings", *report.SPLITS.values()):
-        print(report.line(name, result[name]))
-    if args.out:
-        Path(args.out).write_text(json.dumps(result, indent=2) + "\n")
-        print(args.out)
+    for name, shares in result.items():
+        print(report.line(name, shares))
+    return result
+
+
+def score_photos(trained: Trained, args: argparse.Namespace) -> dict:
+    """A model of real pictures, by the shipped classifier and the rule that wrote the colour words."""
+    data = load_data(trained.info["data"], args.data_dir, "test", trained.shape[1])
+    judge = ddim.classifier.load(data.name)
+    bar = partial(tqdm, total=-(-args.n // 64))
+    result = report.score_real(trained, sampler(args), data, judge.probabilities, args.n, args.scale, bar)
+    for kind, real in result["real pictures"].items():
+        percent = f"real {100 * real['share']:5.1f} %  samples {100 * result['samples'][kind]['share']:5.1f} %"
+        print(f"{kind:12s} {real['n']:5d} prompts  {percent}")
+    return result | {"classifier": judge.sha256}
+
+
+def neighbours_command(args: argparse.Namespace) -> None:
+    """Samples beside their nearest training pictures, and how far samples and test pictures are from theirs."""
+    trained = checkpoints.load(args.model, device=args.device)
+    training, test = (load_data(trained.info["data"], args.data_dir, s, trained.shape[1]) for s in ("train", "test"))
+    rows = report.drawn_rows(test, args.n)
+    prompts = [test.captions[i][0] for i in rows]
+    batches = generate(trained, prompts, list(range(args.n)), sampler(args), args.scale)
+    samples = np.concatenate(list(tqdm(batches, "samples", -(-args.n // 64))))
+    sets = {"samples": samples, "test": test.images[rows]}
+    found = {name: neighbours.nearest(images, training.images) for name, images in sets.items()}
+    shares = (1, 10, 50, 90)
+    result = {name: dict(zip(shares, np.percentile(d, shares).round(5), strict=True)) for name, (d, _) in found.items()}
+    for name, percentiles in result.items():
+        told = ", ".join(f"{share} % are below {value}" for share, value in percentiles.items())
+        print(f"{name}: distance to the nearest training picture: {told}")
+    matches, distances = training.images[found["samples"][1][:32]], {name: d for name, (d, _) in found.items()}
+    asked = {name: getattr(args, name) for name in ("model", "n", "steps", "eta", "scale")}
+    print(write_json(Path(args.out).with_suffix(".json"), asked | {"info": trained.info} | result))
+    print(neighbours.figure(Path(args.out), samples[:32], matches, distances))
 
 
 def ship_command(args: argparse.Namespace) -> None:
@@ -72,11 +113,12 @@ def ship_command(args: argparse.Namespace) -> None:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The flags of the three commands."""
+    """The flags of all commands."""
     as_written = argparse.RawDescriptionHelpFormatter
     flags = argparse.ArgumentParser(prog="python -m ddpm", description=__doc__, formatter_class=as_written)
     commands = flags.add_subparsers(required=True, metavar="COMMAND")
-    for name, work in (("sample", sample_command), ("score", score_command)):
+    works = {"sample": sample_command, "score": score_command, "neighbours": neighbours_command}
+    for name, work in works.items():
         command = commands.add_parser(name, help=work.__doc__)
         command.set_defaults(work=work)
         command.add_argument("--model", default="shapes", help="a shipped model's name, a run folder or a file")
@@ -90,8 +132,10 @@ def parser() -> argparse.ArgumentParser:
             command.add_argument("--seed", type=int, default=0, help="of the first picture; the next ones count up")
             command.add_argument("--out", default="samples.png")
         else:
-            command.add_argument("--n", type=positive, default=500, help="pictures of each split")
-            command.add_argument("--out", help="a JSON file for the result")
+            command.add_argument("--n", type=positive, default=500, help="pictures of each kind")
+            command.add_argument("--data-dir", default="data", help="where the data set lies (shapes needs none)")
+            figure = {"default": "neighbours.png"} if name == "neighbours" else {"help": "a JSON file for the result"}
+            command.add_argument("--out", **figure)
     command = commands.add_parser("ship", help=ship_command.__doc__)
     command.set_defaults(work=ship_command)
     command.add_argument("run", help="run folder")

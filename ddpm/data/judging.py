@@ -1,0 +1,86 @@
+"""Does a picture show what its prompt says? One answer for each kind of word, for each data set's own grammar.
+
+Shapes are read exactly. In pictures of CIFAR-10 and CelebA a classifier is asked about the class or the attributes, and
+the colour words of CIFAR-10 are read off the pixels by the rule that wrote the captions (`cifar10.describe`).
+"""
+
+import numpy as np
+
+from unet.vocabulary import CLASSES
+
+from . import shapes
+from .base import DataError
+from .captions import Face, parse_face, parse_thing
+from .celeba import HAIR, YES_OR_NO
+from .cifar10 import describe
+
+UNSAID = np.nan
+Told = dict[str, np.ndarray]
+"""What a classifier says: head -> probabilities (N, classes)."""
+
+ATTRIBUTE = {word: name for name, word in (YES_OR_NO | HAIR).items()} | {"bald": "Bald"}
+
+
+def judged(name: str, images: np.ndarray, prompts: list[str], told: Told | None = None) -> dict[str, np.ndarray]:
+    """Kind of word -> (N,) 1.0 where the picture shows the prompt's word, 0.0 where not, nan where nothing is said.
+
+    name: the data set whose grammar the prompts follow. images: uint8 (N, 3, H, W). told: a classifier's answers, for
+    cifar10 with the head "class", for celeba with the 40 attributes, each (no, yes); shapes need none.
+    ValueError: a sentence of another grammar; DataError: a data set without a judge.
+    """
+    judges = {"shapes": _shapes, "cifar10": _things, "celeba": _faces}
+    if name not in judges:
+        raise DataError(f"nothing judges pictures of {name!r}: expected {', '.join(judges)}")
+    rows = judges[name](images, prompts, told)
+    return {kind: np.array([row.get(kind, UNSAID) for row in rows], dtype=float) for kind in _kinds(rows)}
+
+
+def shares(answers: dict[str, np.ndarray]) -> dict[str, dict[str, float]]:
+    """Kind of word -> {"share" of the pictures that show it, "n" prompts that say it}."""
+    return {
+        kind: {"share": float(np.nanmean(values)), "n": int((~np.isnan(values)).sum())}
+        for kind, values in answers.items()
+    }
+
+
+def _kinds(rows: list[dict]) -> list[str]:
+    return list(dict.fromkeys(kind for row in rows for kind in row))
+
+
+def _said(wanted: dict, found: object) -> dict[str, bool]:
+    """Whether what was found has the words that are wanted; what is not wanted is left out."""
+    return {kind: getattr(found, kind) == word for kind, word in wanted.items() if word is not None}
+
+
+def _shapes(images: np.ndarray, prompts: list[str], told: Told | None) -> list[dict]:
+    return [_said(shapes.parse(p), reading) for p, reading in zip(prompts, shapes.read(images), strict=True)]
+
+
+def _things(images: np.ndarray, prompts: list[str], told: Told) -> list[dict]:
+    wanted = [parse_thing(prompt) for prompt in prompts]
+    labels = np.array([CLASSES.index(thing.kind) for thing in wanted])
+    classes = np.asarray(told["class"]).argmax(axis=1) == labels
+    rows = []
+    for thing, found, right in zip(wanted, describe(images, labels), classes, strict=True):
+        words = {kind: getattr(thing, kind) for kind in ("colour", "background", "light")}
+        rows.append({"class": right} | _said(words, found))
+    return rows
+
+
+def _faces(images: np.ndarray, prompts: list[str], told: Told) -> list[dict]:
+    holds = {name: np.asarray(p)[:, 1] > 0.5 for name, p in told.items()}
+    return [_face(parse_face(p), {name: bool(v[i]) for name, v in holds.items()}) for i, p in enumerate(prompts)]
+
+
+def _face(face: Face, holds: dict[str, bool]) -> dict[str, bool]:
+    row = {"sex": holds["Male"] == (face.person == "man")}
+    if face.age:
+        row["age"] = holds["Young"] == (face.age == "young")
+    if face.hair:
+        row["hair"] = holds[ATTRIBUTE[face.hair]]
+    if face.beard:
+        row["beard"] = not holds["No_Beard"]
+    for word in ("bald", *YES_OR_NO.values()):
+        if getattr(face, word):
+            row[word] = holds[ATTRIBUTE[word]]
+    return row
