@@ -1,0 +1,173 @@
+"""The S x eta table of DDIM (Song, Meng & Ermon 2021, Table 1; the lecture's "Sample Efficiency of DDIM").
+
+A cell is the distance between n samples made with S steps at one eta and a reference set of real pictures. A row is
+named by its eta, "hat" for the larger variance, "2m" for the second-order sampler. The record of a table is a JSON file
+with `settings` and `cells[row][S]`; it is rewritten whole after each cell, and a finished cell is not made again.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from ddpm.files import write_json
+from ddpm.pictures import save_figure
+
+from .family import HAT, check_eta
+from .grids import timesteps
+from .ruler import Measure, plus_minus
+from .sampling import Trajectory, sample, sample_2m
+
+SECOND_ORDER = "2m"
+COLUMNS = (10, 20, 50, 100, 1000)
+ROWS = ("0", "0.2", "0.5", "1", HAT, SECOND_ORDER)
+PAPER = {  # FID of the official network at 50,000 samples, columns as in COLUMNS
+    "cifar10": {
+        "0": (13.36, 6.84, 4.67, 4.16, 4.04),
+        "0.2": (14.04, 7.11, 4.77, 4.25, 4.09),
+        "0.5": (16.66, 8.35, 5.25, 4.46, 4.29),
+        "1": (41.07, 18.36, 8.01, 5.78, 4.73),
+        HAT: (367.43, 133.37, 32.72, 9.99, 3.17),
+    },
+    "celeba": {
+        "0": (17.33, 13.73, 9.17, 6.53, 3.51),
+        "0.2": (17.66, 14.11, 9.51, 6.79, 3.64),
+        "0.5": (19.86, 16.06, 11.01, 8.09, 4.28),
+        "1": (33.12, 26.03, 18.48, 13.93, 5.98),
+        HAT: (299.71, 183.83, 71.71, 45.20, 3.26),
+    },
+}
+
+
+def row_name(text: str) -> str:
+    """"0.20" -> "0.2". ValueError unless it is an eta in [0, 1], "hat" or "2m"."""
+    if text in (HAT, SECOND_ORDER):
+        return text
+    try:
+        eta = float(text)
+    except ValueError:
+        raise ValueError(f"row {text!r}: expected an eta in [0, 1], {HAT} or {SECOND_ORDER}") from None
+    check_eta(eta)
+    return f"{eta:g}"
+
+
+def cell_sampler(row: str, S: int, spacing: str) -> Callable[..., Trajectory]:
+    """sampler(eps, schedule, x_T, noise) of a cell, as `ddpm.generate` wants it; predicted x_0 are not clipped."""
+
+    def sampler(eps, schedule, x_T, noise) -> Trajectory:
+        if row == SECOND_ORDER:
+            return sample_2m(eps, schedule, x_T, S, spacing)
+        return sample(eps, schedule, x_T, S, HAT if row == HAT else float(row), spacing, noise)
+
+    return sampler
+
+
+# ---- the record ------------------------------------------------------------------------------------------------------
+
+
+def resume(path: Path, settings: dict) -> dict:
+    """The record at `path`, or an empty one. ValueError when its cells were made with other settings, naming one."""
+    if not path.exists():
+        return {"settings": settings, "cells": {}}
+    try:
+        record = json.loads(path.read_text())
+        before = record["settings"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} is no record of a table ({error}): choose another --out") from None
+    for name in sorted(before.keys() | settings.keys()):
+        old, new = before.get(name), settings.get(name)
+        if old != new:
+            raise ValueError(
+                f"{path} has cells made with {name} {old!r}, not {new!r}: cells are not mixed, choose another --out"
+            )
+    return record
+
+
+def missing(record: dict, rows: list[str], columns: list[int]) -> list[tuple[str, int]]:
+    """The cells (row, S) that are not in the record yet, column by column."""
+    return [(row, S) for S in columns for row in rows if str(S) not in record["cells"].get(row, {})]
+
+
+def fill(
+    path: Path, record: dict, rows: list[str], columns: list[int], measure: Callable[[str, int], Measure]
+) -> Iterator[tuple[str, int, Measure]]:
+    """Measure the missing cells, writing the record after each; yields (row, S, cell)."""
+    for row, S in missing(record, rows, columns):
+        cell = measure(row, S)
+        record["cells"].setdefault(row, {})[str(S)] = cell
+        write_json(path, record)
+        yield row, S, cell
+
+
+def calls(T: int, cells: list[tuple[str, int]], spacing: str) -> int:
+    """Steps that the cells take for one picture. ValueError: an S outside 1..T."""
+    return sum(len(timesteps(T, S, spacing)) - 1 for _, S in cells)
+
+
+def paper_cell(data: str, row: str, S: int) -> float | None:
+    """The paper's FID, None where the paper has none."""
+    numbers = PAPER.get(data, {}).get(row)
+    return numbers[COLUMNS.index(S)] if numbers and S in COLUMNS else None
+
+
+# ---- as text ---------------------------------------------------------------------------------------------------------
+
+
+def text(record: dict) -> str:
+    """The table with the paper's cells in brackets, the kernel distance, and the foot."""
+    settings, cells = record["settings"], record["cells"]
+    rows = [row for row in (*ROWS, *sorted(cells.keys() - set(ROWS))) if row in cells]
+    columns = sorted({int(S) for row in rows for S in cells[row]})
+    paper = any(paper_cell(settings["data"], row, S) is not None for row in rows for S in columns)
+
+    def distance(row: str, S: int, cell: Measure) -> str:
+        known = paper_cell(settings["data"], row, S)
+        return plus_minus(cell["distance"], cell["error"]) + (f" ({known})" if known is not None else "")
+
+    def kernel(row: str, S: int, cell: Measure) -> str:
+        return plus_minus(1000 * cell["kid"], cell["kid_error"] and 1000 * cell["kid_error"])
+
+    def block(title: str, written: Callable[[str, int, Measure], str]) -> list[str]:
+        lines = [title, f"{'':8s}" + "".join(f"{f'S = {S}':>24s}" for S in columns)]
+        for row in rows:
+            found = [written(row, S, cells[row][str(S)]) if str(S) in cells[row] else "" for S in columns]
+            lines.append(f"{label(row):8s}" + "".join(f"{cell:>24s}" for cell in found))
+        return lines
+
+    head = f"{settings['distance']}, {settings['model']}, {settings['n']} samples a cell"
+    beside = "; in brackets DDIM Table 1: FID of the official network, 50,000 samples" if paper else ""
+    foot = [f"{name.replace('_', ' ')}: {value}" for name, value in settings.items()]
+    return "\n".join([*block(head + beside, distance), "", *block("KID x 1000", kernel), "", *foot]) + "\n"
+
+
+def label(row: str) -> str:
+    """How a row is called."""
+    return {HAT: "hat", SECOND_ORDER: "2M"}.get(row, f"eta {row}")
+
+
+# ---- as a plot -------------------------------------------------------------------------------------------------------
+
+
+def plot(path: Path, record: dict) -> Path:
+    """Distance against S, log-log, a line for each row; the paper's curves dotted, on an axis of their own if needed.
+
+    The paper's numbers share our axis only where ours are FID too.
+    """
+    settings, cells = record["settings"], record["cells"]
+    figure = Figure(figsize=(6.5, 4.5), layout="constrained")
+    axis = figure.subplots()
+    beside = axis if settings["distance"] == "FID" or settings["data"] not in PAPER else axis.twinx()
+    for i, row in enumerate(row for row in ROWS if row in cells):
+        points = sorted((int(S), cell["distance"], cell["error"] or 0) for S, cell in cells[row].items())
+        S, distance, error = zip(*points, strict=True)
+        axis.errorbar(S, distance, yerr=error, marker="o", ms=3, capsize=2, color=f"C{i}", label=label(row))
+        if numbers := PAPER.get(settings["data"], {}).get(row):
+            beside.plot(COLUMNS, numbers, ":", color=f"C{i}")
+    axis.set(xscale="log", yscale="log", xlabel="S, steps", ylabel=settings["distance"])
+    axis.set_title(f"{settings['model']}, n = {settings['n']}, {settings['spacing']} grid", fontsize=9)
+    if beside is not axis:
+        beside.set(yscale="log", ylabel="dotted: the paper's FID (official network, 50,000 samples)")
+    axis.grid(alpha=0.3, which="both")
+    axis.legend(fontsize=8)
+    return save_figure(figure, path)
