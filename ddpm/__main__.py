@@ -3,6 +3,7 @@
     python -m ddpm sample --model shapes --prompts "a photo of a small red circle on a blue background" --out circle.png
     python -m ddpm score --model runs/00000-shapes         how many pictures show what their prompt says
     python -m ddpm neighbours --model cifar10-cpu          samples beside their nearest training pictures
+    python -m ddpm bound --model shapes --n 64             the ELBO term by term, in bits per dimension
     python -m ddpm ship runs/00000-shapes shapes           put a run's weights among the shipped models
 """
 
@@ -18,8 +19,9 @@ from tqdm import tqdm
 
 import ddim
 
-from . import checkpoints, neighbours, pictures, report
+from . import bits, checkpoints, neighbours, pictures, report
 from .data import load_data
+from .diffusion import VARIANCES
 from .door import exit_code
 from .files import write_json
 from .model import Sampler, Trained, generate
@@ -106,6 +108,26 @@ def neighbours_command(args: argparse.Namespace) -> None:
     print(neighbours.figure(Path(args.out), samples[:32], matches, distances))
 
 
+def bound_command(args: argparse.Namespace) -> None:
+    """Print the terms of the variational bound; write them (--out) and a plot of L_(t-1) over t beside them."""
+    out = Path(args.out)
+    if out.suffix != ".json" or not out.parent.is_dir():
+        raise ValueError(f"--out is {args.out!r}, expected a .json file in a folder that exists")
+    trained = checkpoints.load(args.model, device=args.device)
+    name = trained.info["data"]
+    data = load_data(name, args.data_dir, args.split, trained.unet.config.size)
+    bar = partial(tqdm, desc=f"{args.n} pictures, {bits.BATCH} at a time")
+    bound = bits.measure(trained, data, args.n, not args.null, args.variance, args.times, bar)
+    parts, (times, terms) = bits.summary(bound), bits.curve(bound)
+    print(bits.table(parts))
+    asked = {key: getattr(args, key) for key in ("model", "split", "n", "null", "variance", "times")}
+    schedule = {"T": trained.schedule.T, "kind": trained.schedule.kind}
+    seen = {"data": name, "images seen": trained.info.get("images")}
+    record = asked | seen | {"schedule": schedule, "bits per dimension": parts}
+    print(write_json(out, record | {"t": times, "L_(t-1)": terms}))
+    print(bits.plot(out.with_suffix(".png"), times, terms, f"{args.n} pictures of {name}, {args.split} split"))
+
+
 def ship_command(args: argparse.Namespace) -> None:
     """Copy a run's averaged weights, in half precision, to where `ddpm.load` finds them by name."""
     numbers = json.loads(Path(args.numbers).read_text()) if args.numbers else {}
@@ -136,6 +158,17 @@ def parser() -> argparse.ArgumentParser:
             command.add_argument("--data-dir", default="data", help="where the data set lies (shapes needs none)")
             figure = {"default": "neighbours.png"} if name == "neighbours" else {"help": "a JSON file for the result"}
             command.add_argument("--out", **figure)
+    command = commands.add_parser("bound", help=bound_command.__doc__)
+    command.set_defaults(work=bound_command)
+    command.add_argument("--model", default="shapes", help="a shipped model's name, a run folder or a file")
+    command.add_argument("--n", type=positive, default=64, help="pictures, from the split's first on")
+    command.add_argument("--times", type=positive, help="random t for each picture (default: all of them, T calls)")
+    command.add_argument("--split", default="test", help="of the data the model was trained on")
+    command.add_argument("--data-dir", default="data", help="where the data are (the shapes need none)")
+    command.add_argument("--variance", choices=VARIANCES, default="posterior", help="of p(x_(t-1) | x_t)")
+    command.add_argument("--null", action="store_true", help="tell the network no captions")
+    command.add_argument("--device", default="cpu")
+    command.add_argument("--out", default="bound.json", help="a JSON file; the plot goes beside it as .png")
     command = commands.add_parser("ship", help=ship_command.__doc__)
     command.set_defaults(work=ship_command)
     command.add_argument("run", help="run folder")

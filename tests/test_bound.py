@@ -1,13 +1,33 @@
 """The variational bound against torch.distributions, exact likelihoods and the lecture's reductions."""
 
+import json
 import math
+from dataclasses import replace
 
 import pytest
 import torch
+from PIL import Image
+from tiny import CONFIG, make_data, make_unet
 
 from ddim import q_sigma
-from ddpm import GaussianEps, Noise, Schedule, bits_per_dim, gaussian_kl, posterior, q_sample
-from ddpm.bound import denoising_term, diagonal_kl, prior_term, reconstruction_term, reverse
+from ddpm import (
+    GaussianEps,
+    Noise,
+    Schedule,
+    Trained,
+    bits,
+    bits_per_dim,
+    checkpoints,
+    files,
+    gaussian_kl,
+    posterior,
+    q_sample,
+)
+from ddpm import __main__ as command
+from ddpm.bound import Bound, denoising_term, diagonal_kl, prior_term, reconstruction_term, reverse
+from ddpm.door import exit_code
+from ddpm.training import to_pictures
+from unet import Tokenizer
 
 
 def normal(*shape, seed=0):
@@ -242,3 +262,86 @@ def test_wrong_arguments_get_one_clear_line(arguments, message):
     defaults = {"eps": lambda x, t: x, "schedule": Schedule(5), "x_0": torch.zeros(1, 2)}
     with pytest.raises(ValueError, match=message):
         bits_per_dim(**(defaults | arguments))
+
+
+# Many pictures: python -m ddpm bound
+
+
+def tiny_model(T=12) -> Trained:
+    return Trained(make_unet(CONFIG, T, "cosine"), Tokenizer(), Schedule(T, "cosine"), {"data": "shapes"})
+
+
+@pytest.mark.parametrize("samples", [None, 3])
+def test_many_pictures_cost_what_they_cost_alone(samples, monkeypatch):
+    """Cut into batches of two, with captions and without: each picture as by itself, with its own caption and seed."""
+    monkeypatch.setattr(bits, "BATCH", 2)
+    trained, data = tiny_model(), make_data(6)
+    x_0 = to_pictures(torch.from_numpy(data.images))
+    for captioned in (True, False):
+        bound = bits.measure(trained, data, 5, captioned, "beta", samples)
+        assert bound.total.shape == (5,)
+        for i in range(5):
+            eps = trained.eps([data.captions[i][0]] if captioned else None)
+            alone = bits_per_dim(eps, trained.schedule, x_0[i : i + 1], "beta", samples, Noise([i]))
+            assert bound.total[i].item() == pytest.approx(alone.total.item(), rel=1e-4)
+
+
+def test_the_summary_is_means_and_standard_errors():
+    """Two pictures of known costs: the mean of a and b has the standard error |a - b| / 2."""
+    prior, reconstruction, total = torch.tensor([0.1, 0.3]), torch.tensor([1.0, 2.0]), torch.tensor([2.0, 5.0])
+    denoising, times = torch.tensor([[0.5, 0.4], [1.7, 1.0]]), torch.tensor([[3, 2], [3, 2]])
+    bound = Bound(total, prior, denoising, reconstruction, times, torch.tensor([0.3, 0.4]))
+    parts = bits.summary(bound)
+    expected = {"prior": (0.2, 0.1), "denoising": (1.8, 0.9), "reconstruction": (1.5, 0.5), "total": (3.5, 1.5)}
+    for name, (mean, error) in expected.items():
+        assert (parts[name]["mean"], parts[name]["standard error"]) == pytest.approx((mean, error))
+    assert parts["denoising"]["times"] == pytest.approx(0.25)  # errors add in squares: 0.5 over two pictures
+    assert bits.curve(bound)[0] == [2, 3] and bits.curve(bound)[1] == pytest.approx([0.7, 1.1])
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """A checkpoint file of an untrained network that fits the shapes."""
+    config = replace(CONFIG, size=16, words=16, self_sizes=(8,), cross_sizes=(16, 8))
+    unet, schedule = make_unet(config, 12, "cosine"), Schedule(12, "cosine")
+    content = checkpoints.description(config, Tokenizer(), schedule) | {"info": {"ema": 0.05, "data": "shapes"}}
+    path = tmp_path_factory.mktemp("model") / "model.pt"
+    files.save(path, content | {"ema": {0.05: dict(unet.named_parameters())}})
+    return path
+
+
+def test_the_command_prints_writes_and_plots_the_terms(model, tmp_path, capsys):
+    flags = ["bound", "--model", str(model), "--n", "3", "--out", str(tmp_path / "bound.json")]
+    command.main(flags)
+    printed = capsys.readouterr().out
+    record = json.loads((tmp_path / "bound.json").read_text())
+    parts = record["bits per dimension"]
+    assert (record["n"], record["split"], record["schedule"]) == (3, "test", {"T": 12, "kind": "cosine"})
+    assert record["t"] == list(range(2, 13)) and sum(record["L_(t-1)"]) == pytest.approx(parts["denoising"]["mean"])
+    three = sum(parts[name]["mean"] for name in ("prior", "denoising", "reconstruction"))
+    assert parts["total"]["mean"] == pytest.approx(three)
+    for part in parts.values():
+        assert f"{part['mean']:.5f}  +- {part['standard error']:.5f}" in printed
+    with Image.open(tmp_path / "bound.png") as picture:
+        assert picture.size == (600, 350) and str(tmp_path / "bound.png") in printed
+    command.main([*flags, "--times", "4", "--null", "--variance", "beta"])
+    sampled = json.loads((tmp_path / "bound.json").read_text())
+    assert sampled["null"] and sampled["bits per dimension"]["denoising"]["times"] > 0
+    assert "from sampled times" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("flags", "named"),
+    [
+        (("--n", "1"), "n is 1 pictures, expected 2"),
+        (("--times", "1", "--n", "2"), "samples is 1, expected at least 2"),
+        (("--split", "validation"), "'validation'"),
+        (("--out", "nowhere/bound.json"), "nowhere/bound.json"),
+        (("--out", "bound.png"), "bound.png"),
+    ],
+)
+def test_the_command_tells_bad_input_with_its_value(model, tmp_path, monkeypatch, capsys, flags, named):
+    monkeypatch.chdir(tmp_path)
+    assert exit_code("python -m ddpm", lambda: command.main(["bound", "--model", str(model), *flags])) == 2
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("python -m ddpm")]
+    assert named in line and not list(tmp_path.iterdir())
