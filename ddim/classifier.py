@@ -144,7 +144,8 @@ def train(
     with smoothed labels, averaged over the heads.
     """
     source, targets = torch.Generator().manual_seed(seed), torch.from_numpy(labels).long()
-    steps = max(1, epochs * (len(images) // batch))
+    batch = min(batch, len(images))
+    steps = epochs * (len(images) // batch)
     optimizer = torch.optim.SGD(network.parameters(), rate, momentum=0.9, weight_decay=5e-4, nesterov=True)
     network.train()
     for step in range(steps):

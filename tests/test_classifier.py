@@ -8,12 +8,14 @@ import torch
 import torch.nn.functional as F
 from test_real_data import noise, one_line, write_celeba, write_cifar
 
+from ddim import __main__ as command
 from ddim import classifier, features
 from ddim.classifier import Classifier, batches, load, ship, train, varied
 from ddpm.data.base import DataError
 from ddpm.data.cifar10 import pictures
 from ddpm.data.labels import load_labelled
 from ddpm.data.shapes import PALETTE, draw, read, scatter
+from ddpm.door import exit_code
 from ddpm.files import CheckpointError
 
 COLOURS = tuple(PALETTE)
@@ -144,6 +146,18 @@ def test_the_shipped_judge_of_shapes_agrees_with_the_exact_checks():
     for head, classes in judge.heads.items():
         best = [classes[i] for i in told[head].argmax(dim=1)]
         assert np.mean([word == getattr(r, head) for word, r in zip(best, read_off, strict=True)]) >= 0.98, head
+
+
+def test_the_command_trains_and_ships(shelf, tmp_path, monkeypatch, capsys):
+    write_cifar(tmp_path)
+    monkeypatch.setitem(classifier.RECIPES, "cifar10", classifier.Recipe(32, (4, 8, 8, 8), 1))
+    command.main(["classifier", "--data", "cifar10", "--data-dir", str(tmp_path), "--epochs", "2"])
+    network, (images, labels) = load("cifar10"), pictures(tmp_path, "test")
+    assert network.info["epochs"] == 2 and network.heads["class"][3] == "cat"
+    assert network.accuracy == network.scores(images, labels[:, None])
+    assert str(shelf / "cifar10.pt") in capsys.readouterr().out
+    assert exit_code("x", lambda: command.main(["classifier", "--data", "folder"])) == 2
+    assert "no recipe for the data set 'folder': expected shapes, cifar10, celeba" in capsys.readouterr().err
 
 
 # ---- feature networks ----------------------------------------------------------------------------------------------
