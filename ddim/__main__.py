@@ -7,6 +7,7 @@
     python -m ddim sweep --model shapes                   too little noise, too much, and the ways out
     python -m ddim figures --model shapes                 samples, consistency, interpolation
     python -m ddim overhead --model shapes                what the sampler's loop costs beside the network
+    python -m ddim classifier --data cifar10              train the feature network of a data set, and ship it
 """
 
 import argparse
@@ -24,6 +25,7 @@ from tqdm import tqdm
 import ddpm
 from ddpm.data import Dataset, edits, load_data, reading, shapes
 from ddpm.data.base import DataError
+from ddpm.data.labels import load_labelled
 from ddpm.door import exit_code
 from ddpm.files import sha256, write_json
 from ddpm.model import Trained
@@ -37,6 +39,7 @@ from .sampling import sample, sample_2m
 
 BATCH = 64
 WAYS = ("noise", "invert", "exact")
+FIGURE_3 = (10, 100)  # numbers of steps in the paper's figure
 
 
 # ---- what the commands share -----------------------------------------------------------------------------------------
@@ -70,14 +73,13 @@ def tell(args: argparse.Namespace, record: dict, words: str) -> None:
 
 def to_floats(images: np.ndarray, device: torch.device) -> torch.Tensor:
     """uint8 (N, 3, H, W) -> float32 in [-1, 1]."""
-    return torch.from_numpy(images).to(device).float() / 127.5 - 1
+    return torch.tensor(images, device=device).float() / 127.5 - 1
 
 
-def last(trajectory: Iterator, bar: tqdm | None = None) -> torch.Tensor:
+def last(trajectory: Iterator) -> torch.Tensor:
     """The final picture of a walk."""
     for _, x, _ in trajectory:
-        if bar is not None:
-            bar.update(len(x))
+        pass
     return x
 
 
@@ -192,20 +194,17 @@ def reconstruct_command(args: argparse.Namespace) -> None:
     chosen = {name: reconstruct.VARIANTS[name] for name in args.variants}
     todo = [(name, variant, S) for name, variant in chosen.items() for S in args.steps]
     bar = tqdm(total=len(images) * sum(reconstruct.calls(S, variant) for _, variant, S in todo), unit_scale=True)
-    rows, shown = [], {}
+    x_0, rows, shown = to_floats(images, trained.device), [], {}
     for name, variant, S in todo:
-        errors, largest, first = [], [], None
+        parts = []
         for part in in_batches(len(images)):
-            x_0 = to_floats(images[part], trained.device)
             eps = trained.eps(captions[part] if variant.captions else None, variant.scale)
-            again = reconstruct.round_trip(eps, trained.schedule, x_0, S, way=variant.way)
-            errors.append(reconstruct.squared_errors(x_0, again))
-            largest.append((again - x_0).abs().flatten(1).amax(1))
-            first = again[:6] if first is None else first
-            bar.update(len(x_0) * reconstruct.calls(S, variant))
-        shown[name, S] = ddpm.to_bytes(first.nan_to_num())
-        said = reconstruct.summary(*(torch.cat(parts).double().cpu().numpy() for parts in (errors, largest)))
-        rows.append({"variant": name, "S": S, "calls": reconstruct.calls(S, variant)} | said)
+            parts.append(reconstruct.round_trip(eps, trained.schedule, x_0[part], S, way=variant.way))
+            bar.update(len(parts[-1]) * reconstruct.calls(S, variant))
+        again = torch.cat(parts)
+        shown[name, S] = ddpm.to_bytes(again[:6].nan_to_num())
+        calls = reconstruct.calls(S, variant)
+        rows.append({"variant": name, "S": S, "calls": calls} | reconstruct.summary(x_0, again))
     bar.close()
     more = (
         "mean squared error per dimension, pictures in [0, 1]; S steps each way, linear grid, float32, nothing clipped",
@@ -215,7 +214,7 @@ def reconstruct_command(args: argparse.Namespace) -> None:
     base = args.variants[0]
     middle = max((S for S in args.steps if S <= 50), default=args.steps[0])
     cells = [(base, S) for S in args.steps] + [(name, middle) for name in args.variants[1:]]
-    columns = ["original", *(f"{name.replace(' ', chr(10), 1)}\nS = {S}" for name, S in cells)]
+    columns = ["original", *("\n".join([*name.split(maxsplit=1), f"S = {S}"]) for name, S in cells)]
     strip = np.stack([images[:6], *(shown[cell] for cell in cells)], axis=1)
     print(figures.sheet(result(args, ".png"), strip, [""] * len(strip), columns))
 
@@ -282,35 +281,32 @@ def sweep_command(args: argparse.Namespace) -> None:
     data, test = trained.info["data"], of_split(trained, args.data_dir, "test")
     kinds = args.edits or edits.KINDS.get(data, ())
     todo = {kind: edits.edits(test, kind, args.n) for kind in kinds}
-    curves = {kind: {way: [] for way in args.ways} for kind in todo}
-    strengths, strips = sorted(args.strengths), {kind: [] for kind in todo}
-    bar = tqdm(total=len(todo) * len(args.ways) * len(strengths), desc="points")
+    strengths, curves, strips = sorted(args.strengths), {kind: {} for kind in todo}, []
     for kind, e in todo.items():
         for way in args.ways:
-            for strength in strengths:
-                parts = []
-                for part in in_batches(len(e.images)):
-                    edit = editor(trained, args, e.sources[part], e.targets[part])
-                    x_0 = to_floats(e.images[part], trained.device)
-                    parts.append(ddpm.to_bytes(last(edit(way, x_0, strength, range(part.start, part.stop)))))
-                images = np.concatenate(parts)
-                point = {"lost": tradeoff.lost(e.images, images, e.keep), "met": met(data, e, images)}
-                curves[kind][way].append({"strength": strength} | point)
-                strips[kind].append(images[0])
-                bar.update()
-    bar.close()
+            edit, judge = partial(edited, trained, args, e, way), partial(met, data, e)
+            walk = tradeoff.points(edit, strengths, e.images, e.keep, judge)
+            points, images = zip(*tqdm(walk, f"{kind}, {way}", len(strengths)), strict=True)
+            curves[kind][way] = list(points)
+            strips.append(np.stack([e.images[0], *(after[0] for after in images)]))
     asked = f"n = {args.n} of each edit, {args.steps} steps, eta {args.eta} (noise), guidance {args.scale:g}"
     record = {"model": args.model, "asked": asked, "curves": curves}
     tell(args, record, tradeoff.text(head(trained, args, asked), curves))
     print(tradeoff.plot(result(args, ".png"), curves, f"{name_of(args.model)}: {asked}"))
     names = [f"{kind}: {tradeoff.NAMES[way]}" for kind in todo for way in args.ways]
-    sheet = np.stack([
-        np.stack([todo[kind].images[0], *strips[kind][i * len(strengths) : (i + 1) * len(strengths)]])
-        for kind in todo for i in range(len(args.ways))
-    ])  # fmt: skip
-    columns = ["original", *(f"{strength:g}" for strength in strengths)]
     title = "\n".join(f"{e.sources[0]}  ->  {e.targets[0]}" for e in todo.values())
-    print(figures.sheet(result(args, "-strip.png"), sheet, names, columns, title))
+    columns = ["original", *(f"{strength:g}" for strength in strengths)]
+    print(figures.sheet(result(args, "-strip.png"), np.stack(strips), names, columns, title))
+
+
+def edited(trained: Trained, args: argparse.Namespace, e: edits.Edits, way: str, strength: float) -> np.ndarray:
+    """All pictures edited one way; picture i has seed i."""
+    parts = []
+    for part in in_batches(len(e.images)):
+        edit = editor(trained, args, e.sources[part], e.targets[part])
+        x_0 = to_floats(e.images[part], trained.device)
+        parts.append(ddpm.to_bytes(last(edit(way, x_0, strength, range(part.start, part.stop)))))
+    return np.concatenate(parts)
 
 
 # ---- figures ---------------------------------------------------------------------------------------------------------
@@ -325,8 +321,8 @@ def figures_command(args: argparse.Namespace) -> None:
     draw = partial(drawn, trained, prompts, seeds, args.scale)
 
     etas = [row for row in table.ROWS if row != table.SECOND_ORDER]
-    blocks = [np.stack([draw(table.cell_sampler(row, S, "linear")) for row in etas]) for S in (10, 100)]
-    names = [f"S = {S}" if i == 0 else "" for S in (10, 100) for i in range(len(prompts))]
+    blocks = [np.stack([draw(table.cell_sampler(row, S, "linear")) for row in etas]) for S in FIGURE_3]
+    names = [f"S = {S}" if i == 0 else "" for S in FIGURE_3 for i in range(len(prompts))]
     path = result(args, "-samples.png")
     print(figures.sheet(path, np.concatenate(blocks, axis=1), [table.label(row) for row in etas], names))
 
@@ -388,6 +384,28 @@ def overhead_command(args: argparse.Namespace) -> None:
         print(f"{name:12s} network {sum(inside):7.2f} s, loop {spent - sum(inside):7.3f} s: {100 * share:.2f} %")
 
 
+# ---- the feature network ---------------------------------------------------------------------------------------------
+
+
+def classifier_command(args: argparse.Namespace) -> None:
+    """Train the classifier of a data set, and put it among the shipped ones."""
+    recipe = classifier.RECIPES.get(args.data)
+    if recipe is None:
+        raise ValueError(f"no recipe for the data set {args.data!r}: expected {', '.join(classifier.RECIPES)}")
+    training, test = (load_labelled(args.data, args.data_dir, split, recipe.size) for split in ("train", "test"))
+    torch.manual_seed(args.seed)
+    network, epochs = classifier.Classifier(recipe.size, recipe.widths, training.heads), args.epochs or recipe.epochs
+    with tqdm(total=100, bar_format="{l_bar}{bar}| [{elapsed}<{remaining}]{postfix}") as bar:
+        for done, loss in classifier.train(network, training.images, training.labels, epochs, seed=args.seed):
+            bar.set_postfix_str(f"loss {loss:.3f}", refresh=False)
+            bar.update(100 * done - bar.n)
+    accuracy = {name: round(share, 4) for name, share in network.scores(test.images, test.labels).items()}
+    network.info.update(data=args.data, epochs=epochs, seed=args.seed, accuracy=accuracy)
+    told = ", ".join(f"{head} {100 * share:.1f} %" for head, share in accuracy.items())
+    print(f"told right in {len(test.images)} test pictures: {told}")
+    print(classifier.ship(network, args.data))
+
+
 # ---- flags -----------------------------------------------------------------------------------------------------------
 
 
@@ -414,6 +432,7 @@ FLAGS = {
     "inception": dict(metavar="FILE", help="inception-2015-12-05.pt; fetched when left out"),
     "reference": dict(help="split of the data set, or a folder of pictures"),
     "size": dict(type=positive, help="of the pictures, for celeba"),
+    "epochs": dict(type=positive, help="times through the training set; by default the recipe's"),
     "steps": dict(type=positive, help="DDIM steps"),
     "batch": dict(type=positive, help="pictures at once"),
     "variants": dict(nargs="+", choices=reconstruct.VARIANTS, help="ways there and back; the first is shown over S"),
@@ -442,6 +461,7 @@ COMMANDS = {  # command -> its flags with their defaults
     sweep_command: MODEL | EDIT | dict(n=64, strengths=STRENGTHS, edits=None),
     figures_command: MODEL | dict(prompts=None, scale=1.0),
     overhead_command: dict(model="shapes", batch=64, steps=20),
+    classifier_command: dict(data="cifar10", data_dir="data", epochs=None, seed=0),
 }  # fmt: skip
 OWN = {  # where a command means something else by a flag
     (table_command, "prompts"): dict(choices=("null", "captions"), help="the null prompt, or captions of the data"),

@@ -69,12 +69,14 @@ def squared_errors(x_0: torch.Tensor, again: torch.Tensor) -> torch.Tensor:
     return ((again - x_0) / 2).square().flatten(1).mean(1)
 
 
-def summary(errors: np.ndarray, largest: np.ndarray) -> dict[str, float | None]:
-    """What is said of n pictures: their squared errors (n,), and each one's largest difference on the [-1, 1] scale.
+def summary(x_0: torch.Tensor, again: torch.Tensor) -> dict[str, float | None]:
+    """What is said of n pictures (n, ...) in [-1, 1] that went there and back.
 
-    mean and largest are over the pictures that came back, median over all (None where most are lost), diverged is the
-    share whose error is not finite or above `DIVERGED`.
+    mean of their squared errors and largest difference of a value are over the pictures that came back, the median is
+    over all (None where most are lost), diverged is the share whose error is not finite or above `DIVERGED`.
     """
+    errors = squared_errors(x_0, again).double().cpu().numpy()
+    largest = (again - x_0).abs().flatten(1).amax(1).double().cpu().numpy()
     lost = ~(errors <= DIVERGED)  # true for NaN too
     kept = errors[~lost]
     median = float(np.median(np.where(lost, np.inf, errors)))

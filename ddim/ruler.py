@@ -14,7 +14,7 @@ from PIL import Image, ImageFilter
 from .distance import check_features, frechet_distance, kernel_distance, moments
 
 PARTS = 10  # for the error bars
-MOST_IN_KERNEL = 2000  # reference pictures that KID compares with: its matrix has a number for each pair
+MOST_IN_KERNEL = 1000  # reference pictures that KID compares with: its matrix has a number for each pair
 Measure = dict[str, float | None]
 
 
@@ -37,7 +37,7 @@ class Ruler:
         ValueError: fewer than 2 features.
         """
         check_features(features)
-        pieces = features.chunk(min(PARTS, len(features) // 2))
+        pieces = features.tensor_split(min(PARTS, len(features) // 2))
         kernel = np.array([kernel_distance(piece, self.kernel_sample) for piece in pieces])
         error = jackknife_error([self.frechet(rest) for rest in leave_one_out(pieces)]) if len(pieces) > 1 else None
         kernel_error = kernel.std(ddof=1) / len(kernel) ** 0.5 if len(pieces) > 1 else None

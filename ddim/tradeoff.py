@@ -4,6 +4,7 @@ A point is what editing n pictures with one strength gives: `lost`, the mean squ
 pixels that the edit should leave alone, and `met`, the share of pictures that show what the new caption says.
 """
 
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
 
@@ -16,13 +17,26 @@ from .ruler import plus_minus
 
 Points = list[dict[str, float]]
 LEVELS = (0.5, 0.8, 0.9, 0.95)  # shares of success at which ways are compared
-NAMES = {"noise": "noise and denoise", "invert": "DDIM inversion", "exact": "exact inversion (BDIA)"}
+NAMES = {"noise": "noise and denoise", "invert": "DDIM inversion", "exact": "exact inversion"}
 
 
 def lost(before: np.ndarray, after: np.ndarray, keep: np.ndarray) -> float:
     """Mean over pictures uint8 (N, 3, H, W) of the squared error, [0, 1] scale, over the pixels of keep (N, H, W)."""
     squared = ((after.astype(np.float64) - before) / 255) ** 2
     return float(((squared.mean(axis=1) * keep).sum(axis=(1, 2)) / keep.sum(axis=(1, 2))).mean())
+
+
+def points(
+    edited: Callable[[float], np.ndarray],
+    strengths: list[float],
+    images: np.ndarray,
+    keep: np.ndarray,
+    met: Callable[[np.ndarray], float],
+) -> Iterator[tuple[dict[str, float], np.ndarray]]:
+    """A point for each strength, with the edited pictures uint8 (N, 3, H, W) that it was measured on."""
+    for strength in strengths:
+        after = edited(strength)
+        yield {"strength": strength, "lost": lost(images, after, keep), "met": met(after)}, after
 
 
 def at_success(points: Points, level: float) -> float | None:
@@ -43,41 +57,43 @@ def text(head: list[str], curves: dict[str, dict[str, Points]]) -> str:
     lines = list(head)
     for kind, ways in curves.items():
         strengths = [point["strength"] for point in next(iter(ways.values()))]
-        lines += ["", f"{kind + ', strength':34s}" + "".join(f"{s:>8g}" for s in strengths)]
-        for way, points in ways.items():
-            lines.append(f"{way + ': lost x 1000':34s}" + "".join(f"{1000 * p['lost']:>8.2f}" for p in points))
-            lines.append(f"{way + ': caption met, %':34s}" + "".join(f"{100 * p['met']:>8.1f}" for p in points))
-        lines.append("lost x 1000 where the caption is met by " + "".join(f"{f'{100 * v:g} %':>10s}" for v in LEVELS))
-        for way, points in ways.items():
-            values = [at_success(points, level) for level in LEVELS]
+        lines += ["", f"{kind + ', strength':40s}" + "".join(f"{s:>8g}" for s in strengths)]
+        for way, found in ways.items():
+            lines.append(f"{NAMES[way] + ', lost x 1000':40s}" + "".join(f"{1000 * p['lost']:>8.2f}" for p in found))
+            lines.append(f"{NAMES[way] + ', caption met, %':40s}" + "".join(f"{100 * p['met']:>8.1f}" for p in found))
+        lines.append(f"{'lost x 1000 at equal success':40s}" + "".join(f"{f'{100 * v:g} %':>8s}" for v in LEVELS))
+        for way, found in ways.items():
+            values = [at_success(found, level) for level in LEVELS]
             cells = ["-" if value is None else plus_minus(1000 * value, None) for value in values]
-            lines.append(f"{way:40s}" + "".join(f"{cell:>10s}" for cell in cells))
+            lines.append(f"{NAMES[way]:40s}" + "".join(f"{cell:>8s}" for cell in cells))
     return "\n".join(lines) + "\n"
 
 
 def plot(path: Path, curves: dict[str, dict[str, Points]], title: str) -> Path:
-    """A row for each kind of edit: the naive way's dilemma over strength, and the trade-off of all ways."""
-    figure = Figure(figsize=(8.5, 2.9 * len(curves)), layout="constrained")
+    """A row for each kind of edit: the dilemma of its first way over strength, and the trade-off of all ways."""
+    figure = Figure(figsize=(7.5, 2.6 * len(curves) + 0.3), layout="constrained")
     figure.suptitle(title, fontsize=9)
     for (left, right), (kind, ways) in zip(figure.subplots(len(curves), 2, squeeze=False), curves.items(), strict=True):
-        draw_dilemma(left, kind, ways)
-        for way, points in ways.items():
-            right.plot([p["lost"] for p in points], [p["met"] for p in points], "o-", ms=3, label=NAMES[way])
-        right.set(xlabel="lost: squared error where nothing should change", ylabel="caption met", xscale="symlog")
+        first = next(iter(ways))
+        draw_dilemma(left, ways[first], f"{kind}: {NAMES[first]}")
+        for way, found in ways.items():
+            right.plot([p["lost"] for p in found], [p["met"] for p in found], "o-", ms=3, label=NAMES[way])
         right.set_xscale("symlog", linthresh=1e-3)
+        right.set(xlabel="lost", ylabel="caption met", title=f"{kind}: trade-off")
+        right.title.set_fontsize(9)
+        right.grid(alpha=0.3)
         right.legend(fontsize=7)
-    for axis in figure.axes:
-        axis.grid(alpha=0.3)
     return save_figure(figure, path)
 
 
-def draw_dilemma(axis, kind: str, ways: dict[str, Points]) -> None:
-    """What is lost and what is met over the strength, of the naive way (or of the only one there is)."""
-    way = "noise" if "noise" in ways else next(iter(ways))
-    strengths = [p["strength"] for p in ways[way]]
-    axis.plot(strengths, [p["met"] for p in ways[way]], "o-", ms=3, color="C2")
-    axis.set(xlabel="strength", title=f"{kind}: {NAMES[way]}", ylim=(-0.03, 1.03))
+def draw_dilemma(axis, found: Points, title: str) -> None:
+    """What is met and what is lost over the strength, each with its own scale."""
+    strengths = [p["strength"] for p in found]
+    axis.plot(strengths, [p["met"] for p in found], "o-", ms=3, color="C2")
+    axis.set(xlabel="strength", ylim=(-0.03, 1.03))
     axis.set_ylabel("caption met", color="C2")
+    axis.set_title(title, fontsize=9)
+    axis.grid(alpha=0.3)
     other = axis.twinx()
-    other.plot(strengths, [p["lost"] for p in ways[way]], "s--", ms=3, color="C3")
+    other.plot(strengths, [p["lost"] for p in found], "s--", ms=3, color="C3")
     other.set_ylabel("lost", color="C3")

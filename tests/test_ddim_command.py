@@ -1,0 +1,283 @@
+"""python -m ddim: every command from the terminal, on an untrained network of the shapes' size."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from tiny import CONFIG, make_unet
+
+import ddim
+import ddpm
+from ddim import __main__ as command
+from ddim import features, table
+from ddpm import Schedule, checkpoints, files
+from ddpm.data import shapes
+from ddpm.door import exit_code
+from unet import Tokenizer
+
+PROMPT = "a photo of a small red circle on a blue background"
+TARGET = "a photo of a small red square on a blue background"
+FEW, LOAD = shapes.shapes, features.load
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """A checkpoint file of an untrained network that fits the shapes."""
+    config = replace(CONFIG, size=16, words=16, self_sizes=(8,), cross_sizes=(16, 8))
+    unet, schedule = make_unet(config, 20, "cosine"), Schedule(20, "cosine")
+    content = checkpoints.description(config, Tokenizer(), schedule) | {"info": {"ema": 0.05, "data": "shapes"}}
+    path = tmp_path_factory.mktemp("model") / "tiny.pt"
+    files.save(path, content | {"ema": {0.05: dict(unet.named_parameters())}})
+    return path
+
+
+def means(images: np.ndarray) -> torch.Tensor:
+    """Features one can work out by hand: each channel's mean and spread."""
+    images = torch.from_numpy(images).float() / 255
+    return torch.cat([images.mean((2, 3)), images.std((2, 3))], dim=1)
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch):
+    """Sixty drawings of each split, and features without a network."""
+    monkeypatch.setattr(shapes, "shapes", lambda split="train", n=60, seed=0: FEW(split, n, seed))
+    network = features.Features("FD-classifier", "means", "0" * 64, means)
+    monkeypatch.setattr(features, "load", lambda kind, data="", path=None: network)
+
+
+def code_of(*flags) -> int:
+    """The code with which the command ends; argparse leaves by itself."""
+    try:
+        return exit_code("python -m ddim", lambda: command.main([str(flag) for flag in flags]))
+    except SystemExit as end:
+        return end.code
+
+
+def last_error(capsys) -> str:
+    return capsys.readouterr().err.splitlines()[-1]
+
+
+def is_picture(path) -> bool:
+    return np.ptp(np.asarray(Image.open(path).convert("RGB"))) > 0
+
+
+# ---- table -----------------------------------------------------------------------------------------------------------
+
+
+def table_flags(model, out, *more):
+    return ("table", "--model", model, "--out", out, "--n", 6, "--columns", 2, *more)
+
+
+def test_the_tables_cell_is_the_distance_by_hand(model, tmp_path):
+    assert code_of(*table_flags(model, tmp_path, "--rows", 0.5)) == 0
+    record = json.loads((tmp_path / "table-tiny.json").read_text())
+    trained = ddpm.load(model)
+    noise = ddpm.Noise(range(6))
+    x_T = noise.start(trained.shape)
+    *_, (_, x, _) = ddim.sample(trained.eps(None), trained.schedule, x_T, 2, 0.5, generator=noise)
+    parts = [*ddim.moments(means(ddpm.to_bytes(x))), *ddim.moments(means(FEW("train", 60).images))]
+    assert record["cells"]["0.5"]["2"]["distance"] == pytest.approx(ddim.frechet_distance(*parts), rel=1e-6)
+    assert is_picture(tmp_path / "table-tiny.png")
+
+
+def test_a_second_call_samples_only_what_is_missing(model, tmp_path, monkeypatch):
+    assert code_of(*table_flags(model, tmp_path, "--rows", 0, "hat")) == 0
+    first = (tmp_path / "table-tiny.json").read_text()
+    made, cell_sampler = [], table.cell_sampler
+
+    def noted(row, S, spacing):
+        made.append(row)
+        return cell_sampler(row, S, spacing)
+
+    monkeypatch.setattr(table, "cell_sampler", noted)
+    assert code_of(*table_flags(model, tmp_path, "--rows", 0, 1, "hat", "2m")) == 0
+    assert made == ["1", "2m"]
+    record = json.loads((tmp_path / "table-tiny.json").read_text())
+    assert list(record["cells"]) == ["0", "hat", "1", "2m"]
+    assert record["cells"]["hat"] == json.loads(first)["cells"]["hat"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "named"),
+    [
+        (("--n", 7), "n 6, not 7"),
+        (("--seed", 1), "seed 0, not 1"),
+        (("--spacing", "quadratic"), "'linear', not 'quadratic'"),
+        (("--prompts", "captions"), "'null', not 'captions'"),
+        (("--reference", "test"), "reference"),
+    ],
+)
+def test_cells_of_other_settings_are_refused(model, tmp_path, capsys, flags, named):
+    assert code_of(*table_flags(model, tmp_path, "--rows", 0)) == 0
+    before = (tmp_path / "table-tiny.json").read_text()
+    assert code_of(*table_flags(model, tmp_path, "--rows", 0, *flags)) == 2
+    assert named in last_error(capsys)
+    assert (tmp_path / "table-tiny.json").read_text() == before
+
+
+def test_captions_and_guidance_change_the_samples(model, tmp_path):
+    flags = ("--rows", 0, "--prompts", "captions")
+    assert code_of(*table_flags(model, tmp_path / "a", *flags)) == 0
+    assert code_of(*table_flags(model, tmp_path / "b", *flags, "--scale", 3)) == 0
+    a, b = (json.loads((tmp_path / name / "table-tiny.json").read_text()) for name in "ab")
+    assert a["cells"] != b["cells"] and b["settings"]["guidance"] == 3
+
+
+def test_two_samples_are_enough(model, tmp_path):
+    assert code_of("table", "--model", model, "--out", tmp_path, "--n", 2, "--columns", 1, "--rows", 0) == 0
+    assert json.loads((tmp_path / "table-tiny.json").read_text())["cells"]["0"]["1"]["error"] is None
+
+
+def test_a_folder_of_pictures_is_a_reference(model, tmp_path):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for i, image in enumerate(FEW("train", 60).images):
+        Image.fromarray(image.transpose(1, 2, 0)).save(folder / f"{i:02d}.png")
+    assert code_of(*table_flags(model, tmp_path / "a", "--rows", 0, "--reference", folder)) == 0
+    assert code_of(*table_flags(model, tmp_path / "b", "--rows", 0)) == 0
+    a, b = (json.loads((tmp_path / name / "table-tiny.json").read_text()) for name in "ab")
+    assert a["settings"]["reference_n"] == 60
+    assert a["cells"]["0"]["2"]["distance"] == pytest.approx(b["cells"]["0"]["2"]["distance"], rel=1e-6)
+
+
+# ---- the other commands ----------------------------------------------------------------------------------------------
+
+
+def test_the_ruler_measures_halves_test_set_and_disturbances(tmp_path):
+    assert code_of("ruler", "--n", 20, "--out", tmp_path) == 0
+    record = json.loads((tmp_path / "ruler-shapes.json").read_text())
+    assert len(record["lines"]) == 11
+    assert record["settings"]["n"] == 20 and record["settings"]["reference_n"] == 30
+    assert "20 pictures" in (tmp_path / "ruler-shapes.txt").read_text()
+
+
+def test_reconstruct_tells_every_variant(model, tmp_path):
+    assert code_of("reconstruct", "--model", model, "--n", 5, "--steps", 3, 6, "--out", tmp_path) == 0
+    rows = json.loads((tmp_path / "reconstruct-tiny.json").read_text())["rows"]
+    assert len(rows) == 18 and {row["n"] for row in rows} == {5}
+    exact = [row for row in rows if row["variant"].startswith("exact")]
+    assert len(exact) == 4 and all(row["largest"] < 1e-5 for row in exact)
+    assert is_picture(tmp_path / "reconstruct-tiny.png")
+
+
+def test_edit_writes_original_and_edits(model, tmp_path):
+    flags = ("--model", model, "--out", tmp_path, "--steps", 4, "--target", TARGET)
+    assert code_of("edit", "--image", 3, *flags) == 0
+    first = (tmp_path / "edit-tiny.png").read_bytes()
+    assert code_of("edit", "--image", 4, *flags, "--scale", 2, "--ways", "invert") == 0
+    assert is_picture(tmp_path / "edit-tiny.png") and (tmp_path / "edit-tiny.png").read_bytes() != first
+
+
+def test_a_picture_file_is_edited_with_its_prompt(model, tmp_path, capsys):
+    Image.fromarray(FEW("test", 1).images[0].transpose(1, 2, 0)).save(tmp_path / "mine.png")
+    flags = ("--image", tmp_path / "mine.png", "--model", model, "--out", tmp_path, "--steps", 4, "--target", TARGET)
+    assert code_of("edit", *flags) == 2
+    assert "--prompt" in last_error(capsys)
+    assert code_of("edit", *flags, "--prompt", PROMPT) == 0
+
+
+def test_sweep_measures_each_way_at_each_strength(model, tmp_path):
+    flags = ("--n", 3, "--steps", 4, "--strengths", 1, 0, 0.5, "--edits", "colour", "shape", "--out", tmp_path)
+    assert code_of("sweep", "--model", model, *flags) == 0
+    curves = json.loads((tmp_path / "sweep-tiny.json").read_text())["curves"]
+    assert list(curves) == ["colour", "shape"] and list(curves["colour"]) == list(command.WAYS)
+    for ways in curves.values():
+        for points in ways.values():
+            assert [p["strength"] for p in points] == [0, 0.5, 1]
+            assert (points[0]["lost"], points[0]["met"]) == (0, 0)  # strength 0 is the picture itself
+    assert is_picture(tmp_path / "sweep-tiny.png") and is_picture(tmp_path / "sweep-tiny-strip.png")
+
+
+def test_figures_draws_three(model, tmp_path):
+    small_grid = {"COLUMNS": (2, 4), "ROWS": ("0", "hat", "2m")}
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in small_grid.items():
+            patch.setattr(table, name, value)
+        patch.setattr(command, "FIGURE_3", (2, 4))
+        assert code_of("figures", "--model", model, "--prompts", PROMPT, TARGET, "--out", tmp_path) == 0
+    for name in ("samples", "consistency", "interpolation"):
+        assert is_picture(tmp_path / f"figures-tiny-{name}.png")
+
+
+def test_overhead_counts_loop_and_network(model, capsys):
+    assert code_of("overhead", "--model", model, "--batch", 2, "--steps", 2) == 0
+    assert capsys.readouterr().out.count("network") == 3
+
+
+# ---- bad input -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("flags", "named"),
+    [
+        (("table", "--columns", "21"), "21"),
+        (("table", "--columns", "0"), "0"),
+        (("table", "--rows", "1.5"), "1.5"),
+        (("table", "--columns", "2", "--n", "1"), "n is 1"),
+        (("table", "--columns", "2", "--scale", "2"), "captions"),
+        (("table", "--columns", "2", "--reference", "elsewhere"), "elsewhere"),
+        (("reconstruct", "--steps", "21"), "21"),
+        (("reconstruct", "--steps", "0"), "0"),
+        (("reconstruct", "--steps", "2", "--n", "1"), "n is 1"),
+        (("edit", "--image", "0", "--target", "a photo of a zebra"), "'zebra'"),
+        (("edit", "--image", "0", "--prompt", "a photo of a zebra", "--target", TARGET), "'zebra'"),
+        (("edit", "--image", "60", "--target", TARGET), "60"),
+        (("edit", "--image", "nowhere.png", "--target", TARGET), "nowhere.png is missing"),
+        (("edit", "--image", "0", "--target", TARGET, "--strength", "1.5"), "1.5"),
+        (("edit", "--image", "0", "--target", TARGET, "--steps", "21"), "21"),
+        (("edit", "--image", "0", "--target", TARGET, "--steps", "0"), "'0'"),
+        (("edit", "--image", "0", "--target", TARGET, "--eta", "-1", "--steps", "4"), "-1"),
+        (("sweep", "--edits", "size"), "'size'"),
+        (("figures", "--prompts", "a photo of a zebra"), "'zebra'"),
+    ],
+)
+def test_bad_input_is_told_with_its_value(model, tmp_path, capsys, flags, named):
+    assert code_of(*flags, "--model", model, "--out", tmp_path / "out") == 2
+    assert named in last_error(capsys)
+    assert not list(tmp_path.rglob("*.*"))
+
+
+@pytest.mark.parametrize("work", ["table", "reconstruct", "sweep", "figures"])
+def test_a_model_that_is_not_there_is_told(tmp_path, capsys, work):
+    assert code_of(work, "--model", tmp_path / "nothing", "--out", tmp_path / "out") == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "nothing" in line and "shipped model" in line
+
+
+def test_a_picture_of_the_wrong_size_is_told(model, tmp_path, capsys):
+    Image.new("RGB", (40, 30)).save(tmp_path / "wide.png")
+    flags = ("--model", model, "--prompt", PROMPT, "--target", TARGET, "--out", tmp_path)
+    assert code_of("edit", "--image", tmp_path / "wide.png", *flags) == 2
+    assert "40 x 30" in (line := last_error(capsys)) and "16 x 16" in line
+
+
+def test_a_file_that_is_no_picture_is_told(model, tmp_path, capsys):
+    (tmp_path / "text.png").write_text("hello")
+    flags = ("--model", model, "--prompt", PROMPT, "--target", TARGET, "--out", tmp_path)
+    assert code_of("edit", "--image", tmp_path / "text.png", *flags) == 2
+    assert "text.png cannot be read" in last_error(capsys)
+
+
+def test_a_reference_folder_without_pictures_is_told(model, tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    assert code_of(*table_flags(model, tmp_path / "out", "--reference", tmp_path / "empty")) == 2
+    assert "empty has no pictures" in last_error(capsys)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"PK\x03\x04 the rest is missing"])
+def test_an_inception_file_that_cannot_be_used_is_told(model, tmp_path, capsys, monkeypatch, content):
+    monkeypatch.setattr(features, "load", LOAD)
+    path = tmp_path / "inception.pt"
+    if content is not None:
+        path.write_bytes(content)
+    assert code_of(*table_flags(model, tmp_path / "out", "--features", "inception", "--inception", path)) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "inception.pt" in line and "fetch" in line
+
+
+def test_a_ruler_longer_than_its_pictures_is_told(tmp_path, capsys):
+    assert code_of("ruler", "--n", 31, "--out", tmp_path) == 2
+    assert "n is 31" in last_error(capsys)

@@ -1,0 +1,107 @@
+"""There and back: what is lost, counted and summed up, on data whose exact eps is known."""
+
+import math
+
+import pytest
+import torch
+
+from ddim import reconstruct
+from ddim.reconstruct import VARIANTS, Variant, round_trip, squared_errors, summary
+from ddpm import GaussianEps, Schedule
+
+SCHEDULE = Schedule(1000, "cosine")
+EPS = GaussianEps(SCHEDULE, 0.1, 0.25)
+PICTURES = 0.1 + 0.5 * torch.randn(6, 3, 4, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+
+
+def error(S: int, way=0, pictures=PICTURES) -> float:
+    return squared_errors(pictures, round_trip(EPS, SCHEDULE, pictures, S, way=way)).mean().item()
+
+
+def test_the_error_of_a_point_is_known():
+    """Pictures that differ by 0.2 in [-1, 1] differ by 0.1 in [0, 1]."""
+    assert squared_errors(torch.zeros(2, 3, 4, 4), torch.full((2, 3, 4, 4), 0.2)).tolist() == pytest.approx([0.01] * 2)
+
+
+def test_the_round_trip_of_a_gaussian_is_a_product_of_known_factors():
+    """Every step of a Gaussian's sampler multiplies the distance from the mean by a number; S = 4 by hand.
+
+    With v_t = alpha_bar_t v + 1 - alpha_bar_t, a step from t to s multiplies by (sqrt(a_t a_s) v + sqrt((1 - a_t)(1 -
+    a_s))) / v_t; the inverted one is x_t = (x_s + sin(d) v(x_s)) / cos(d), v(x) = (1 - v) sqrt(a_t (1 - a_t)) / v_t x.
+    """
+    v, factor = 0.25, 1.0
+    times = [0, 250, 500, 750, 1000]
+    for s, t in zip(times, times[1:], strict=False):
+        a_t, a_s = (SCHEDULE.alpha_bar[i].item() for i in (t, s))
+        spread = a_t * v + 1 - a_t
+        angle = math.acos(math.sqrt(a_t)) - math.acos(math.sqrt(a_s))
+        up = (1 + math.sin(angle) * (1 - v) * math.sqrt(a_t * (1 - a_t)) / spread) / math.cos(angle)
+        down = (math.sqrt(a_t * a_s) * v + math.sqrt((1 - a_t) * (1 - a_s))) / spread
+        factor *= up * down
+    mean_free = PICTURES - 0.1
+    expected = ((factor - 1) * mean_free / 2).square().flatten(1).mean(1).mean().item()
+    zero_mean = GaussianEps(SCHEDULE, 0.0, v)
+    again = round_trip(zero_mean, SCHEDULE, mean_free, 4)
+    assert squared_errors(mean_free, again).mean().item() == pytest.approx(expected, rel=1e-9)
+
+
+def test_the_squared_error_falls_like_one_over_s_squared():
+    coarse, fine = error(50), error(100)
+    assert coarse / fine == pytest.approx(4, rel=0.1)
+
+
+def test_iterations_approach_the_exact_inverse():
+    errors = [error(50, way) for way in (0, 2, 5)]
+    assert errors[0] > 100 * errors[1] > 100 * errors[2]
+
+
+def test_the_exact_way_is_exact_in_float32():
+    pictures = PICTURES.float().clamp(-1, 1)
+    assert (round_trip(EPS, SCHEDULE, pictures, 10, way="exact") - pictures).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_calls_are_the_networks(name):
+    variant, asked = VARIANTS[name], []
+
+    def eps(x, t):
+        asked.append(2 if variant.scale != 1 else 1)  # what guidance costs
+        return EPS(x, t)
+
+    round_trip(eps, SCHEDULE, PICTURES, 6, way=variant.way)
+    assert sum(asked) == reconstruct.calls(6, variant)
+
+
+def test_guidance_needs_a_caption_to_cost_anything():
+    assert reconstruct.calls(10, Variant(captions=False, scale=4.0)) == 20
+
+
+# ---- the sum of it ---------------------------------------------------------------------------------------------------
+
+
+def test_the_summary_of_whole_pictures():
+    again = PICTURES + torch.tensor([0.0, 0.2, 0.4, 0.2, 0.2, 0.2]).view(6, 1, 1, 1)
+    said = summary(PICTURES, again)
+    assert said["mean"] == pytest.approx((4 * 0.01 + 0.04) / 6)
+    assert said["median"] == pytest.approx(0.01)
+    assert said["largest"] == pytest.approx(0.4)
+    assert (said["diverged"], said["n"]) == (0, 6)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, 1e4])
+def test_lost_pictures_are_counted_and_leave_the_mean_a_number(bad):
+    again = PICTURES.clone()
+    again[0] = bad
+    said = summary(PICTURES, again)
+    assert (said["mean"], said["median"], said["diverged"]) == (0, 0, pytest.approx(1 / 6))
+    everything = summary(PICTURES, torch.full_like(PICTURES, bad))
+    assert everything == {"n": 6, "mean": None, "median": None, "largest": None, "diverged": 1.0}
+    row = {"variant": "guidance 7.5", "S": 10, "calls": 40}
+    words = reconstruct.text([], [row | everything])
+    assert "100.0 %" in words and "nan" not in words and "inf" not in words
+
+
+def test_the_papers_number_stands_beside_ours():
+    row = {"variant": "caption", "S": 20, "calls": 40} | summary(PICTURES, PICTURES)
+    (line,) = (line for line in reconstruct.text([], [row]).splitlines() if line.startswith("caption"))
+    assert "6.5e-03" in line

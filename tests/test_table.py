@@ -1,0 +1,144 @@
+"""The S x eta table: what is resumed and what is refused, and what stands in the text."""
+
+import json
+
+import pytest
+import torch
+
+import ddim
+from ddim import table
+from ddpm import GaussianEps, Noise, Schedule
+
+SETTINGS = {"distance": "FID", "model": "m", "data": "cifar10", "n": 4, "spacing": "linear", "seed": 0}
+CELL = {"distance": 2.0, "error": 0.1, "kid": 0.003, "kid_error": 0.001}
+
+
+def filled(path, rows, columns, measure, settings=SETTINGS):
+    record = table.resume(path, settings)
+    return record, list(table.fill(path, record, rows, columns, measure))
+
+
+# ---- the record ------------------------------------------------------------------------------------------------------
+
+
+def test_a_finished_cell_is_not_made_again(tmp_path):
+    path, made = tmp_path / "table.json", []
+
+    def measure(row, S):
+        made.append((row, S))
+        return CELL
+
+    filled(path, ["0", "1"], [10], measure)
+    filled(path, ["0", "1", "hat"], [10, 20], measure)
+    assert made == [("0", 10), ("1", 10), ("hat", 10), ("0", 20), ("1", 20), ("hat", 20)]
+
+
+def test_what_is_done_survives_an_interruption(tmp_path):
+    path = tmp_path / "table.json"
+
+    def measure(row, S):
+        if S == 20:
+            raise KeyboardInterrupt
+        return CELL | {"distance": 7.0}
+
+    with pytest.raises(KeyboardInterrupt):
+        filled(path, ["0"], [10, 20], measure)
+    record = json.loads(path.read_text())
+    assert record["cells"] == {"0": {"10": CELL | {"distance": 7.0}}}
+    assert table.missing(record, ["0"], [10, 20]) == [("0", 20)]
+
+
+@pytest.mark.parametrize(("name", "value"), [("n", 5), ("spacing", "quadratic"), ("seed", 1), ("new", "setting")])
+def test_cells_of_other_settings_are_refused(tmp_path, name, value):
+    path = tmp_path / "table.json"
+    filled(path, ["0"], [10], lambda row, S: CELL)
+    before = path.read_text()
+    with pytest.raises(ValueError, match=f"{name} .*not mixed"):
+        table.resume(path, SETTINGS | {name: value})
+    assert path.read_text() == before
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[1]", '{"settings": {'])
+def test_a_file_that_is_no_table_is_refused(tmp_path, content):
+    path = tmp_path / "table.json"
+    path.write_text(content)
+    with pytest.raises(ValueError, match="no record"):
+        table.resume(path, SETTINGS)
+
+
+# ---- rows and columns ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("text", "name"), [("0", "0"), ("0.20", "0.2"), ("1.0", "1"), ("hat", "hat"), ("2m", "2m")])
+def test_a_row_has_one_name(text, name):
+    assert table.row_name(text) == name
+
+
+@pytest.mark.parametrize("text", ["1.1", "-0.5", "ddim", "nan"])
+def test_a_row_that_is_none_is_refused(text):
+    with pytest.raises(ValueError, match="eta"):
+        table.row_name(text)
+
+
+@pytest.mark.parametrize("spacing", ["linear", "quadratic"])
+def test_calls_count_the_networks(spacing):
+    schedule, asked = Schedule(100, "cosine"), []
+    exact = GaussianEps(schedule, 0.0, 1.0)
+
+    def eps(x, t):
+        asked.append(len(x))
+        return exact(x, t)
+
+    cells = [("0", 10), ("hat", 30), ("2m", 7)]
+    for row, S in cells:
+        list(table.cell_sampler(row, S, spacing)(eps, schedule, torch.randn(1, 1, 2, 2), Noise([0])))
+    assert sum(asked) == table.calls(100, cells, spacing)
+
+
+@pytest.mark.parametrize("row", ["0", "0.5", "1", "hat"])
+def test_a_cells_sampler_is_the_family_member_of_its_row(row):
+    schedule = Schedule(50, "cosine")
+    eps = GaussianEps(schedule, 0.2, 0.3)
+    x_T = Noise([3]).start((1, 4, 4))
+    *_, (_, here, _) = table.cell_sampler(row, 5, "linear")(eps, schedule, x_T, Noise([4]))
+    eta = row if row == "hat" else float(row)
+    *_, (_, there, _) = ddim.sample(eps, schedule, x_T, 5, eta, generator=Noise([4]))
+    assert torch.equal(here, there)
+
+
+# ---- beside the paper ------------------------------------------------------------------------------------------------
+
+
+def test_the_papers_cells_are_where_the_lecture_has_them():
+    assert table.paper_cell("cifar10", "0", 10) == 13.36
+    assert table.paper_cell("cifar10", "1", 1000) == 4.73
+    assert table.paper_cell("celeba", "0.5", 50) == 11.01
+    assert table.paper_cell("cifar10", "hat", 10) == 367.43
+    assert table.paper_cell("cifar10", "2m", 10) is None
+    assert table.paper_cell("cifar10", "0", 30) is None
+    assert table.paper_cell("shapes", "0", 10) is None
+
+
+def test_the_papers_rows_have_the_order_the_lecture_tells():
+    """Fewer steps and more noise are worse, but for the last column of the larger variance."""
+    for rows in table.PAPER.values():
+        for numbers in rows.values():
+            assert list(numbers) == sorted(numbers, reverse=True)
+        for S in range(4):
+            assert [rows[row][S] for row in rows] == sorted(rows[row][S] for row in rows)
+
+
+def test_the_text_has_cell_paper_and_foot(tmp_path):
+    record, _ = filled(tmp_path / "t.json", ["0", "2m"], [10, 1000], lambda row, S: CELL | {"distance": float(S)})
+    words = table.text(record)
+    assert "10.00 ± 0.10 (13.36)" in words
+    assert "1000.0 ± 0.1 (4.04)" in words
+    assert "3.00 ± 1.00" in words  # KID x 1000 where 0.003 was measured
+    for name, value in SETTINGS.items():
+        assert f"{name}: {value}" in words
+
+
+@pytest.mark.parametrize(("data", "axes"), [("cifar10", 1), ("shapes", 1)])
+def test_the_plot_is_drawn_from_any_part_of_a_table(tmp_path, data, axes):
+    record = {"settings": SETTINGS | {"data": data, "distance": "FD-classifier"}, "cells": {"hat": {"10": CELL}}}
+    assert table.plot(tmp_path / "table.png", record).stat().st_size > 5000
