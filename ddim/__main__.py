@@ -83,9 +83,20 @@ def last(trajectory: Iterator) -> torch.Tensor:
     return x
 
 
+def at_least_two(n: int) -> None:
+    """ValueError unless n pictures can have a mean and a spread."""
+    if n < 2:
+        raise ValueError(f"n is {n}, expected 2 or more pictures")
+
+
 def in_batches(n: int) -> Iterator[slice]:
     """0..n-1 in portions of BATCH."""
     return (slice(first, min(first + BATCH, n)) for first in range(0, n, BATCH))
+
+
+def drawn(trained: Trained, prompts: list[str], seeds: list[int], scale: float, sampler: Callable) -> np.ndarray:
+    """One picture for each prompt and seed, (N, 3, H, W)."""
+    return np.concatenate(list(ddpm.generate(trained, prompts, seeds, sampler, scale)))
 
 
 def head(trained: Trained, args: argparse.Namespace, *more: str) -> list[str]:
@@ -120,46 +131,53 @@ def prompts_for(trained: Trained, args: argparse.Namespace) -> list[str]:
     return [several[rng.integers(len(several))] for several in chosen]
 
 
+def table_settings(trained: Trained, args: argparse.Namespace, network: features.Features, real: np.ndarray) -> dict:
+    """All that a cell depends on; real: the reference pictures."""
+    return {
+        "distance": network.name, "model": name_of(args.model), "data": trained.info["data"],
+        "model_sha256": sha256(Path(trained.info["path"])), "n": args.n,
+        "spacing": args.spacing, "T": trained.schedule.T, "schedule": trained.schedule.kind, "clipping": "none",
+        "prompts": args.prompts, "guidance": args.scale, "seed": args.seed,
+        "features": network.network, "features_sha256": network.sha256,
+        "reference": args.reference, "reference_n": len(real),
+        "reference_sha256": hashlib.sha256(real.tobytes()).hexdigest(),
+    }  # fmt: skip
+
+
+def cell_measurer(trained: Trained, args: argparse.Namespace, network: features.Features, real: np.ndarray, bar: tqdm):
+    """measure(row, S) -> cell: n samples with the same x_T and prompts in every cell, against the real pictures."""
+    reference, prompts = ruler.Ruler(network(real)), prompts_for(trained, args)
+    seeds = list(range(args.seed, args.seed + args.n))
+
+    def measure(row: str, S: int) -> ruler.Measure:
+        walk = table.cell_sampler(row, S, args.spacing)
+
+        def counted(*arguments) -> Iterator:
+            for state in walk(*arguments):
+                yield state
+                bar.update(len(state[1]))
+
+        return reference.measure(network(drawn(trained, prompts, seeds, args.scale, counted)))
+
+    return measure
+
+
 def table_command(args: argparse.Namespace) -> None:
     """Fill the S x eta table."""
     trained = ddpm.load(args.model, device=args.device)
-    rows, data = [table.row_name(row) for row in args.rows], trained.info["data"]
-    spacing = args.spacing or ("quadratic" if data == "cifar10" else "linear")
-    table.calls(trained.schedule.T, [("", S) for S in args.columns], spacing)  # bad S are told before any work
-    if args.n < 2:
-        raise ValueError(f"n is {args.n}, expected 2 or more samples a cell")
+    rows, T = [table.row_name(row) for row in args.rows], trained.schedule.T
+    args.spacing = args.spacing or ("quadratic" if trained.info["data"] == "cifar10" else "linear")
+    table.calls(T, [("", S) for S in args.columns], args.spacing)  # a bad S is told before any work
+    at_least_two(args.n)
     if args.prompts == "null" and args.scale != 1:
         raise ValueError(f"guidance {args.scale} needs --prompts captions: without a caption there is nothing to guide")
-    network = features.load(args.features, data, args.inception)
-    pictures = reference_set(trained, args)
-    settings = {
-        "distance": network.name, "model": name_of(args.model), "data": data,
-        "model_sha256": sha256(Path(trained.info["path"])), "n": args.n,
-        "spacing": spacing, "T": trained.schedule.T, "schedule": trained.schedule.kind, "clipping": "none",
-        "prompts": args.prompts, "guidance": args.scale, "seed": args.seed,
-        "features": network.network, "features_sha256": network.sha256,
-        "reference": args.reference, "reference_n": len(pictures),
-        "reference_sha256": hashlib.sha256(pictures.tobytes()).hexdigest(),
-    }  # fmt: skip
+    network = features.load(args.features, trained.info["data"], args.inception, args.device)
+    real = reference_set(trained, args)
     path = result(args, ".json")
-    record = table.resume(path, settings)
-    todo = table.missing(record, rows, args.columns)
-    if todo:
-        reference, prompts = ruler.Ruler(network(pictures)), prompts_for(trained, args)
-        seeds = list(range(args.seed, args.seed + args.n))
-        with tqdm(total=table.calls(trained.schedule.T, todo, spacing) * args.n, unit=" steps", unit_scale=True) as bar:
-
-            def measure(row: str, S: int) -> ruler.Measure:
-                began, walk = time.perf_counter(), table.cell_sampler(row, S, spacing)
-
-                def counted(*arguments) -> Iterator:
-                    for state in walk(*arguments):
-                        yield state
-                        bar.update(len(state[1]))
-
-                images = np.concatenate(list(ddpm.generate(trained, prompts, seeds, counted, args.scale)))
-                return reference.measure(network(images)) | {"seconds": round(time.perf_counter() - began, 1)}
-
+    record = table.resume(path, table_settings(trained, args, network, real))
+    if todo := table.missing(record, rows, args.columns):
+        with tqdm(total=table.calls(T, todo, args.spacing) * args.n, unit=" calls", unit_scale=True) as bar:
+            measure = cell_measurer(trained, args, network, real, bar)
             for row, S, cell in table.fill(path, record, rows, args.columns, measure):
                 tqdm.write(f"{table.label(row)}, S = {S}: {ruler.plus_minus(cell['distance'], cell['error'])}")
     tell(args, record, table.text(record))
@@ -168,7 +186,7 @@ def table_command(args: argparse.Namespace) -> None:
 
 def ruler_command(args: argparse.Namespace) -> None:
     """Distances whose cause is known: halves of the training set, the test set, noise, JPEG and blur."""
-    network = features.load(args.features, args.data, args.inception)
+    network = features.load(args.features, args.data, args.inception, args.device)
     size = args.size or {"shapes": shapes.SIZE}.get(args.data, 32)
     train, test = (load_data(args.data, args.data_dir, split, size).images for split in ("train", "test"))
     n = len(train) // 2 if args.n is None else args.n
@@ -187,8 +205,7 @@ def reconstruct_command(args: argparse.Namespace) -> None:
     """Invert test pictures and sample them again: DDIM's Table 2, and what guidance and exact inversion do to it."""
     trained = ddpm.load(args.model, device=args.device)
     table.calls(trained.schedule.T, [("", S) for S in args.steps], "linear")
-    if args.n < 2:
-        raise ValueError(f"n is {args.n}, expected 2 or more pictures")
+    at_least_two(args.n)
     test = of_split(trained, args.data_dir, "test")
     images, captions = test.images[: args.n], [several[0] for several in test.captions[: args.n]]
     chosen = {name: reconstruct.VARIANTS[name] for name in args.variants}
@@ -335,11 +352,6 @@ def figures_command(args: argparse.Namespace) -> None:
     print(figures.sheet(result(args, "-interpolation.png"), *interpolated(trained, prompts[:4], args)))
 
 
-def drawn(trained: Trained, prompts: list[str], seeds: list[int], scale: float, sampler: Callable) -> np.ndarray:
-    """One picture for each prompt and seed, (N, 3, H, W)."""
-    return np.concatenate(list(ddpm.generate(trained, prompts, seeds, sampler, scale)))
-
-
 def interpolated(trained: Trained, prompts: list[str], args: argparse.Namespace) -> tuple:
     """A sheet of DDIM samples (S = 50) between two x_T, a row for each prompt."""
     weights = torch.linspace(0, 1, 11, device=trained.device)
@@ -455,7 +467,7 @@ COMMANDS = {  # command -> its flags with their defaults
     table_command: MODEL | MEASURE | dict(
         n=500, columns=table.COLUMNS, rows=table.ROWS, spacing=None, prompts="null", scale=1.0, reference="train"
     ),
-    ruler_command: MEASURE | dict(data="shapes", data_dir="data", n=None, size=None, out="results"),
+    ruler_command: MEASURE | dict(data="shapes", data_dir="data", device="cpu", n=None, size=None, out="results"),
     reconstruct_command: MODEL | dict(n=128, steps=(10, 20, 50, 100), variants=tuple(reconstruct.VARIANTS)),
     edit_command: MODEL | EDIT | dict(image=None, prompt=None, target=None, strength=0.6),
     sweep_command: MODEL | EDIT | dict(n=64, strengths=STRENGTHS, edits=None),

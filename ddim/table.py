@@ -138,7 +138,14 @@ def text(record: dict) -> str:
     head = f"{settings['distance']}, {settings['model']}, {settings['n']} samples a cell"
     beside = "; in brackets DDIM Table 1: FID of the official network, 50,000 samples" if paper else ""
     foot = [f"{name.replace('_', ' ')}: {value}" for name, value in settings.items()]
+    foot += [grid_line(settings["T"], S, settings["spacing"]) for S in columns]
     return "\n".join([*block(head + beside, distance), "", *block("KID x 1000", kernel), "", *foot]) + "\n"
+
+
+def grid_line(T: int, S: int, spacing: str) -> str:
+    """What the grid of S steps really is: the quadratic one can have fewer steps, and starts below T."""
+    grid = timesteps(T, S, spacing)
+    return f"grid of S = {S}: {len(grid) - 1} calls, from t = {grid[0]} to {grid[-2]}, then 0"
 
 
 def label(row: str) -> str:

@@ -9,7 +9,7 @@ import ddim
 from ddim import table
 from ddpm import GaussianEps, Noise, Schedule
 
-SETTINGS = {"distance": "FID", "model": "m", "data": "cifar10", "n": 4, "spacing": "linear", "seed": 0}
+SETTINGS = {"distance": "FID", "model": "m", "data": "cifar10", "n": 4, "spacing": "linear", "T": 1000, "seed": 0}
 CELL = {"distance": 2.0, "error": 0.1, "kid": 0.003, "kid_error": 0.001}
 
 
@@ -134,6 +134,7 @@ def test_the_text_has_cell_paper_and_foot(tmp_path):
     assert "10.00 ± 0.10 (13.36)" in words
     assert "1000.0 ± 0.1 (4.04)" in words
     assert "3.00 ± 1.00" in words  # KID x 1000 where 0.003 was measured
+    assert "grid of S = 10: 10 calls, from t = 1000 to 100, then 0" in words
     for name, value in SETTINGS.items():
         assert f"{name}: {value}" in words
 
