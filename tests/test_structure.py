@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 ROOMS = ("unet", "ddpm", "ddim", "p2p")
 BUILT_ON = {"torch", "numpy", "matplotlib", "einops", "tqdm", "PIL"}  # Pillow comes with matplotlib
-CORE = tuple(f"ddpm.{name}" for name in ("schedule", "diffusion", "bound", "guidance", "noise", "gaussian"))
+CORE = tuple(f"ddpm.{name}" for name in ("schedule", "diffusion", "bound", "guidance", "noise", "gaussian", "mhvae"))
 SHARED = ("ddpm.files", "ddpm.pictures")  # how every room writes weights, records and figures
 # beside itself, what a room may import of ours; doors (train.py, __main__.py) may import anything
 MAY = {"unet": (), "ddpm": ("unet",), "ddim": (*CORE, *SHARED), "p2p": ("unet.attention", "ddim", *CORE, *SHARED)}

@@ -1,0 +1,231 @@
+"""The Markov hierarchical VAE: its ELBO against exact likelihoods, and diffusion as its special case, term by term."""
+
+import math
+from itertools import pairwise
+
+import pytest
+import torch
+
+from ddpm import GaussianEps, MixtureEps, Schedule, bits_per_dim, posterior, q_sample
+from ddpm.bound import denoising_term, prior_term, reconstruction_term
+from ddpm.data.moons import Moons
+from ddpm.mhvae import (
+    GaussianNetwork,
+    decode,
+    diffusion_decoder,
+    diffusion_encoder,
+    diffusion_marginals,
+    elbo,
+    encode,
+    estimated_marginals,
+    log_normal,
+    log_prior,
+    terms,
+    train,
+)
+
+
+def normal(*shape, seed=0):
+    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+
+
+def awake(T, d=2, seed=0):
+    """A conditional whose mean and variance depend on x and t."""
+    torch.manual_seed(seed)
+    network = GaussianNetwork(d, T, width=8).double()
+    torch.nn.init.normal_(network.say.weight, std=0.5)
+    return network.requires_grad_(False)
+
+
+def test_log_normal_is_that_of_torch_distributions():
+    x, mean, variance = *normal(2, 5, 3), normal(5, 3, seed=1).exp()
+    expected = torch.distributions.Normal(mean, variance.sqrt()).log_prob(x).sum(-1)
+    assert torch.allclose(log_normal(x, mean, variance), expected, rtol=1e-12)
+    assert torch.allclose(log_prior(x), torch.distributions.Normal(0.0, 1.0).log_prob(x).sum(-1), rtol=1e-12)
+
+
+# ---- the ELBO --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("T", [1, 2, 7])
+def test_the_elbo_is_the_likelihood_on_every_path_when_the_decoder_is_the_true_posterior(T):
+    """For N(0, I) data the reverse of N(sqrt(alpha) x, beta I) is itself."""
+    encoder, x_0 = diffusion_encoder(Schedule(T, "cosine")), normal(6, 3)
+    exact = torch.distributions.Normal(0.0, 1.0).log_prob(x_0).sum(-1)
+    path = encode(encoder, x_0, T, torch.Generator().manual_seed(1))
+    assert torch.allclose(elbo(encoder, encoder, path), exact, rtol=1e-10, atol=1e-10)
+
+
+def test_the_elbo_of_a_linear_gaussian_vae_by_hand():
+    """T = 1, q(z | x) = N(a x, b), p(x | z) = N(c z, v): every expectation is a formula."""
+    a, b, c, v, x = 0.7, 0.3, 0.9, 0.5, torch.tensor([[1.3]], dtype=torch.float64)
+
+    def encoder(x, t):
+        return a * x, torch.full_like(x, b)
+
+    def decoder(z, t):
+        return c * z, torch.full_like(z, v)
+
+    z = a * x + math.sqrt(b) * torch.tensor([[1.0], [-1.0]], dtype=torch.float64)  # exact for quadratics
+    found = elbo(encoder, decoder, [x.expand(2, 1), z]).mean().item()
+    reconstruction = -((1.3 - c * a * 1.3) ** 2 + c * c * b) / (2 * v) - math.log(2 * math.pi * v) / 2
+    prior = ((a * 1.3) ** 2 + b - 1 - math.log(b)) / 2
+    assert found == pytest.approx(reconstruction - prior, rel=1e-12)
+
+
+def test_no_elbo_exceeds_the_likelihood():
+    """Its mean over many paths stays below log p(x_0) of the moons, for networks that know nothing."""
+    moons, source = Moons(), torch.Generator().manual_seed(0)
+    x_0 = moons.sample(4000, source).double()
+    gap = elbo(awake(3), awake(3, seed=1), encode(awake(3), x_0, 3, source)) - moons.log_prob(x_0)
+    assert gap.mean() < 4 * gap.std() / math.sqrt(4000)
+
+
+@pytest.mark.parametrize("learned", [True, False])
+def test_the_three_terms_add_up_to_the_elbo_on_every_path(learned):
+    T, source = 5, torch.Generator().manual_seed(0)
+    schedule, decoder = Schedule(T, "cosine"), awake(T, seed=1)
+    encoder = awake(T) if learned else diffusion_encoder(schedule)
+    path = encode(encoder, normal(1, 4, 2).expand(9, 4, 2), T, source)
+    marginals = estimated_marginals(encoder, path) if learned else diffusion_marginals(schedule, path)
+    parts = terms(encoder, decoder, path, marginals)
+    assert len(parts.matching) == T - 1 and parts.total.shape == (9, 4)
+    assert torch.allclose(parts.total, elbo(encoder, decoder, path), rtol=1e-10)
+    wrong = terms(encoder, decoder, path, [marginals[0], *(m + 3.0 for m in marginals[1:])])
+    assert torch.allclose(wrong.total, parts.total, rtol=1e-10)
+    assert torch.allclose(wrong.prior, parts.prior + 3) and torch.allclose(wrong.matching[0], parts.matching[0] - 3)
+
+
+def test_estimated_marginals_converge_to_the_true_ones():
+    """The error of a mean over K paths falls like K^-1/2: sixteen times the paths, a quarter of it; t = 1 is exact."""
+    schedule = Schedule(6, "cosine")
+    encoder, source, errors = diffusion_encoder(schedule), torch.Generator().manual_seed(0), []
+    for paths in (25, 400):
+        path = encode(encoder, normal(1, 4, 2).expand(paths, 4, 2), 6, source)
+        found, expected = estimated_marginals(encoder, path), diffusion_marginals(schedule, path)
+        assert torch.allclose(found[0], expected[0], rtol=1e-10)
+        errors.append(sum((a - b).abs().mean().item() for a, b in zip(found, expected, strict=True)))
+    assert errors[1] < errors[0] / 2
+
+
+# ---- diffusion is the special case -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("variance", ["posterior", "beta"])
+def test_with_the_diffusion_encoder_the_terms_are_those_of_the_bound(variance):
+    """Averaged over two points that are exact for quadratics, each term of a path is the bound's KL divergence."""
+    T, (x_0, *noises) = 6, normal(8, 3, 2)
+    schedule, signs = Schedule(T, "cosine"), torch.tensor([1.0, -1.0], dtype=torch.float64).view(2, 1, 1)
+    eps = GaussianEps(schedule, 0.2, 0.5)
+    encoder, decoder = diffusion_encoder(schedule), diffusion_decoder(eps, schedule, variance)
+
+    def averaged(path):
+        found = terms(encoder, decoder, path, diffusion_marginals(schedule, path))
+        return found.reconstruction.mean(0), found.prior.mean(0), [term.mean(0) for term in found.matching]
+
+    for t in range(2, T + 1):
+        time = torch.full((3,), t)
+        x_t = q_sample(schedule, x_0, t, noises[t])
+        mean, spread = posterior(schedule, x_0, x_t, t)
+        path = [x_0.expand(2, 3, 2) for _ in range(T + 1)]
+        path[t], path[t - 1] = x_t.expand(2, 3, 2), mean + signs * spread.sqrt()
+        expected = denoising_term(eps, schedule, x_0, time, noises[t], variance, clip=False).sum(1)
+        assert torch.allclose(averaged(path)[2][t - 2], expected, rtol=1e-9, atol=1e-10)
+    alpha_bar, x_1 = schedule.alpha_bar[T], q_sample(schedule, x_0, 1, noises[0])
+    path[1], path[T] = x_1.expand(2, 3, 2), alpha_bar.sqrt() * x_0 + signs * (1 - alpha_bar).sqrt()
+    reconstruction, prior, _ = averaged(path)
+    assert torch.allclose(prior, prior_term(schedule, x_0).sum(1), rtol=1e-9, atol=1e-10)
+    expected = reconstruction_term(x_0, *decoder(x_1, 1), levels=None).sum(1)
+    assert torch.allclose(reconstruction, -expected, rtol=1e-9, atol=1e-10)
+
+
+def test_the_mean_elbo_is_minus_the_bound():
+    """2000 paths from each of two points, against 2000 draws of the bound: equal within four standard errors."""
+    T, n, source = 8, 2000, torch.Generator().manual_seed(0)
+    schedule, moons = Schedule(T, "cosine"), Moons()
+    count = len(moons.centres)
+    eps = MixtureEps(schedule, torch.full((count,), 1 / count), moons.centres, moons.spread.square().expand(count, 2))
+    x_0 = moons.sample(2, source).repeat(n, 1)
+    encoder = diffusion_encoder(schedule)
+    sampled = elbo(encoder, diffusion_decoder(eps, schedule), encode(encoder, x_0, T, source))
+    bound = bits_per_dim(eps, schedule, x_0, generator=source, clip=False, levels=None).total * 2 * math.log(2)
+    for found, minus in zip(sampled.view(n, 2).T, bound.view(n, 2).T, strict=True):
+        error = math.hypot(found.std(), minus.std()) / math.sqrt(n)
+        assert abs(found.mean() + minus.mean()) < 4 * error
+
+
+def test_ddpm_eq_2_the_diffusion_encoder_composes_to_the_marginal():
+    """Step by step from x_0 the mean shrinks to sqrt(alpha_bar_t) x_0 and the variance grows to 1 - alpha_bar_t."""
+    schedule, x_0 = Schedule(9), normal(4, 2)
+    encoder, mean, variance = diffusion_encoder(schedule), x_0, torch.zeros((), dtype=torch.float64)
+    for t in range(1, 10):
+        shrink = encoder(torch.ones_like(x_0), t)[0][0, 0]
+        mean, variance = encoder(mean, t)[0], shrink**2 * variance + encoder(mean, t)[1]
+        assert torch.allclose(mean, schedule.alpha_bar[t].sqrt() * x_0, rtol=1e-12)
+        assert variance.item() == pytest.approx(1 - schedule.alpha_bar[t].item(), rel=1e-12)
+
+
+# ---- learning, sampling, data ----------------------------------------------------------------------------------------
+
+
+def test_training_reaches_the_entropy_where_it_can():
+    """x_0 ~ N(0, 0.5^2) in one dimension: a linear Gaussian model is exact, so the ELBO can be minus the entropy."""
+    source = torch.Generator().manual_seed(0)
+    torch.manual_seed(0)
+    encoder, decoder = GaussianNetwork(1, 2, width=16), GaussianNetwork(1, 2, width=16)
+    seen = list(train(encoder, decoder, lambda n: 0.5 * torch.randn(n, 1, generator=source), 2, 300, generator=source))
+    assert [step for step, _ in seen] == list(range(1, 301))
+    x_0 = 0.5 * torch.randn(20_000, 1, generator=source)
+    with torch.no_grad():
+        exact = torch.distributions.Normal(0, 0.5).log_prob(x_0).sum(-1)
+        gap = elbo(encoder, decoder, encode(encoder, x_0, 2, source)) - exact
+    assert -0.05 < gap.mean() < 4 * gap.std() / math.sqrt(len(x_0))
+
+
+def test_only_what_can_learn_is_trained():
+    """With the encoder of diffusion the decoder alone learns, and the ELBO rises."""
+    source, moons = torch.Generator().manual_seed(0), Moons()
+    torch.manual_seed(0)
+    decoder = GaussianNetwork(2, 4)
+    encoder = diffusion_encoder(Schedule(4, "cosine"))
+    gains = [gain for _, gain in train(encoder, decoder, lambda n: moons.sample(n, source), 4, 60, generator=source)]
+    assert sum(gains[-10:]) > sum(gains[:10])
+
+
+def test_gradients_reach_the_encoder_through_its_draws():
+    encoder, decoder = GaussianNetwork(2, 2), GaussianNetwork(2, 2)
+    (-elbo(encoder, decoder, encode(encoder, torch.ones(3, 2), 2)).mean()).backward()
+    assert encoder.say.weight.grad.abs().sum() > 0 and decoder.say.weight.grad.abs().sum() > 0
+
+
+def test_decoding_comes_down_every_level_and_ends_at_the_data():
+    """The true reverse process of N(0, I) data gives N(0, I) data, from 20,000 points."""
+    schedule, source = Schedule(5, "cosine"), torch.Generator().manual_seed(0)
+    walk = list(decode(diffusion_encoder(schedule), torch.randn(20_000, 2, generator=source), 5, source))
+    assert [t for t, _ in walk] == [4, 3, 2, 1, 0]
+    for _, x in walk:
+        assert x.mean().abs() < 4 / math.sqrt(40_000) and abs(x.var() - 1) < 4 * math.sqrt(2 / 40_000)
+
+
+def test_the_paths_have_the_encoders_law():
+    T, source = 3, torch.Generator().manual_seed(0)
+    schedule = Schedule(T, "cosine")
+    path = encode(diffusion_encoder(schedule), torch.full((40_000, 1), 2.0), T, source)
+    assert len(path) == T + 1
+    for t, (before, x) in enumerate(pairwise(path), 1):
+        rest = (x - schedule.alpha[t].sqrt() * before) / schedule.beta[t].sqrt()
+        assert abs(rest.mean()) < 4 / 200 and abs(rest.var() - 1) < 4 * math.sqrt(2) / 200
+
+
+def test_the_density_of_the_moons_is_one_and_is_that_of_its_points():
+    moons, source = Moons(), torch.Generator().manual_seed(0)
+    axis = torch.linspace(-3, 3, 241)
+    grid = torch.cartesian_prod(axis, axis)
+    density = moons.log_prob(grid)
+    cell = (axis[1] - axis[0]) ** 2
+    assert (density.exp().sum() * cell).item() == pytest.approx(1, abs=1e-3)
+    x = moons.sample(20_000, source)
+    assert x.mean(0).abs().max() < 4 / math.sqrt(20_000)
+    assert (x.var(0) - 1).abs().max() < 0.05
+    found, entropy = moons.log_prob(x), -(density.exp() * density).nan_to_num(0).sum() * cell
+    assert abs(found.mean() + entropy) < 4 * found.std() / math.sqrt(20_000) + 1e-3
