@@ -1,0 +1,22 @@
+"""Prompt-to-Prompt: editing a picture through its caption, by handing the source's attention maps to the edit."""
+
+from .blend import LocalBlend
+from .edit import edit, watched
+from .maps import refine, replace, reweight, within
+from .store import AttentionStore
+from .words import kind_of, refine_map, swap_map, word_positions
+
+__all__ = [
+    "AttentionStore",
+    "LocalBlend",
+    "edit",
+    "kind_of",
+    "refine",
+    "refine_map",
+    "replace",
+    "reweight",
+    "swap_map",
+    "watched",
+    "within",
+    "word_positions",
+]

@@ -1,0 +1,60 @@
+"""Local blend: outside a mask the edit keeps the source's picture (Hertz et al. 2022, section 4, "Local editing")."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .store import AttentionStore, enlarge
+
+
+@dataclass(frozen=True)
+class LocalBlend:
+    """Where an edit may change the picture.
+
+    words: for each of the batch's 2n prompts, sources first, the words whose maps make the mask. A pair's mask is the
+        union of its source's and its target's: where the old thing was and where the new one is.
+    mask: (H, W) or (n, H, W) bool, drawn by the user, instead of words.
+    size: the map size to read, by default the largest seen. threshold: of the map's range, 0..1. grow: pixels of the
+        picture by which the mask is widened. start: share of the steps before which the edit is free.
+    """
+
+    words: Sequence[Sequence[str]] | None = None
+    mask: Tensor | None = None
+    size: int | None = None
+    threshold: float = 0.3
+    grow: int = 1
+    start: float = 0.2
+
+    def __post_init__(self):
+        if (self.words is None) == (self.mask is None):
+            raise ValueError("a local blend needs either words or a drawn mask")
+        for name in ("threshold", "start"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} is {getattr(self, name)}: expected a share in [0, 1]")
+
+    def region(self, store: AttentionStore, shape: torch.Size) -> Tensor:
+        """(n, 1, H, W) bool: where the n edits may differ from their sources, for x_t of shape (2n, C, H, W)."""
+        n, (height, width) = shape[0] // 2, shape[2:]
+        if self.mask is not None:
+            if self.mask.shape[-2:] != (height, width):
+                has = "x".join(map(str, self.mask.shape[-2:]))
+                raise ValueError(f"the mask has {has} pixels, the picture {height}x{width}: draw it at that size")
+            return self.mask.bool().expand(n, height, width)[:, None]
+        maps = store.word(self.words, self.size or max(site.size for site in store.sites if site.kind == "cross"))
+        inside = above(enlarge(maps, height), self.threshold)
+        wide = F.max_pool2d(inside.float()[:, None], 2 * self.grow + 1, stride=1, padding=self.grow) > 0
+        return wide[:n] | wide[n:]
+
+    def __call__(self, x: Tensor, store: AttentionStore) -> Tensor:
+        """x_t (2n, C, H, W) with the source's x_t in place of the edit's outside the region."""
+        source, target = x.chunk(2)
+        return torch.cat([source, torch.where(self.region(store, x.shape), target, source)])
+
+
+def above(maps: Tensor, threshold: float) -> Tensor:
+    """Maps (B, H, W) -> bool: above `threshold` of the way from each map's least value to its largest."""
+    low, high = maps.amin(dim=(1, 2), keepdim=True), maps.amax(dim=(1, 2), keepdim=True)
+    return maps - low > threshold * (high - low)

@@ -1,0 +1,90 @@
+"""What the pixels looked at: attention maps, averaged over heads and time steps, or kept for every step."""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor
+
+from unet.attention import Hook, Site
+
+from .words import word_positions
+
+
+class AttentionStore:
+    """Running means of attention maps over heads and steps, of each site; with `by_time` every step's maps as well.
+
+    prompts: one for each picture of the batch. What is kept is detached and copied: no later edit can change it.
+
+        store = AttentionStore(prompts)
+        for t, x, x_0 in ddim.sample(p2p.watched(trained, prompts, store.at), trained.schedule, x_T, 50): ...
+        store.word("circle", size=8)                                            # (B, 8, 8)
+    """
+
+    def __init__(self, prompts: list[str], by_time: bool = False):
+        self.prompts = prompts
+        self.by_time: dict[int, dict[Site, Tensor]] | None = {} if by_time else None
+        self._sums: dict[Site, Tensor] = {}
+        self._counts: dict[Site, int] = {}
+
+    def add(self, t: int, weights: Tensor, site: Site) -> None:
+        """Take note of one call's weights (B, heads, N, L) at time t."""
+        maps = weights.detach().float().mean(dim=1)
+        self._sums[site] = self._sums[site] + maps if site in self._sums else maps
+        self._counts[site] = self._counts.get(site, 0) + 1
+        if self.by_time is not None:
+            self.by_time.setdefault(t, {})[site] = maps
+
+    def at(self, t: int) -> Hook:
+        """The hook that takes note of time t and changes nothing."""
+
+        def hook(weights: Tensor, site: Site) -> Tensor:
+            self.add(t, weights, site)
+            return weights
+
+        return hook
+
+    @property
+    def sites(self) -> list[Site]:
+        """The sites seen so far."""
+        return list(self._sums)
+
+    def mean(self, site: Site) -> Tensor:
+        """(B, N, L): the mean over heads and steps at one site."""
+        return self._sums[site] / self._counts[site]
+
+    def maps(self, size: int, stage: str | None = None, t: int | None = None) -> Tensor:
+        """(B, size, size, L): how much each pixel looks at each token; rows sum to one over the tokens that exist.
+
+        The mean over the cross-attention sites of a map size, and of a stage ("down", "middle", "up") if given; over
+        all steps, or at time t of a store made with by_time. ValueError where nothing was seen.
+        """
+        seen = self._sums if t is None else (self.by_time or {}).get(t, {})
+        chosen = [site for site in seen if site.kind == "cross" and site.size == size and stage in (None, site.stage)]
+        if not chosen:
+            sizes = sorted({site.size for site in seen if site.kind == "cross"})
+            where = f"size {size}" + (f", stage {stage}" if stage else "") + (f", t = {t}" if t is not None else "")
+            raise ValueError(f"no cross-attention seen at {where}: expected one of the sizes {sizes}")
+        mean = torch.stack([self.mean(site) if t is None else seen[site] for site in chosen]).mean(dim=0)
+        return rearrange(mean, "b (h w) l -> b h w l", h=size)
+
+    def word(
+        self, words: str | Sequence[str | Sequence[str]], size: int, stage: str | None = None, t: int | None = None
+    ) -> Tensor:
+        """(B, size, size): the map of one word for all pictures, or of each picture's own word or words, summed.
+
+        Arguments as for `maps`. ValueError: a word that is not in its prompt.
+        """
+        words = [words] * len(self.prompts) if isinstance(words, str) else words
+        places = [
+            [i for word in ([own] if isinstance(own, str) else own) for i in word_positions(prompt, word)]
+            for prompt, own in zip(self.prompts, words, strict=True)
+        ]
+        maps = self.maps(size, stage, t)
+        return torch.stack([each[..., place].sum(dim=-1) for each, place in zip(maps, places, strict=True)])
+
+
+def enlarge(maps: Tensor, size: int) -> Tensor:
+    """Maps (B, h, w) -> (B, size, size), bilinear."""
+    return F.interpolate(maps[:, None], size=(size, size), mode="bilinear", align_corners=False)[:, 0]

@@ -1,0 +1,88 @@
+"""Which word of the target prompt answers to which word of the source prompt.
+
+A prompt row of the network is START, then the words: word i is token i + 1. Maps between prompts are matrices
+(L, L): source maps (..., L) times the matrix are the source's maps in the order of the target's words. An empty
+column is a word that is new: it has no map in the source.
+"""
+
+from collections.abc import Sequence
+
+import torch
+
+
+def split(prompt: str | Sequence[str]) -> list[str]:
+    """The words of a prompt, lower case, split at blanks; a sequence of words is taken as it is."""
+    return prompt.lower().split() if isinstance(prompt, str) else list(prompt)
+
+
+def word_positions(prompt: str | Sequence[str], word: str) -> list[int]:
+    """The tokens of a word in a prompt's row, one for each time it occurs. ValueError where it does not occur."""
+    words = split(prompt)
+    if word not in words:
+        raise ValueError(f"the word {word!r} is not in the prompt {' '.join(words)!r}: choose one of its words")
+    return [i + 1 for i, each in enumerate(words) if each == word]
+
+
+def common(source: Sequence[str], target: Sequence[str]) -> list[tuple[int, int]]:
+    """The longest common subsequence as pairs (i, j) with source[i] == target[j], both rising; ties go to the left."""
+    best = [[0] * (len(target) + 1) for _ in range(len(source) + 1)]  # best[i][j]: length for source[i:], target[j:]
+    for i in reversed(range(len(source))):
+        for j in reversed(range(len(target))):
+            same = source[i] == target[j]
+            best[i][j] = best[i + 1][j + 1] + 1 if same else max(best[i + 1][j], best[i][j + 1])
+    pairs, i, j = [], 0, 0
+    while i < len(source) and j < len(target):
+        if source[i] == target[j]:
+            pairs.append((i, j))
+            i, j = i + 1, j + 1
+        elif best[i + 1][j] >= best[i][j + 1]:
+            i += 1
+        else:
+            j += 1
+    return pairs
+
+
+def refine_map(source: str | Sequence[str], target: str | Sequence[str], length: int) -> torch.Tensor:
+    """(length, length): words that both prompts share, in order, keep their map; the target's other words are new.
+
+    For words that are added or taken away. length: tokens of a row, START included.
+    """
+    matrix = torch.zeros(length, length)
+    for i, j in [(0, 0), *((i + 1, j + 1) for i, j in common(split(source), split(target)))]:
+        matrix[i, j] = 1
+    return matrix
+
+
+def swap_map(source: str | Sequence[str], target: str | Sequence[str], length: int) -> torch.Tensor:
+    """(length, length): each target word takes the map of the word in its place.
+
+    Between prompts of equal length this is the identity: one token is one word, so word i stands for word i. Between
+    others the shared words keep their maps, and where k words stand in the place of m, each of the k takes 1/k of the
+    m maps' sum. Words put where there was nothing are new, as in `refine_map`.
+    """
+    source, target = split(source), split(target)
+    if len(source) == len(target):
+        return torch.eye(length) * (torch.arange(length) <= len(source))
+    matrix = refine_map(source, target, length)
+    before = (0, 0)
+    for i, j in [*((i + 1, j + 1) for i, j in common(source, target)), (len(source) + 1, len(target) + 1)]:
+        if j > before[1] + 1:
+            matrix[before[0] + 1 : i, before[1] + 1 : j] = 1 / (j - before[1] - 1)
+        before = i, j
+    return matrix
+
+
+def changed(source: str | Sequence[str], target: str | Sequence[str]) -> tuple[list[str], list[str]]:
+    """The words that only the source's row has in their place, and those that only the target's has."""
+    source, target = split(source), split(target)
+    kept = common(source, target)
+    if len(source) == len(target):
+        kept = [(i, i) for i, (a, b) in enumerate(zip(source, target, strict=True)) if a == b]
+    rows, columns = {i for i, _ in kept}, {j for _, j in kept}
+    gone = [word for i, word in enumerate(source) if i not in rows]
+    return gone, [word for j, word in enumerate(target) if j not in columns]
+
+
+def kind_of(source: str | Sequence[str], target: str | Sequence[str]) -> str:
+    """The edit that two prompts ask for: "replace" when they have equally many words, else "refine"."""
+    return "replace" if len(split(source)) == len(split(target)) else "refine"
