@@ -279,6 +279,9 @@ def edit_command(args: argparse.Namespace) -> None:
     results = [last(edit(way, x_0, args.strength, range(args.seed, args.seed + 1))) for way in args.ways]
     images = np.concatenate([image[None], *(ddpm.to_bytes(x) for x in results)])
     title = f"{source}\n-> {args.target}\nstrength {args.strength:g}, {args.steps} steps, guidance {args.scale:g}"
+    for way, x in zip(args.ways, results, strict=True):
+        distance = reconstruct.squared_errors(x_0, x).item()
+        print(f"{tradeoff.NAMES[way]:20s} squared difference from the original {distance:.4f} ([0, 1] scale)")
     columns = ["original", *(tradeoff.NAMES[way].replace(" ", "\n") for way in args.ways)]
     print(figures.sheet(result(args, ".png"), images[None], [""], columns, title))
 
