@@ -172,6 +172,9 @@ def plot(path: Path, record: dict) -> Path:
         if numbers := PAPER.get(settings["data"], {}).get(row):
             beside.plot(COLUMNS, numbers, ":", color=f"C{i}")
     axis.set(xscale="log", yscale="log", xlabel="S, steps", ylabel=settings["distance"])
+    drawn = sorted({int(S) for row in cells.values() for S in row} | set(COLUMNS if settings["data"] in PAPER else ()))
+    axis.set_xticks(drawn, [str(S) for S in drawn])
+    axis.set_xticks([], minor=True)
     axis.set_title(f"{settings['model']}, n = {settings['n']}, {settings['spacing']} grid", fontsize=9)
     if beside is not axis:
         beside.set(yscale="log", ylabel="dotted: the paper's FID (official network, 50,000 samples)")

@@ -78,7 +78,7 @@ def plot(path: Path, curves: dict[str, dict[str, Points]], title: str) -> Path:
         draw_dilemma(left, ways[first], f"{kind}: {NAMES[first]}")
         for way, found in ways.items():
             right.plot([p["lost"] for p in found], [p["met"] for p in found], "o-", ms=3, label=NAMES[way])
-        right.set_xscale("symlog", linthresh=1e-3)
+        right.set_xscale("symlog", linthresh=1e-4)
         right.set(xlabel="lost", ylabel="caption met", title=f"{kind}: trade-off")
         right.title.set_fontsize(9)
         right.grid(alpha=0.3)
