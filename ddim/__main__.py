@@ -162,11 +162,17 @@ def cell_measurer(trained: Trained, args: argparse.Namespace, network: features.
     return measure
 
 
+def usual_spacing(trained: Trained) -> str:
+    """The paper's grid. Its quadratic one, for CIFAR-10, starts at t = 801, where only the linear schedule is noise."""
+    as_in_paper = trained.info["data"] == "cifar10" and trained.schedule.kind == "linear"
+    return "quadratic" if as_in_paper else "linear"
+
+
 def table_command(args: argparse.Namespace) -> None:
     """Fill the S x eta table."""
     trained = ddpm.load(args.model, device=args.device)
     rows, T = [table.row_name(row) for row in args.rows], trained.schedule.T
-    args.spacing = args.spacing or ("quadratic" if trained.info["data"] == "cifar10" else "linear")
+    args.spacing = args.spacing or usual_spacing(trained)
     table.calls(T, [("", S) for S in args.columns], args.spacing)  # a bad S is told before any work
     at_least_two(args.n)
     if args.prompts == "null" and args.scale != 1:
@@ -441,7 +447,7 @@ FLAGS = {
     "seed": dict(type=int, help="of the first picture; the next ones count up"),
     "columns": dict(type=int, nargs="+", help="numbers of steps S"),
     "rows": dict(nargs="+", help=f"etas, {HAT}, {table.SECOND_ORDER}"),
-    "spacing": dict(choices=SPACINGS, help="time grid; by default quadratic for cifar10, else linear"),
+    "spacing": dict(choices=SPACINGS, help="time grid; by default quadratic for cifar10 with the linear schedule, else linear"),
     "scale": dict(type=float, help="guidance, 1 for none"),
     "features": dict(choices=features.KINDS, help="network that the distance is measured on"),
     "inception": dict(metavar="FILE", help="inception-2015-12-05.pt; fetched when left out"),

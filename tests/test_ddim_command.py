@@ -143,6 +143,17 @@ def test_a_folder_of_pictures_is_a_reference(model, tmp_path):
     assert a["cells"]["0"]["2"]["distance"] == pytest.approx(b["cells"]["0"]["2"]["distance"], rel=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("data", "kind", "spacing"),
+    [("cifar10", "linear", "quadratic"), ("cifar10", "cosine", "linear"), ("celeba", "linear", "linear")],
+)
+def test_the_quadratic_grid_is_usual_where_it_starts_from_noise(model, data, kind, spacing):
+    trained = replace(ddpm.load(model), info={"data": data}, schedule=Schedule(1000, kind))
+    assert command.usual_spacing(trained) == spacing
+    start = ddim.timesteps(1000, 50, spacing)[0]
+    assert trained.schedule.alpha_bar[start] < 0.01  # of the picture's variance left
+
+
 # ---- the other commands ----------------------------------------------------------------------------------------------
 
 
