@@ -447,7 +447,7 @@ FLAGS = {
     "seed": dict(type=int, help="of the first picture; the next ones count up"),
     "columns": dict(type=int, nargs="+", help="numbers of steps S"),
     "rows": dict(nargs="+", help=f"etas, {HAT}, {table.SECOND_ORDER}"),
-    "spacing": dict(choices=SPACINGS, help="time grid; by default quadratic for cifar10 with the linear schedule, else linear"),
+    "spacing": dict(choices=SPACINGS, help="time grid; by default the paper's where it starts from noise"),
     "scale": dict(type=float, help="guidance, 1 for none"),
     "features": dict(choices=features.KINDS, help="network that the distance is measured on"),
     "inception": dict(metavar="FILE", help="inception-2015-12-05.pt; fetched when left out"),
