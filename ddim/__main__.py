@@ -62,11 +62,11 @@ def result(args: argparse.Namespace, ending: str) -> Path:
     return folder / f"{args.command}-{name_of(getattr(args, 'model', None) or args.data)}{ending}"
 
 
-def tell(args: argparse.Namespace, record: dict, words: str) -> None:
-    """Write a result as JSON and as text, print the text and where it went."""
-    path = result(args, ".txt")
+def tell(args: argparse.Namespace, record: dict, words: str, more: str = "") -> None:
+    """Write a result as JSON and as text, print the text and where it went; more: an addition to the files' name."""
+    path = result(args, f"{more}.txt")
     print(words)
-    write_json(result(args, ".json"), record)
+    write_json(result(args, f"{more}.json"), record)
     path.write_text(words)
     print(path)
 
@@ -233,13 +233,14 @@ def reconstruct_command(args: argparse.Namespace) -> None:
         "mean squared error per dimension, pictures in [0, 1]; S steps each way, linear grid, float32, nothing clipped",
         "paper: DDIM Table 2 (CIFAR-10, unconditional); largest: difference of a value in [-1, 1]; calls: network's",
     )
-    tell(args, {"model": args.model, "rows": rows}, reconstruct.text(head(trained, args, *more), rows))
+    record = {"model": args.model, "rows": rows}
+    tell(args, record, reconstruct.text(head(trained, args, *more), rows), f"-{args.n}")
     base = args.variants[0]
     middle = max((S for S in args.steps if S <= 50), default=args.steps[0])
     cells = [(base, S) for S in args.steps] + [(name, middle) for name in args.variants[1:]]
     columns = ["original", *("\n".join([*name.split(maxsplit=1), f"S = {S}"]) for name, S in cells)]
     strip = np.stack([images[:6], *(shown[cell] for cell in cells)], axis=1)
-    print(figures.sheet(result(args, ".png"), strip, [""] * len(strip), columns))
+    print(figures.sheet(result(args, f"-{args.n}.png"), strip, [""] * len(strip), columns))
 
 
 # ---- editing ---------------------------------------------------------------------------------------------------------

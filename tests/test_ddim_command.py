@@ -167,11 +167,11 @@ def test_the_ruler_measures_halves_test_set_and_disturbances(tmp_path):
 
 def test_reconstruct_tells_every_variant(model, tmp_path):
     assert code_of("reconstruct", "--model", model, "--n", 5, "--steps", 3, 6, "--out", tmp_path) == 0
-    rows = json.loads((tmp_path / "reconstruct-tiny.json").read_text())["rows"]
+    rows = json.loads((tmp_path / "reconstruct-tiny-5.json").read_text())["rows"]
     assert len(rows) == 18 and {row["n"] for row in rows} == {5}
     exact = [row for row in rows if row["variant"].startswith("exact")]
     assert len(exact) == 4 and all(row["largest"] < 1e-5 for row in exact)
-    assert is_picture(tmp_path / "reconstruct-tiny.png")
+    assert is_picture(tmp_path / "reconstruct-tiny-5.png")
 
 
 def test_edit_writes_original_and_edits(model, tmp_path):
