@@ -112,13 +112,14 @@ class GaussianNetwork(nn.Module):
     def __init__(self, d: int, T: int, width: int = 64):
         super().__init__()
         self.read, self.level = nn.Linear(d, width), nn.Embedding(T + 1, width)
-        self.think, self.say = nn.Linear(width, width), nn.Linear(width, 2 * d)
+        self.think = nn.Sequential(nn.SiLU(), nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU())
+        self.say = nn.Linear(width, 2 * d)
         nn.init.zeros_(self.say.weight)
         nn.init.zeros_(self.say.bias)  # a new network adds noise of variance 1 to x
 
     def forward(self, x: Tensor, t: int) -> tuple[Tensor, Tensor]:
-        h = nn.functional.silu(self.read(x) + self.level.weight[t])
-        shift, log_variance = self.say(nn.functional.silu(self.think(h))).chunk(2, dim=-1)
+        h = self.think(self.read(x) + self.level.weight[t])
+        shift, log_variance = self.say(h).chunk(2, dim=-1)
         return x + shift, log_variance.exp()
 
 
@@ -127,9 +128,9 @@ def train(
     decoder: Conditional,
     data: Callable[[int], Tensor],
     T: int,
-    steps: int = 2000,
+    steps: int = 1000,
     batch: int = 256,
-    learning_rate: float = 3e-3,
+    learning_rate: float = 0.01,
     generator: Draw = None,
 ) -> Iterator[tuple[int, float]]:
     """Maximise the mean ELBO in whatever of the two can learn: yields (step, ELBO of its batch in nats).

@@ -1,0 +1,148 @@
+"""The notebooks: they run from first to last, define no algorithm, and their exercises know right from wrong.
+
+Each is run in a kernel of its own, in a process of its own, by the command that `notebooks/INDEX.md` names. Two cells
+are added at its end: the check with the right answers, which must pass, and with each of them wrong, which must not.
+"""
+
+import ast
+import json
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+MOST_BYTES, MOST_PICTURE, LONGEST_DEF = 400_000, 100_000, 3
+
+# the right answers, worked out by hand
+SOLUTIONS = {
+    "1_the_bound": [
+        9.0,  # |(1, 2, 2)|^2 / (2 * 0.5)
+        4.0,  # where the derivative of log s + 4 / s is zero
+        4.128e-5,  # 1 - f(1) / f(0) of the cosine schedule
+    ],
+    "2_the_forward_process": [
+        260,  # the first t of a running product of 1 - beta_t below 1/2, see below
+        -0.12,  # 0.8 * 0.6 + 0.6 * -1
+        0.5,  # (0.5 - 0.8 * 0.25) / 0.6
+    ],
+    "3_ddpm": [1000, 0, 1],  # once a step; the last step adds none; the noise's own variance
+    "4_naive_editing": [20, 0.5, 600],  # 0.4 * 50; sqrt(0.25); 12 of 20 steps of 50
+    "5_ddim": [
+        2500,  # 1000 + 750 + 500 + 250 + 0
+        0.5774,  # sqrt(0.4 / 0.8) * sqrt(1 - 1 / 3)
+        1.1,  # x_0 = (1 - 0.8 * 0.5) / 0.6 = 1; 0.8 * 1 + 0.6 * 0.5
+    ],
+    "6_inversion": [100, 200, 0.5],  # 2 * 50; guidance asks twice; 1 / sqrt(4) standard deviations
+    "7_attention_maps": [4096, 0.5, 10],  # 8 * 8 * 16 * 4; 4 / (2 + 2 + 4); the tenth word
+    "8_prompt_to_prompt": [40, 2, 1.3],  # 0.8 * 50; small and red; 0.2 + 2 * 0.3 + 0.5
+}
+
+
+def cells(path: Path, kind: str = "code") -> list[dict]:
+    return [cell for cell in json.loads(path.read_text())["cells"] if cell["cell_type"] == kind]
+
+
+def source(cell: dict) -> str:
+    return "".join(cell["source"])
+
+
+def tagged(path: Path, tag: str) -> dict:
+    (cell,) = [cell for cell in cells(path) if tag in cell["metadata"].get("tags", ())]
+    return cell
+
+
+def indented(text: str) -> str:
+    return "\n".join("    " + line for line in text.splitlines())
+
+
+def proof(path: Path) -> list[str]:
+    """Two cells: the check passes with the right answers, and stops at each one that is wrong."""
+    check, right = source(tagged(path, "check")), SOLUTIONS[path.stem]
+    refused = f"""for wrong in range({len(right)}):
+    answers = [answer + (abs(answer) / 2 + 0.1) * (i == wrong) for i, answer in enumerate({right})]
+    try:
+{indented(indented(check))}
+    except AssertionError as error:
+        assert f"exercise {{wrong + 1}}:" in str(error)
+    else:
+        raise RuntimeError(f"a wrong answer to exercise {{wrong + 1}} was let through")"""
+    return [f"answers = {right}\n{check}", refused]
+
+
+def run(path: Path, folder: Path) -> subprocess.CompletedProcess:
+    """Execute a notebook and its proof in a folder that lies beside the packages, with this Python and no settings."""
+    (folder / "notebooks").mkdir(parents=True)
+    for room in ("unet", "ddpm", "ddim", "p2p"):
+        (folder / room).symlink_to(ROOT / room)
+    notebook = json.loads(path.read_text())
+    for i, text in enumerate(proof(path)):
+        cell = {"cell_type": "code", "id": f"proof-{i}", "source": text}
+        notebook["cells"].append(cell | {"metadata": {}, "outputs": [], "execution_count": None})
+    copy = folder / "notebooks" / path.name
+    copy.write_text(json.dumps(notebook))
+    homes = ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR")
+    alone = {name: str(folder / name.lower()) for name in homes} | {"OMP_NUM_THREADS": "1", "JUPYTER_PATH": ""}
+    command = [sys.executable, "-c", "from nbclient.cli import main; main()", "--kernel_name=python3", str(copy)]
+    return subprocess.run(command, env=os.environ | alone, capture_output=True, text=True, timeout=600)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """All notebooks, as many at a time as there are cores."""
+    root = tmp_path_factory.mktemp("runs")
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return {path: pool.submit(run, path, root / path.stem) for path in NOTEBOOKS}
+
+
+def test_there_are_eight():
+    assert [path.stem for path in NOTEBOOKS] == list(SOLUTIONS)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_it_runs_from_first_to_last_and_knows_right_from_wrong(path, runs):
+    done = runs[path].result()
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_it_defines_no_algorithm(path):
+    """It imports the packages; a function of its own is at most a few lines long, and there are no classes."""
+    nodes = [node for cell in cells(path) for node in ast.walk(ast.parse(source(cell)))]
+    imported = [a.name for n in nodes if isinstance(n, ast.Import) for a in n.names]
+    assert "ddpm" in imported and not any(isinstance(node, ast.ClassDef) for node in nodes)
+    for node in (node for node in nodes if isinstance(node, ast.FunctionDef | ast.Lambda)):
+        assert node.end_lineno - node.lineno < LONGEST_DEF
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_it_is_kept_with_its_outputs(path):
+    """Every cell was run in order, none failed or warned, the figures are there, and all of it is small."""
+    code = cells(path)
+    assert [cell["execution_count"] for cell in code] == list(range(1, len(code) + 1))
+    outputs = [output for cell in code for output in cell["outputs"]]
+    assert not [o for o in outputs if o["output_type"] == "error" or o.get("name") == "stderr"]
+    pictures = [o["data"]["image/png"] for o in outputs if "image/png" in o.get("data", {})]
+    assert len(pictures) >= 2 and max(map(len, pictures)) <= MOST_PICTURE * 4 / 3
+    assert path.stat().st_size <= MOST_BYTES
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_it_ends_with_three_exercises_and_a_cell_that_checks_the_answers(path):
+    *_, exercises = [source(cell) for cell in cells(path, "markdown")]
+    heading, _, text = exercises.partition("## Exercises")
+    assert [line[:2] for line in text.splitlines() if line[:1].isdigit()] == ["1.", "2.", "3."]
+    assert cells(path)[-2:] == [tagged(path, "answers"), tagged(path, "check")]
+    assert source(tagged(path, "answers")) == "answers = [None, None, None]"
+
+
+def test_the_half_way_time_of_the_linear_schedule():
+    """The one answer above that is a search: the product of 1 - beta_t falls below one half first at t = 260."""
+    left = [1.0]
+    for t in range(1000):
+        left.append(left[-1] * (1 - (1e-4 + (0.02 - 1e-4) * t / 999)))
+    assert next(t for t, share in enumerate(left) if share < 0.5) == SOLUTIONS["2_the_forward_process"][0]
