@@ -6,8 +6,9 @@ import pytest
 import torch
 
 import ddim
-from ddim import table
-from ddpm import GaussianEps, Noise, Schedule
+from ddim import ruler, table
+from ddpm import GaussianEps, MixtureEps, Noise, Schedule
+from ddpm.data import shapes
 
 SETTINGS = {"distance": "FID", "model": "m", "data": "cifar10", "n": 4, "spacing": "linear", "T": 1000, "seed": 0}
 CELL = {"distance": 2.0, "error": 0.1, "kid": 0.003, "kid_error": 0.001}
@@ -104,6 +105,24 @@ def test_a_cells_sampler_is_the_family_member_of_its_row(row):
     eta = row if row == "hat" else float(row)
     *_, (_, there, _) = ddim.sample(eps, schedule, x_T, 5, eta, generator=Noise([4]))
     assert torch.equal(here, there)
+
+
+def test_with_the_exact_eps_of_a_data_set_the_table_has_the_lectures_order():
+    """No network errs here, so the distance is that of taking few steps: it falls with S, and DDPM's is the larger."""
+    pictures = torch.nn.functional.avg_pool2d(torch.from_numpy(shapes.shapes("train", 200).images) / 127.5 - 1, 4)
+    schedule, reference = Schedule(1000, "linear"), ruler.Ruler(pictures.flatten(1))
+    eps = MixtureEps(schedule, torch.full((200,), 1 / 200), pictures, torch.full((200,), 1e-3))
+
+    def cell(row: str, S: int) -> ruler.Measure:
+        noise = Noise(range(256))
+        *_, (_, x, _) = table.cell_sampler(row, S, "linear")(eps, schedule, noise.start((3, 4, 4)), noise)
+        return reference.measure(x.flatten(1))
+
+    ddim_, ddpm_ = ([cell(row, S) for S in (2, 3, 5)] for row in ("0", "1"))
+    for few, more in (*zip(ddim_, ddim_[1:], strict=False), *zip(ddpm_, ddpm_[1:], strict=False)):
+        assert more["distance"] + 3 * more["error"] < few["distance"] - 3 * few["error"]
+    assert ddim_[1]["distance"] + 2 * ddim_[1]["error"] < ddpm_[1]["distance"] - 2 * ddpm_[1]["error"]
+    assert ddim_[2]["distance"] < ddpm_[2]["distance"]
 
 
 # ---- beside the paper ------------------------------------------------------------------------------------------------
