@@ -1,0 +1,115 @@
+"""The ways of editing that Prompt-to-Prompt is compared with, and itself: all start from the same source pictures."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from torch import Tensor
+
+import ddim
+from ddim.sampling import Trajectory
+from ddpm.noise import Noise
+
+from .blend import LocalBlend
+from .editing import edit
+from .store import AttentionStore
+from .words import changed
+
+SAMPLERS: dict[str, Callable[..., Trajectory]] = {"ddim": ddim.sample, "2m": ddim.sample_2m}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How pictures are made and edited: what `edit` takes, and `strength` of the ways that go part of the way to noise.
+
+    size, threshold, grow: of the local blend (`LocalBlend`).
+    """
+
+    steps: int = 12
+    sampler: str = "2m"
+    scale: float = 1.0
+    cross_until: float = 0.9
+    self_until: float = 0.0
+    strength: float = 0.7
+    size: int | None = None
+    threshold: float = 0.3
+    grow: int = 1
+
+    def as_json(self) -> dict[str, Any]:
+        """The fields by name."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """n pairs to edit: prompts, seeds, x_T (n, 3, H, W), and the source pictures x_0 (n, 3, H, W) that came from it."""
+
+    sources: list[str]
+    targets: list[str]
+    seeds: list[int]
+    x_T: Tensor
+    x_0: Tensor
+
+
+def last(trajectory: Iterator) -> Tensor:
+    """The final picture of a walk."""
+    for _, x, _ in trajectory:
+        pass
+    return x
+
+
+def source_batch(trained: Any, recipe: Recipe, sources: list[str], targets: list[str], seeds: list[int]) -> Batch:
+    """The source pictures of n pairs, one seed each."""
+    x_T = Noise(seeds).start(trained.shape, trained.device)
+    walk = SAMPLERS[recipe.sampler](trained.eps(sources, recipe.scale), trained.schedule, x_T, recipe.steps)
+    return Batch(sources, targets, seeds, x_T, last(walk))
+
+
+def again(trained: Any, recipe: Recipe, batch: Batch) -> Tensor:
+    """Plain re-generation: the target's prompt with the source's seed."""
+    eps = trained.eps(batch.targets, recipe.scale)
+    return last(SAMPLERS[recipe.sampler](eps, trained.schedule, batch.x_T, recipe.steps))
+
+
+def noised(trained: Any, recipe: Recipe, batch: Batch) -> Tensor:
+    """The lecture's naive editing: noise to `strength`, then DDPM's reverse steps with the target's prompt."""
+    noise = Noise(seed + 2**20 for seed in batch.seeds)  # not the noise that drew x_T
+    eps = trained.eps(batch.targets, recipe.scale)
+    return last(ddim.edit_naive(eps, trained.schedule, batch.x_0, recipe.strength, recipe.steps, generator=noise))
+
+
+def recoded(trained: Any, recipe: Recipe, batch: Batch) -> Tensor:
+    """The lecture's DDIM editing: encode with the source's prompt, decode with the target's."""
+    eps = (trained.eps(prompts, scale) for prompts, scale in ((batch.sources, 1.0), (batch.targets, recipe.scale)))
+    return last(ddim.edit_inverted(*eps, trained.schedule, batch.x_0, recipe.strength, recipe.steps))
+
+
+def prompt_to_prompt(
+    trained: Any, recipe: Recipe, batch: Batch, blend: LocalBlend | None = None, store: AttentionStore | None = None
+) -> Tensor:
+    """`p2p.edit`."""
+    how = {name: getattr(recipe, name) for name in ("steps", "scale", "cross_until", "self_until")}
+    how |= {"blend": blend, "store": store, "sampler": SAMPLERS[recipe.sampler]}
+    walk = edit(trained, batch.sources, batch.targets, batch.x_T, **how)
+    return last(walk)[len(batch.x_T) :]
+
+
+def differing(batch: Batch) -> list[list[str]]:
+    """For the 2n prompts, sources first, the words that differ."""
+    pairs = [changed(*pair) for pair in zip(batch.sources, batch.targets, strict=True)]
+    return [gone for gone, _ in pairs] + [new for _, new in pairs]
+
+
+def blended(trained: Any, recipe: Recipe, batch: Batch) -> Tensor:
+    """`p2p.edit` with a local blend around the words that differ."""
+    blend = LocalBlend(differing(batch), size=recipe.size, threshold=recipe.threshold, grow=recipe.grow)
+    return prompt_to_prompt(trained, recipe, batch, blend)
+
+
+WAYS: dict[str, Callable[[Any, Recipe, Batch], Tensor]] = {
+    "plain re-generation": again,
+    "noise and denoise": noised,
+    "DDIM encode and decode": recoded,
+    "P2P": prompt_to_prompt,
+    "P2P, local blend": blended,
+}
