@@ -1,0 +1,151 @@
+"""The index of the lecture (notebooks/INDEX.md), and what the notebooks name: all of it exists."""
+
+import argparse
+import ast
+import importlib
+import json
+import re
+import shlex
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+INDEX = ROOT / "notebooks" / "INDEX.md"
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+ROOMS = "ddpm|ddim|unet|p2p"
+
+
+class Parsed(Exception):
+    """Raised in place of the command's work: its flags were understood."""
+
+
+def markdown(path: Path) -> str:
+    """The text of a page, or of a notebook's prose."""
+    if path.suffix == ".md":
+        return path.read_text()
+    notebook = json.loads(path.read_text())
+    return "\n\n".join("".join(c["source"]) for c in notebook["cells"] if c["cell_type"] == "markdown")
+
+
+@cache
+def headings(path: Path) -> set[str]:
+    return set(re.findall(r"(?m)^#+ (.*)$", markdown(path)))
+
+
+@cache
+def functions(path: Path) -> set[str]:
+    return {node.name for node in ast.parse(path.read_text()).body if isinstance(node, ast.FunctionDef)}
+
+
+def is_test(name: str) -> bool:
+    """tests/test_x.py or tests/test_x.py::test_name."""
+    file, _, function = name.partition("::")
+    return (ROOT / file).is_file() and (not function or function in functions(ROOT / file))
+
+
+def is_name(dotted: str) -> bool:
+    """ddpm.bound.gaussian_kl: a module, or what is in one."""
+    parts = dotted.split(".")
+    for end in range(len(parts), 0, -1):
+        try:
+            found = importlib.import_module(".".join(parts[:end]))
+        except ModuleNotFoundError:
+            continue
+        for part in parts[end:]:
+            found = getattr(found, part, None)
+        return found is not None
+    return False
+
+
+def is_command(text: str, monkeypatch) -> bool:
+    """python -m ddpm ..., python train.py ...: its flags are understood; nothing runs."""
+    original = argparse.ArgumentParser.parse_args
+
+    def parse_and_stop(parser, args=None, namespace=None):
+        original(parser, args, namespace)
+        raise Parsed
+
+    words = shlex.split(text.replace("python -m ", "python ").replace("train.py", "train"))
+    with monkeypatch.context() as patch:
+        patch.setattr(argparse.ArgumentParser, "parse_args", parse_and_stop)
+        patch.setattr("sys.argv", words[1:])
+        try:
+            if words[1] == "train":
+                importlib.import_module("train").parser().parse_args()
+            else:
+                importlib.import_module(f"{words[1]}.__main__").main()
+        except Parsed:
+            return True
+        except (SystemExit, ModuleNotFoundError):
+            return False
+    return False
+
+
+def is_link(text: str, target: str, page: Path) -> bool:
+    """A file that is in the repository; [3: Heading](notebook) names a heading of the notebook."""
+    path = (page.parent / target).resolve()
+    if not path.is_file():
+        return False
+    number, _, heading = text.partition(": ")
+    return not (path.suffix == ".ipynb" and heading) or (path.name.startswith(number) and heading in headings(path))
+
+
+def missing(text: str, page: Path, monkeypatch) -> list[str]:
+    """What a page's text names and the repository has not."""
+    prose = re.sub(r"(?s)```.*?```", "", text)
+    quoted = re.findall(r"`([^`\n]+)`", prose)
+    links = re.findall(r"\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^)\s]+)\)", prose)
+    return [
+        *(name for name in quoted if name.startswith("tests/") and not is_test(name)),
+        *(name for name in quoted if re.fullmatch(rf"(?:{ROOMS})(?:\.\w+)+", name) and not is_name(name)),
+        *(name for name in quoted if name.startswith("python ") and not is_command(name, monkeypatch)),
+        *(target for label, target in links if not is_link(label, target, page)),
+    ]
+
+
+def rows() -> list[list[str]]:
+    """The cells of the index's rows: slide, function, test, command or notebook, picture."""
+    lines = [line for line in INDEX.read_text().splitlines() if line.startswith("| ")]
+    cells = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines]
+    return [row for row in cells if len(row) == 5 and row[0] not in ("slide and formula", "---")]
+
+
+@pytest.mark.parametrize("page", [INDEX, *NOTEBOOKS], ids=lambda page: page.stem)
+def test_what_is_named_exists(page, monkeypatch):
+    assert missing(markdown(page), page, monkeypatch) == []
+
+
+@pytest.mark.parametrize("row", rows(), ids=lambda row: row[0][:40])
+def test_every_slide_has_a_function_a_test_and_a_place_to_see_it(row):
+    assert re.search(rf"`(?:{ROOMS})\.", row[1])
+    assert "::test_" in row[2]
+    assert "`python " in row[3] or ".ipynb)" in row[3]
+
+
+def test_every_notebook_is_in_the_index():
+    linked = set(re.findall(r"\((\w+\.ipynb)\)", INDEX.read_text()))
+    assert linked == {path.name for path in NOTEBOOKS}
+    assert len(rows()) > 25
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "`ddpm.gaussian_kll`",
+        "`ddpm.bounds.gaussian_kl`",
+        "`p2p.AttentionStore.map`",
+        "`tests/test_bound.py::test_nothing`",
+        "`tests/test_bounds.py`",
+        "`python -m ddpm bind --model shapes`",
+        "`python -m ddpm bound --modell shapes`",
+        "`python -m dddpm bound`",
+        "`python train.py --dataset cifar10`",
+        "[1: A heading that is not there](1_the_bound.ipynb)",
+        "[2: The KL divergence of two Gaussians](1_the_bound.ipynb)",
+        "[a picture](../ddpm/results/nothing.png)",
+    ],
+)
+def test_a_name_that_does_not_exist_would_be_seen(wrong, monkeypatch):
+    assert missing(f"text {wrong} text", INDEX, monkeypatch)
