@@ -59,7 +59,7 @@ def score_command(args: argparse.Namespace) -> None:
     trained = checkpoints.load(args.model, device=args.device)
     asked = {name: getattr(args, name) for name in ("model", "n", "steps", "eta", "scale")}
     of_shapes = trained.info["data"] == "shapes"
-    result = asked | {"info": trained.info} | (score_drawings if of_shapes else score_photos)(trained, args)
+    result = asked | {"info": trained.card} | (score_drawings if of_shapes else score_photos)(trained, args)
     if args.out:
         print(write_json(Path(args.out), result))
 
@@ -104,7 +104,7 @@ def neighbours_command(args: argparse.Namespace) -> None:
         print(f"{name}: distance to the nearest training picture: {told}")
     matches, distances = training.images[found["samples"][1][:32]], {name: d for name, (d, _) in found.items()}
     asked = {name: getattr(args, name) for name in ("model", "n", "steps", "eta", "scale")}
-    print(write_json(Path(args.out).with_suffix(".json"), asked | {"info": trained.info} | result))
+    print(write_json(Path(args.out).with_suffix(".json"), asked | {"info": trained.card} | result))
     print(neighbours.figure(Path(args.out), samples[:32], matches, distances))
 
 

@@ -35,6 +35,11 @@ class Trained:
         """(C, H, W) of the model's pictures."""
         return 3, self.unet.config.size, self.unet.config.size
 
+    @property
+    def card(self) -> dict[str, Any]:
+        """`info` without the place of the file: what a result says of the model that it was measured with."""
+        return {name: value for name, value in self.info.items() if name != "path"}
+
     @torch.no_grad()
     def tokens(self, prompts: list[str]) -> Tensor:
         """Prompts -> tokens (B, words) on the model's device. UnknownWordError; ValueError for a prompt too long."""

@@ -158,6 +158,7 @@ def test_score_of_real_pictures_knows_the_real_ones(cifar_model, tmp_path, monke
         "--steps", "2", "--out", str(out),
     ])  # fmt: skip
     result = json.loads(out.read_text())
+    assert result["info"] == {"ema": 0.05, "data": "cifar10"}  # and not where the file lies
     assert result["real pictures"]["class"] == {"share": 1.0, "n": 2}
     assert result["real pictures"]["background"] == {"share": 1.0, "n": 2}
     assert result["samples"]["class"] == {"share": 0.0, "n": 2}
