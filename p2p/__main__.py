@@ -142,7 +142,7 @@ def start_of(trained: Trained, args: argparse.Namespace) -> tuple[dict, np.ndarr
         walk = real.null_text(trained, [args.source], x_0, args.steps, args.scale, args.rounds)
         states = {t: state for t, _, state in tqdm(walk, "null text", args.steps)}
         report_error(trained, args, start, x_0, f"{way}, guidance {args.scale:g}, before")
-        start |= {"x_T": real.latent(trained, [args.source], x_0, args.steps, 0), "null": real.null_of(trained, states)}
+        start["null"] = real.null_of(trained, states)
     report_error(trained, args, start, x_0, f"{way}, guidance {args.scale:g}")
     return start, to_bytes(x_0)
 
@@ -201,11 +201,11 @@ def edit_command(args: argparse.Namespace) -> None:
         columns["source"] = source
         if target != args.source:
             again = edit(trained, args.source, target, **how | {"cross_until": 0, "self_until": 0, "windows": {}})
-            columns[f"plain\n{tail(target, variants)}"] = to_bytes(last(again))[n:]
-        columns[f"{name}\n{tail(target, variants)}"] = edited
+            columns[column("plain", args.source, target, args.target)] = to_bytes(last(again))[n:]
+        columns[column(name, args.source, target, args.target)] = edited
         maps = maps or pictures.word_maps(source, store, args.map_size or largest(store))
     cells = np.concatenate([np.stack(list(columns.values()), axis=1), maps[0]], axis=1)
-    rows = [f"picture {args.image}"] if args.image else [f"seed {seed}" for seed in args.seeds]
+    rows = [Path(args.image).name] if args.image else [f"seed {seed}" for seed in args.seeds]
     print(sheet(Path(args.out), cells, rows, [*columns, *maps[1]], args.source))
 
 
@@ -214,10 +214,10 @@ def largest(store: AttentionStore) -> int:
     return max(site.size for site in store.sites if site.kind == "cross")
 
 
-def tail(target: str, variants: list) -> str:
-    """What names a target among several: the words that it alone has; nothing where there is one."""
-    others = {word for _, other, _ in variants if other != target for word in other.split()}
-    return " ".join(word for word in target.split() if word not in others) if others else ""
+def column(name: str, source: str, target: str, targets: list[str]) -> str:
+    """The name of a column; among several targets with the words that make this one."""
+    gone, new = changed(source, target)
+    return f"{name}\n{' '.join(new) or 'no ' + ' '.join(gone)}" if len(targets) > 1 else name
 
 
 def sweep_command(trained: Trained, args: argparse.Namespace, start: dict, n: int) -> None:
@@ -243,8 +243,9 @@ def sweep_command(trained: Trained, args: argparse.Namespace, start: dict, n: in
 
 def shown(trained: Trained, images: np.ndarray, prompts: list[str]) -> float | None:
     """Percent of pictures that show their prompt; None for a prompt outside the grammar of the model's data."""
+    judge = judge_of(trained)
     try:
-        return score.share(measures.all_shown(judge_of(trained)(images, prompts)))
+        return score.share(measures.all_shown(judge(images, prompts)))
     except ValueError:
         return None
 
@@ -324,7 +325,9 @@ def common_flags(flags: argparse.ArgumentParser) -> None:
     flags.add_argument("--model", default="shapes", help="a shipped model's name, a run folder or a file")
     flags.add_argument("--data-dir", default="data", help="where the real data sets are")
     flags.add_argument("--device", default="cpu")
-    flags.add_argument("--sweep", action="store_true", help="the grid of both windows, with numbers")
+    flags.add_argument(
+        "--sweep", action="store_true", help="the grid of both windows, with numbers (of the first target)"
+    )
 
 
 def edit_flags() -> argparse.ArgumentParser:

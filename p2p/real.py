@@ -16,10 +16,12 @@ from ddpm.diffusion import EpsFn, predict
 from ddpm.guidance import guide
 from unet.attention import Text
 
+ITERATIONS = 3  # of the inversion's fixed point, for each step
 
-def latent(trained: Any, prompts: list[str], x_0: Tensor, steps: Steps, iterations: int = 3) -> Tensor:
+
+def latent(trained: Any, prompts: list[str], x_0: Tensor, steps: Steps) -> Tensor:
     """The x_T (n, C, H, W) from which `ddim.sample` without guidance leads back to x_0, nearly: `ddim.invert`."""
-    *_, (_, x_T, _) = ddim.invert(trained.eps(prompts), trained.schedule, x_0, steps, iterations=iterations)
+    *_, (_, x_T, _) = ddim.invert(trained.eps(prompts), trained.schedule, x_0, steps, iterations=ITERATIONS)
     return x_T
 
 
@@ -74,7 +76,7 @@ def null_text(
     """
     grid = as_grid(trained.schedule.T, steps)
     eps = trained.eps(prompts)
-    pivot = {t: x for t, x, _ in ddim.invert(eps, trained.schedule, x_0, grid)} | {0: x_0}
+    pivot = {t: x for t, x, _ in ddim.invert(eps, trained.schedule, x_0, grid, iterations=ITERATIONS)} | {0: x_0}
     x, states = pivot[grid[0]], null_states(trained, len(x_0), tokens)
     for t, s in pairwise(grid):
         conditional = predict(eps, x, t)

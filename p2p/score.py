@@ -101,14 +101,19 @@ def measure(task: Task, judged: Judged, before: np.ndarray, after: np.ndarray, k
         good = all_shown(judged)
         found |= {
             "overlap": float(where["overlap"].mean()),
-            "overlap, good sources": float(where["overlap"][good].mean()),
+            "overlap, good sources": mean(where["overlap"][good]),
             "drift": float(np.median(where["drift"])),
             "growth": float(np.median(abs(where["growth"]))),
         }
         keep = to_keep(*readings, task.background)
     error = squared_error(before, after, keep)
-    found["error kept"] = float(np.nanmean(error))
+    found["error kept"] = mean(error[np.isfinite(error)])
     return found | {"edges": float(edge_agreement(before, after).mean())}
+
+
+def mean(values: np.ndarray) -> float | None:
+    """The mean of what there is, None of nothing."""
+    return float(values.mean()) if len(values) else None
 
 
 def share(hits: np.ndarray) -> float:

@@ -1,0 +1,253 @@
+"""python -m p2p: edits, sweeps and scores from the terminal on an untrained network; real pictures and null text."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from tiny import CONFIG, make_unet
+
+import ddim
+import p2p
+from ddpm import Schedule, Trained, checkpoints, files
+from ddpm.data.shapes import Shape, draw
+from ddpm.door import exit_code
+from p2p import __main__ as command
+from p2p import real
+from unet import Tokenizer
+
+SOURCE = "a photo of a large red circle on a blue background"
+TARGET = "a photo of a large green circle on a blue background"
+SHORT = "a photo of a circle on a blue background"
+SIXTEEN = replace(CONFIG, size=16, words=16, self_sizes=(8,), cross_sizes=(16, 8), predicts="v")
+TRAINED = Trained(make_unet(SIXTEEN, 20, "cosine"), Tokenizer(), Schedule(20, "cosine"), {"data": "shapes"})
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """A checkpoint file of an untrained network that fits the shapes."""
+    content = checkpoints.description(SIXTEEN, Tokenizer(), TRAINED.schedule)
+    path = tmp_path_factory.mktemp("model") / "model.pt"
+    info = {"info": {"ema": 0.05, "data": "shapes"}, "ema": {0.05: dict(TRAINED.unet.named_parameters())}}
+    files.save(path, content | info)
+    return path
+
+
+@pytest.fixture
+def run(model, tmp_path):
+    """Run an edit of three steps and two seeds into tmp_path / edit.png: the code with which it ends."""
+
+    def start(*flags) -> int:
+        given = ["--model", model, "--steps", 3, "--out", tmp_path / "edit.png", *flags]
+        seeds = [] if "--seeds" in flags or "--image" in flags else ["--seeds", "0-1"]
+        return code_of(*given, *seeds)
+
+    return start
+
+
+def code_of(*flags) -> int:
+    """The code with which the command ends; argparse leaves by itself."""
+    try:
+        return exit_code("python -m p2p", lambda: command.main([str(flag) for flag in flags]))
+    except SystemExit as end:
+        return end.code
+
+
+@pytest.fixture
+def picture(tmp_path):
+    """A picture file."""
+    path = tmp_path / "real.png"
+    image = draw([Shape("circle", "red", "blue", "large")])[0].transpose(1, 2, 0)
+    Image.fromarray(image).resize((64, 48), Image.Resampling.NEAREST).save(path)
+    return path
+
+
+# ---- edits -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (["--target", TARGET], "replace (red -> green)"),
+        (["--target", SHORT], "refine (large red -> nothing)"),
+        (["--target", TARGET, "--weight", "green=2"], "replace (red -> green) and reweight (green x 2)"),
+        (["--weight", "red=-2,0,5"], "reweight (red x -2)"),
+        (["--target", TARGET, SHORT], "refine (large red -> nothing)"),
+        (["--target", TARGET, "--window", "green=0.3", "--blend"], "replace (red -> green)"),
+        (["--target", TARGET, "--blend", "circle", "--sampler", "2m", "--scale", "2"], "replace (red -> green)"),
+        (["--target", TARGET.upper() + "."], "replace (red -> green)"),
+    ],
+)
+def test_an_edit_says_what_it_is_and_writes_its_picture(run, tmp_path, capsys, flags, says):
+    assert run("--source", SOURCE, *flags) == 0
+    out = capsys.readouterr().out
+    assert says in out and str(tmp_path / "edit.png") in out
+    assert np.ptp(np.asarray(Image.open(tmp_path / "edit.png").convert("RGB"))) > 0
+
+
+def test_a_drawn_mask_keeps_the_rest(run, tmp_path):
+    mask = np.zeros((16, 16), dtype=np.uint8)
+    mask[:8] = 255
+    Image.fromarray(mask).save(tmp_path / "mask.png")
+    assert command.drawn_mask(str(tmp_path / "mask.png"), 16).tolist() == (mask > 0).tolist()
+    assert run("--source", SOURCE, "--target", TARGET, "--mask", tmp_path / "mask.png") == 0
+
+
+@pytest.mark.parametrize("flags", [[], ["--inversion", "ddim"], ["--scale", "2", "--rounds", "2"]])
+def test_a_real_picture_is_inverted_and_edited(run, capsys, picture, flags):
+    assert run("--source", SOURCE, "--target", TARGET, "--image", picture, *flags) == 0
+    assert "mean squared error" in capsys.readouterr().out
+
+
+def test_a_picture_of_the_test_split_goes_by_its_number(run):
+    assert run("--source", SOURCE, "--target", TARGET, "--image", "3") == 0
+
+
+def test_a_sweep_writes_a_picture_and_its_numbers(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(command, "CROSSES", (0.0, 1.0))
+    assert run("--source", SOURCE, "--target", TARGET, "--sweep") == 0
+    rows = json.loads((tmp_path / "edit.json").read_text())
+    assert [(row["cross_until"], row["self_until"]) for row in rows] == [
+        (cross, pixels) for cross in (0.0, 1.0) for pixels in command.SELVES
+    ]
+    assert (tmp_path / "edit.png").exists()
+
+
+def test_seeds_are_read_as_ranges_and_lists():
+    assert command.seeds_of("0-3") == [0, 1, 2, 3]
+    assert command.seeds_of("7") == [7]
+    assert command.seeds_of("0,4-5,9") == [0, 4, 5, 9]
+
+
+# ---- the score -------------------------------------------------------------------------------------------------------
+
+
+def test_a_score_is_written_and_kept_when_it_was_made_in_the_same_way(model, tmp_path, capsys, monkeypatch):
+    out = tmp_path / "score.json"
+    flags = ("score", "--model", model, "--n", 3, "--steps", 2, "--out", out, "--kinds")
+    assert code_of(*flags, "colour", "maps", "reweight colour") == 0
+    found = json.loads(out.read_text())
+    assert list(found) == ["colour", "maps", "reweight colour"]
+    assert found["colour"]["made"]["n"] == 3 and found["colour"]["made"]["steps"] == 2
+    monkeypatch.setattr(command, "measured", lambda *_: pytest.fail("measured again"))
+    assert code_of(*flags, "maps") == 0
+    assert str(out) in capsys.readouterr().out
+
+
+def test_a_sweep_of_the_score_chooses_windows(model, tmp_path, monkeypatch):
+    monkeypatch.setattr(command, "CROSSES", (0.0, 1.0))
+    out = tmp_path / "sweep.json"
+    assert code_of("score", "--model", model, "--n", 2, "--steps", 2, "--sweep", "--kinds", "shape", "--out", out) == 0
+    found = json.loads(out.read_text())["shape"]
+    assert found["chosen"] in found
+
+
+# ---- bad input -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        ([], "nothing to edit: give a --target, or a --weight"),
+        (["--target", "a photo of a zebra"], "unknown word 'zebra'"),
+        (["--target", TARGET, "--weight", "red=2"], "'red' is not in the prompt"),
+        (["--target", TARGET, "--window", "red=0.2"], "'red' is not in the prompt"),
+        (["--target", TARGET, "--cross-until", "1.2"], "cross_until is 1.2: expected a share"),
+        (["--target", TARGET, "--weight", "green=9"], "the weight of 'green' is 9.0: expected -2 .. 5"),
+        (["--target", TARGET, "--weight", "green"], "expected a word and numbers"),
+        (["--target", TARGET, "--weight", "green=1,2", "--weight", "blue=1,2"], "one strip at a time"),
+        (["--target", ""], "the prompt '' has no word"),
+        (["--target", "a " * 16], "has 16 words, but this model reads at most 15"),
+        (["--target", TARGET, "--blend", "square"], "--blend names 'square', which is in neither prompt"),
+        (["--target", TARGET, "--mask", "none.png"], "none.png is missing"),
+        (["--target", TARGET, "--image", "none.png"], "none.png is missing"),
+        (["--target", TARGET, "--image", "30000000"], "--image is 30000000, but the test split has the pictures 0 .."),
+        (["--target", TARGET, "--seeds", "x"], "expected seeds such as 0-3"),
+        (["--target", TARGET, "--map-size", "5"], r"size 5: expected one of the sizes [8, 16]"),
+        (["--target", TARGET, "--model", "nothing"], "no model 'nothing'"),
+    ],
+)
+def test_bad_input_ends_with_one_line_and_code_2(run, tmp_path, capsys, flags, says):
+    assert run("--source", SOURCE, *flags) == 2
+    assert says in capsys.readouterr().err.splitlines()[-1]
+    assert not (tmp_path / "edit.png").exists()
+
+
+def test_files_that_are_no_pictures_or_of_the_wrong_size_are_named(run, tmp_path, capsys, picture):
+    (tmp_path / "text.png").write_text("no picture")
+    edit = ("--source", SOURCE, "--target", TARGET)
+    for flags, says in (
+        (("--image", tmp_path / "text.png"), "cannot be read as a picture"),
+        (("--mask", tmp_path / "text.png"), "cannot be read as a picture"),
+        (("--mask", picture), "has 64x48 pixels: expected 16x16"),
+    ):
+        assert run(*edit, *flags) == 2
+        assert says in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_an_unknown_kind_of_edit_is_refused(model, tmp_path, capsys):
+    assert code_of("score", "--model", model, "--kinds", "smiling", "--out", tmp_path / "s.json") == 2
+    assert "no kind of edit 'smiling' of shapes: expected one of colour" in capsys.readouterr().err
+
+
+# ---- real pictures ---------------------------------------------------------------------------------------------------
+
+
+def real_pictures() -> torch.Tensor:
+    drawn = draw([Shape("circle", "red", "blue", "large"), Shape("cross", "white", "green", "small", 6.0, 9.0)])
+    return torch.from_numpy(drawn).float() / 127.5 - 1
+
+
+PROMPTS = [SOURCE, "a photo of a small white cross on a green background"]
+
+
+def sources(**start) -> torch.Tensor:
+    """The source rows at the end of an edit."""
+    *_, (_, x, _) = p2p.edit(TRAINED, PROMPTS, TARGET, steps=5, **start)
+    return x[:2]
+
+
+def test_the_source_row_of_an_exactly_inverted_picture_is_the_picture():
+    x_T = real.latent_pair(TRAINED, PROMPTS, real_pictures(), 5)
+    again = sources(x_T=x_T, sampler=ddim.sample_exact, cross_until=0, self_until=0)
+    assert (again - real_pictures()).abs().max() < 1e-4
+
+
+def test_the_null_prompts_start_as_the_empty_prompt():
+    """Attention to copies of one token is attention to that token."""
+    x, t = real_pictures(), torch.full((2,), 10)
+    one = real.null_of(TRAINED, {10: real.null_states(TRAINED, 1, 1)})(x, t)
+    many = real.null_of(TRAINED, {10: real.null_states(TRAINED, 2, 6)})(x, t)
+    empty = TRAINED.eps(None)(x, t)
+    assert (one - empty).abs().max() < 0.01 * empty.abs().max()
+    assert (many - empty).abs().max() < 0.01 * empty.abs().max()
+
+
+def test_descend_finds_the_least_of_a_parabola_for_each_picture():
+    aim = torch.tensor([[[0.3]], [[-0.2]]])
+    found = real.descend(lambda states: (states - aim).square(), torch.zeros(2, 1, 1), 200, 0.02)
+    assert (found - aim).abs().max() < 1e-2
+    assert torch.equal(real.descend(lambda s: s.square(), torch.zeros(2, 1, 1), 5, 0.1), torch.zeros(2, 1, 1))
+
+
+def test_null_text_brings_a_guided_reconstruction_back():
+    x_0, scale = real_pictures(), 4.0
+    walk = list(real.null_text(TRAINED, PROMPTS, x_0, 5, scale, rounds=30, rate=0.05))
+    states = {t: state for t, _, state in walk}
+    assert list(states) == ddim.timesteps(20, 5)[:-1]
+    start = {"x_T": real.latent(TRAINED, PROMPTS, x_0, 5), "scale": scale, "cross_until": 0, "self_until": 0}
+    before, after = sources(**start), sources(**start, null=real.null_of(TRAINED, states))
+    assert (after - walk[-1][1]).abs().max() < 1e-3  # what the optimisation saw is what the edit does
+    error_before, error_after = ((x - x_0).square().flatten(1).mean(1) for x in (before, after))
+    assert (error_after < 0.5 * error_before).all()
+
+
+def test_null_text_of_a_picture_does_not_depend_on_the_other():
+    x_0 = real_pictures()
+    together, alone = (
+        list(real.null_text(TRAINED, prompts, x, 3, 3.0, rounds=3))[-1][1]
+        for prompts, x in ((PROMPTS, x_0), (PROMPTS[1:], x_0[1:]))
+    )
+    assert (together[1] - alone[0]).abs().max() < 1e-3

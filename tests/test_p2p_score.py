@@ -1,0 +1,242 @@
+"""What Prompt-to-Prompt is measured with, on pictures whose truth is drawn: measures, pairs of captions, the score."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from tiny import CONFIG, make_unet
+
+from ddpm import Schedule, Trained
+from ddpm.data import DataError, shapes
+from ddpm.data.captions import parse_face, parse_thing
+from ddpm.data.judging import judged
+from ddpm.data.pairs import KINDS, pairs
+from p2p import measures, score
+from p2p.rivals import WAYS, Recipe, differing, source_batch
+from unet import Tokenizer
+
+TINY = Trained(
+    make_unet(replace(CONFIG, size=16, words=16, self_sizes=(8,), cross_sizes=(16, 8), predicts="v"), 20, "cosine"),
+    Tokenizer(),
+    Schedule(20, "cosine"),
+    {"data": "shapes"},
+)
+QUICK = Recipe(steps=3)
+
+
+def judge(images: np.ndarray, prompts: list[str]) -> dict[str, np.ndarray]:
+    return judged("shapes", images, prompts)
+
+
+def task(kind: str, n: int) -> score.Task:
+    drawn = pairs("shapes", kind, n)
+    return score.Task(drawn.sources, drawn.targets, drawn.changed, judge, shapes.read, "background" in kind)
+
+
+def drawn(prompts: list[str], x: float = 8.0) -> np.ndarray:
+    """The picture each full prompt asks for, centred at (x, 8)."""
+    return shapes.draw([shapes.Shape(**shapes.parse(prompt), x=x) for prompt in prompts])
+
+
+# ---- measures --------------------------------------------------------------------------------------------------------
+
+
+def test_an_edit_succeeds_when_the_changed_word_is_shown_and_nothing_shown_is_lost():
+    nan = np.nan
+    before = {"colour": np.array([1, 1, 1, 1.0]), "shape": np.array([1, 1, 0, 1.0])}
+    after = {"colour": np.array([1, 0, 1, 1.0]), "shape": np.array([1, 1, 0, 0.0]), "size": np.array([nan] * 4)}
+    assert measures.succeeded(before, after, "colour").tolist() == [True, False, True, False]
+    assert measures.succeeded(before, after, "shape").tolist() == [True, False, False, False]
+    assert measures.succeeded(before, {"shape": after["shape"]}, None).tolist() == [True, True, True, False]
+
+
+def test_success_of_drawn_edits_is_complete_and_of_forgotten_ones_none():
+    asked = task("colour", 20)
+    before, after = drawn(asked.sources), drawn(asked.targets)
+    told = judge(before, asked.sources)
+    assert measures.succeeded(told, judge(after, asked.targets), "colour").all()
+    assert not measures.succeeded(told, judge(before, asked.targets), "colour").any()
+
+
+def test_overlap_of_two_boxes():
+    one, other = np.zeros((2, 1, 8, 8))
+    one[:, :4, :4], other[:, 2:6, :4] = 1, 1
+    assert measures.overlap(one, one) == 1
+    assert measures.overlap(one, other) == pytest.approx(8 / 24)
+    assert measures.overlap(one, 0 * one) == 0
+
+
+def test_squared_error_is_taken_over_the_pixels_asked_for():
+    before = np.zeros((2, 3, 4, 4), dtype=np.uint8)
+    after = before.copy()
+    after[:, :, 0] = 51  # a fifth of the scale
+    where = np.zeros((2, 4, 4), dtype=bool)
+    where[0, :2] = True
+    error = measures.squared_error(before, after, where)
+    assert error[0] == pytest.approx(0.5 * 0.04) and np.isnan(error[1])
+
+
+def test_edges_agree_with_themselves_in_any_colour_and_not_with_those_elsewhere():
+    circle, moved = (drawn(["a photo of a small red circle on a blue background"], x) for x in (5.0, 11.0))
+    brighter = np.clip(circle.astype(int) + 10, 0, 255).astype(np.uint8)
+    assert measures.edge_agreement(circle, brighter)[0] == pytest.approx(1)
+    assert measures.edge_agreement(circle, moved)[0] < 0.3
+    assert measures.edge_agreement(circle, 0 * circle)[0] == 0
+
+
+def test_geometry_reads_drift_and_growth_off_drawings():
+    before, after = (shapes.read(shapes.draw([shapes.Shape("circle", "red", "blue", "small", *place)]))
+                     for place in ((6.0, 7.0), (9.0, 11.0)))  # fmt: skip
+    found = measures.geometry(before, after)
+    assert found["drift"][0] == pytest.approx(5, abs=0.05)
+    assert found["growth"][0] == pytest.approx(0, abs=0.05)
+    assert found["overlap"][0] < 0.1
+
+
+def test_what_to_keep_is_outside_both_objects_or_inside_both_for_backgrounds():
+    one, other = (shapes.read(drawn([f"a photo of a large {s} square on a blue background"], x))
+                  for s, x in (("red", 7.0), ("green", 9.0)))  # fmt: skip
+    outside, inside = measures.to_keep(one, other, False), measures.to_keep(one, other, True)
+    assert not (outside & inside).any()
+    assert inside[0, 8, 8] and not inside[0, 8, 3] and outside[0, 0].all() and not outside[0, 8, 3]
+
+
+def test_along_is_0_at_one_colour_1_at_the_other_and_goes_on_beyond():
+    zero, one = np.array([[0.0, 0, 100]]), np.array([[100.0, 0, 0]])
+    where = np.ones((1, 2, 2), dtype=bool)
+    for place in (-0.5, 0, 0.25, 1, 1.5):
+        colour = zero + place * (one - zero) + np.array([0, 60, 0])  # what lies across does not count
+        images = np.broadcast_to(colour.reshape(1, 3, 1, 1), (1, 3, 2, 2))
+        assert measures.along(images, where, zero, one)[0] == pytest.approx(place)
+
+
+def test_pointing_asks_where_the_largest_value_is():
+    maps, masks = torch.rand(3, 4, 4), torch.zeros(3, 4, 4, dtype=torch.bool)
+    maps[0, 1, 2] = maps[1, 3, 3] = 2
+    masks[:, 1, 2] = True
+    masks[2] = True
+    assert measures.pointing(maps, masks).tolist() == [True, False, True]
+
+
+def test_best_overlap_of_a_blurred_mask_is_complete_and_of_its_negative_poor():
+    masks = torch.zeros(1, 8, 8, dtype=torch.bool)
+    masks[0, 2:5, 3:7] = True
+    maps = masks.float() * 0.7 + torch.rand(1, 8, 8, generator=torch.Generator().manual_seed(0)) * 0.2
+    assert measures.best_overlap(maps, masks)[0] == 1
+    assert measures.best_overlap(-maps, masks)[0] < 0.25
+
+
+# ---- pairs of captions -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("data", "kind"), [(data, kind) for data, kinds in KINDS.items() for kind in kinds])
+def test_a_pair_differs_in_the_one_thing_its_kind_says(data, kind):
+    parse = {"shapes": shapes.parse, "cifar10": lambda s: vars(parse_thing(s)), "celeba": lambda s: vars(parse_face(s))}
+    name = {"class": "kind"}.get(kind.split()[-1], kind.split()[-1])
+    drawn = pairs(data, kind, 50)
+    for source, target in zip(drawn.sources, drawn.targets, strict=True):
+        before, after = parse[data](source), parse[data](target)
+        assert {key for key in before if before[key] != after[key]} == {name}
+        assert before.get("colour") is None or before["colour"] != before["background"]
+        assert after.get("colour") is None or after["colour"] != after["background"]
+        assert (after[name] is None) == kind.startswith("drop")
+
+
+def test_the_same_seed_draws_the_same_pairs():
+    assert pairs("cifar10", "class", 9) == pairs("cifar10", "class", 9) != pairs("cifar10", "class", 9, seed=1)
+
+
+@pytest.mark.parametrize(("data", "kind"), [("shapes", "smiling"), ("moons", "colour")])
+def test_an_unknown_kind_is_named(data, kind):
+    with pytest.raises(DataError, match=f"no edits '{kind}' of {data}"):
+        pairs(data, kind, 1)
+
+
+# ---- the score -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_every_way_edits_pair_i_alike_in_any_batch(way):
+    asked = task("colour", 3)
+    together = source_batch(TINY, QUICK, asked.sources, asked.targets, [0, 1, 2])
+    alone = source_batch(TINY, QUICK, asked.sources[2:], asked.targets[2:], [2])
+    x, y = WAYS[way](TINY, QUICK, together), WAYS[way](TINY, QUICK, alone)
+    assert x.shape == (3, 3, 16, 16)
+    assert (x[2:] - y).abs().max() < 1e-3 * y.abs().max()
+
+
+def test_the_words_that_differ_are_listed_sources_first():
+    asked = task("add colour", 2)
+    words = differing(source_batch(TINY, QUICK, asked.sources, asked.targets, [0, 1]))
+    assert words[:2] == [[], []]
+    assert [len(each) for each in words[2:]] == [1, 1]
+
+
+def test_run_measures_every_way_beside_the_sources():
+    found = score.run(TINY, QUICK, task("colour", 4), list(WAYS))
+    assert list(found) == ["source", *WAYS]
+    for way in WAYS:
+        assert 0 <= found[way]["success"] <= 100 and 0 <= found[way]["overlap"] <= 1
+        assert all(value is None or np.isfinite(value) for value in found[way].values())
+
+
+def test_without_readings_what_is_kept_goes_by_the_words_maps():
+    blind = replace(task("colour", 3), read=None)
+    found = score.run(TINY, QUICK, blind, ["P2P"])["P2P"]
+    assert "drift" not in found and found["error kept"] >= 0
+
+
+def test_a_perfect_editor_and_a_lazy_one_get_what_they_deserve(monkeypatch):
+    """Drawings in place of samples: the score itself is put to the test."""
+    asked = task("colour", 6)
+    as_x = [torch.from_numpy(drawn(prompts)).float() / 127.5 - 1 for prompts in (asked.sources, asked.targets)]
+    monkeypatch.setattr(
+        score, "source_batch", lambda *_: score.Batch(asked.sources, asked.targets, [], as_x[0], as_x[0])
+    )
+    monkeypatch.setitem(score.WAYS, "perfect", lambda *_: as_x[1])
+    monkeypatch.setitem(score.WAYS, "lazy", lambda *_: as_x[0])
+    found = score.run(TINY, QUICK, asked, ["perfect", "lazy"])
+    assert found["source"]["shows its prompt"] == found["perfect"]["success"] == 100
+    assert (
+        found["perfect"]["overlap"] > 0.99 and found["perfect"]["drift"] < 0.02 and found["perfect"]["error kept"] == 0
+    )
+    assert found["lazy"]["success"] == 0 and found["lazy"]["overlap"] == 1
+
+
+def test_the_best_windows_reach_the_goal_with_the_least_drift():
+    rows = {
+        "0 0": {"success": 99.0, "drift": 2.0, "edges": 0.1},
+        "0.5 0": {"success": 96.0, "drift": 0.3, "edges": 0.5},
+        "1 0": {"success": 50.0, "drift": 0.0, "edges": 1.0},
+    }
+    assert score.best_windows(rows, 95) == "0.5 0"
+    assert score.best_windows(rows, 99.5) == "0 0"
+
+
+def test_a_sweep_asks_every_pair_of_windows():
+    found = score.sweep(TINY, QUICK, task("shape", 2), (0.0, 1.0), (0.0, 0.5))
+    assert list(found) == ["0 0", "0 0.5", "1 0", "1 0.5"]
+
+
+def test_maps_are_localised_for_each_kind_of_word_and_size():
+    asked = task("colour", 3)
+    words = {name: [shapes.parse(source)[name] for source in asked.sources] for name in ("colour", "background")}
+    found = score.localise(TINY, QUICK, asked, words)
+    assert list(found) == ["colour", "background"]
+    assert all(list(sizes) == ["16", "8"] for sizes in found.values())
+    assert all(0 <= v <= 100 for sizes in found.values() for row in sizes.values() for v in row.values())
+
+
+def test_reweighting_reports_a_mean_for_every_weight():
+    asked = task("colour", 3)
+    words = [shapes.parse(source)["colour"] for source in asked.sources]
+    zero, one = np.zeros((3, 3)), np.full((3, 3), 255.0)
+    found = score.reweighting(TINY, QUICK, asked, words, (0.0, 1.0, 2.0), zero, one)
+    assert list(found["mean strength"]) == ["0", "1", "2"]
+    assert 0 <= found["rising in"] <= 100
+
+
+def test_the_table_names_every_number():
+    text = score.table("colour", {"made": {"n": 3, "size": None}, "P2P": {"success": 99.5, "more": {"x": 1.0}}})
+    assert text == "colour: n 3\n  P2P                      success 99.5  more (x 1)"
