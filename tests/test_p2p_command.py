@@ -95,7 +95,7 @@ def test_a_drawn_mask_keeps_the_rest(run, tmp_path):
     assert run("--source", SOURCE, "--target", TARGET, "--mask", tmp_path / "mask.png") == 0
 
 
-@pytest.mark.parametrize("flags", [[], ["--inversion", "ddim"], ["--scale", "2", "--rounds", "2"]])
+@pytest.mark.parametrize("flags", [[], ["--inversion", "ddim"], ["--scale", "2", "--rounds", "1"]])
 def test_a_real_picture_is_inverted_and_edited(run, capsys, picture, flags):
     assert run("--source", SOURCE, "--target", TARGET, "--image", picture, *flags) == 0
     assert "mean squared error" in capsys.readouterr().out
@@ -234,7 +234,7 @@ def test_descend_finds_the_least_of_a_parabola_for_each_picture():
 
 def test_null_text_brings_a_guided_reconstruction_back():
     x_0, scale = real_pictures(), 4.0
-    walk = list(real.null_text(TRAINED, PROMPTS, x_0, 5, scale, rounds=30, rate=0.05))
+    walk = list(real.null_text(TRAINED, PROMPTS, x_0, 5, scale, rounds=12, rate=0.1))
     states = {t: state for t, _, state in walk}
     assert list(states) == ddim.timesteps(20, 5)[:-1]
     start = {"x_T": real.latent(TRAINED, PROMPTS, x_0, 5), "scale": scale, "cross_until": 0, "self_until": 0}

@@ -184,7 +184,7 @@ def test_run_measures_every_way_beside_the_sources():
 def test_without_readings_what_is_kept_goes_by_the_words_maps():
     blind = replace(task("colour", 3), read=None)
     found = score.run(TINY, QUICK, blind, ["P2P"])["P2P"]
-    assert "drift" not in found and found["error kept"] >= 0
+    assert "drift" not in found and "error kept" in found
 
 
 def test_a_perfect_editor_and_a_lazy_one_get_what_they_deserve(monkeypatch):
@@ -198,9 +198,9 @@ def test_a_perfect_editor_and_a_lazy_one_get_what_they_deserve(monkeypatch):
     monkeypatch.setitem(score.WAYS, "lazy", lambda *_: as_x[0])
     found = score.run(TINY, QUICK, asked, ["perfect", "lazy"])
     assert found["source"]["shows its prompt"] == found["perfect"]["success"] == 100
-    assert (
-        found["perfect"]["overlap"] > 0.99 and found["perfect"]["drift"] < 0.02 and found["perfect"]["error kept"] == 0
-    )
+    perfect = found["perfect"]
+    assert perfect["overlap"] > 0.99 and perfect["drift"] < 0.02
+    assert perfect["error kept"] < 1e-4  # a reading leaves out pixels that the object covers by less than 15 %
     assert found["lazy"]["success"] == 0 and found["lazy"]["overlap"] == 1
 
 
