@@ -1,6 +1,7 @@
 """Pictures of pictures: captioned grids and loss curves, as PNG files."""
 
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,22 @@ def grid(path: Path, images: np.ndarray, captions: list[str], columns: int = 8) 
         axis.imshow(image.transpose(1, 2, 0), interpolation="nearest")
         axis.set_title("\n".join(textwrap.wrap(caption, 26)), fontsize=6, y=0, va="top", pad=-3)
     return save_figure(figure, path)
+
+
+def strip(rows: dict[str, np.ndarray], columns: Sequence[str] = (), width: float = 6.0) -> Figure:
+    """Named rows of equally many pictures, uint8 (N, 3, H, W) each, seamless, N columns named or none: for a notebook.
+
+    The figure is `width` inches wide.
+    """
+    whole = np.concatenate([np.concatenate([*row], axis=2) for row in rows.values()], axis=1)  # (3, R H, N W)
+    side = whole.shape[1] / len(rows)
+    figure = Figure(figsize=(width, 0.8 * width * whole.shape[1] / whole.shape[2] + 0.4), layout="constrained")
+    axis = figure.subplots()
+    axis.imshow(whole.transpose(1, 2, 0), interpolation="nearest")
+    axis.set_yticks(np.arange(len(rows)) * side + side / 2, rows, fontsize=8)
+    axis.set_xticks(np.arange(len(columns)) * side + side / 2, columns, fontsize=7)
+    axis.tick_params(length=0)
+    return figure
 
 
 def loss_curve(path: Path, records: list[dict]) -> Path:
