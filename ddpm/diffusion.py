@@ -6,6 +6,7 @@ In every formula t is an int or a (B,) long tensor, and coefficients are float64
 
 from collections.abc import Callable, Iterator
 
+import numpy as np
 import torch
 
 from .noise import Draw, noise_like
@@ -15,6 +16,11 @@ EpsFn = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 Time = int | torch.Tensor
 VARIANCES = ("posterior", "beta")
 WEIGHTINGS = ("eps", "v")
+
+
+def to_bytes(x_0: torch.Tensor) -> np.ndarray:
+    """Pictures (B, 3, H, W) in [-1, 1] -> uint8 0..255; what lies outside is clipped."""
+    return ((x_0.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).cpu().numpy()
 
 
 def q_sample(schedule: Schedule, x_0: torch.Tensor, t: Time, noise: torch.Tensor) -> torch.Tensor:

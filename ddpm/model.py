@@ -10,7 +10,7 @@ from torch import Tensor
 
 from unet import Hook, Tokenizer, UNet
 
-from .diffusion import EpsFn
+from .diffusion import EpsFn, to_bytes
 from .guidance import guided
 from .noise import Noise
 from .schedule import Schedule
@@ -78,11 +78,6 @@ class Trained:
 
 Sampler = Callable[[EpsFn, Schedule, Tensor, Noise], Iterator[tuple[int, Tensor, Tensor]]]
 """sampler(eps, schedule, x_T, noise) yields (t, x_t, predicted x_0); the last x_t is the picture."""
-
-
-def to_bytes(x_0: Tensor) -> np.ndarray:
-    """Pictures (B, 3, H, W) in [-1, 1] -> uint8 0..255; what lies outside is clipped."""
-    return ((x_0.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).cpu().numpy()
 
 
 def generate(

@@ -43,7 +43,7 @@ from .rivals import SAMPLERS, WAYS, Recipe, last
 from .store import AttentionStore
 from .words import changed, kind_of
 
-CROSSES, SELVES = (0.0, 0.2, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0), (0.0, 0.4, 0.8)
+CROSSES, SELVES = (0.0, 0.2, 0.4, 0.5, 0.6, 0.8, 1.0), (0.0, 0.8)
 GOAL = 95.0  # percent of success that a sweep asks for before it looks at what was kept
 MAPS, REWEIGHT = "maps", "reweight "
 EXTRA = (MAPS, REWEIGHT + "colour", REWEIGHT + "background")

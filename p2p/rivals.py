@@ -20,7 +20,7 @@ SAMPLERS: dict[str, Callable[..., Trajectory]] = {"ddim": ddim.sample, "2m": ddi
 
 @dataclass(frozen=True)
 class Recipe:
-    """How pictures are made and edited: what `edit` takes, and `strength` of the ways that go part of the way to noise.
+    """How pictures are made and edited: what `edit` takes, and the `strength` of the naive editing.
 
     size, threshold, grow: of the local blend (`LocalBlend`).
     """
@@ -79,9 +79,9 @@ def noised(trained: Any, recipe: Recipe, batch: Batch) -> Tensor:
 
 
 def recoded(trained: Any, recipe: Recipe, batch: Batch) -> Tensor:
-    """The lecture's DDIM editing: encode with the source's prompt, decode with the target's."""
+    """The lecture's DDIM editing: encode with the source's prompt all the way to noise, decode with the target's."""
     eps = (trained.eps(prompts, scale) for prompts, scale in ((batch.sources, 1.0), (batch.targets, recipe.scale)))
-    return last(ddim.edit_inverted(*eps, trained.schedule, batch.x_0, recipe.strength, recipe.steps))
+    return last(ddim.edit_inverted(*eps, trained.schedule, batch.x_0, 1.0, recipe.steps))
 
 
 def prompt_to_prompt(

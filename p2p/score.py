@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ddpm.diffusion import to_bytes
+
 from .blend import LocalBlend
 from .editing import edit
 from .measures import (
@@ -30,8 +32,20 @@ from .rivals import SAMPLERS, WAYS, Batch, Recipe, differing, last, prompt_to_pr
 from .store import AttentionStore, enlarge
 
 BATCH = 50
-# What suits each kind of edit: found by `python -m p2p score --sweep`
-RECIPES: dict[tuple[str, str], Recipe] = {}
+GUIDED = Recipe(steps=16, scale=3.0)
+# What suits each kind: windows from `python -m p2p score --sweep`, guidance from trying 1 .. 5. Without guidance, a
+# prompt that leaves out the colour is drawn in two colours at once.
+RECIPES: dict[tuple[str, str], Recipe] = {
+    ("shapes", "colour"): Recipe(cross_until=1.0),
+    ("shapes", "background"): Recipe(cross_until=1.0),
+    ("shapes", "shape"): Recipe(steps=16, scale=2.0, cross_until=0.5, size=8),
+    ("shapes", "add colour"): GUIDED,
+    ("shapes", "add background"): GUIDED,
+    ("shapes", "add size"): replace(GUIDED, cross_until=0.4),
+    ("shapes", "drop colour"): replace(GUIDED, cross_until=0.6),
+    ("shapes", "drop background"): replace(GUIDED, cross_until=0.6),
+    ("shapes", "drop size"): Recipe(cross_until=1.0),
+}
 Judge = Callable[[np.ndarray, list[str]], Judged]
 Read = Callable[[np.ndarray], Sequence[Any]]
 
@@ -48,11 +62,6 @@ class Task:
     judge: Judge
     read: Read | None
     background: bool = False
-
-
-def as_bytes(x: Tensor) -> np.ndarray:
-    """Pictures in [-1, 1] -> uint8."""
-    return ((x.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).cpu().numpy()
 
 
 def batches(trained: Any, recipe: Recipe, task: Task) -> Iterator[Batch]:
@@ -75,9 +84,9 @@ def run(trained: Any, recipe: Recipe, task: Task, ways: Sequence[str], bar: Call
     """What each way of editing does to the task's pairs: way -> measures; and "source": how good the sources are."""
     before, edited, keep = [], {way: [] for way in ways}, []
     for batch in bar(batches(trained, recipe, task)):
-        before.append(as_bytes(batch.x_0))
+        before.append(to_bytes(batch.x_0))
         for way in ways:
-            edited[way].append(as_bytes(WAYS[way](trained, recipe, batch)))
+            edited[way].append(to_bytes(WAYS[way](trained, recipe, batch)))
         if task.read is None:
             keep.append(~region(trained, recipe, batch))
     before = np.concatenate(before)
@@ -156,7 +165,7 @@ def localise(
     for batch in bar(batches(trained, recipe, replace(task, targets=task.sources))):
         store, n = AttentionStore(batch.sources * 2), len(batch.sources)
         prompt_to_prompt(trained, recipe, batch, store=store)
-        place = torch.from_numpy(np.stack([reading.mask for reading in task.read(as_bytes(batch.x_0))]) > 0.5)
+        place = torch.from_numpy(np.stack([reading.mask for reading in task.read(to_bytes(batch.x_0))]) > 0.5)
         for kind, each in words.items():
             own = each[first : first + n]
             masks = ~place if kind == "background" else place
@@ -192,14 +201,14 @@ def reweighting(
     values, first = [], 0
     for batch in bar(batches(trained, recipe, task)):
         part = slice(first, first := first + len(batch.sources))
-        readings = task.read(as_bytes(batch.x_0))
+        readings = task.read(to_bytes(batch.x_0))
         place = to_keep(readings, readings, not task.background)
         rows = []
         for weight in weights:
             changes = [{word: weight} for word in words[part]]
             how = {"scale": recipe.scale, "cross_until": 1.0, "sampler": SAMPLERS[recipe.sampler], "weights": changes}
             walk = edit(trained, batch.sources, batch.sources, batch.x_T, recipe.steps, **how)
-            rows.append(along(as_bytes(last(walk)[len(place) :]), place, zero[part], one[part]))
+            rows.append(along(to_bytes(last(walk)[len(place) :]), place, zero[part], one[part]))
         values.append(np.stack(rows))
     values = np.concatenate(values, axis=1)
     rising = (np.diff(values, axis=0) >= -1 / 255).all(axis=0)  # a rounding of the bytes is no fall

@@ -78,7 +78,10 @@ def _face(kind: str, rng: np.random.Generator) -> tuple[str, str]:
     return face_sentence(before), face_sentence(after)
 
 
-SHAPE_KINDS = ("colour", "background", "shape", "add colour", "add background", "drop colour", "drop background")
+SHAPE_KINDS = (
+    "colour", "background", "shape",
+    "add colour", "add background", "add size", "drop colour", "drop background", "drop size",
+)  # fmt: skip
 KINDS: dict[str, tuple[str, ...]] = {
     "shapes": SHAPE_KINDS,
     "cifar10": ("class", "colour", "background"),
