@@ -51,7 +51,7 @@ class LocalBlend:
     def __call__(self, x: Tensor, store: AttentionStore) -> Tensor:
         """x_t (2n, C, H, W) with the source's x_t in place of the edit's outside the region."""
         source, target = x.chunk(2)
-        return torch.cat([source, torch.where(self.region(store, x.shape), target, source)])
+        return torch.cat([source, torch.where(self.region(store, x.shape).to(x.device), target, source)])
 
 
 def above(maps: Tensor, threshold: float) -> Tensor:

@@ -13,7 +13,10 @@ def replace(source: Tensor, mapping: Tensor) -> Tensor:
 
 
 def refine(source: Tensor, target: Tensor, mapping: Tensor) -> Tensor:
-    """`replace`, but a new word, whose column of the mapping is empty, keeps the target's own map."""
+    """`replace`, but a new word, whose column of the mapping is empty, keeps the target's own map.
+
+    The sums over the words are left as they come out; dividing by them gave worse edits of the shapes, not better.
+    """
     known = (mapping.sum(dim=1) > 0)[:, None, None]
     return torch.where(known, replace(source, mapping), target)
 

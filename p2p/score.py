@@ -77,7 +77,7 @@ def region(trained: Any, recipe: Recipe, batch: Batch) -> np.ndarray:
     store = AttentionStore(batch.sources + batch.targets)
     prompt_to_prompt(trained, recipe, batch, store=store)
     n, size = len(batch.sources), batch.x_T.shape[-1]
-    return LocalBlend(differing(batch)).region(store, torch.Size((2 * n, 3, size, size)))[:, 0].numpy()
+    return LocalBlend(differing(batch)).region(store, torch.Size((2 * n, 3, size, size)))[:, 0].cpu().numpy()
 
 
 def run(trained: Any, recipe: Recipe, task: Task, ways: Sequence[str], bar: Callable = iter) -> dict[str, dict]:
@@ -170,7 +170,7 @@ def localise(
             own = each[first : first + n]
             masks = ~place if kind == "background" else place
             for size in sorted({site.size for site in store.sites if site.kind == "cross"}, reverse=True):
-                maps = enlarge(store.word(own * 2, size)[:n], masks.shape[-1])
+                maps = enlarge(store.word(own * 2, size)[:n].cpu(), masks.shape[-1])
                 parts = found.setdefault(kind, {}).setdefault(str(size), [])
                 parts.append(torch.stack([pointing(maps, masks).float(), best_overlap(maps, masks)]))
         first += n
