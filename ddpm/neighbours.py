@@ -38,9 +38,9 @@ def figure(path: Path, samples: np.ndarray, training: np.ndarray, distances: dic
 
     distances: whose pictures, and how far each is from its nearest; drawn as cumulative shares.
     """
-    drawing = Figure(figsize=(11, 4.2), layout="constrained")
-    left, right = drawing.subplots(1, 2, width_ratios=(2.2, 1))
-    pairs = rearrange(np.stack([samples, training]), "two (r k) c h w -> (r two h) (k w) c", r=2)
+    drawing = Figure(figsize=(10, 4.6), layout="constrained")
+    left, right = drawing.subplots(1, 2, width_ratios=(1.2, 1))
+    pairs = rearrange(np.stack([samples, training]), "two (r k) c h w -> (r two h) (k w) c", r=4)
     left.imshow(pairs, interpolation="nearest")
     left.set_title("samples, and under each its nearest training picture", fontsize=9)
     left.axis("off")
