@@ -34,13 +34,15 @@ def flat(images: np.ndarray) -> torch.Tensor:
 
 
 def figure(path: Path, samples: np.ndarray, training: np.ndarray, distances: dict[str, np.ndarray]) -> Path:
-    """32 samples, each above its nearest training picture (32, 3, H, W), beside the distances' distributions.
+    """Samples in rows of 8, each above its nearest training picture (N, 3, H, W), beside the distances' distributions.
 
     distances: whose pictures, and how far each is from its nearest; drawn as cumulative shares.
     """
     drawing = Figure(figsize=(10, 4.6), layout="constrained")
     left, right = drawing.subplots(1, 2, width_ratios=(1.2, 1))
-    pairs = rearrange(np.stack([samples, training]), "two (r k) c h w -> (r two h) (k w) c", r=4)
+    wide = min(8, len(samples))
+    whole = np.stack([samples, training])[:, : len(samples) // wide * wide]
+    pairs = rearrange(whole, "two (r k) c h w -> (r two h) (k w) c", k=wide)
     left.imshow(pairs, interpolation="nearest")
     left.set_title("samples, and under each its nearest training picture", fontsize=9)
     left.axis("off")

@@ -197,7 +197,10 @@ def edit_command(args: argparse.Namespace) -> None:
         store = AttentionStore([args.source] * n + [target] * n)
         blend = blend_of(args, store.prompts, trained.shape[-1])
         walk = edit(trained, args.source, target, **how, weights=weights, blend=blend, store=store)
-        source, edited = np.split(to_bytes(last(walk)), 2)
+        states = [(t, x) for t, x, _ in walk]
+        source, edited = np.split(to_bytes(states[-1][1]), 2)
+        if args.film and maps is None:
+            columns |= film(trained.schedule.T, start["x_T"], states, n, args.film)
         columns["source"] = source
         if target != args.source:
             again = edit(trained, args.source, target, **how | {"cross_until": 0, "self_until": 0, "windows": {}})
@@ -207,6 +210,12 @@ def edit_command(args: argparse.Namespace) -> None:
     cells = np.concatenate([np.stack(list(columns.values()), axis=1), maps[0]], axis=1)
     rows = [Path(args.image).name] if args.image else [f"seed {seed}" for seed in args.seeds]
     print(sheet(Path(args.out), cells, rows, [*columns, *maps[1]], args.source))
+
+
+def film(T: int, x_T: Tensor | tuple[Tensor, Tensor], states: list[tuple[int, Tensor]], n: int, count: int) -> dict:
+    """At most `count` pictures of the sources' way from noise, evenly spaced, by their times."""
+    walk = [(T, x_T[0] if isinstance(x_T, tuple) else x_T), *states[:-1]]
+    return {f"t = {t}": to_bytes(x[:n]) for t, x in walk[:: -(-len(walk) // count)]}
 
 
 def largest(store: AttentionStore) -> int:
@@ -357,6 +366,7 @@ def edit_flags() -> argparse.ArgumentParser:
     flags.add_argument("--image", help="a real picture: a file, or a number in the model's test split")
     flags.add_argument("--inversion", choices=("exact", "ddim", "null-text"), help="of the real picture")
     flags.add_argument("--rounds", type=positive, default=10, help="of the null text's optimisation, for each step")
+    flags.add_argument("--film", type=positive, metavar="K", help="show the source's way from noise in K pictures")
     flags.add_argument("--map-size", type=positive, help="of the maps that are drawn (default: the largest)")
     flags.add_argument("--out", default="edit.png")
     flags.set_defaults(work=edit_command)

@@ -14,6 +14,7 @@ import p2p
 from ddpm import Schedule, Trained, checkpoints, files
 from ddpm.data.shapes import Shape, draw
 from ddpm.door import exit_code
+from ddpm.pictures import to_bytes
 from p2p import __main__ as command
 from p2p import real
 from unet import Tokenizer
@@ -251,3 +252,18 @@ def test_null_text_of_a_picture_does_not_depend_on_the_other():
         for prompts, x in ((PROMPTS, x_0), (PROMPTS[1:], x_0[1:]))
     )
     assert (together[1] - alone[0]).abs().max() < 1e-3
+
+
+# ---- the way from noise ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("steps", "count"), [(10, 5), (10, 3), (4, 9)])
+def test_the_film_starts_with_the_noise_and_shows_the_sources_at_their_times(steps, count):
+    """Pictures whose value is their time; the last state is the source itself and stays out."""
+    times = [100 * i // steps for i in range(steps - 1, -1, -1)]
+    x_T = torch.full((2, 3, 4, 4), 1.0)
+    states = [(t, torch.cat([torch.full((2, 3, 4, 4), t / 100), torch.full((2, 3, 4, 4), -1.0)])) for t in times]
+    shown = command.film(100, x_T, states, 2, count)
+    assert list(shown)[0] == "t = 100" and "t = 0" not in shown and len(shown) <= count
+    for name, images in shown.items():
+        assert (images == to_bytes(torch.full((2, 3, 4, 4), int(name.removeprefix("t = ")) / 100))).all()
