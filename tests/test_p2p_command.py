@@ -13,8 +13,8 @@ import ddim
 import p2p
 from ddpm import Schedule, Trained, checkpoints, files
 from ddpm.data.shapes import Shape, draw
+from ddpm.diffusion import to_bytes
 from ddpm.door import exit_code
-from ddpm.pictures import to_bytes
 from p2p import __main__ as command
 from p2p import real
 from unet import Tokenizer
