@@ -74,7 +74,7 @@ def inception(path: Path, device: str = "cpu") -> Features:
             warnings.simplefilter("ignore", DeprecationWarning)  # the official network exists in this format only
             network = torch.jit.load(str(path), map_location=device).eval()
     except RuntimeError as error:
-        reason = files.first_line(error)
+        reason = files.first_line(error)[:100]
         raise files.CheckpointError(f"{path} is damaged or no TorchScript file ({reason}): fetch {URL}") from None
 
     def of_batch(images: np.ndarray) -> Tensor:
