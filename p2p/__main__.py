@@ -226,7 +226,7 @@ def largest(store: AttentionStore) -> int:
 def column(name: str, source: str, target: str, targets: list[str]) -> str:
     """The name of a column; among several targets with the words that make this one."""
     gone, new = changed(source, target)
-    return f"{name}\n{' '.join(new) or 'no ' + ' '.join(gone)}" if len(targets) > 1 else name
+    return "\n".join([name, *(new or ["no", *gone])]) if len(targets) > 1 else name
 
 
 def sweep_command(trained: Trained, args: argparse.Namespace, start: dict, n: int) -> None:

@@ -38,13 +38,20 @@ GUIDED = Recipe(steps=16, scale=3.0)
 RECIPES: dict[tuple[str, str], Recipe] = {
     ("shapes", "colour"): Recipe(cross_until=1.0),
     ("shapes", "background"): Recipe(cross_until=1.0),
-    ("shapes", "shape"): Recipe(steps=16, scale=2.0, cross_until=0.5, size=8),
+    ("shapes", "shape"): Recipe(steps=16, scale=2.0, cross_until=0.65, size=8),
     ("shapes", "add colour"): GUIDED,
     ("shapes", "add background"): GUIDED,
     ("shapes", "add size"): replace(GUIDED, cross_until=0.4),
     ("shapes", "drop colour"): replace(GUIDED, cross_until=0.6),
     ("shapes", "drop background"): replace(GUIDED, cross_until=0.6),
     ("shapes", "drop size"): Recipe(cross_until=1.0),
+    ("cifar10", "class"): Recipe(scale=3.0, cross_until=0.4),
+    ("cifar10", "colour"): Recipe(scale=3.0, cross_until=0.6),
+    ("cifar10", "background"): Recipe(scale=3.0, cross_until=0.6),
+    ("celeba", "smiling"): Recipe(scale=3.0, cross_until=0.8),
+    ("celeba", "eyeglasses"): Recipe(scale=3.0, cross_until=0.8),
+    ("celeba", "hair"): Recipe(scale=3.0, cross_until=0.6),
+    ("celeba", "age"): Recipe(scale=3.0, cross_until=0.6),
 }
 Judge = Callable[[np.ndarray, list[str]], Judged]
 Read = Callable[[np.ndarray], Sequence[Any]]
