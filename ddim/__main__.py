@@ -26,7 +26,7 @@ import ddpm
 from ddpm.data import Dataset, edits, load_data, reading, shapes
 from ddpm.data.base import DataError
 from ddpm.data.labels import load_labelled
-from ddpm.door import exit_code
+from ddpm.door import exit_code, positive
 from ddpm.files import sha256, write_json
 from ddpm.model import Trained
 
@@ -429,13 +429,6 @@ def classifier_command(args: argparse.Namespace) -> None:
 
 
 # ---- flags -----------------------------------------------------------------------------------------------------------
-
-
-def positive(text: str) -> int:
-    """A whole number from 1 on."""
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number, 1 or more")
-    return int(text)
 
 
 FLAGS = {

@@ -22,7 +22,7 @@ import ddim
 from . import bits, checkpoints, neighbours, pictures, report
 from .data import load_data
 from .diffusion import VARIANCES
-from .door import exit_code
+from .door import exit_code, positive
 from .files import write_json
 from .model import Sampler, Trained, generate
 
@@ -34,13 +34,6 @@ def sampler(args: argparse.Namespace) -> Sampler:
         return ddim.sample(eps, schedule, x_T, args.steps, args.eta, generator=noise)
 
     return few
-
-
-def positive(text: str) -> int:
-    """A whole number from 1 on."""
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number, 1 or more")
-    return int(text)
 
 
 def sample_command(args: argparse.Namespace) -> None:

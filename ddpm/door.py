@@ -1,5 +1,6 @@
-"""How every command of the project ends."""
+"""How every command of the project reads its numbers, and how it ends."""
 
+import argparse
 import sys
 from collections.abc import Callable
 
@@ -18,3 +19,10 @@ def exit_code(name: str, work: Callable[[], object]) -> int:
         print(f"{name}: interrupted", file=sys.stderr)
         return 130
     return 0
+
+
+def positive(text: str) -> int:
+    """A whole number from 1 on."""
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number, 1 or more")
+    return int(text)

@@ -32,7 +32,7 @@ from ddpm.data import load_data, reading
 from ddpm.data.judging import judged
 from ddpm.data.pairs import KINDS, pairs
 from ddpm.data.shapes import PALETTE, parse, read
-from ddpm.door import exit_code
+from ddpm.door import exit_code, positive
 from ddpm.files import sha256, write_json
 from ddpm.model import Trained, to_bytes
 
@@ -79,13 +79,6 @@ def window(text: str) -> tuple[str, float]:
     """word=0.4 -> the word and its share."""
     word, values = numbered(text)
     return word, values[0]
-
-
-def positive(text: str) -> int:
-    """A whole number from 1 on."""
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number, 1 or more")
-    return int(text)
 
 
 def real_picture(trained: Trained, args: argparse.Namespace) -> Tensor:
