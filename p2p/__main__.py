@@ -44,7 +44,6 @@ from .store import AttentionStore
 from .words import changed, kind_of
 
 CROSSES, SELVES = (0.0, 0.2, 0.4, 0.5, 0.6, 0.8, 1.0), (0.0, 0.8)
-GOAL = 95.0  # percent of success that a sweep asks for before it looks at what was kept
 MAPS, REWEIGHT = "maps", "reweight "
 EXTRA = (MAPS, REWEIGHT + "colour", REWEIGHT + "background")
 WEIGHTS = (-2.0, 0.0, 1.0, 2.0, 5.0)
@@ -295,7 +294,7 @@ def measured(trained: Trained, args: argparse.Namespace, recipe: Recipe, kind: s
     if not args.sweep:
         return score.run(trained, recipe, task, args.ways or list(WAYS), bar)
     found = score.sweep(trained, recipe, task, CROSSES, SELVES, partial(tqdm, desc=kind))
-    return found | {"chosen": score.best_windows(found, GOAL)}
+    return found | {"chosen": score.best_windows(found)}
 
 
 def score_command(args: argparse.Namespace) -> None:

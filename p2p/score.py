@@ -32,6 +32,7 @@ from .rivals import SAMPLERS, WAYS, Batch, Recipe, differing, last, prompt_to_pr
 from .store import AttentionStore, enlarge
 
 BATCH = 50
+SLACK = 5.0  # percent of success that a sweep gives away for what is kept
 GUIDED = Recipe(steps=16, scale=3.0)
 # What suits each kind: windows from `python -m p2p score --sweep`, guidance from trying 1 .. 5. Without guidance, a
 # prompt that leaves out the colour is drawn in two colours at once.
@@ -39,10 +40,10 @@ RECIPES: dict[tuple[str, str], Recipe] = {
     ("shapes", "colour"): Recipe(cross_until=1.0),
     ("shapes", "background"): Recipe(cross_until=1.0),
     ("shapes", "shape"): Recipe(steps=16, scale=2.0, cross_until=0.65, size=8),
-    ("shapes", "add colour"): GUIDED,
+    ("shapes", "add colour"): replace(GUIDED, cross_until=1.0),
     ("shapes", "add background"): GUIDED,
     ("shapes", "add size"): replace(GUIDED, cross_until=0.4),
-    ("shapes", "drop colour"): replace(GUIDED, cross_until=0.6),
+    ("shapes", "drop colour"): replace(GUIDED, cross_until=1.0),
     ("shapes", "drop background"): replace(GUIDED, cross_until=0.6),
     ("shapes", "drop size"): Recipe(cross_until=1.0),
     ("cifar10", "class"): Recipe(scale=3.0, cross_until=0.4),
@@ -148,14 +149,12 @@ def sweep(
     return found
 
 
-def best_windows(found: dict[str, dict], goal: float) -> str:
-    """The windows with the least drift (else the most edge agreement) among those that reach `goal` percent success, or
-    come nearest to it.
+def best_windows(found: dict[str, dict]) -> str:
+    """The windows with the least drift (else the most edge agreement) among those whose success is within SLACK percent
+    of the best.
     """
-    reached = max(goal, 0)
-    enough = {key: row for key, row in found.items() if row["success"] >= reached}
-    if not enough:
-        return max(found, key=lambda key: found[key]["success"])
+    best = max(row["success"] for row in found.values())
+    enough = {key: row for key, row in found.items() if row["success"] >= best - SLACK}
     return min(enough, key=lambda key: enough[key].get("drift", -enough[key]["edges"]))
 
 
