@@ -277,8 +277,11 @@ def colours_of(task: score.Task, kind: str) -> tuple[list[str], np.ndarray, np.n
     return [words[kind] for words in said], zero, one
 
 
-def measured(trained: Trained, args: argparse.Namespace, recipe: Recipe, kind: str) -> dict:
-    """The score of one kind of edit, of the maps, or of re-weighting."""
+def measured(trained: Trained, args: argparse.Namespace, recipe: Recipe, kind: str, known: dict) -> dict:
+    """What is not known yet of the score of one kind of edit, of the maps, or of re-weighting."""
+    ways = [way for way in args.ways or WAYS if way not in known]
+    if not ways or known and (args.sweep or kind == MAPS or kind.startswith(REWEIGHT)):
+        return {}
     bar = partial(tqdm, desc=kind, total=-(-args.n // score.BATCH))
     if kind == MAPS:
         task = task_of(trained, "colour", args.n)
@@ -292,7 +295,7 @@ def measured(trained: Trained, args: argparse.Namespace, recipe: Recipe, kind: s
         return score.reweighting(trained, recipe, task, words, WEIGHTS, zero, one, bar)
     task = task_of(trained, kind, args.n)
     if not args.sweep:
-        return score.run(trained, recipe, task, args.ways or list(WAYS), bar)
+        return score.run(trained, recipe, task, ways, bar)
     found = score.sweep(trained, recipe, task, CROSSES, SELVES, partial(tqdm, desc=kind))
     return found | {"chosen": score.best_windows(found)}
 
@@ -311,8 +314,10 @@ def score_command(args: argparse.Namespace) -> None:
         recipe = score.RECIPES.get((data, kind), Recipe())
         recipe = replace(recipe, **{name: getattr(args, name) for name in TUNED if getattr(args, name) is not None})
         made = {"model": name, "sha256": sha256(Path(trained.info["path"])), "n": args.n} | recipe.as_json()
-        if found.get(kind, {}).get("made") != made:
-            found[kind] = {"made": made} | measured(trained, args, recipe, kind)
+        kept = found.get(kind, {})
+        kept = {name: row for name, row in kept.items() if name != "made"} if kept.get("made") == made else {}
+        if new := measured(trained, args, recipe, kind, kept):
+            found[kind] = {"made": made} | kept | new
             write_json(path, found)
         print(score.table(kind, found[kind]))
     print(path)

@@ -125,15 +125,21 @@ def test_seeds_are_read_as_ranges_and_lists():
 # ---- the score -------------------------------------------------------------------------------------------------------
 
 
-def test_a_score_is_written_and_kept_when_it_was_made_in_the_same_way(model, tmp_path, capsys, monkeypatch):
+def test_a_score_is_written_and_only_what_is_missing_is_measured(model, tmp_path, capsys, monkeypatch):
     out = tmp_path / "score.json"
-    flags = ("score", "--model", model, "--n", 3, "--steps", 2, "--out", out, "--kinds")
-    assert code_of(*flags, "colour", "maps", "reweight colour") == 0
+    flags = ("score", "--model", model, "--n", 3, "--steps", 2, "--out", out)
+    assert code_of(*flags, "--kinds", "colour", "maps", "reweight colour", "--ways", "P2P") == 0
     found = json.loads(out.read_text())
     assert list(found) == ["colour", "maps", "reweight colour"]
+    assert list(found["colour"]) == ["made", "source", "P2P"]
     assert found["colour"]["made"]["n"] == 3 and found["colour"]["made"]["steps"] == 2
-    monkeypatch.setattr(command, "measured", lambda *_: pytest.fail("measured again"))
-    assert code_of(*flags, "maps") == 0
+    assert code_of(*flags, "--kinds", "colour", "--ways", "P2P", "plain re-generation") == 0
+    again = json.loads(out.read_text())
+    assert list(again["colour"]) == ["made", "source", "P2P", "plain re-generation"]
+    assert again["colour"]["P2P"] == found["colour"]["P2P"]
+    monkeypatch.setattr(command, "task_of", lambda *_: pytest.fail("measured again"))
+    assert code_of(*flags, "--kinds", "maps", "reweight colour") == 0
+    assert code_of(*flags, "--kinds", "colour", "--ways", "P2P") == 0
     assert str(out) in capsys.readouterr().out
 
 
