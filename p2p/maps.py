@@ -15,10 +15,12 @@ def replace(source: Tensor, mapping: Tensor) -> Tensor:
 def refine(source: Tensor, target: Tensor, mapping: Tensor) -> Tensor:
     """`replace`, but a new word, whose column of the mapping is empty, keeps the target's own map.
 
-    The sums over the words are left as they come out; dividing by them gave worse edits of the shapes, not better.
+    A word that is taken away, whose row is empty, leaves its share to the target's own maps: where the source looked at
+    it, the target looks as it would by itself, and the sum over the words stays one. A new word's map comes on top.
     """
-    known = (mapping.sum(dim=1) > 0)[:, None, None]
-    return torch.where(known, replace(source, mapping), target)
+    known, kept = ((mapping.sum(dim=dim) > 0)[:, None, None] for dim in (1, 2))
+    left = (source * ~kept).sum(dim=-1, keepdim=True)
+    return torch.where(known, replace(source, mapping) + left * target, target)
 
 
 def within(edited: Tensor, target: Tensor, until: Tensor, progress: float) -> Tensor:

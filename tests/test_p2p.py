@@ -149,10 +149,21 @@ def test_replacing_by_the_identity_changes_no_bit():
 
 def test_refine_takes_shared_words_from_the_source_and_new_ones_from_the_target():
     source, target = maps(seed=1), maps(seed=2)
-    mixed = p2p.refine(source, target, mapping("a b c", "a new b c", p2p.refine_map))
-    for j, i in ((0, 0), (1, 1), (3, 2), (4, 3)):
+    mixed = p2p.refine(source, target, mapping("a b c d e", "a new b c d e", p2p.refine_map))
+    for j, i in ((0, 0), (1, 1), (3, 2), (4, 3), (5, 4), (6, 5)):
         assert torch.equal(mixed[..., j], source[..., i])
     assert torch.equal(mixed[..., 2], target[..., 2])
+
+
+def test_what_a_word_taken_away_had_goes_to_the_targets_own_maps():
+    source, target = maps(seed=1), maps(seed=2)
+    target = torch.where(torch.arange(LENGTH) < 5, target, 0)  # the target is a word shorter
+    target = target / target.sum(dim=-1, keepdim=True)
+    mixed = p2p.refine(source, target, mapping("a b gone c d", "a b c d", p2p.refine_map))
+    assert torch.allclose(mixed.sum(dim=-1), torch.ones(()))
+    left = source[..., 3:4]
+    for j, i in ((0, 0), (1, 1), (2, 2), (3, 4), (4, 5)):
+        assert torch.allclose(mixed[..., j], source[..., i] + left[..., 0] * target[..., j])
 
 
 def test_a_word_takes_the_edited_map_while_its_window_is_open():
@@ -175,7 +186,7 @@ def test_reweight_scales_one_word_and_weight_1_changes_no_bit():
 
 def test_edits_of_maps_compose_in_any_order():
     """A word's factor follows the word: scaling before or after the words change places is the same."""
-    source, matrix = maps(), mapping("a b c d", "a b x c d", p2p.refine_map)
+    source, matrix = maps(), mapping("a b c d e", "a b x c d e", p2p.refine_map)
     before, after = torch.ones(2, LENGTH), torch.ones(2, LENGTH)
     before[:, 4], after[:, 5] = 3, 3
     target = maps(seed=2)
