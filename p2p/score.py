@@ -39,7 +39,7 @@ GUIDED = Recipe(steps=16, scale=3.0)
 RECIPES: dict[tuple[str, str], Recipe] = {
     ("shapes", "colour"): Recipe(cross_until=1.0),
     ("shapes", "background"): Recipe(cross_until=1.0),
-    ("shapes", "shape"): Recipe(steps=16, scale=2.0, cross_until=0.6, size=8),
+    ("shapes", "shape"): replace(GUIDED, cross_until=0.6, size=8),
     ("shapes", "add colour"): replace(GUIDED, cross_until=1.0),
     ("shapes", "add background"): GUIDED,
     ("shapes", "add size"): replace(GUIDED, cross_until=0.6),
