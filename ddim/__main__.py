@@ -26,14 +26,16 @@ import ddpm
 from ddpm.data import Dataset, edits, load_data, reading, shapes
 from ddpm.data.base import DataError
 from ddpm.data.labels import load_labelled
+from ddpm.diffusion import EpsFn
 from ddpm.door import exit_code, positive
 from ddpm.files import sha256, write_json
+from ddpm.gaussian import gaussian_like
 from ddpm.model import Trained
 
 from . import classifier, features, figures, reconstruct, ruler, table, tradeoff
 from .editing import edit_exact, edit_inverted, edit_naive
 from .family import HAT
-from .grids import SPACINGS
+from .grids import SPACINGS, timesteps
 from .interpolation import slerp
 from .sampling import sample, sample_2m
 
@@ -210,37 +212,46 @@ def ruler_command(args: argparse.Namespace) -> None:
 def reconstruct_command(args: argparse.Namespace) -> None:
     """Invert test pictures and sample them again: DDIM's Table 2, and what guidance and exact inversion do to it."""
     trained = ddpm.load(args.model, device=args.device)
-    table.calls(trained.schedule.T, [("", S) for S in args.steps], "linear")
+    length = {S: len(timesteps(trained.schedule.T, S, args.spacing)) - 1 for S in args.steps}
     at_least_two(args.n)
     test = of_split(trained, args.data_dir, "test")
     images, captions = test.images[: args.n], [several[0] for several in test.captions[: args.n]]
     chosen = {name: reconstruct.VARIANTS[name] for name in args.variants}
     todo = [(name, variant, S) for name, variant in chosen.items() for S in args.steps]
-    bar = tqdm(total=len(images) * sum(reconstruct.calls(S, variant) for _, variant, S in todo), unit_scale=True)
+    bar = tqdm(total=len(images) * sum(reconstruct.calls(length[S], variant) for _, variant, S in todo), unit_scale=True)
     x_0, rows, shown = to_floats(images, trained.device), [], {}
+
+    def there_and_back(eps: EpsFn, part: slice, S: int, way: int | str = 0) -> torch.Tensor:
+        return reconstruct.round_trip(eps, trained.schedule, x_0[part], S, args.spacing, way)
+
     for name, variant, S in todo:
-        parts = []
+        parts, calls = [], reconstruct.calls(length[S], variant)
         for part in in_batches(len(images)):
             eps = trained.eps(captions[part] if variant.captions else None, variant.scale)
-            parts.append(reconstruct.round_trip(eps, trained.schedule, x_0[part], S, way=variant.way))
-            bar.update(len(parts[-1]) * reconstruct.calls(S, variant))
+            parts.append(there_and_back(eps, part, S, variant.way))
+            bar.update(len(parts[-1]) * calls)
         again = torch.cat(parts)
         shown[name, S] = ddpm.to_bytes(again[:6].nan_to_num())
-        calls = reconstruct.calls(S, variant)
         rows.append({"variant": name, "S": S, "calls": calls} | reconstruct.summary(x_0, again))
     bar.close()
+    ideal = gaussian_like(trained.schedule, to_floats(of_split(trained, args.data_dir, "train").images, x_0.device))
+    for S in args.steps:
+        again = torch.cat([there_and_back(ideal, part, S) for part in in_batches(len(images))])
+        rows.append({"variant": reconstruct.GAUSSIAN, "S": S, "calls": 0} | reconstruct.summary(x_0, again))
     more = (
-        "mean squared error per dimension, pictures in [0, 1]; S steps each way, linear grid, float32, nothing clipped",
+        "mean squared error per dimension, pictures in [0, 1]; S steps each way, nothing clipped; the network in float32",
         "paper: DDIM Table 2 (CIFAR-10, unconditional); largest: difference of a value in [-1, 1]; calls: network's",
+        *(table.grid_line(trained.schedule.T, S, args.spacing) for S in args.steps),
     )
-    record = {"model": args.model, "rows": rows}
-    tell(args, record, reconstruct.text(head(trained, args, *more), rows), f"-{args.n}")
+    record = {"model": args.model, "spacing": args.spacing, "rows": rows}
+    ending = f"-{args.n}" if args.spacing == "linear" else f"-{args.n}-{args.spacing}"
+    tell(args, record, reconstruct.text(head(trained, args, *more), rows), ending)
     base = args.variants[0]
     middle = max((S for S in args.steps if S <= 50), default=args.steps[0])
     cells = [(base, S) for S in args.steps] + [(name, middle) for name in args.variants[1:]]
     columns = ["original", *("\n".join([*name.split(maxsplit=1), f"S = {S}"]) for name, S in cells)]
     strip = np.stack([images[:6], *(shown[cell] for cell in cells)], axis=1)
-    print(figures.sheet(result(args, f"-{args.n}.png"), strip, [""] * len(strip), columns))
+    print(figures.sheet(result(args, f"{ending}.png"), strip, [""] * len(strip), columns))
 
 
 # ---- editing ---------------------------------------------------------------------------------------------------------
@@ -471,7 +482,9 @@ COMMANDS = {  # command -> its flags with their defaults
         n=500, columns=table.COLUMNS, rows=table.ROWS, spacing=None, prompts="null", scale=1.0, reference="train"
     ),
     ruler_command: MEASURE | dict(data="shapes", data_dir="data", device="cpu", n=None, size=None, out="results"),
-    reconstruct_command: MODEL | dict(n=128, steps=(10, 20, 50, 100), variants=tuple(reconstruct.VARIANTS)),
+    reconstruct_command: MODEL | dict(
+        n=128, steps=(10, 20, 50, 100), variants=tuple(reconstruct.VARIANTS), spacing="linear"
+    ),
     edit_command: MODEL | EDIT | dict(image=None, prompt=None, target=None, strength=0.6),
     sweep_command: MODEL | EDIT | dict(n=64, strengths=STRENGTHS, edits=None),
     figures_command: MODEL | dict(prompts=None, scale=1.0),
@@ -480,6 +493,7 @@ COMMANDS = {  # command -> its flags with their defaults
 }  # fmt: skip
 OWN = {  # where a command means something else by a flag
     (table_command, "prompts"): dict(choices=("null", "captions"), help="the null prompt, or captions of the data"),
+    (reconstruct_command, "spacing"): dict(choices=SPACINGS, help="time grid; the paper's for CIFAR-10 is quadratic"),
     (reconstruct_command, "steps"): dict(type=int, nargs="+", help="numbers of steps S, each way"),
 }
 

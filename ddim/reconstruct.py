@@ -17,6 +17,7 @@ from .sampling import Steps, invert, sample
 PAPER = {10: 0.014, 20: 0.0065, 50: 0.0023, 100: 0.0009, 200: 0.0004, 500: 0.0001, 1000: 0.0001}  # CIFAR-10 test set
 DIVERGED = 1.0  # mean squared error above which a picture counts as lost: no two pictures in [0, 1] differ by more
 EXACT = "exact"
+GAUSSIAN = "Gaussian, exact eps"  # no network: data of the same mean and covariance, what the steps alone lose
 
 
 @dataclass(frozen=True)

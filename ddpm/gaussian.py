@@ -6,7 +6,7 @@ data is -sqrt(1 - alpha_bar_t) times the gradient of log q(x_t).
 
 import torch
 
-from .diffusion import Time
+from .diffusion import EpsFn, Time
 from .schedule import Schedule, cast
 
 
@@ -42,6 +42,21 @@ class GaussianEps:
         mean_t, variance_t = self.marginal(x_t, t)
         mean_s, variance_s = self.marginal(x_t, s)
         return mean_s + (variance_s / variance_t).sqrt() * (x_t - mean_t)
+
+
+def gaussian_like(schedule: Schedule, pictures: torch.Tensor) -> EpsFn:
+    """The exact eps of a Gaussian with the mean and the covariance of pictures (N, C, H, W), N >= 2.
+
+    Along the axes of the covariance it is diagonal, so `GaussianEps` answers there and the answer is turned back.
+    """
+    flat = pictures.flatten(1)
+    variances, axes = torch.linalg.eigh(torch.cov(flat.T))
+    along = GaussianEps(schedule, flat.mean(0) @ axes, variances.clamp(min=0))
+
+    def eps(x_t: torch.Tensor, t: Time) -> torch.Tensor:
+        return (along(x_t.flatten(1) @ axes.to(x_t), t) @ axes.T.to(x_t)).view_as(x_t)
+
+    return eps
 
 
 class MixtureEps:

@@ -12,7 +12,7 @@ from tiny import CONFIG, make_unet
 import ddim
 import ddpm
 from ddim import __main__ as command
-from ddim import features, table
+from ddim import features, reconstruct, table
 from ddpm import Schedule, checkpoints, files
 from ddpm.data import shapes
 from ddpm.door import exit_code
@@ -168,10 +168,19 @@ def test_the_ruler_measures_halves_test_set_and_disturbances(tmp_path):
 def test_reconstruct_tells_every_variant(model, tmp_path):
     assert code_of("reconstruct", "--model", model, "--n", 5, "--steps", 3, 6, "--out", tmp_path) == 0
     rows = json.loads((tmp_path / "reconstruct-tiny-5.json").read_text())["rows"]
-    assert len(rows) == 18 and {row["n"] for row in rows} == {5}
+    assert len(rows) == 20 and {row["n"] for row in rows} == {5}
+    assert [row["calls"] for row in rows if row["variant"] == reconstruct.GAUSSIAN] == [0, 0]
     exact = [row for row in rows if row["variant"].startswith("exact")]
     assert len(exact) == 4 and all(row["largest"] < 1e-5 for row in exact)
     assert is_picture(tmp_path / "reconstruct-tiny-5.png")
+
+
+def test_reconstruct_counts_the_calls_of_the_quadratic_grid(model, tmp_path):
+    """Of T = 20, the quadratic grid of 10 steps: its times below one apart coincide."""
+    how = ("--n", 2, "--steps", 10, "--spacing", "quadratic", "--variants", "caption", "--out", tmp_path)
+    assert code_of("reconstruct", "--model", model, *how) == 0
+    first, _ = json.loads((tmp_path / "reconstruct-tiny-2-quadratic.json").read_text())["rows"]
+    assert first["calls"] == 2 * len({int(i * i * 16 / 81) for i in range(10)})
 
 
 def test_edit_writes_original_and_edits(model, tmp_path):

@@ -2,12 +2,14 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
 from ddim import reconstruct
 from ddim.reconstruct import VARIANTS, Variant, round_trip, squared_errors, summary
 from ddpm import GaussianEps, Schedule
+from ddpm.gaussian import gaussian_like
 
 SCHEDULE = Schedule(1000, "cosine")
 EPS = GaussianEps(SCHEDULE, 0.1, 0.25)
@@ -58,6 +60,19 @@ def test_iterations_approach_the_exact_inverse():
 def test_the_exact_way_is_exact_in_float32():
     pictures = PICTURES.float().clamp(-1, 1)
     assert (round_trip(EPS, SCHEDULE, pictures, 10, way="exact") - pictures).abs().max() < 1e-5
+
+
+def test_the_eps_of_a_gaussian_like_the_pictures_solves_its_linear_system():
+    """eps = sqrt(1 - a) (a C + (1 - a) I)^-1 (x_t - sqrt(a) mean), with the covariance C as NumPy has it."""
+    pictures = torch.randn(200, 3, 2, 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    pictures = (pictures.cumsum(2) + 0.3).contiguous()  # neighbours that go together
+    flat = pictures.flatten(1).numpy()
+    x_t, a = PICTURES[:, :, :2, :2], SCHEDULE.alpha_bar[400].item()
+    covariance = a * np.cov(flat.T) + (1 - a) * np.eye(12)
+    from_mean = x_t.flatten(1).numpy() - math.sqrt(a) * flat.mean(0)
+    expected = math.sqrt(1 - a) * np.linalg.solve(covariance, from_mean.T).T
+    found = gaussian_like(SCHEDULE, pictures)(x_t, torch.full((6,), 400))
+    assert np.abs(found.flatten(1).numpy() - expected).max() < 1e-9
 
 
 @pytest.mark.parametrize("name", VARIANTS)
