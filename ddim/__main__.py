@@ -209,38 +209,53 @@ def ruler_command(args: argparse.Namespace) -> None:
 # ---- there and back --------------------------------------------------------------------------------------------------
 
 
+def round_trips(
+    trained: Trained, args: argparse.Namespace, x_0: torch.Tensor, captions: list[str]
+) -> Iterator[tuple[str, int, int, torch.Tensor]]:
+    """x_0 there and back in every variant, at last without a network: (variant, S, network calls, what came back)."""
+    chosen = {name: reconstruct.VARIANTS[name] for name in args.variants}
+    todo = [(name, variant, S) for name, variant in chosen.items() for S in args.steps]
+    cost = {(name, S): reconstruct.calls(steps_of(trained, args, S), variant) for name, variant, S in todo}
+    like_training = gaussian_like(
+        trained.schedule, to_floats(of_split(trained, args.data_dir, "train").images, x_0.device)
+    )
+
+    def trip(eps: EpsFn, part: slice, S: int, way: int | str = 0) -> torch.Tensor:
+        return reconstruct.round_trip(eps, trained.schedule, x_0[part], S, args.spacing, way)
+
+    with tqdm(total=len(x_0) * sum(cost.values()), unit=" calls", unit_scale=True) as bar:
+        for name, variant, S in todo:
+            parts = []
+            for part in in_batches(len(x_0)):
+                eps = trained.eps(captions[part] if variant.captions else None, variant.scale)
+                parts.append(trip(eps, part, S, variant.way))
+                bar.update(len(parts[-1]) * cost[name, S])
+            yield name, S, cost[name, S], torch.cat(parts)
+    for S in args.steps:
+        yield reconstruct.GAUSSIAN, S, 0, torch.cat([trip(like_training, part, S) for part in in_batches(len(x_0))])
+
+
+def steps_of(trained: Trained, args: argparse.Namespace, S: int) -> int:
+    """How many steps the grid of S steps really has. ValueError: an S outside 1..T."""
+    return len(timesteps(trained.schedule.T, S, args.spacing)) - 1
+
+
 def reconstruct_command(args: argparse.Namespace) -> None:
     """Invert test pictures and sample them again: DDIM's Table 2, and what guidance and exact inversion do to it."""
     trained = ddpm.load(args.model, device=args.device)
-    length = {S: len(timesteps(trained.schedule.T, S, args.spacing)) - 1 for S in args.steps}
+    for S in args.steps:
+        steps_of(trained, args, S)  # a bad S is told before any work
     at_least_two(args.n)
     test = of_split(trained, args.data_dir, "test")
     images, captions = test.images[: args.n], [several[0] for several in test.captions[: args.n]]
-    chosen = {name: reconstruct.VARIANTS[name] for name in args.variants}
-    todo = [(name, variant, S) for name, variant in chosen.items() for S in args.steps]
-    bar = tqdm(total=len(images) * sum(reconstruct.calls(length[S], variant) for _, variant, S in todo), unit_scale=True)
     x_0, rows, shown = to_floats(images, trained.device), [], {}
-
-    def there_and_back(eps: EpsFn, part: slice, S: int, way: int | str = 0) -> torch.Tensor:
-        return reconstruct.round_trip(eps, trained.schedule, x_0[part], S, args.spacing, way)
-
-    for name, variant, S in todo:
-        parts, calls = [], reconstruct.calls(length[S], variant)
-        for part in in_batches(len(images)):
-            eps = trained.eps(captions[part] if variant.captions else None, variant.scale)
-            parts.append(there_and_back(eps, part, S, variant.way))
-            bar.update(len(parts[-1]) * calls)
-        again = torch.cat(parts)
+    for name, S, calls, again in round_trips(trained, args, x_0, captions):
         shown[name, S] = ddpm.to_bytes(again[:6].nan_to_num())
         rows.append({"variant": name, "S": S, "calls": calls} | reconstruct.summary(x_0, again))
-    bar.close()
-    ideal = gaussian_like(trained.schedule, to_floats(of_split(trained, args.data_dir, "train").images, x_0.device))
-    for S in args.steps:
-        again = torch.cat([there_and_back(ideal, part, S) for part in in_batches(len(images))])
-        rows.append({"variant": reconstruct.GAUSSIAN, "S": S, "calls": 0} | reconstruct.summary(x_0, again))
     more = (
-        "mean squared error per dimension, pictures in [0, 1]; S steps each way, nothing clipped; the network in float32",
+        "mean squared error per dimension, pictures in [0, 1]; S steps each way, nothing clipped; network in float32",
         "paper: DDIM Table 2 (CIFAR-10, unconditional); largest: difference of a value in [-1, 1]; calls: network's",
+        f"{reconstruct.GAUSSIAN}: no network, data of the training set's mean and covariance: what the steps lose",
         *(table.grid_line(trained.schedule.T, S, args.spacing) for S in args.steps),
     )
     record = {"model": args.model, "spacing": args.spacing, "rows": rows}
