@@ -34,6 +34,8 @@ class LocalBlend:
         for name in ("threshold", "start"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is {getattr(self, name)}: expected a share in [0, 1]")
+        if self.grow < 0:
+            raise ValueError(f"grow is {self.grow}: expected 0 or more pixels")
 
     def region(self, store: AttentionStore, shape: torch.Size) -> Tensor:
         """(n, 1, H, W) bool: where the n edits may differ from their sources, for x_t of shape (2n, C, H, W)."""
@@ -42,8 +44,10 @@ class LocalBlend:
             if self.mask.shape[-2:] != (height, width):
                 has = "x".join(map(str, self.mask.shape[-2:]))
                 raise ValueError(f"the mask has {has} pixels, the picture {height}x{width}: draw it at that size")
+            if self.mask.dim() == 3 and len(self.mask) != n:
+                raise ValueError(f"{len(self.mask)} masks for {n} pairs: expected one for each, or a single one (H, W)")
             return self.mask.bool().expand(n, height, width)[:, None]
-        maps = store.word(self.words, self.size or max(site.size for site in store.sites if site.kind == "cross"))
+        maps = store.word(self.words, self.size or store.largest)
         inside = above(enlarge(maps, height), self.threshold)
         wide = F.max_pool2d(inside.float()[:, None], 2 * self.grow + 1, stride=1, padding=self.grow) > 0
         return wide[:n] | wide[n:]

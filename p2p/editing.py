@@ -6,6 +6,7 @@ one tensor. The sampler is any of `ddim`: an edit is an `EpsFn` like every other
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import reduce
 from typing import Any, NamedTuple
 
 import torch
@@ -21,7 +22,7 @@ from unet.attention import Hook, Site
 from .blend import LocalBlend
 from .maps import refine, reweight, within
 from .store import AttentionStore
-from .words import kind_of, refine_map, swap_map, word_positions
+from .words import kind_of, refine_map, split, swap_map, word_positions
 
 KINDS = ("replace", "refine")
 LEAST_WEIGHT, MOST_WEIGHT = -2.0, 5.0
@@ -41,26 +42,29 @@ class Plan(NamedTuple):
 
 
 def watched(trained: Any, prompts: list[str] | None, hook_at: Callable[[int], Hook | None]) -> EpsFn:
-    """The conditional model with a hook chosen by the time t of each call."""
+    """The conditional model with a hook chosen by the time t of each call; the prompts are encoded once."""
+    open_hook: Hook | None = None
+    plain = trained.eps(prompts)
+    hooked = trained.eps(prompts, 1.0, lambda weights, site: open_hook(weights, site))
 
     def eps(x_t: Tensor, t: Tensor) -> Tensor:
-        return trained.eps(prompts, 1.0, hook_at(int(t[0])))(x_t, t)
+        nonlocal open_hook
+        open_hook = hook_at(int(t[0]))
+        return (hooked if open_hook else plain)(x_t, t)
 
     return eps
 
 
 def editing_hook(plan: Plan, progress: float) -> Hook | None:
     """The hook of one step: replaces the target half of a batch's maps; None where no window is open."""
-    words = bool((progress < plan.until).any() or (plan.factors != 1).any())
-    pixels = progress < plan.self_until
+    words, pixels = bool((progress < plan.until).any()), progress < plan.self_until
     if not words and not pixels:
         return None
 
     def hook(weights: Tensor, site: Site) -> Tensor:
         source, target = weights.chunk(2)
         if site.kind == "cross" and words:
-            target = within(refine(source, target, plan.mapping), target, plan.until, progress)
-            return torch.cat([source, reweight(target, plan.factors)])
+            return torch.cat([source, within(refine(source, target, plan.mapping), target, plan.until, progress)])
         if site.kind == "self" and pixels and site.size <= plan.self_size:
             return torch.cat([source, source])
         return weights
@@ -68,11 +72,24 @@ def editing_hook(plan: Plan, progress: float) -> Hook | None:
     return hook
 
 
-def both(first: Hook | None, then: Hook | None) -> Hook | None:
-    """Two hooks one after the other."""
-    if first is None or then is None:
-        return first or then
-    return lambda weights, site: then(first(weights, site), site)
+def weighing_hook(plan: Plan) -> Hook | None:
+    """The hook of every step that scales the words of the target half; None where all factors are 1."""
+    if (plan.factors == 1).all():
+        return None
+
+    def hook(weights: Tensor, site: Site) -> Tensor:
+        if site.kind != "cross":
+            return weights
+        source, target = weights.chunk(2)
+        return torch.cat([source, reweight(target, plan.factors)])
+
+    return hook
+
+
+def chain(*hooks: Hook | None) -> Hook | None:
+    """Hooks one after the other; None where there is none."""
+    present = [hook for hook in hooks if hook is not None]
+    return (lambda weights, site: reduce(lambda w, hook: hook(w, site), present, weights)) if present else None
 
 
 def edit(
@@ -103,21 +120,27 @@ def edit(
     windows: word of the target -> its own share instead of cross_until. weights: word of the target -> factor of its
         maps in all steps, -2 .. 5. Either is one mapping for all pairs, or one for each.
     kind: "replace" or "refine", by default `kind_of` each pair: see `swap_map` and `refine_map`.
-    blend: keeps the source's picture outside a mask. store: takes note of all 2n pictures' maps, as edited.
+    blend: keeps the source's picture outside a mask. store: takes note of all 2n pictures' maps, with the source's in
+        place of the target's but before the weights: where a word looks does not depend on how loud it is.
     null: what guidance walks away from, by default the model's answer to the empty prompt.
     sampler: `ddim.sample`, `ddim.sample_2m` or `ddim.sample_exact`; one call of the conditional network per step.
-    ValueError: shares outside [0, 1], weights outside -2 .. 5, words that are not in their prompt, an unknown kind.
+    ValueError: shares outside [0, 1], weights outside -2 .. 5, words that are not in their prompt, an unknown kind, a
+    store with notes of another walk.
     """
     n = len(x_T[0] if isinstance(x_T, tuple) else x_T)
     prompts = trained.tokenizer.decode(trained.tokens(listed(source, n) + listed(target, n)))
+    if store is not None and store.sites:
+        raise ValueError("the store has notes of another walk: make a new one for each edit")
     plan = make_plan(trained, prompts, cross_until, self_until, windows, weights, kind, self_size)
     grid = as_grid(trained.schedule.T, steps)
     progress = {t: i / (len(grid) - 1) for i, t in enumerate(grid)}
     if store is None and blend is not None and blend.words is not None:
         store = AttentionStore(prompts)
-    conditional = watched(
-        trained, prompts, lambda t: both(editing_hook(plan, progress[t]), store.at(t) if store else None)
-    )
+
+    def hook_at(t: int) -> Hook | None:
+        return chain(editing_hook(plan, progress[t]), store.at(t) if store else None, weighing_hook(plan))
+
+    conditional = watched(trained, prompts, hook_at)
     eps = guided(conditional, null or trained.eps(None), scale)
     start = tuple(torch.cat([x, x]) for x in x_T) if isinstance(x_T, tuple) else torch.cat([x_T, x_T])
     for s, x, x_0 in sampler(eps, trained.schedule, start, grid):
@@ -132,7 +155,7 @@ def listed(prompts: str | list[str], n: int) -> list[str]:
     prompts = [prompts] * n if isinstance(prompts, str) else list(prompts)
     if len(prompts) != n:
         raise ValueError(f"{len(prompts)} prompts for {n} pictures: expected one for each, or a single one")
-    if empty := [prompt for prompt in prompts if not prompt.split()]:
+    if empty := [prompt for prompt in prompts if not split(prompt)]:
         raise ValueError(f"the prompt {empty[0]!r} has no word: an edit needs something to edit")
     return prompts
 

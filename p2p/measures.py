@@ -98,7 +98,7 @@ def best_overlap(maps: Tensor, masks: Tensor) -> Tensor:
     LEVELS thresholds are tried, evenly between each map's (n, H, W) least and largest value.
     """
     low, high = (getattr(maps.flatten(1), name)(dim=1) for name in ("amin", "amax"))
-    best = torch.zeros(len(maps))
+    best = maps.new_zeros(len(maps))
     for share in torch.linspace(0, 1, LEVELS + 2)[1:-1]:
         inside = maps > (low + share * (high - low))[:, None, None]
         both, either = ((op(inside, masks)).sum(dim=(1, 2)) for op in (torch.logical_and, torch.logical_or))

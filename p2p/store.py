@@ -15,21 +15,25 @@ from .words import word_positions
 class AttentionStore:
     """Running means of attention maps over heads and steps, of each site; with `by_time` every step's maps as well.
 
-    prompts: one for each picture of the batch. What is kept is detached and copied: no later edit can change it.
+    prompts: one for each picture of the batch. kinds: of the sites to note, "cross", "self" or both. What is kept is
+    detached and copied: no later edit can change it. One walk, one store: two would be averaged together.
 
         store = AttentionStore(prompts)
         for t, x, x_0 in ddim.sample(p2p.watched(trained, prompts, store.at), trained.schedule, x_T, 50): ...
         store.word("circle", size=8)                                            # (B, 8, 8)
     """
 
-    def __init__(self, prompts: list[str], by_time: bool = False):
+    def __init__(self, prompts: list[str], by_time: bool = False, kinds: Sequence[str] = ("cross",)):
         self.prompts = prompts
+        self.kinds = tuple(kinds)
         self.by_time: dict[int, dict[Site, Tensor]] | None = {} if by_time else None
         self._sums: dict[Site, Tensor] = {}
         self._counts: dict[Site, int] = {}
 
     def add(self, t: int, weights: Tensor, site: Site) -> None:
-        """Take note of one call's weights (B, heads, N, L) at time t."""
+        """Take note of one call's weights (B, heads, N, L) at time t, if the site is of a kind to note."""
+        if site.kind not in self.kinds:
+            return
         maps = weights.detach().float().mean(dim=1)
         self._sums[site] = self._sums[site] + maps if site in self._sums else maps
         self._counts[site] = self._counts.get(site, 0) + 1
@@ -49,6 +53,13 @@ class AttentionStore:
     def sites(self) -> list[Site]:
         """The sites seen so far."""
         return list(self._sums)
+
+    @property
+    def largest(self) -> int:
+        """The largest size of a cross-attention map seen. ValueError where none was, as with guidance 0."""
+        if sizes := {site.size for site in self._sums if site.kind == "cross"}:
+            return max(sizes)
+        raise ValueError("no cross-attention was seen: with guidance 0 the network is not asked about the prompt")
 
     def mean(self, site: Site) -> Tensor:
         """(B, N, L): the mean over heads and steps at one site."""
@@ -74,9 +85,11 @@ class AttentionStore:
     ) -> Tensor:
         """(B, size, size): the map of one word for all pictures, or of each picture's own word or words, summed.
 
-        Arguments as for `maps`. ValueError: a word that is not in its prompt.
+        Arguments as for `maps`. ValueError: a word that is not in its prompt, words for too few or too many pictures.
         """
         words = [words] * len(self.prompts) if isinstance(words, str) else words
+        if len(words) != len(self.prompts):
+            raise ValueError(f"words for {len(words)} pictures, but the store has {len(self.prompts)} prompts")
         places = [
             [i for word in ([own] if isinstance(own, str) else own) for i in word_positions(prompt, word)]
             for prompt, own in zip(self.prompts, words, strict=True)

@@ -9,10 +9,12 @@ from collections.abc import Sequence
 
 import torch
 
+from unet.text import split_words
+
 
 def split(prompt: str | Sequence[str]) -> list[str]:
-    """The words of a prompt, lower case, split at blanks; a sequence of words is taken as it is."""
-    return prompt.lower().split() if isinstance(prompt, str) else list(prompt)
+    """The words of a prompt as the tokenizer counts them; a sequence of words is taken as it is."""
+    return split_words(prompt) if isinstance(prompt, str) else list(prompt)
 
 
 def word_positions(prompt: str | Sequence[str], word: str) -> list[int]:

@@ -53,6 +53,13 @@ def test_word_i_is_token_i_plus_1_wherever_it_occurs():
     assert p2p.word_positions("a photo of a cat", "a") == [1, 4]
 
 
+@pytest.mark.parametrize("prompt", ["a red, small circle.", "a red , small circle", "A photo of a 'red' CIRCLE!"])
+def test_words_are_counted_as_the_tokenizer_counts_them(prompt):
+    row = TRAINED.tokenizer.encode([prompt], LENGTH)[0]
+    (circle,) = TRAINED.tokenizer.encode(["circle"], LENGTH)[0, 1:2]
+    assert p2p.word_positions(prompt, "circle") == (row == circle).nonzero().flatten().tolist()
+
+
 def test_a_word_that_is_not_there_is_named():
     with pytest.raises(ValueError, match="'dog' is not in the prompt 'a photo of a cat'"):
         p2p.word_positions("a photo of a cat", "dog")
@@ -284,21 +291,19 @@ def test_only_self_maps_up_to_the_size_asked_for_are_replaced():
 
 
 @pytest.mark.parametrize("scale", [0.0, 1.0, 2.0])
-def test_the_hook_fires_once_for_each_site_and_step_at_every_scale(scale):
+@pytest.mark.parametrize("how", [{}, {"weights": {"blue": 2.0}}, {"cross_until": 0.0, "self_until": 0.0}])
+def test_the_hook_fires_once_for_each_site_and_step_at_every_scale(scale, how):
     """Nothing counts calls, so guidance cannot disturb what a step is: the reference implementation infers it."""
-    store = p2p.AttentionStore([SOURCE] * 2 + [TARGET] * 2, by_time=True)
-    edited(scale=scale, store=store)
-    grid = ddim.timesteps(1000, 4)[:-1]
-    if scale == 0:  # the conditional network is not asked
-        assert store.by_time == {}
-        return
-    assert list(store.by_time) == grid
-    assert all(list(seen) == TRAINED.unet.sites for seen in store.by_time.values())
+    store, calls = p2p.AttentionStore([SOURCE] * 2 + [TARGET] * 2), []
+    store.add = lambda t, weights, site: calls.append((t, site))
+    edited(scale=scale, store=store, **how)
+    times = ddim.timesteps(1000, 4)[:-1] if scale else []  # with 0 the conditional network is not asked
+    assert calls == [(t, site) for t in times for site in TRAINED.unet.sites]
 
 
 def test_a_grid_of_any_steps_opens_each_window_for_its_share():
     """Of 8 steps, a window of 0.5 covers the first four: their target maps are the source's."""
-    store = p2p.AttentionStore([SOURCE, TARGET], by_time=True)
+    store = p2p.AttentionStore([SOURCE, TARGET], by_time=True, kinds=("cross", "self"))
     edited(x_T=start(1), steps=8, cross_until=0.5, self_until=0.25, store=store)
     for i, seen in enumerate(store.by_time.values()):
         for site, both in seen.items():
@@ -306,12 +311,35 @@ def test_a_grid_of_any_steps_opens_each_window_for_its_share():
             assert same == (i < (4 if site.kind == "cross" else 2))
 
 
-def test_maps_sum_to_one_over_real_words_in_every_row():
-    store = p2p.AttentionStore([SOURCE] * 2 + [TARGET] * 2)
-    edited(store=store, cross_until=0.5)
+@pytest.mark.parametrize("weights", [{}, {"blue": -2.0}])
+def test_maps_sum_to_one_over_real_words_in_every_row(weights):
+    """Also where a word is weighted: the store sees where it looks, not how loud it is."""
+    store = p2p.AttentionStore([SOURCE] * 2 + [TARGET] * 2, kinds=("cross", "self"))
+    edited(store=store, cross_until=0.5, weights=weights)
+    assert {site.kind for site in store.sites} == {"cross", "self"}
     for site in store.sites:
         sums = store.mean(site)[..., :7].sum(dim=-1) if site.kind == "cross" else store.mean(site).sum(dim=-1)
         assert torch.allclose(sums, torch.ones(()), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("kind", "target", "matrix"),
+    [
+        ("replace", "a photo of red blue circle", p2p.swap_map),  # two words in the place of one
+        ("refine", TARGET, p2p.refine_map),
+        (None, TARGET, p2p.swap_map),
+        (None, "a photo of red blue circle", p2p.refine_map),
+    ],
+)
+def test_the_kind_decides_which_maps_the_target_takes(kind, target, matrix):
+    """At the first site of the first step both halves still see the same picture: the maps can be told."""
+    source = "a photo of green circle" if "red blue" in target else SOURCE
+    plain, store = (p2p.AttentionStore([source, target], by_time=True) for _ in range(2))
+    edited(source, target, start(1), cross_until=0, self_until=0, store=plain)
+    edited(source, target, start(1), cross_until=1, self_until=0, kind=kind, store=store)
+    before, after = (next(iter(s.by_time[1000].values())) for s in (plain, store))
+    expected = p2p.refine(before[:1, None], before[1:, None], matrix(source, target, LENGTH)[None])[:, 0]
+    assert torch.allclose(after[1:], expected, atol=1e-6)
 
 
 def test_an_edit_touches_no_layer():
@@ -375,6 +403,29 @@ def test_the_store_is_untouched_by_what_happens_to_the_weights_later():
         weights.zero_()
     assert torch.equal(store.maps(2), kept) and torch.equal(store.maps(2, t=7), kept)
     assert not store.mean(CROSS).requires_grad
+
+
+def test_a_store_serves_one_walk():
+    store = p2p.AttentionStore([SOURCE] * 2 + [TARGET] * 2)
+    edited(store=store)
+    with pytest.raises(ValueError, match="has notes of another walk"):
+        edited(store=store)
+
+
+def test_a_store_notes_the_kinds_of_sites_it_is_asked_for():
+    store = p2p.AttentionStore(["a b", "b c"])
+    store.add(1, torch.ones(2, 1, 4, 4), SELF)
+    with pytest.raises(ValueError, match="no cross-attention was seen: with guidance 0"):
+        _ = store.largest
+    store.add(1, maps(), CROSS)
+    assert store.sites == [CROSS] and store.largest == 2
+
+
+def test_words_for_another_number_of_pictures_are_refused():
+    store = p2p.AttentionStore(["a b", "b c"])
+    store.add(1, maps(), CROSS)
+    with pytest.raises(ValueError, match="words for 1 pictures, but the store has 2 prompts"):
+        store.word(["a"], 2)
 
 
 def test_sizes_that_were_not_seen_are_refused():
@@ -454,11 +505,15 @@ def test_above_goes_by_each_maps_own_range():
         ({"weights": {"blue": 6.0}}, r"the weight of 'blue' is 6.0: expected -2 .. 5"),
         ({"kind": "swap"}, "kind is 'swap': expected one of replace, refine"),
         ({"source": ""}, "the prompt '' has no word"),
+        ({"source": "..."}, "the prompt '...' has no word"),
         ({"target": " ".join(["a"] * 9)}, "has 9 words, but this model reads at most 7"),
         ({"target": "a zebra"}, "unknown word 'zebra'"),
         ({"source": [SOURCE] * 3}, "3 prompts for 2 pictures: expected one for each, or a single one"),
         ({"windows": [{}]}, "1 mappings for 2 pairs: expected one for each, or a single one"),
         ({"blend": lambda: p2p.LocalBlend(mask=torch.ones(4, 5))}, "the mask has 4x5 pixels, the picture 8x8"),
+        ({"blend": lambda: p2p.LocalBlend(mask=torch.ones(3, 8, 8))}, "3 masks for 2 pairs"),
+        ({"blend": lambda: p2p.LocalBlend(mask=torch.ones(8, 8), grow=-1)}, "grow is -1: expected 0 or more"),
+        ({"blend": lambda: p2p.LocalBlend(words=[["red"]] * 2 + [["blue"]] * 2, start=0), "scale": 0}, "guidance 0"),
         ({"blend": lambda: p2p.LocalBlend()}, "needs either words or a drawn mask"),
         ({"blend": lambda: p2p.LocalBlend(words=[["a"]], threshold=2)}, r"threshold is 2: expected a share"),
     ],

@@ -17,7 +17,12 @@ BUILT_ON = {"torch", "numpy", "matplotlib", "einops", "tqdm", "PIL"}  # Pillow c
 CORE = tuple(f"ddpm.{name}" for name in ("schedule", "diffusion", "bound", "guidance", "noise", "gaussian", "mhvae"))
 SHARED = ("ddpm.files", "ddpm.pictures")  # how every room writes weights, records and figures
 # beside itself, what a room may import of ours; doors (train.py, __main__.py) may import anything
-MAY = {"unet": (), "ddpm": ("unet",), "ddim": (*CORE, *SHARED), "p2p": ("unet.attention", "ddim", *CORE, *SHARED)}
+MAY = {
+    "unet": (),
+    "ddpm": ("unet",),
+    "ddim": (*CORE, *SHARED),
+    "p2p": ("unet.attention", "unet.text", "ddim", *CORE, *SHARED),
+}
 FILES = sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))
 SOURCES = [*FILES, ROOT / "train.py"]
 TESTS = sorted((ROOT / "tests").glob("*.py"))
