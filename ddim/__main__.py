@@ -27,13 +27,13 @@ from ddpm.data import Dataset, edits, load_data, reading, shapes
 from ddpm.data.base import DataError
 from ddpm.data.labels import load_labelled
 from ddpm.diffusion import EpsFn
-from ddpm.door import exit_code, positive
+from ddpm.door import exit_code, finite, positive
 from ddpm.files import sha256, write_json
 from ddpm.gaussian import gaussian_like
 from ddpm.model import Trained
 
 from . import classifier, features, figures, reconstruct, ruler, table, tradeoff
-from .editing import edit_exact, edit_inverted, edit_naive
+from .editing import edit_exact, edit_inverted, edit_naive, lower_part
 from .family import HAT
 from .grids import SPACINGS, timesteps
 from .interpolation import slerp
@@ -121,6 +121,8 @@ def reference_set(trained: Trained, args: argparse.Namespace) -> np.ndarray:
     """The real pictures that samples are compared with: a split of the model's data set, or a folder."""
     if Path(args.reference).is_dir():
         return pictures_in(Path(args.reference), trained.unet.config.size)
+    if args.reference not in ("train", "test"):
+        raise DataError(f"no reference {args.reference!r}: expected train, test, or a folder of pictures")
     return of_split(trained, args.data_dir, args.reference).images
 
 
@@ -243,8 +245,10 @@ def steps_of(trained: Trained, args: argparse.Namespace, S: int) -> int:
 def reconstruct_command(args: argparse.Namespace) -> None:
     """Invert test pictures and sample them again: DDIM's Table 2, and what guidance and exact inversion do to it."""
     trained = ddpm.load(args.model, device=args.device)
-    for S in args.steps:
-        steps_of(trained, args, S)  # a bad S is told before any work
+    exact = any(reconstruct.VARIANTS[name].way == reconstruct.EXACT for name in args.variants)
+    for S in args.steps:  # a bad S is told before any work
+        if steps_of(trained, args, S) < 2 and exact:
+            raise ValueError(f"S = {S} is one step, and the exact way needs two: leave out S, or the exact variants")
     at_least_two(args.n)
     test = of_split(trained, args.data_dir, "test")
     images, captions = test.images[: args.n], [several[0] for several in test.captions[: args.n]]
@@ -286,10 +290,20 @@ def editor(trained: Trained, args: argparse.Namespace, sources: list[str], targe
     return edit
 
 
+def check_strengths(trained: Trained, args: argparse.Namespace, strengths: list[float]) -> None:
+    """ValueError, before any work, for strengths outside [0, 1] or that leave the exact way a single step."""
+    for strength in strengths:
+        if len(lower_part(trained.schedule.T, args.steps, strength)) == 2 and "exact" in args.ways:
+            raise ValueError(
+                f"strength {strength:g} of {args.steps} steps is one step, and the exact way needs two: take more "
+                "--steps, another strength, or --ways without it"
+            )
+
+
 def picture(trained: Trained, args: argparse.Namespace) -> tuple[np.ndarray, str | None]:
     """The picture to edit, uint8 (3, H, W), and its caption if it has one: a file, or an index into the test split."""
     size = trained.unet.config.size
-    if args.image.isdigit():
+    if args.image.isdecimal():
         test = of_split(trained, args.data_dir, "test")
         if int(args.image) >= len(test):
             raise DataError(f"there is no picture {args.image}: the test split has {len(test)}, counted from 0")
@@ -308,6 +322,7 @@ def edit_command(args: argparse.Namespace) -> None:
     if source is None:
         raise ValueError(f"say what {args.image} shows: --prompt")
     edit = editor(trained, args, [source], [args.target])
+    check_strengths(trained, args, [args.strength])
     x_0 = to_floats(image[None], trained.device)
     results = [last(edit(way, x_0, args.strength, range(args.seed, args.seed + 1))) for way in args.ways]
     images = np.concatenate([image[None], *(ddpm.to_bytes(x) for x in results)])
@@ -330,10 +345,12 @@ def met(data: str, todo: edits.Edits, images: np.ndarray) -> float:
 
 def sweep_command(args: argparse.Namespace) -> None:
     """Every way of editing over the strength: what is lost of the picture, and how often the new caption is met."""
+    at_least_two(args.n)
     trained = ddpm.load(args.model, device=args.device)
     data, test = trained.info["data"], of_split(trained, args.data_dir, "test")
     kinds = args.edits or edits.KINDS.get(data, ())
     todo = {kind: edits.edits(test, kind, args.n) for kind in kinds}
+    check_strengths(trained, args, args.strengths)
     strengths, curves, strips = sorted(args.strengths), {kind: {} for kind in todo}, []
     for kind, e in todo.items():
         for way in args.ways:
@@ -468,7 +485,7 @@ FLAGS = {
     "columns": dict(type=int, nargs="+", help="numbers of steps S"),
     "rows": dict(nargs="+", help=f"etas, {HAT}, {table.SECOND_ORDER}"),
     "spacing": dict(choices=SPACINGS, help="time grid; by default the paper's where it starts from noise"),
-    "scale": dict(type=float, help="guidance, 1 for none"),
+    "scale": dict(type=finite, help="guidance, 1 for none"),
     "features": dict(choices=features.KINDS, help="network that the distance is measured on"),
     "inception": dict(metavar="FILE", help="inception-2015-12-05.pt; fetched when left out"),
     "reference": dict(help="split of the data set, or a folder of pictures"),
@@ -480,11 +497,11 @@ FLAGS = {
     "image": dict(required=True, help="a file, or an index into the test split"),
     "prompt": dict(help="what the picture shows; its own caption when left out"),
     "target": dict(required=True, help="what it should show"),
-    "strength": dict(type=float, help="how far to go, in [0, 1]"),
-    "strengths": dict(type=float, nargs="+", help="how far to go, in [0, 1]"),
+    "strength": dict(type=finite, help="how far to go, in [0, 1]"),
+    "strengths": dict(type=finite, nargs="+", help="how far to go, in [0, 1]"),
     "ways": dict(nargs="+", choices=WAYS, help="how to go"),
     "iterations": dict(type=int, help="fixed-point iterations of each inverted step"),
-    "eta": dict(type=float, help="noise of the naive way's steps"),
+    "eta": dict(type=finite, help="noise of the naive way's steps"),
     "edits": dict(nargs="+", help="kinds of edit; by default all of the data set"),
     "prompts": dict(nargs="+", help="by default captions of the test split"),
 }

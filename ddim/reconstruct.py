@@ -91,7 +91,7 @@ def summary(x_0: torch.Tensor, again: torch.Tensor) -> dict[str, float | None]:
 
 
 def text(head: list[str], rows: list[dict]) -> str:
-    """The table: a line for each record (variant, S, calls and `summary`), the paper's Table 2 beside the caption's."""
+    """The table: a line for each record (variant, S, calls and `summary`), the unguided ones beside the paper's."""
     lines = [*head, ""]
     titles = ("mean", "median", "paper", "largest", "diverged", "calls", "n")
     lines.append(f"{'':22s}{'S':>5s}" + "".join(f"{title:>12s}" for title in titles))

@@ -22,7 +22,7 @@ import ddim
 from . import bits, checkpoints, neighbours, pictures, report
 from .data import load_data
 from .diffusion import VARIANCES
-from .door import exit_code, positive
+from .door import exit_code, finite, picture_file, positive
 from .files import write_json
 from .model import Sampler, Trained, generate
 
@@ -139,18 +139,18 @@ def parser() -> argparse.ArgumentParser:
         command.add_argument("--model", default="shapes", help="a shipped model's name, a run folder or a file")
         command.add_argument("--steps", type=positive, default=report.STEPS, help="DDIM steps")
         command.add_argument("--eta", type=float, default=report.ETA, help="noise of each step: 0 DDIM, 1 DDPM")
-        command.add_argument("--scale", type=float, default=report.SCALE, help="guidance, 1 for none")
+        command.add_argument("--scale", type=finite, default=report.SCALE, help="guidance, 1 for none")
         command.add_argument("--device", default="cpu")
         if name == "sample":
             command.add_argument("--prompts", nargs="+", required=True)
             command.add_argument("--count", type=positive, default=8, help="pictures of each prompt")
             command.add_argument("--seed", type=int, default=0, help="of the first picture; the next ones count up")
-            command.add_argument("--out", default="samples.png")
+            command.add_argument("--out", type=picture_file, default="samples.png")
         else:
             command.add_argument("--n", type=positive, default=500, help="pictures of each kind")
             command.add_argument("--data-dir", default="data", help="where the data set lies (shapes needs none)")
-            figure = {"default": "neighbours.png"} if name == "neighbours" else {"help": "a JSON file for the result"}
-            command.add_argument("--out", **figure)
+            picture = {"default": "neighbours.png", "type": picture_file}
+            command.add_argument("--out", **picture if name == "neighbours" else {"help": "a JSON file for the result"})
     command = commands.add_parser("bound", help=bound_command.__doc__)
     command.set_defaults(work=bound_command)
     command.add_argument("--model", default="shapes", help="a shipped model's name, a run folder or a file")

@@ -55,8 +55,9 @@ def load(name: str | Path, ema: float | None = None, device: str | torch.device 
 
     ema: which of a run's averages to take, by the share of its half-life; None takes the run's own choice. Shipped
     files hold one. Raises CheckpointError for what is missing, damaged or changed since it was shipped, and for an
-    average that is not there.
+    average that is not there; ValueError for a device that PyTorch cannot use here.
     """
+    device = usable(device)
     path = find(str(name))
     content = read(path)
     averages = content["ema"]
@@ -68,6 +69,14 @@ def load(name: str | Path, ema: float | None = None, device: str | torch.device 
         unet.load_state_dict({key: value.float() for key, value in averages[share].items()})
     unet.eval().requires_grad_(False)
     return Trained(unet.to(device), tokenizer, schedule, content["info"] | {"ema": share, "path": str(path)})
+
+
+def usable(device: str | torch.device) -> torch.device:
+    """A device on which PyTorch can compute here; ValueError for any other."""
+    try:
+        return torch.empty(0, device=device).device
+    except (RuntimeError, AssertionError):  # an unknown name; a build of PyTorch without it
+        raise ValueError(f"PyTorch has no device {str(device)!r} here: expected cpu, or cuda with a GPU") from None
 
 
 def find(name: str) -> Path:

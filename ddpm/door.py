@@ -1,8 +1,10 @@
 """How every command of the project reads its numbers, and how it ends."""
 
 import argparse
+import math
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 
 def exit_code(name: str, work: Callable[[], object]) -> int:
@@ -21,8 +23,27 @@ def exit_code(name: str, work: Callable[[], object]) -> int:
     return 0
 
 
+def finite(text: str) -> float:
+    """A number that is neither infinite nor NaN."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a number")
+    return value
+
+
+def picture_file(text: str) -> str:
+    """Where a picture can be written: an existing folder, a name that ends in .png."""
+    path = Path(text)
+    if path.suffix != ".png" or not path.parent.is_dir():
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a name that ends in .png, in a folder that exists")
+    return text
+
+
 def positive(text: str) -> int:
     """A whole number from 1 on."""
-    if not text.isdigit() or int(text) < 1:
+    if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number, 1 or more")
     return int(text)

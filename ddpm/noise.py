@@ -21,12 +21,15 @@ class Noise:
         x_T = noise.start((3, 32, 32))
         for t, x, x_0 in ddpm.sample(eps, schedule, x_T, generator=noise): ...
 
-    `seeds` are ints, one for each image of the batch. The streams live on the CPU and draw in float32, so that a seed
-    means the same picture on every device and in every dtype.
+    `seeds` are ints from 0 on, one for each image of the batch. The streams live on the CPU and draw in float32, so
+    that a seed means the same picture on every device and in every dtype.
     """
 
     def __init__(self, seeds: Iterable[int]):
-        self.generators = [torch.Generator().manual_seed(int(seed)) for seed in seeds]
+        seeds = [int(seed) for seed in seeds]
+        if outside := [seed for seed in seeds if not 0 <= seed < 2**63]:
+            raise ValueError(f"a seed is {outside[0]}, expected 0 .. 2^63 - 1")
+        self.generators = [torch.Generator().manual_seed(seed) for seed in seeds]
         if not self.generators:
             raise ValueError("no seeds given, expected one for each image")
 

@@ -13,7 +13,6 @@ more or fewer, and the shared words keep their maps (refine); --weight scales a 
 """
 
 import argparse
-import json
 import sys
 from dataclasses import replace
 from functools import partial
@@ -30,9 +29,9 @@ from ddim.classifier import load as load_classifier
 from ddim.figures import sheet
 from ddpm.data import load_data, reading
 from ddpm.data.judging import judged
-from ddpm.data.pairs import KINDS, pairs
+from ddpm.data.pairs import KINDS, kind_between, pairs
 from ddpm.data.shapes import PALETTE, parse, read
-from ddpm.door import exit_code, positive
+from ddpm.door import exit_code, finite, picture_file, positive
 from ddpm.files import sha256, write_json
 from ddpm.model import Trained, to_bytes
 
@@ -41,13 +40,17 @@ from .blend import LocalBlend
 from .editing import edit
 from .rivals import SAMPLERS, WAYS, Recipe, last
 from .store import AttentionStore
-from .words import changed, kind_of
+from .words import changed, kind_of, split
 
 CROSSES, SELVES = (0.0, 0.2, 0.4, 0.5, 0.6, 0.8, 1.0), (0.0, 0.8)
 MAPS, REWEIGHT = "maps", "reweight "
 EXTRA = (MAPS, REWEIGHT + "colour", REWEIGHT + "background")
 WEIGHTS = (-2.0, 0.0, 1.0, 2.0, 5.0)
-TUNED = {"steps": int, "sampler": str, "scale": float, "cross_until": float, "self_until": float, "strength": float}
+TUNED = {
+    "steps": dict(type=positive), "sampler": dict(choices=list(SAMPLERS)),
+    **dict.fromkeys(("scale", "cross_until", "self_until", "strength"), dict(type=finite)),
+}  # fmt: skip
+USUAL = Recipe(cross_until=0.8, self_until=0.4)  # windows of an edit that is none of the scored kinds
 
 
 # ---- one edit, drawn -------------------------------------------------------------------------------------------------
@@ -77,13 +80,15 @@ def numbered(text: str) -> tuple[str, list[float]]:
 def window(text: str) -> tuple[str, float]:
     """word=0.4 -> the word and its share."""
     word, values = numbered(text)
+    if len(values) > 1:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected one share for a word, as green=0.4")
     return word, values[0]
 
 
 def real_picture(trained: Trained, args: argparse.Namespace) -> Tensor:
     """--image, a file or a number in the test split, as x_0 (1, 3, H, W) in [-1, 1]."""
     size = trained.unet.config.size
-    if args.image.isdigit():
+    if args.image.isdecimal():
         images = load_data(trained.info["data"], args.data_dir, "test", size).images
         if int(args.image) >= len(images):
             raise ValueError(f"--image is {args.image}, but the test split has the pictures 0 .. {len(images) - 1}")
@@ -94,25 +99,29 @@ def real_picture(trained: Trained, args: argparse.Namespace) -> Tensor:
 
 
 def drawn_mask(path: str, size: int) -> Tensor:
-    """The mask in a picture file, bool (size, size): what is lighter than middle grey may change."""
-    picture = reading.open_picture(Path(path))
+    """The mask in a picture file, bool (size, size): what is lighter than middle grey, and drawn at all, may change."""
+    picture = reading.open_picture(Path(path), ground="black")
     if picture.size != (size, size):
         raise ValueError(f"the mask {path} has {picture.width}x{picture.height} pixels: expected {size}x{size}")
     return torch.from_numpy(np.asarray(picture.convert("L")) > 127)
 
 
-def blend_of(args: argparse.Namespace, prompts: list[str], size: int) -> LocalBlend | None:
-    """The local blend that --mask or --blend asks for; --blend without words takes those that differ."""
+def blend_of(
+    args: argparse.Namespace, prompts: list[str], weights: dict[str, float], size: int
+) -> LocalBlend | None:
+    """The local blend of --mask or --blend; --blend without words takes those that differ or are weighted."""
     if args.mask:
         return LocalBlend(mask=drawn_mask(args.mask, size))
     if args.blend is None:
         return None
     n = len(prompts) // 2
     gone, new = changed(prompts[0], prompts[n])
-    asked = [[word for word in args.blend if word in prompt.split()] for prompt in (prompts[0], prompts[n])]
-    if lost := [word for word in args.blend if word not in asked[0] + asked[1]]:
+    wanted = [word.lower() for word in args.blend] or [*gone, *new, *weights]
+    source, target = ([word for word in wanted if word in split(prompt)] for prompt in (prompts[0], prompts[n]))
+    if lost := [word for word in wanted if word not in source + target]:
         raise ValueError(f"--blend names {lost[0]!r}, which is in neither prompt")
-    source, target = asked if args.blend else (gone, new)
+    if not wanted:
+        raise ValueError("--blend: the prompts do not differ, so name the words around which the picture may change")
     return LocalBlend([source] * n + [target] * n)
 
 
@@ -154,6 +163,8 @@ def variants_of(args: argparse.Namespace) -> list[tuple[str, str, dict[str, floa
         raise ValueError(f"--weight has several values for {strips[0][0]} and for {strips[1][0]}: one strip at a time")
     if not args.target and not args.weight:
         raise ValueError("nothing to edit: give a --target, or a --weight for a word of the source")
+    if again := [target for i, target in enumerate(args.target) if target in args.target[:i]]:
+        raise ValueError(f"the target {again[0]!r} is given twice")
     found = []
     for target in args.target or [args.source]:
         if not strips:
@@ -171,9 +182,41 @@ def told(source: str, target: str, weights: dict[str, float]) -> str:
     return f"{source!r} -> {target!r}: {' and '.join(kinds) or 'nothing changes'}"
 
 
+def check_together(args: argparse.Namespace) -> None:
+    """ValueError for flags that have no meaning beside each other, rather than leaving one out silently."""
+    given = {name for name, value in vars(args).items() if value not in (None, [], False)}
+    if args.blend is not None:
+        given.add("blend")
+    idle = {
+        "sweep": ("cross_until", "self_until", "window", "blend", "mask", "film", "map_size"),
+        "image": ("seeds", "sampler"),
+        "mask": ("blend",),
+    }
+    for name, others in idle.items():
+        if name in given and (lost := [other for other in others if other in given]):
+            raise ValueError(f"--{name} leaves nothing to do for --{lost[0].replace('_', '-')}: give one of them")
+    if args.image is None and args.inversion:
+        raise ValueError("--inversion is of a real picture: it needs --image")
+    if args.scale == 0:
+        raise ValueError("--scale 0 never asks the network about the prompt: expected 1 (no guidance) or more")
+
+
+def windows_for(trained: Trained, args: argparse.Namespace, target: str) -> dict[str, float]:
+    """cross_until and self_until: as asked, else those that the sweep found for this kind of edit."""
+    data = trained.info["data"]
+    recipe = score.RECIPES.get((data, kind_between(data, args.source, target)), USUAL)
+    asked = {name: getattr(args, name) for name in ("cross_until", "self_until")}
+    return {name: getattr(recipe, name) if value is None else value for name, value in asked.items()}
+
+
 def edit_command(args: argparse.Namespace) -> None:
     """Edit pictures through their caption and draw source, plain re-generation, edit and the words' maps."""
+    check_together(args)
     trained = ddpm.load(args.model, device=args.device)
+    sizes = sorted({site.size for site in trained.unet.sites if site.kind == "cross"})
+    if args.map_size not in (None, *sizes):
+        raise ValueError(f"--map-size is {args.map_size}: this model has cross-attention maps of the sizes {sizes}")
+    args.seeds, args.sampler = args.seeds or [0, 1, 2, 3], args.sampler or "ddim"
     args.source = trained.tokenizer.decode(trained.tokens([args.source]))[0]
     args.target = trained.tokenizer.decode(trained.tokens(args.target)) if args.target else []
     variants, (start, picture) = variants_of(args), start_of(trained, args)
@@ -181,14 +224,15 @@ def edit_command(args: argparse.Namespace) -> None:
     if args.sweep:
         return sweep_command(trained, args, start, n)
     how = {"steps": args.steps, "scale": args.scale, "windows": dict(args.window)} | start
-    how |= {"cross_until": args.cross_until, "self_until": args.self_until}
     columns = {} if picture is None else {"picture": picture}
     maps = None
     for name, target, weights in tqdm(variants, "edits", disable=len(variants) == 1):
-        print(told(args.source, target, weights))
+        kept = windows_for(trained, args, target)
+        shares = "keeps cross-attention for {cross_until:.0%} of the steps, self-attention for {self_until:.0%}"
+        print(f"{told(args.source, target, weights)}; {shares.format(**kept)}")
         store = AttentionStore([args.source] * n + [target] * n)
-        blend = blend_of(args, store.prompts, trained.shape[-1])
-        walk = edit(trained, args.source, target, **how, weights=weights, blend=blend, store=store)
+        blend = blend_of(args, store.prompts, weights, trained.shape[-1])
+        walk = edit(trained, args.source, target, **how, **kept, weights=weights, blend=blend, store=store)
         states = [(t, x) for t, x, _ in walk]
         source, edited = np.split(to_bytes(states[-1][1]), 2)
         if args.film and maps is None:
@@ -198,7 +242,7 @@ def edit_command(args: argparse.Namespace) -> None:
             again = edit(trained, args.source, target, **how | {"cross_until": 0, "self_until": 0, "windows": {}})
             columns[column("plain", args.source, target, args.target)] = to_bytes(last(again))[n:]
         columns[column(name, args.source, target, args.target)] = edited
-        maps = maps or pictures.word_maps(source, store, args.map_size or largest(store))
+        maps = maps or pictures.word_maps(source, store, args.map_size or store.largest)
     cells = np.concatenate([np.stack(list(columns.values()), axis=1), maps[0]], axis=1)
     rows = [Path(args.image).name] if args.image else [f"seed {seed}" for seed in args.seeds]
     print(sheet(Path(args.out), cells, rows, [*columns, *maps[1]], args.source))
@@ -208,11 +252,6 @@ def film(T: int, x_T: Tensor | tuple[Tensor, Tensor], states: list[tuple[int, Te
     """At most `count` pictures of the sources' way from noise, evenly spaced, by their times."""
     walk = [(T, x_T[0] if isinstance(x_T, tuple) else x_T), *states[:-1]]
     return {f"t = {t}": to_bytes(x[:n]) for t, x in walk[:: -(-len(walk) // count)]}
-
-
-def largest(store: AttentionStore) -> int:
-    """The largest size of a cross-attention map."""
-    return max(site.size for site in store.sites if site.kind == "cross")
 
 
 def column(name: str, source: str, target: str, targets: list[str]) -> str:
@@ -243,10 +282,11 @@ def sweep_command(trained: Trained, args: argparse.Namespace, start: dict, n: in
 
 
 def shown(trained: Trained, images: np.ndarray, prompts: list[str]) -> float | None:
-    """Percent of pictures that show their prompt; None for a prompt outside the grammar of the model's data."""
-    judge = judge_of(trained)
+    """Percent of pictures that show their prompt; None for a prompt outside the grammar of the model's data, or data
+    that nothing judges.
+    """
     try:
-        return score.share(measures.all_shown(judge(images, prompts)))
+        return score.share(measures.all_shown(judge_of(trained)(images, prompts)))
     except ValueError:
         return None
 
@@ -305,8 +345,10 @@ def score_command(args: argparse.Namespace) -> None:
     trained = ddpm.load(args.model, device=args.device)
     data, name = trained.info["data"], Path(args.model).stem
     path = Path(args.out or f"p2p/results/{'sweep' if args.sweep else 'score'}-{name}.json")
+    if data not in KINDS:
+        raise ValueError(f"no kinds of edit are known for the data set {data!r}: expected one of {', '.join(KINDS)}")
     path.parent.mkdir(parents=True, exist_ok=True)
-    found = json.loads(path.read_text()) if path.exists() else {}
+    found = score.resume(path)
     known = KINDS[data] + (EXTRA if data == "shapes" and not args.sweep else ())
     for kind in args.kinds or known:
         if kind not in known:
@@ -329,7 +371,6 @@ def score_command(args: argparse.Namespace) -> None:
 def common_flags(flags: argparse.ArgumentParser) -> None:
     """What both commands take."""
     flags.add_argument("--model", default="shapes", help="a shipped model's name, a run folder or a file")
-    flags.add_argument("--data-dir", default="data", help="where the real data sets are")
     flags.add_argument("--device", default="cpu")
     flags.add_argument(
         "--sweep", action="store_true", help="the grid of both windows, with numbers (of the first target)"
@@ -341,6 +382,7 @@ def edit_flags() -> argparse.ArgumentParser:
     as_written = argparse.RawDescriptionHelpFormatter
     flags = argparse.ArgumentParser(prog="python -m p2p", description=__doc__, formatter_class=as_written)
     common_flags(flags)
+    flags.add_argument("--data-dir", default="data", help="where the real data sets are, for --image with a number")
     flags.add_argument("--source", required=True, help="the prompt of the picture to edit")
     flags.add_argument("--target", nargs="+", help="the prompt of the edit, or of several")
     flags.add_argument(
@@ -352,20 +394,21 @@ def edit_flags() -> argparse.ArgumentParser:
         help="word=factor, -2 .. 5; several: a strip",
     )
     flags.add_argument("--window", type=window, action="append", default=[], help="word=share: its own --cross-until")
-    flags.add_argument("--cross-until", type=float, default=0.8, help="share of the steps that keep cross-attention")
-    flags.add_argument("--self-until", type=float, default=0.4, help="share of the steps that keep self-attention")
+    kept = "share of the steps that keep the source's {}-attention (default: what suits the kind of edit)"
+    flags.add_argument("--cross-until", type=finite, help=kept.format("cross"))
+    flags.add_argument("--self-until", type=finite, help=kept.format("self"))
     flags.add_argument("--blend", nargs="*", metavar="WORD", help="change only where these words (or all new) look")
     flags.add_argument("--mask", help="a picture file of the model's size: change only where it is light")
-    flags.add_argument("--seeds", type=seeds_of, default=[0, 1, 2, 3], help="one for each pair, such as 0-3")
+    flags.add_argument("--seeds", type=seeds_of, help="one for each pair, such as 0-3 (default)")
     flags.add_argument("--steps", type=positive, default=50)
-    flags.add_argument("--scale", type=float, default=1.0, help="guidance, 1 for none")
-    flags.add_argument("--sampler", choices=list(SAMPLERS), default="ddim")
+    flags.add_argument("--scale", type=finite, default=1.0, help="guidance, 1 for none")
+    flags.add_argument("--sampler", choices=list(SAMPLERS), help="default: ddim")
     flags.add_argument("--image", help="a real picture: a file, or a number in the model's test split")
     flags.add_argument("--inversion", choices=("exact", "ddim", "null-text"), help="of the real picture")
     flags.add_argument("--rounds", type=positive, default=10, help="of the null text's optimisation, for each step")
     flags.add_argument("--film", type=positive, metavar="K", help="show the source's way from noise in K pictures")
     flags.add_argument("--map-size", type=positive, help="of the maps that are drawn (default: the largest)")
-    flags.add_argument("--out", default="edit.png")
+    flags.add_argument("--out", type=picture_file, default="edit.png")
     flags.set_defaults(work=edit_command)
     return flags
 
@@ -377,8 +420,8 @@ def score_flags() -> argparse.ArgumentParser:
     flags.add_argument("--n", type=positive, default=500, help="pairs of each kind")
     flags.add_argument("--kinds", nargs="+", help="kinds of edit (default: all of the model's data)")
     flags.add_argument("--ways", nargs="+", choices=list(WAYS), help="ways of editing (default: all)")
-    for name, kind in TUNED.items():
-        flags.add_argument("--" + name.replace("_", "-"), type=kind, help="instead of the kind's own")
+    for name, how in TUNED.items():
+        flags.add_argument("--" + name.replace("_", "-"), **how, help="instead of the kind's own")
     flags.add_argument("--out", help="a JSON file (default: p2p/results/score-MODEL.json)")
     flags.set_defaults(work=score_command)
     return flags

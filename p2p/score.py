@@ -4,8 +4,10 @@ What a picture shows is told by `judge(pictures, prompts)`, the true place of th
 be known (of shapes), else None. Both are handed in: nothing here knows a data set.
 """
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -220,6 +222,19 @@ def reweighting(
     rising = (np.diff(values, axis=0) >= -1 / 255).all(axis=0)  # a rounding of the bytes is no fall
     means = {f"{weight:g}": float(row.mean()) for weight, row in zip(weights, values, strict=True)}
     return {"mean strength": means, "rising in": share(rising)}
+
+
+def resume(path: Path) -> dict[str, dict]:
+    """What a file of scores holds, kind -> rows; {} where there is none. ValueError, naming it, for any other file."""
+    if not path.exists():
+        return {}
+    try:
+        found = json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(f"{path} is no record of scores ({error}): choose another --out") from None
+    if not isinstance(found, dict) or not all(isinstance(rows, dict) and "made" in rows for rows in found.values()):
+        raise ValueError(f"{path} is no record of scores: choose another --out")
+    return found
 
 
 # ---- as text -----------------------------------------------------------------------------------------------------

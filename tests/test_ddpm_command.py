@@ -77,13 +77,14 @@ def test_ship_makes_a_model_that_loads_by_name(model, tmp_path, monkeypatch):
         (("sample", "--prompts", PROMPT, "--steps", "21"), "21"),
         (("sample", "--prompts", PROMPT, "--eta", "1.5"), "1.5"),
         (("sample", "--prompts", PROMPT, "--count", "0"), "'0'"),
+        (("sample", "--prompts", PROMPT, "--out", "samples"), "expected a name that ends in .png"),
         (("score", "--n", "many"), "'many'"),
     ],
 )
 def test_bad_input_is_told_with_its_value(model, tmp_path, capsys, flags, named):
-    assert code_of(*flags, "--model", model, "--out", tmp_path / "out") == 2
+    assert code_of(*flags, "--model", model, "--out", tmp_path / "out.png") == 2
     assert named in capsys.readouterr().err.splitlines()[-1]
-    assert not (tmp_path / "out").exists()
+    assert not (tmp_path / "out.png").exists()
 
 
 def test_a_model_that_is_not_there_is_told(tmp_path, capsys):

@@ -11,7 +11,7 @@ from tiny import CONFIG, make_unet
 
 import ddim
 import p2p
-from ddpm import Schedule, Trained, checkpoints, files
+from ddpm import Noise, Schedule, Trained, checkpoints, files
 from ddpm.data.shapes import Shape, draw
 from ddpm.diffusion import to_bytes
 from ddpm.door import exit_code
@@ -88,12 +88,90 @@ def test_an_edit_says_what_it_is_and_writes_its_picture(run, tmp_path, capsys, f
     assert np.ptp(np.asarray(Image.open(tmp_path / "edit.png").convert("RGB"))) > 0
 
 
-def test_a_drawn_mask_keeps_the_rest(run, tmp_path):
+@pytest.fixture
+def columns(run, monkeypatch):
+    """Run an edit and give what it would draw: column -> pictures uint8 (n, 3, 16, 16)."""
+
+    def drawn(*flags) -> dict[str, np.ndarray]:
+        seen = {}
+        monkeypatch.setattr(
+            command, "sheet", lambda path, cells, rows, names, title: seen.update(zip(names, cells.swapaxes(0, 1), strict=True))
+        )
+        assert run("--source", SOURCE, *flags) == 0
+        return seen
+
+    return drawn
+
+
+def alone(prompt: str, scale: float = 1.0) -> np.ndarray:
+    """The pictures of seeds 0 and 1 without any edit."""
+    x_T = Noise([0, 1]).start(TRAINED.shape)
+    *_, (_, x, _) = ddim.sample(TRAINED.eps([prompt], scale), TRAINED.schedule, x_T, 3)
+    return to_bytes(x)
+
+
+def far(one: np.ndarray, other: np.ndarray) -> int:
+    return abs(one.astype(int) - other).max()
+
+
+def test_the_columns_are_the_source_the_caption_alone_and_the_edit(columns):
+    seen = columns("--target", TARGET, "--scale", "2", "--cross-until", "1", "--self-until", "1")
+    assert list(seen)[:4] == ["source", "plain", "edit", "START"] and set(list(seen)[4:]) == set(SOURCE.split())
+    assert far(seen["source"], alone(SOURCE, 2.0)) <= 1 and far(seen["plain"], alone(TARGET, 2.0)) <= 1
+    x_T = Noise([0, 1]).start(TRAINED.shape)
+    *_, (_, x, _) = p2p.edit(TRAINED, SOURCE, TARGET, x_T, 3, 2.0, cross_until=1.0, self_until=1.0)
+    assert far(seen["edit"], to_bytes(x[2:])) <= 1 < far(seen["edit"], seen["plain"])
+
+
+def test_the_windows_of_a_word_reach_the_edit(columns):
+    """A window of 0 for every word, and none for pixels, is the target's caption alone."""
+    shut = [flag for word in set(TARGET.split()) for flag in ("--window", f"{word}=0")]
+    how = ("--target", TARGET, "--cross-until", "1", "--self-until", "0")
+    x_T = Noise([0, 1]).start(TRAINED.shape)
+    closed = dict.fromkeys(TARGET.split(), 0.0)
+    *_, (_, x, _) = p2p.edit(TRAINED, SOURCE, TARGET, x_T, 3, cross_until=1.0, self_until=0.0, windows=closed)
+    assert far(columns(*how, *shut)["edit"], to_bytes(x[2:])) <= 1 < far(columns(*how)["edit"], to_bytes(x[2:]))
+
+
+@pytest.mark.parametrize(
+    ("target", "kept"),
+    [
+        (TARGET, "keeps cross-attention for 100% of the steps, self-attention for 0%"),
+        (SOURCE.replace("circle", "cross"), "keeps cross-attention for 60% of the steps, self-attention for 0%"),
+        (TARGET.replace("circle", "cross"), "keeps cross-attention for 80% of the steps, self-attention for 40%"),
+    ],
+)
+def test_each_kind_of_edit_has_its_own_windows(run, capsys, target, kept):
+    assert run("--source", SOURCE, "--target", target, "--seeds", "0") == 0
+    assert kept in capsys.readouterr().out
+
+
+def test_the_maps_of_the_words_are_drawn_in_colour_over_grey(columns):
+    seen = columns("--target", TARGET)
+    for word in ("START", "red", "circle"):
+        assert not np.array_equal(seen[word][:, 0], seen[word][:, 2])  # red and blue differ: no grey picture
+
+
+def test_a_drawn_mask_keeps_the_rest(columns, tmp_path):
     mask = np.zeros((16, 16), dtype=np.uint8)
     mask[:8] = 255
     Image.fromarray(mask).save(tmp_path / "mask.png")
     assert command.drawn_mask(str(tmp_path / "mask.png"), 16).tolist() == (mask > 0).tolist()
-    assert run("--source", SOURCE, "--target", TARGET, "--mask", tmp_path / "mask.png") == 0
+    seen = columns("--target", TARGET, "--scale", "2", "--mask", tmp_path / "mask.png")
+    assert far(seen["edit"][:, :, 8:], seen["source"][:, :, 8:]) == 0 < far(seen["edit"], seen["source"])
+
+
+def test_white_on_nothing_is_a_mask_too(tmp_path):
+    drawn = np.zeros((16, 16, 4), dtype=np.uint8)
+    drawn[4:, :, :3], drawn[4:, :, 3] = 255, 255
+    Image.fromarray(drawn).save(tmp_path / "mask.png")
+    assert command.drawn_mask(str(tmp_path / "mask.png"), 16)[:, 0].tolist() == [False] * 4 + [True] * 12
+
+
+def test_a_weighted_word_is_where_a_blend_without_words_looks(columns):
+    """Before, nothing differed between the prompts, so nothing was allowed to change."""
+    seen = columns("--weight", "red=-2", "--blend", "--cross-until", "0", "--self-until", "0")
+    assert far(seen["edit"], seen["source"]) > 1
 
 
 @pytest.mark.parametrize("flags", [[], ["--inversion", "ddim"], ["--scale", "2", "--rounds", "1"]])
@@ -172,7 +250,21 @@ def test_a_sweep_of_the_score_chooses_windows(model, tmp_path, monkeypatch):
         (["--target", TARGET, "--image", "none.png"], "none.png is missing"),
         (["--target", TARGET, "--image", "30000000"], "--image is 30000000, but the test split has the pictures 0 .."),
         (["--target", TARGET, "--seeds", "x"], "expected seeds such as 0-3"),
-        (["--target", TARGET, "--map-size", "5"], r"size 5: expected one of the sizes [8, 16]"),
+        (["--target", TARGET, "--map-size", "5"], "this model has cross-attention maps of the sizes [8, 16]"),
+        (["--target", TARGET, "--window", "green=0.2,0.9"], "expected one share for a word"),
+        (["--target", TARGET, TARGET], "is given twice"),
+        (["--target", SOURCE, "--blend"], "--blend: the prompts do not differ"),
+        (["--target", TARGET, "--scale", "nan"], "'nan': expected a number"),
+        (["--target", TARGET, "--scale", "0"], "--scale 0 never asks the network about the prompt"),
+        (["--target", TARGET, "--sweep", "--mask", "m.png"], "--sweep leaves nothing to do for --mask"),
+        (["--target", TARGET, "--mask", "m.png", "--blend"], "--mask leaves nothing to do for --blend"),
+        (["--target", TARGET, "--image", "3", "--sampler", "2m"], "--image leaves nothing to do for --sampler"),
+        (["--target", TARGET, "--inversion", "ddim"], "--inversion is of a real picture: it needs --image"),
+        (["--target", TARGET, "--seeds", str(2**64)], "expected 0 .. 2^63 - 1"),
+        (["--target", TARGET, "--device", "banana"], "PyTorch has no device 'banana' here"),
+        (["--target", TARGET, "--out", "nowhere/edit.png"], "in a folder that exists"),
+        (["--target", TARGET, "--out", "edit.txt"], "expected a name that ends in .png"),
+        (["--target", TARGET, "--image", "²"], "² is missing"),
         (["--target", TARGET, "--model", "nothing"], "no model 'nothing'"),
     ],
 )
@@ -192,6 +284,19 @@ def test_files_that_are_no_pictures_or_of_the_wrong_size_are_named(run, tmp_path
     ):
         assert run(*edit, *flags) == 2
         assert says in capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.parametrize("content", ["[]", '{"colour": 3}', "{", '{"colour": {}}'])
+def test_a_file_that_is_no_record_of_scores_is_named(model, tmp_path, capsys, content):
+    (tmp_path / "s.json").write_text(content)
+    assert code_of("score", "--model", model, "--n", 2, "--out", tmp_path / "s.json") == 2
+    assert "s.json is no record of scores" in capsys.readouterr().err.splitlines()[-1]
+    assert (tmp_path / "s.json").read_text() == content
+
+
+def test_a_sampler_that_is_none_is_refused(model, capsys):
+    assert code_of("score", "--model", model, "--sampler", "euler") == 2
+    assert "invalid choice: 'euler'" in capsys.readouterr().err
 
 
 def test_an_unknown_kind_of_edit_is_refused(model, tmp_path, capsys):

@@ -11,7 +11,7 @@ from ddpm import Schedule, Trained
 from ddpm.data import DataError, shapes
 from ddpm.data.captions import parse_face, parse_thing
 from ddpm.data.judging import judged
-from ddpm.data.pairs import KINDS, pairs
+from ddpm.data.pairs import KINDS, kind_between, pairs
 from p2p import measures, score
 from p2p.rivals import WAYS, Recipe, differing, source_batch
 from unet import Tokenizer
@@ -141,6 +141,26 @@ def test_a_pair_differs_in_the_one_thing_its_kind_says(data, kind):
         assert before.get("colour") is None or before["colour"] != before["background"]
         assert after.get("colour") is None or after["colour"] != after["background"]
         assert (after[name] is None) == kind.startswith("drop")
+
+
+@pytest.mark.parametrize(("data", "kind"), [(data, kind) for data, kinds in KINDS.items() for kind in kinds])
+def test_the_kind_of_a_pair_can_be_told(data, kind):
+    drawn = pairs(data, kind, 20)
+    assert {kind_between(data, *pair) for pair in zip(drawn.sources, drawn.targets, strict=True)} == {kind}
+
+
+@pytest.mark.parametrize(
+    ("data", "source", "target"),
+    [
+        ("shapes", "a photo of a red circle", "a photo of a red circle"),
+        ("shapes", "a photo of a red circle", "a photo of a green cross"),
+        ("shapes", "a photo of a red circle", "a red circle"),
+        ("cifar10", "a photo of a cat", "a photo of a white cat"),
+        ("moons", "a photo of a red circle", "a photo of a green circle"),
+    ],
+)
+def test_what_is_none_of_the_kinds_has_none(data, source, target):
+    assert kind_between(data, source, target) is None
 
 
 def test_the_same_seed_draws_the_same_pairs():

@@ -12,7 +12,7 @@ from unet.vocabulary import SHAPES
 
 from . import shapes
 from .base import DataError
-from .captions import AGES, Face, Thing, face_sentence, thing_sentence
+from .captions import AGES, Face, Thing, face_sentence, parse_face, parse_thing, thing_sentence
 from .cifar10 import PALETTES
 
 SWAPS = {"cat": "dog", "horse": "deer", "car": "truck", "ship": "airplane"}
@@ -87,6 +87,30 @@ KINDS: dict[str, tuple[str, ...]] = {
     "cifar10": ("class", "colour", "background"),
     "celeba": ("smiling", "eyeglasses", "hair", "age"),
 }
+
+
+PARSERS: dict[str, Callable[[str], dict]] = {
+    "shapes": shapes.parse,
+    "cifar10": lambda caption: vars(parse_thing(caption)),
+    "celeba": lambda caption: vars(parse_face(caption)),
+}
+
+
+def kind_between(data: str, source: str, target: str) -> str | None:
+    """The kind of edit of a data set's captions that leads from one to another; None where there is none of the KINDS:
+    several things differ, or nothing, or it is no caption of the data set.
+    """
+    try:
+        before, after = (PARSERS[data](caption) for caption in (source, target))
+    except (KeyError, ValueError):
+        return None
+    names = [name for name in before if before[name] != after[name]]
+    if len(names) != 1:
+        return None
+    (name,) = names
+    verb = "add " if before[name] is None else "drop " if after[name] is None else ""
+    kind = verb + {"kind": "class"}.get(name, name)
+    return kind if kind in KINDS[data] else None
 
 
 def pairs(data: str, kind: str, n: int, seed: int = 0) -> Pairs:

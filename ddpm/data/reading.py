@@ -8,15 +8,15 @@ from PIL import Image, ImageOps
 from .base import DataError
 
 
-def open_picture(path: Path) -> Image.Image:
-    """The picture in a file: RGB, upright, on white where it is transparent. Raises DataError that names the file."""
+def open_picture(path: Path, ground: str = "white") -> Image.Image:
+    """The picture in a file: RGB, upright, transparent parts on a ground. Raises DataError that names the file."""
     try:
         with Image.open(path) as picture:
             upright = ImageOps.exif_transpose(picture)
             if not upright.has_transparency_data:
                 return upright.convert("RGB")
-            ground = Image.new("RGBA", upright.size, "white")
-            return Image.alpha_composite(ground, upright.convert("RGBA")).convert("RGB")
+            below = Image.new("RGBA", upright.size, ground)
+            return Image.alpha_composite(below, upright.convert("RGBA")).convert("RGB")
     except FileNotFoundError:
         raise DataError(f"{path} is missing") from None
     except Exception as error:  # decoders raise whatever they stumble over: OSError, SyntaxError, zlib.error, ...
