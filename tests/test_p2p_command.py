@@ -94,9 +94,11 @@ def columns(run, monkeypatch):
 
     def drawn(*flags) -> dict[str, np.ndarray]:
         seen = {}
-        monkeypatch.setattr(
-            command, "sheet", lambda path, cells, rows, names, title: seen.update(zip(names, cells.swapaxes(0, 1), strict=True))
-        )
+
+        def sheet(path, cells, rows, names, title):
+            seen.update(zip(names, cells.swapaxes(0, 1), strict=True))
+
+        monkeypatch.setattr(command, "sheet", sheet)
         assert run("--source", SOURCE, *flags) == 0
         return seen
 

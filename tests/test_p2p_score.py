@@ -14,7 +14,9 @@ from ddpm.data.judging import judged
 from ddpm.data.pairs import KINDS, kind_between, pairs
 from p2p import measures, score
 from p2p.rivals import WAYS, Recipe, differing, source_batch
+from p2p.words import word_positions
 from unet import Tokenizer
+from unet.attention import Site
 
 TINY = Trained(
     make_unet(replace(CONFIG, size=16, words=16, self_sizes=(8,), cross_sizes=(16, 8), predicts="v"), 20, "cosine"),
@@ -242,22 +244,75 @@ def test_a_sweep_asks_every_pair_of_windows():
     assert list(found) == ["0 0", "0 0.5", "1 0", "1 0.5"]
 
 
+@pytest.fixture
+def in_pairs(monkeypatch):
+    """Sources that are drawings, two to a batch, in place of samples."""
+
+    def batch(trained, recipe, sources, targets, seeds):
+        x_0 = torch.from_numpy(drawn(sources)).float() / 127.5 - 1
+        return score.Batch(sources, targets, seeds, x_0, x_0)
+
+    monkeypatch.setattr(score, "source_batch", batch)
+    monkeypatch.setattr(score, "BATCH", 2)
+
+
+def words_of(asked: score.Task) -> dict[str, list[str]]:
+    return {name: [shapes.parse(source)[name] for source in asked.sources] for name in ("colour", "background")}
+
+
 def test_maps_are_localised_for_each_kind_of_word_and_size():
     asked = task("colour", 3)
-    words = {name: [shapes.parse(source)[name] for source in asked.sources] for name in ("colour", "background")}
-    found = score.localise(TINY, QUICK, asked, words)
+    found = score.localise(TINY, QUICK, asked, words_of(asked))
     assert list(found) == ["colour", "background"]
     assert all(list(sizes) == ["16", "8"] for sizes in found.values())
-    assert all(0 <= v <= 100 for sizes in found.values() for row in sizes.values() for v in row.values())
 
 
-def test_reweighting_reports_a_mean_for_every_weight():
+@pytest.mark.parametrize("inside", [True, False])
+def test_maps_that_are_the_true_masks_are_localised_perfectly(in_pairs, monkeypatch, inside):
+    """Each picture's colour word looks exactly at the object, its background's exactly at the rest; or the reverse."""
+
+    def looks(trained, recipe, batch, store):
+        masks = np.stack([r.mask for r in shapes.read(score.to_bytes(batch.x_0))]) > 0.5
+        weights = torch.zeros(2 * len(masks), 1, 256, 16)
+        for i, (mask, prompt) in enumerate(zip(masks, batch.sources, strict=True)):
+            for name, place in (("colour", mask == inside), ("background", mask != inside)):
+                (token,) = word_positions(prompt, shapes.parse(prompt)[name])
+                weights[i, 0, :, token] = torch.from_numpy(place.ravel()).float()
+        store.add(1, weights, Site("up", "cross", "up", 16))
+
+    monkeypatch.setattr(score, "prompt_to_prompt", looks)
     asked = task("colour", 3)
-    words = [shapes.parse(source)["colour"] for source in asked.sources]
-    zero, one = np.zeros((3, 3)), np.full((3, 3), 255.0)
-    found = score.reweighting(TINY, QUICK, asked, words, (0.0, 1.0, 2.0), zero, one)
-    assert list(found["mean strength"]) == ["0", "1", "2"]
-    assert 0 <= found["rising in"] <= 100
+    for row in score.localise(TINY, QUICK, asked, words_of(asked)).values():
+        assert row["16"]["pointing"] == (100 if inside else 0)
+        assert row["16"]["overlap"] == 100 if inside else row["16"]["overlap"] < 60
+
+
+def test_reweighting_measures_how_far_each_word_moves_its_colour(in_pairs, monkeypatch):
+    """An editor that paints the object as far from `zero` to `one` as the weight of that picture's word says."""
+    asked = task("colour", 3)
+    words, zero, one = words_of(asked)["colour"], np.full((3, 3), 50.0), np.array([[90.0, 50, 50]] * 3)
+
+    def painted(trained, sources, targets, x_T, steps, weights, **how):
+        assert [list(each) for each in weights] == [[shapes.parse(source)["colour"]] for source in sources]
+        share = torch.tensor([next(iter(each.values())) for each in weights]).view(-1, 1, 1, 1)
+        colour = torch.tensor([50.0, 50, 50]).view(1, 3, 1, 1) + share * torch.tensor([40.0, 0, 0]).view(1, 3, 1, 1)
+        yield 0, torch.cat([x_T, (colour / 127.5 - 1).expand_as(x_T)]), None
+
+    monkeypatch.setattr(score, "edit", painted)
+    found = score.reweighting(TINY, QUICK, asked, words, (0.0, 0.5, 1.0, 2.0), zero, one)
+    assert found["mean strength"] == pytest.approx({"0": 0, "0.5": 0.5, "1": 1, "2": 2}, abs=0.02)
+    assert found["rising in"] == 100
+
+
+def test_batches_are_put_together_in_order(monkeypatch):
+    asked = task("colour", 5)
+    found = []
+    for size in (50, 2):
+        monkeypatch.setattr(score, "BATCH", size)
+        found.append(score.run(TINY, QUICK, asked, ["P2P", "plain re-generation"]))
+    for way in ("P2P", "plain re-generation"):
+        whole, parts = ({name: value for name, value in rows[way].items() if value is not None} for rows in found)
+        assert parts == pytest.approx(whole, rel=1e-3, abs=1e-6)
 
 
 def test_the_table_names_every_number():
