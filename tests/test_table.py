@@ -158,7 +158,13 @@ def test_the_text_has_cell_paper_and_foot(tmp_path):
         assert f"{name}: {value}" in words
 
 
-@pytest.mark.parametrize(("data", "axes"), [("cifar10", 1), ("shapes", 1)])
-def test_the_plot_is_drawn_from_any_part_of_a_table(tmp_path, data, axes):
-    record = {"settings": SETTINGS | {"data": data, "distance": "FD-classifier"}, "cells": {"hat": {"10": CELL}}}
+@pytest.mark.parametrize(
+    ("data", "distance", "axes"), [("cifar10", "FID", 1), ("cifar10", "FD-classifier", 2), ("shapes", "FD-classifier", 1)]
+)
+def test_the_papers_curves_share_our_axis_only_where_both_are_fid(tmp_path, monkeypatch, data, distance, axes):
+    """Drawn from any part of a table, here a single cell."""
+    drawn, save = [], table.save_figure
+    monkeypatch.setattr(table, "save_figure", lambda figure, path: drawn.append(figure) or save(figure, path))
+    record = {"settings": SETTINGS | {"data": data, "distance": distance}, "cells": {"hat": {"10": CELL}}}
     assert table.plot(tmp_path / "table.png", record).stat().st_size > 5000
+    assert len(drawn[0].axes) == axes
