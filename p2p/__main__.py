@@ -355,7 +355,8 @@ def score_command(args: argparse.Namespace) -> None:
             raise ValueError(f"no kind of edit {kind!r} of {data}: expected one of {', '.join(known)}")
         recipe = score.RECIPES.get((data, kind), Recipe())
         recipe = replace(recipe, **{name: getattr(args, name) for name in TUNED if getattr(args, name) is not None})
-        made = {"model": name, "sha256": sha256(Path(trained.info["path"])), "n": args.n} | recipe.as_json()
+        made = {"model": name, "sha256": sha256(Path(trained.info["path"])), "edits": score.EDITS, "n": args.n}
+        made |= recipe.as_json()
         kept = found.get(kind, {})
         kept = {name: row for name, row in kept.items() if name != "made"} if kept.get("made") == made else {}
         if new := measured(trained, args, recipe, kind, kept):

@@ -34,6 +34,7 @@ from .rivals import SAMPLERS, WAYS, Batch, Recipe, differing, last, prompt_to_pr
 from .store import AttentionStore, enlarge
 
 BATCH = 50
+EDITS = 2  # raised when the same edit comes out differently, so that rows of before are measured again
 SLACK = 5.0  # percent of success that a sweep gives away for what is kept
 GUIDED = Recipe(steps=16, scale=3.0)
 # What suits each kind: windows from `python -m p2p score --sweep`, guidance from trying 1 .. 5. Without guidance, a

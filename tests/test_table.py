@@ -159,7 +159,8 @@ def test_the_text_has_cell_paper_and_foot(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("data", "distance", "axes"), [("cifar10", "FID", 1), ("cifar10", "FD-classifier", 2), ("shapes", "FD-classifier", 1)]
+    ("data", "distance", "axes"),
+    [("cifar10", "FID", 1), ("cifar10", "FD-classifier", 2), ("shapes", "FD-classifier", 1)],
 )
 def test_the_papers_curves_share_our_axis_only_where_both_are_fid(tmp_path, monkeypatch, data, distance, axes):
     """Drawn from any part of a table, here a single cell."""
