@@ -26,7 +26,7 @@ import ddpm
 from ddpm.data import Dataset, edits, load_data, reading, shapes
 from ddpm.data.base import DataError
 from ddpm.data.labels import load_labelled
-from ddpm.diffusion import EpsFn
+from ddpm.diffusion import EpsFn, to_pictures
 from ddpm.door import exit_code, finite, positive
 from ddpm.files import sha256, write_json
 from ddpm.gaussian import gaussian_like
@@ -37,7 +37,7 @@ from .editing import edit_exact, edit_inverted, edit_naive, lower_part
 from .family import HAT
 from .grids import SPACINGS, timesteps
 from .interpolation import slerp
-from .sampling import sample, sample_2m
+from .sampling import last, sample, sample_2m
 
 BATCH = 64
 WAYS = ("noise", "invert", "exact")
@@ -71,18 +71,6 @@ def tell(args: argparse.Namespace, record: dict, words: str, more: str = "") -> 
     write_json(result(args, f"{more}.json"), record)
     path.write_text(words)
     print(path)
-
-
-def to_floats(images: np.ndarray, device: torch.device) -> torch.Tensor:
-    """uint8 (N, 3, H, W) -> float32 in [-1, 1]."""
-    return torch.tensor(images, device=device).float() / 127.5 - 1
-
-
-def last(trajectory: Iterator) -> torch.Tensor:
-    """The final picture of a walk."""
-    for _, x, _ in trajectory:
-        pass
-    return x
 
 
 def at_least_two(n: int) -> None:
@@ -218,9 +206,8 @@ def round_trips(
     chosen = {name: reconstruct.VARIANTS[name] for name in args.variants}
     todo = [(name, variant, S) for name, variant in chosen.items() for S in args.steps]
     cost = {(name, S): reconstruct.calls(steps_of(trained, args, S), variant) for name, variant, S in todo}
-    like_training = gaussian_like(
-        trained.schedule, to_floats(of_split(trained, args.data_dir, "train").images, x_0.device)
-    )
+    training = to_pictures(of_split(trained, args.data_dir, "train").images).to(x_0)
+    like_training = gaussian_like(trained.schedule, training)
 
     def trip(eps: EpsFn, part: slice, S: int, way: int | str = 0) -> torch.Tensor:
         return reconstruct.round_trip(eps, trained.schedule, x_0[part], S, args.spacing, way)
@@ -252,7 +239,7 @@ def reconstruct_command(args: argparse.Namespace) -> None:
     at_least_two(args.n)
     test = of_split(trained, args.data_dir, "test")
     images, captions = test.images[: args.n], [several[0] for several in test.captions[: args.n]]
-    x_0, rows, shown = to_floats(images, trained.device), [], {}
+    x_0, rows, shown = to_pictures(images).to(trained.device), [], {}
     for name, S, calls, again in round_trips(trained, args, x_0, captions):
         shown[name, S] = ddpm.to_bytes(again[:6].nan_to_num())
         rows.append({"variant": name, "S": S, "calls": calls} | reconstruct.summary(x_0, again))
@@ -323,7 +310,7 @@ def edit_command(args: argparse.Namespace) -> None:
         raise ValueError(f"say what {args.image} shows: --prompt")
     edit = editor(trained, args, [source], [args.target])
     check_strengths(trained, args, [args.strength])
-    x_0 = to_floats(image[None], trained.device)
+    x_0 = to_pictures(image[None]).to(trained.device)
     results = [last(edit(way, x_0, args.strength, range(args.seed, args.seed + 1))) for way in args.ways]
     images = np.concatenate([image[None], *(ddpm.to_bytes(x) for x in results)])
     title = f"{source}\n-> {args.target}\nstrength {args.strength:g}, {args.steps} steps, guidance {args.scale:g}"
@@ -374,7 +361,7 @@ def edited(trained: Trained, args: argparse.Namespace, e: edits.Edits, way: str,
     parts = []
     for part in in_batches(len(e.images)):
         edit = editor(trained, args, e.sources[part], e.targets[part])
-        x_0 = to_floats(e.images[part], trained.device)
+        x_0 = to_pictures(e.images[part]).to(trained.device)
         parts.append(ddpm.to_bytes(last(edit(way, x_0, strength, range(part.start, part.stop)))))
     return np.concatenate(parts)
 

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ddpm import files
+from ddpm.diffusion import to_pictures
 
 SHIPPED = Path(__file__).parent / "weights"
 MOST_BYTES = 8 * 2**20
@@ -108,7 +109,7 @@ def batches(images: np.ndarray, size: int, batch: int = 256) -> Iterator[Tensor]
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1] != 3 or images.shape[2] != images.shape[3]:
         raise ValueError(f"pictures are {images.dtype} {images.shape}, expected uint8 (N, 3, H, H)")
     for first in range(0, len(images), batch):
-        x = torch.from_numpy(images[first : first + batch]).float() / 127.5 - 1
+        x = to_pictures(images[first : first + batch])
         if x.shape[2] != size:
             x = F.interpolate(x, (size, size), mode="bilinear", antialias=True)
         yield x

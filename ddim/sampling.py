@@ -20,6 +20,13 @@ Steps = int | list[int]
 Trajectory = Iterator[tuple[int, torch.Tensor, torch.Tensor]]
 
 
+def last(trajectory: Trajectory) -> torch.Tensor:
+    """The final picture of a walk."""
+    for _, x, _ in trajectory:
+        pass
+    return x
+
+
 @torch.no_grad()
 def sample(
     eps: EpsFn,

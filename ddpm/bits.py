@@ -10,10 +10,10 @@ from matplotlib.figure import Figure
 
 from .bound import Bound, bits_per_dim
 from .data import Dataset
+from .diffusion import to_pictures
 from .model import Trained
 from .noise import Noise
 from .pictures import save_figure
-from .training import to_pictures
 
 BATCH = 64
 
@@ -37,7 +37,7 @@ def measure(
     parts = []
     for first in range(0, n, BATCH):
         chosen = range(first, min(first + BATCH, n))
-        x_0 = to_pictures(torch.from_numpy(data.images[chosen.start : chosen.stop])).to(trained.device)
+        x_0 = to_pictures(data.images[chosen.start : chosen.stop]).to(trained.device)
         eps = trained.eps([data.captions[i][0] for i in chosen] if captioned else None)
         parts.append(bits_per_dim(eps, trained.schedule, x_0, variance, samples, Noise(chosen), progress=progress))
     return Bound(*(torch.cat([getattr(part, f.name) for part in parts]) for f in fields(Bound)))

@@ -23,6 +23,13 @@ def to_bytes(x_0: torch.Tensor) -> np.ndarray:
     return ((x_0.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).cpu().numpy()
 
 
+def to_pictures(images: torch.Tensor | np.ndarray) -> torch.Tensor:
+    """uint8 0..255 -> float32 in [-1, 1], the range of every picture in the project."""
+    images = torch.tensor(images) if isinstance(images, np.ndarray) else images
+    assert images.dtype == torch.uint8, f"pictures must be uint8 in 0..255, got {images.dtype}: scaled twice?"
+    return images.float() / 127.5 - 1
+
+
 def q_sample(schedule: Schedule, x_0: torch.Tensor, t: Time, noise: torch.Tensor) -> torch.Tensor:
     """x_t ~ q(x_t | x_0) = N(sqrt(alpha_bar_t) x_0, (1 - alpha_bar_t) I) from standard normal noise: Ho Eq. (4)."""
     alpha_bar = schedule.at("alpha_bar", t, x_0)

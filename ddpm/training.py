@@ -20,7 +20,7 @@ from torch import Tensor
 from unet import Tokenizer, UNet
 
 from .data.base import Dataset
-from .diffusion import simple_loss
+from .diffusion import simple_loss, to_pictures
 from .ema import Averages
 from .schedule import Schedule
 from .settings import Settings
@@ -58,12 +58,6 @@ class Batch:
     def part(self, i: int, n: int) -> "Batch":
         """Every n-th row from row i: times are sorted in a batch, so parts must interleave."""
         return Batch(self.x_0[i::n], self.tokens[i::n], self.t[i::n], self.noise[i::n])
-
-
-def to_pictures(images: Tensor) -> Tensor:
-    """uint8 0..255 -> float32 in [-1, 1], the range of every picture in the project."""
-    assert images.dtype == torch.uint8, f"pictures must be uint8 in 0..255, got {images.dtype}: scaled twice?"
-    return images.float() / 127.5 - 1
 
 
 class Feed:

@@ -27,18 +27,20 @@ import ddim
 import ddpm
 from ddim.classifier import load as load_classifier
 from ddim.figures import sheet
+from ddim.sampling import last
 from ddpm.data import load_data, reading
 from ddpm.data.judging import judged
 from ddpm.data.pairs import KINDS, kind_between, pairs
 from ddpm.data.shapes import PALETTE, parse, read
+from ddpm.diffusion import to_bytes, to_pictures
 from ddpm.door import exit_code, finite, picture_file, positive
 from ddpm.files import sha256, write_json
-from ddpm.model import Trained, to_bytes
+from ddpm.model import Trained
 
 from . import measures, pictures, real, score
 from .blend import LocalBlend
 from .editing import edit
-from .rivals import SAMPLERS, WAYS, Recipe, last
+from .rivals import SAMPLERS, WAYS, Recipe
 from .store import AttentionStore
 from .words import changed, kind_of, split
 
@@ -95,7 +97,7 @@ def real_picture(trained: Trained, args: argparse.Namespace) -> Tensor:
         picture = images[int(args.image)]
     else:
         picture = reading.to_array(reading.square(reading.open_picture(Path(args.image))), size)
-    return torch.tensor(picture, device=trained.device)[None].float() / 127.5 - 1
+    return to_pictures(picture[None]).to(trained.device)
 
 
 def drawn_mask(path: str, size: int) -> Tensor:

@@ -1,13 +1,13 @@
 """The ways of editing that Prompt-to-Prompt is compared with, and itself: all start from the same source pictures."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from torch import Tensor
 
 import ddim
-from ddim.sampling import Trajectory
+from ddim.sampling import Trajectory, last
 from ddpm.noise import Noise
 
 from .blend import LocalBlend
@@ -49,13 +49,6 @@ class Batch:
     seeds: list[int]
     x_T: Tensor
     x_0: Tensor
-
-
-def last(trajectory: Iterator) -> Tensor:
-    """The final picture of a walk."""
-    for _, x, _ in trajectory:
-        pass
-    return x
 
 
 def source_batch(trained: Any, recipe: Recipe, sources: list[str], targets: list[str], seeds: list[int]) -> Batch:

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ddim.sampling import last
 from ddpm.diffusion import to_bytes
 
 from .blend import LocalBlend
@@ -30,7 +31,7 @@ from .measures import (
     succeeded,
     to_keep,
 )
-from .rivals import SAMPLERS, WAYS, Batch, Recipe, differing, last, prompt_to_prompt, source_batch
+from .rivals import SAMPLERS, WAYS, Batch, Recipe, differing, prompt_to_prompt, source_batch
 from .store import AttentionStore, enlarge
 
 BATCH = 50

@@ -25,8 +25,8 @@ from ddpm import (
 )
 from ddpm import __main__ as command
 from ddpm.bound import Bound, denoising_term, diagonal_kl, prior_term, reconstruction_term, reverse
+from ddpm.diffusion import to_pictures
 from ddpm.door import exit_code
-from ddpm.training import to_pictures
 from unet import Tokenizer
 
 

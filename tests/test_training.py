@@ -15,9 +15,10 @@ from tiny import CONFIG, make_data, make_training, make_unet
 
 import ddpm.training
 from ddpm import Schedule
+from ddpm.diffusion import to_pictures
 from ddpm.ema import Averages, decay
 from ddpm.settings import RECIPES, Settings, default_preset
-from ddpm.training import Feed, Training, generator, learning_rate, to_pictures
+from ddpm.training import Feed, Training, generator, learning_rate
 from unet import PRESETS, Tokenizer
 
 ROOT = Path(__file__).parent.parent
