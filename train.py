@@ -147,6 +147,7 @@ def info(training: Training) -> dict:
     return {
         "data": settings.data,
         "preset": settings.preset,
+        **({"init": settings.init} if settings.init else {}),  # its images and minutes are not counted below
         "images": training.images,
         "minutes": round(training.seconds / 60, 2),
         "ema": settings.ema[0],
