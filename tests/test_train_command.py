@@ -266,6 +266,12 @@ def test_init_takes_the_averaged_weights_and_a_fresh_optimizer(whole, tmp_path, 
     assert all(torch.equal(p, start.unet.state_dict()[name]) for name, p in unet.state_dict().items())
 
 
+def test_a_run_says_what_it_started_from(whole, tmp_path, no_pictures):
+    call("--out", tmp_path, "--init", whole, "--images", 16, "--batch", 8, "--report", 0)
+    assert checkpoints.load(tmp_path / "00000-shapes").info["init"] == str(whole)
+    assert "init" not in checkpoints.load(whole).info
+
+
 @pytest.mark.parametrize(("T", "kind"), [(300, "linear"), (1000, "cosine")])
 def test_init_trains_with_its_own_schedule(whole, T, kind):
     """A v network turns v into eps with its schedule: the table must be the new run's, which its checkpoint names."""
