@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import ddim
+import ddpm
 import p2p
 from ddpm import Noise, Schedule, Trained
 from p2p.blend import above
@@ -218,6 +219,19 @@ def test_maps_in_half_precision_agree():
     half = p2p.refine(source.bfloat16(), target.bfloat16(), matrix)
     assert half.dtype == torch.bfloat16
     assert (half.float() - full).abs().max() < 2**-7  # bfloat16 keeps 8 bits of a number up to one
+
+
+def test_maps_of_the_trained_network_agree_in_half_precision():
+    """In the mean to the rounding of bfloat16's 8 bits. (Single weights differ more, where two words nearly tie.)"""
+    trained, prompt = ddpm.load("shapes"), "a photo of a large red circle on a blue background"
+    x_t, t, seen = Noise([0]).start(trained.shape), torch.tensor([500]), []
+    for half in (False, True):
+        store = p2p.AttentionStore([prompt])
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            trained.eps([prompt], 1.0, store.at(500))(x_t, t)
+        seen.append([store.mean(site) for site in store.sites])
+    assert len(seen[0]) == len(seen[1]) > 10
+    assert max((full - half).abs().mean() for full, half in zip(*seen, strict=True)) < 2**-8
 
 
 # ---- the loop --------------------------------------------------------------------------------------------------------
