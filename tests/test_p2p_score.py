@@ -1,6 +1,7 @@
 """What Prompt-to-Prompt is measured with, on pictures whose truth is drawn: measures, pairs of captions, the score."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -237,6 +238,18 @@ def test_the_best_windows_drift_least_among_those_of_nearly_the_best_success():
     assert score.best_windows(rows) == "0 0"
     blind = {key: {name: row[name] for name in ("success", "edges")} for key, row in rows.items() if key != "0 0"}
     assert score.best_windows(blind) == "0.5 0"
+
+
+def test_the_windows_of_the_shapes_are_those_that_the_sweep_chose():
+    """To a tenth of the steps; the shipped weights and today's edits."""
+    sweep = score.resume(Path(score.__file__).parent / "results" / "sweep-shapes.json")
+    assert {"colour", "background", "shape"} <= set(sweep)
+    for kind, rows in sweep.items():
+        cross, _ = map(float, rows["chosen"].split())
+        assert rows["made"]["edits"] == score.EDITS
+        assert rows["chosen"] == score.best_windows({k: v for k, v in rows.items() if k not in ("made", "chosen")})
+        if not kind.startswith("drop "):
+            assert score.RECIPES["shapes", kind].cross_until == pytest.approx(cross, abs=0.1001)
 
 
 def test_a_sweep_asks_every_pair_of_windows():
