@@ -238,6 +238,8 @@ def reconstruct_command(args: argparse.Namespace) -> None:
             raise ValueError(f"S = {S} is one step, and the exact way needs two: leave out S, or the exact variants")
     at_least_two(args.n)
     test = of_split(trained, args.data_dir, "test")
+    if args.n > len(test):
+        raise ValueError(f"n is {args.n}, but the test split has {len(test)} pictures")
     images, captions = test.images[: args.n], [several[0] for several in test.captions[: args.n]]
     x_0, rows, shown = to_pictures(images).to(trained.device), [], {}
     for name, S, calls, again in round_trips(trained, args, x_0, captions):

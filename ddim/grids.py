@@ -5,6 +5,7 @@ from the list. Grids differ between published programs, and the numbers with the
 """
 
 from itertools import pairwise
+from numbers import Integral
 
 import numpy as np
 
@@ -23,12 +24,12 @@ def timesteps(T: int, S: int, spacing: str = "linear") -> list[int]:
 
     ValueError: S outside 1..T, an unknown spacing.
     """
-    if not isinstance(S, int) or not 1 <= S <= T:
+    if not isinstance(S, Integral) or not 1 <= S <= T:
         raise ValueError(f"S is {S!r} steps, expected a whole number in 1..{T} (T)")
     if spacing not in SPACINGS:
         raise ValueError(f"spacing is {spacing!r}, expected one of {', '.join(SPACINGS)}")
     if spacing == "linear":
-        return [i * T // S for i in range(S, -1, -1)]
+        return [i * T // int(S) for i in range(int(S), -1, -1)]
     roots = np.linspace(0, np.sqrt(0.8 * T), S) if S > 1 else np.sqrt([0.8 * T])
     return sorted({int(root**2) + 1 for root in roots} | {0}, reverse=True)
 

@@ -243,6 +243,7 @@ def test_overhead_counts_loop_and_network(model, capsys):
         (("reconstruct", "--steps", "0"), "0"),
         (("reconstruct", "--steps", "2", "--n", "1"), "n is 1"),
         (("reconstruct", "--steps", "2", "1", "--n", "2"), "S = 1 is one step, and the exact way needs two"),
+        (("reconstruct", "--steps", "2", "--n", "61"), "n is 61, but the test split has 60 pictures"),
         (("sweep", "--n", "1"), "n is 1"),
         (("sweep", "--n", "0"), "n is 0"),
         (("sweep", "--n", "2", "--steps", "10"), "strength 0.1 of 10 steps is one step"),
