@@ -40,8 +40,8 @@ SLACK = 5.0  # percent of success that a sweep gives away for what is kept
 GUIDED = Recipe(steps=16, scale=3.0)
 # What suits each kind. Of the shapes: windows as `python -m p2p score --sweep` chose them (results/sweep-shapes.json;
 # self-attention changes little, so it is left free), guidance from trying 1 .. 5, because without it a prompt that
-# leaves out the colour is drawn in two colours at once. Where a word is taken away nothing must change, so all maps
-# are kept: the sweep's rule would keep none. Of real pictures: windows by eye.
+# leaves out the colour is drawn in two colours at once. "drop colour" and "drop size" are not swept yet: as "drop
+# background". Of real pictures: windows by eye.
 RECIPES: dict[tuple[str, str], Recipe] = {
     ("shapes", "colour"): Recipe(cross_until=1.0),
     ("shapes", "background"): Recipe(cross_until=1.0),

@@ -248,8 +248,7 @@ def test_the_windows_of_the_shapes_are_those_that_the_sweep_chose():
         cross, _ = map(float, rows["chosen"].split())
         assert rows["made"]["edits"] == score.EDITS
         assert rows["chosen"] == score.best_windows({k: v for k, v in rows.items() if k not in ("made", "chosen")})
-        if not kind.startswith("drop "):
-            assert score.RECIPES["shapes", kind].cross_until == pytest.approx(cross, abs=0.1001)
+        assert score.RECIPES["shapes", kind].cross_until == pytest.approx(cross, abs=0.1001)
 
 
 def test_a_sweep_asks_every_pair_of_windows():
