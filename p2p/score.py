@@ -41,7 +41,7 @@ GUIDED = Recipe(steps=16, scale=3.0)
 # What suits each kind. Of the shapes: windows as `python -m p2p score --sweep` chose them (results/sweep-shapes.json;
 # self-attention changes little, so it is left free), guidance from trying 1 .. 5, because without it a prompt that
 # leaves out the colour is drawn in two colours at once. For "drop colour" the sweep's 24 pairs chose 0.6, but on 125
-# pairs that has 80.0 % and 0.39 pixel of drift, against 81.6 % and 0.15 with all maps. Of real pictures: windows by eye.
+# pairs that has 80.0 % and 0.39 pixel of drift, against 81.6 % and 0.15 with all maps. Of real pictures: by eye.
 RECIPES: dict[tuple[str, str], Recipe] = {
     ("shapes", "colour"): Recipe(cross_until=1.0),
     ("shapes", "background"): Recipe(cross_until=1.0),
