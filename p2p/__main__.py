@@ -186,9 +186,8 @@ def told(source: str, target: str, weights: dict[str, float]) -> str:
 
 def check_together(args: argparse.Namespace) -> None:
     """ValueError for flags that have no meaning beside each other, rather than leaving one out silently."""
-    given = {name for name, value in vars(args).items() if value not in (None, [], False)}
-    if args.blend is not None:
-        given.add("blend")
+    given = {name for name, value in vars(args).items() if value is not None and value is not False}
+    given -= set() if args.window else {"window"}
     idle = {
         "sweep": ("cross_until", "self_until", "window", "blend", "mask", "film", "map_size"),
         "image": ("seeds", "sampler"),

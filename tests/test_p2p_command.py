@@ -259,6 +259,7 @@ def test_a_sweep_of_the_score_chooses_windows(model, tmp_path, monkeypatch):
         (["--target", TARGET, "--scale", "nan"], "'nan': expected a number"),
         (["--target", TARGET, "--scale", "0"], "--scale 0 never asks the network about the prompt"),
         (["--target", TARGET, "--sweep", "--mask", "m.png"], "--sweep leaves nothing to do for --mask"),
+        (["--target", TARGET, "--sweep", "--self-until", "0"], "--sweep leaves nothing to do for --self-until"),
         (["--target", TARGET, "--mask", "m.png", "--blend"], "--mask leaves nothing to do for --blend"),
         (["--target", TARGET, "--image", "3", "--sampler", "2m"], "--image leaves nothing to do for --sampler"),
         (["--target", TARGET, "--inversion", "ddim"], "--inversion is of a real picture: it needs --image"),
