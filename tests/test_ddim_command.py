@@ -13,6 +13,9 @@ import ddim
 import ddpm
 from ddim import __main__ as command
 from ddim import features, reconstruct, table
+from ddim.commands import figures as drawing
+from ddim.commands.edit import WAYS
+from ddim.commands.table import usual_spacing
 from ddpm import Schedule, checkpoints, files
 from ddpm.data import shapes
 from ddpm.door import exit_code
@@ -149,7 +152,7 @@ def test_a_folder_of_pictures_is_a_reference(model, tmp_path):
 )
 def test_the_quadratic_grid_is_usual_where_it_starts_from_noise(model, data, kind, spacing):
     trained = replace(ddpm.load(model), info={"data": data}, schedule=Schedule(1000, kind))
-    assert command.usual_spacing(trained) == spacing
+    assert usual_spacing(trained) == spacing
     start = ddim.timesteps(1000, 50, spacing)[0]
     assert trained.schedule.alpha_bar[start] < 0.01  # of the picture's variance left
 
@@ -203,7 +206,7 @@ def test_sweep_measures_each_way_at_each_strength(model, tmp_path):
     flags = ("--n", 3, "--steps", 4, "--strengths", 1, 0, 0.5, "--edits", "colour", "shape", "--out", tmp_path)
     assert code_of("sweep", "--model", model, *flags) == 0
     curves = json.loads((tmp_path / "sweep-tiny.json").read_text())["curves"]
-    assert list(curves) == ["colour", "shape"] and list(curves["colour"]) == list(command.WAYS)
+    assert list(curves) == ["colour", "shape"] and list(curves["colour"]) == list(WAYS)
     for ways in curves.values():
         for points in ways.values():
             assert [p["strength"] for p in points] == [0, 0.5, 1]
@@ -216,7 +219,7 @@ def test_figures_draws_three(model, tmp_path):
     with pytest.MonkeyPatch.context() as patch:
         for name, value in small_grid.items():
             patch.setattr(table, name, value)
-        patch.setattr(command, "FIGURE_3", (2, 4))
+        patch.setattr(drawing, "FIGURE_3", (2, 4))
         assert code_of("figures", "--model", model, "--prompts", PROMPT, TARGET, "--out", tmp_path) == 0
     for name in ("samples", "consistency", "interpolation"):
         assert is_picture(tmp_path / f"figures-tiny-{name}.png")

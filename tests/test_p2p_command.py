@@ -16,7 +16,9 @@ from ddpm.data.shapes import Shape, draw
 from ddpm.diffusion import to_bytes
 from ddpm.door import exit_code
 from p2p import __main__ as command
-from p2p import real
+from p2p import real, score
+from p2p.commands import edit as editing
+from p2p.commands import score as scoring
 from unet import Tokenizer
 
 SOURCE = "a photo of a large red circle on a blue background"
@@ -98,7 +100,7 @@ def columns(run, monkeypatch):
         def sheet(path, cells, rows, names, title):
             seen.update(zip(names, cells.swapaxes(0, 1), strict=True))
 
-        monkeypatch.setattr(command, "sheet", sheet)
+        monkeypatch.setattr(editing, "sheet", sheet)
         assert run("--source", SOURCE, *flags) == 0
         return seen
 
@@ -158,7 +160,7 @@ def test_a_drawn_mask_keeps_the_rest(columns, tmp_path):
     mask = np.zeros((16, 16), dtype=np.uint8)
     mask[:8] = 255
     Image.fromarray(mask).save(tmp_path / "mask.png")
-    assert command.drawn_mask(str(tmp_path / "mask.png"), 16).tolist() == (mask > 0).tolist()
+    assert editing.drawn_mask(str(tmp_path / "mask.png"), 16).tolist() == (mask > 0).tolist()
     seen = columns("--target", TARGET, "--scale", "2", "--mask", tmp_path / "mask.png")
     assert far(seen["edit"][:, :, 8:], seen["source"][:, :, 8:]) == 0 < far(seen["edit"], seen["source"])
 
@@ -167,7 +169,7 @@ def test_white_on_nothing_is_a_mask_too(tmp_path):
     drawn = np.zeros((16, 16, 4), dtype=np.uint8)
     drawn[4:, :, :3], drawn[4:, :, 3] = 255, 255
     Image.fromarray(drawn).save(tmp_path / "mask.png")
-    assert command.drawn_mask(str(tmp_path / "mask.png"), 16)[:, 0].tolist() == [False] * 4 + [True] * 12
+    assert editing.drawn_mask(str(tmp_path / "mask.png"), 16)[:, 0].tolist() == [False] * 4 + [True] * 12
 
 
 def test_a_weighted_word_is_where_a_blend_without_words_looks(columns):
@@ -187,11 +189,11 @@ def test_a_picture_of_the_test_split_goes_by_its_number(run):
 
 
 def test_a_sweep_writes_a_picture_and_its_numbers(run, tmp_path, monkeypatch):
-    monkeypatch.setattr(command, "CROSSES", (0.0, 1.0))
+    monkeypatch.setattr(score, "CROSSES", (0.0, 1.0))
     assert run("--source", SOURCE, "--target", TARGET, "--sweep") == 0
     rows = json.loads((tmp_path / "edit.json").read_text())
     assert [(row["cross_until"], row["self_until"]) for row in rows] == [
-        (cross, pixels) for cross in (0.0, 1.0) for pixels in command.SELVES
+        (cross, pixels) for cross in (0.0, 1.0) for pixels in score.SELVES
     ]
     assert (tmp_path / "edit.png").exists()
 
@@ -217,14 +219,14 @@ def test_a_score_is_written_and_only_what_is_missing_is_measured(model, tmp_path
     again = json.loads(out.read_text())
     assert list(again["colour"]) == ["made", "source", "P2P", "plain re-generation"]
     assert again["colour"]["P2P"] == found["colour"]["P2P"]
-    monkeypatch.setattr(command, "task_of", lambda *_: pytest.fail("measured again"))
+    monkeypatch.setattr(scoring, "task_of", lambda *_: pytest.fail("measured again"))
     assert code_of(*flags, "--kinds", "maps", "reweight colour") == 0
     assert code_of(*flags, "--kinds", "colour", "--ways", "P2P") == 0
     assert str(out) in capsys.readouterr().out
 
 
 def test_a_sweep_of_the_score_chooses_windows(model, tmp_path, monkeypatch):
-    monkeypatch.setattr(command, "CROSSES", (0.0, 1.0))
+    monkeypatch.setattr(score, "CROSSES", (0.0, 1.0))
     out = tmp_path / "sweep.json"
     assert code_of("score", "--model", model, "--n", 2, "--steps", 2, "--sweep", "--kinds", "shape", "--out", out) == 0
     found = json.loads(out.read_text())["shape"]
@@ -377,7 +379,7 @@ def test_the_film_starts_with_the_noise_and_shows_the_sources_at_their_times(ste
     times = [100 * i // steps for i in range(steps - 1, -1, -1)]
     x_T = torch.full((2, 3, 4, 4), 1.0)
     states = [(t, torch.cat([torch.full((2, 3, 4, 4), t / 100), torch.full((2, 3, 4, 4), -1.0)])) for t in times]
-    shown = command.film(100, x_T, states, 2, count)
+    shown = editing.film(100, x_T, states, 2, count)
     assert list(shown)[0] == "t = 100" and "t = 0" not in shown and len(shown) <= count
     for name, images in shown.items():
         assert (images == to_bytes(torch.full((2, 3, 4, 4), int(name.removeprefix("t = ")) / 100))).all()

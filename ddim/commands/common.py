@@ -1,0 +1,61 @@
+"""What the commands of `python -m ddim` share: the model's data, names of results, and portions of work."""
+
+import argparse
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+import ddpm
+from ddpm.data import Dataset, load_data
+from ddpm.files import write_json
+from ddpm.model import Trained
+
+BATCH = 64
+
+
+def of_split(trained: Trained, data_dir: str, split: str) -> Dataset:
+    """The model's own data set."""
+    return load_data(trained.info["data"], data_dir, split, trained.unet.config.size)
+
+
+def name_of(model: str) -> str:
+    """How result files call a model: a shipped name as it is, a run folder or file by its last part."""
+    return Path(model).stem
+
+
+def result(args: argparse.Namespace, ending: str) -> Path:
+    """Where a command writes, in its folder: table-shapes.json, say."""
+    folder = Path(args.out)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder / f"{args.command}-{name_of(getattr(args, 'model', None) or args.data)}{ending}"
+
+
+def tell(args: argparse.Namespace, record: dict, words: str, more: str = "") -> None:
+    """Write a result as JSON and as text, print the text and where it went; more: an addition to the files' name."""
+    path = result(args, f"{more}.txt")
+    print(words)
+    write_json(result(args, f"{more}.json"), record)
+    path.write_text(words)
+    print(path)
+
+
+def at_least_two(n: int) -> None:
+    """ValueError unless n pictures can have a mean and a spread."""
+    if n < 2:
+        raise ValueError(f"n is {n}, expected 2 or more pictures")
+
+
+def in_batches(n: int) -> Iterator[slice]:
+    """0..n-1 in portions of BATCH."""
+    return (slice(first, min(first + BATCH, n)) for first in range(0, n, BATCH))
+
+
+def drawn(trained: Trained, prompts: list[str], seeds: list[int], scale: float, sampler: Callable) -> np.ndarray:
+    """One picture for each prompt and seed, (N, 3, H, W)."""
+    return np.concatenate(list(ddpm.generate(trained, prompts, seeds, sampler, scale)))
+
+
+def head(trained: Trained, args: argparse.Namespace, *more: str) -> list[str]:
+    """The first lines of a text result: the model and how it was asked."""
+    return [f"{args.command}: model {args.model}, data {trained.info['data']}", *more]

@@ -1,0 +1,126 @@
+"""Editing with the sampler: one picture, and every way of editing over the strength."""
+
+import argparse
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+import ddpm
+from ddpm.data import edits, reading, shapes
+from ddpm.data.base import DataError
+from ddpm.diffusion import to_pictures
+from ddpm.model import Trained
+
+from .. import classifier, figures, reconstruct, tradeoff
+from ..editing import edit_exact, edit_inverted, edit_naive, lower_part
+from ..sampling import last
+from .common import at_least_two, head, in_batches, name_of, of_split, result, tell
+
+WAYS = ("noise", "invert", "exact")
+
+
+def editor(trained: Trained, args: argparse.Namespace, sources: list[str], targets: list[str]) -> Callable:
+    """edit(way, x_0, strength, seeds) -> trajectory; the source's caption unguided, the target's guided by --scale."""
+    source, target, schedule = trained.eps(sources), trained.eps(targets, args.scale), trained.schedule
+
+    def edit(way: str, x_0: torch.Tensor, strength: float, seeds: range) -> Iterator:
+        if way == "noise":
+            return edit_naive(target, schedule, x_0, strength, args.steps, args.eta, generator=ddpm.Noise(seeds))
+        if way == "invert":
+            return edit_inverted(source, target, schedule, x_0, strength, args.steps, args.iterations)
+        return edit_exact(source, target, schedule, x_0, strength, args.steps)
+
+    return edit
+
+
+def check_strengths(trained: Trained, args: argparse.Namespace, strengths: list[float]) -> None:
+    """ValueError, before any work, for strengths outside [0, 1] or that leave the exact way a single step."""
+    for strength in strengths:
+        if len(lower_part(trained.schedule.T, args.steps, strength)) == 2 and "exact" in args.ways:
+            raise ValueError(
+                f"strength {strength:g} of {args.steps} steps is one step, and the exact way needs two: take more "
+                "--steps, another strength, or --ways without it"
+            )
+
+
+def picture(trained: Trained, args: argparse.Namespace) -> tuple[np.ndarray, str | None]:
+    """The picture to edit, uint8 (3, H, W), and its caption if it has one: a file, or an index into the test split."""
+    size = trained.unet.config.size
+    if args.image.isdecimal():
+        test = of_split(trained, args.data_dir, "test")
+        if int(args.image) >= len(test):
+            raise DataError(f"there is no picture {args.image}: the test split has {len(test)}, counted from 0")
+        return test.images[int(args.image)], test.captions[int(args.image)][0]
+    file = reading.open_picture(Path(args.image))
+    if file.size != (size, size):
+        raise DataError(f"{args.image} has {file.width} x {file.height} pixels, the model's pictures {size} x {size}")
+    return reading.to_array(file, size), None
+
+
+def edit_command(args: argparse.Namespace) -> None:
+    """Edit one picture: encode, change the caption, decode."""
+    trained = ddpm.load(args.model, device=args.device)
+    image, caption = picture(trained, args)
+    source = args.prompt if args.prompt is not None else caption
+    if source is None:
+        raise ValueError(f"say what {args.image} shows: --prompt")
+    edit = editor(trained, args, [source], [args.target])
+    check_strengths(trained, args, [args.strength])
+    x_0 = to_pictures(image[None]).to(trained.device)
+    results = [last(edit(way, x_0, args.strength, range(args.seed, args.seed + 1))) for way in args.ways]
+    images = np.concatenate([image[None], *(ddpm.to_bytes(x) for x in results)])
+    title = f"{source}\n-> {args.target}\nstrength {args.strength:g}, {args.steps} steps, guidance {args.scale:g}"
+    for way, x in zip(args.ways, results, strict=True):
+        distance = reconstruct.squared_errors(x_0, x).item()
+        print(f"{tradeoff.NAMES[way]:20s} squared difference from the original {distance:.4f} ([0, 1] scale)")
+    columns = ["original", *(tradeoff.NAMES[way].replace(" ", "\n") for way in args.ways)]
+    print(figures.sheet(result(args, ".png"), images[None], [""], columns, title))
+
+
+def met(data: str, todo: edits.Edits, images: np.ndarray) -> float:
+    """Share of pictures that show their target: all exact checks of the shapes, elsewhere the classifier's head."""
+    if data == "shapes":
+        return shapes.score(images, todo.targets)["all"]
+    judge = classifier.load(data)
+    told = judge.probabilities(images)[todo.head].argmax(1).tolist()
+    return float(np.mean([judge.heads[todo.head][k] == word for k, word in zip(told, todo.wanted, strict=True)]))
+
+
+def sweep_command(args: argparse.Namespace) -> None:
+    """Every way of editing over the strength: what is lost of the picture, and how often the new caption is met."""
+    at_least_two(args.n)
+    trained = ddpm.load(args.model, device=args.device)
+    data, test = trained.info["data"], of_split(trained, args.data_dir, "test")
+    kinds = args.edits or edits.KINDS.get(data, ())
+    todo = {kind: edits.edits(test, kind, args.n) for kind in kinds}
+    check_strengths(trained, args, args.strengths)
+    strengths, curves, strips = sorted(args.strengths), {kind: {} for kind in todo}, []
+    for kind, e in todo.items():
+        for way in args.ways:
+            edit, judge = partial(edited, trained, args, e, way), partial(met, data, e)
+            walk = tradeoff.points(edit, strengths, e.images, e.keep, judge)
+            points, images = zip(*tqdm(walk, f"{kind}, {way}", len(strengths)), strict=True)
+            curves[kind][way] = list(points)
+            strips.append(np.stack([e.images[0], *(after[0] for after in images)]))
+    asked = f"n = {args.n} of each edit, {args.steps} steps, eta {args.eta} (noise), guidance {args.scale:g}"
+    record = {"model": args.model, "asked": asked, "curves": curves}
+    tell(args, record, tradeoff.text(head(trained, args, asked), curves))
+    print(tradeoff.plot(result(args, ".png"), curves, f"{name_of(args.model)}: {asked}"))
+    names = [f"{kind}: {tradeoff.NAMES[way]}" for kind in todo for way in args.ways]
+    title = "\n".join(f"{e.sources[0]}  ->  {e.targets[0]}" for e in todo.values())
+    columns = ["original", *(f"{strength:g}" for strength in strengths)]
+    print(figures.sheet(result(args, "-strip.png"), np.stack(strips), names, columns, title))
+
+
+def edited(trained: Trained, args: argparse.Namespace, e: edits.Edits, way: str, strength: float) -> np.ndarray:
+    """All pictures edited one way; picture i has seed i."""
+    parts = []
+    for part in in_batches(len(e.images)):
+        edit = editor(trained, args, e.sources[part], e.targets[part])
+        x_0 = to_pictures(e.images[part]).to(trained.device)
+        parts.append(ddpm.to_bytes(last(edit(way, x_0, strength, range(part.start, part.stop)))))
+    return np.concatenate(parts)

@@ -1,0 +1,117 @@
+"""The S x eta table, and the ruler that says what its distances mean."""
+
+import argparse
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+import ddpm
+from ddpm.data import load_data, reading, shapes
+from ddpm.data.base import DataError
+from ddpm.files import sha256
+from ddpm.model import Trained
+
+from .. import features, ruler, table
+from .common import at_least_two, drawn, name_of, of_split, result, tell
+
+
+def pictures_in(folder: Path, size: int) -> np.ndarray:
+    """All pictures of a folder, uint8 (N, 3, size, size), the square in the middle. DataError when there are none."""
+    names = sorted(path for path in folder.iterdir() if path.suffix.lower() in (".png", ".jpg", ".jpeg", ".webp"))
+    if not names:
+        raise DataError(f"the reference folder {folder} has no pictures: expected .png, .jpg or .webp files in it")
+    return np.stack([reading.to_array(reading.square(reading.open_picture(name)), size) for name in names])
+
+
+def reference_set(trained: Trained, args: argparse.Namespace) -> np.ndarray:
+    """The real pictures that samples are compared with: a split of the model's data set, or a folder."""
+    if Path(args.reference).is_dir():
+        return pictures_in(Path(args.reference), trained.unet.config.size)
+    if args.reference not in ("train", "test"):
+        raise DataError(f"no reference {args.reference!r}: expected train, test, or a folder of pictures")
+    return of_split(trained, args.data_dir, args.reference).images
+
+
+def prompts_for(trained: Trained, args: argparse.Namespace) -> list[str]:
+    """n prompts: the null prompt, or captions drawn from the training set as training draws them."""
+    if args.prompts == "null":
+        return [""] * args.n
+    captions, rng = of_split(trained, args.data_dir, "train").captions, np.random.default_rng(args.seed)
+    chosen = [captions[i] for i in rng.integers(len(captions), size=args.n)]
+    return [several[rng.integers(len(several))] for several in chosen]
+
+
+def table_settings(trained: Trained, args: argparse.Namespace, network: features.Features, real: np.ndarray) -> dict:
+    """All that a cell depends on; real: the reference pictures."""
+    return {
+        "distance": network.name, "model": name_of(args.model), "data": trained.info["data"],
+        "model_sha256": sha256(Path(trained.info["path"])), "n": args.n,
+        "spacing": args.spacing, "T": trained.schedule.T, "schedule": trained.schedule.kind, "clipping": "none",
+        "prompts": args.prompts, "guidance": args.scale, "seed": args.seed,
+        "features": network.network, "features_sha256": network.sha256,
+        "reference": args.reference, "reference_n": len(real),
+        "reference_sha256": hashlib.sha256(real.tobytes()).hexdigest(),
+    }  # fmt: skip
+
+
+def cell_measurer(trained: Trained, args: argparse.Namespace, network: features.Features, real: np.ndarray, bar: tqdm):
+    """measure(row, S) -> cell: n samples with the same x_T and prompts in every cell, against the real pictures."""
+    reference, prompts = ruler.Ruler(network(real)), prompts_for(trained, args)
+    seeds = list(range(args.seed, args.seed + args.n))
+
+    def measure(row: str, S: int) -> ruler.Measure:
+        walk = table.cell_sampler(row, S, args.spacing)
+
+        def counted(*arguments) -> Iterator:
+            for state in walk(*arguments):
+                yield state
+                bar.update(len(state[1]))
+
+        return reference.measure(network(drawn(trained, prompts, seeds, args.scale, counted)))
+
+    return measure
+
+
+def usual_spacing(trained: Trained) -> str:
+    """The paper's grid. Its quadratic one, for CIFAR-10, starts at t = 801, where only the linear schedule is noise."""
+    as_in_paper = trained.info["data"] == "cifar10" and trained.schedule.kind == "linear"
+    return "quadratic" if as_in_paper else "linear"
+
+
+def table_command(args: argparse.Namespace) -> None:
+    """Fill the S x eta table."""
+    trained = ddpm.load(args.model, device=args.device)
+    rows, T = [table.row_name(row) for row in args.rows], trained.schedule.T
+    args.spacing = args.spacing or usual_spacing(trained)
+    table.calls(T, [("", S) for S in args.columns], args.spacing)  # a bad S is told before any work
+    at_least_two(args.n)
+    if args.prompts == "null" and args.scale != 1:
+        raise ValueError(f"guidance {args.scale} needs --prompts captions: without a caption there is nothing to guide")
+    network = features.load(args.features, trained.info["data"], args.inception, args.device)
+    real = reference_set(trained, args)
+    path = result(args, ".json")
+    record = table.resume(path, table_settings(trained, args, network, real))
+    if todo := table.missing(record, rows, args.columns):
+        with tqdm(total=table.calls(T, todo, args.spacing) * args.n, unit=" calls", unit_scale=True) as bar:
+            measure = cell_measurer(trained, args, network, real, bar)
+            for row, S, cell in table.fill(path, record, rows, args.columns, measure):
+                tqdm.write(f"{table.label(row)}, S = {S}: {ruler.plus_minus(cell['distance'], cell['error'])}")
+    tell(args, record, table.text(record))
+    print(table.plot(result(args, ".png"), record))
+
+
+def ruler_command(args: argparse.Namespace) -> None:
+    """Distances whose cause is known: halves of the training set, the test set, noise, JPEG and blur."""
+    network = features.load(args.features, args.data, args.inception, args.device)
+    size = args.size or {"shapes": shapes.SIZE}.get(args.data, 32)
+    train, test = (load_data(args.data, args.data_dir, split, size).images for split in ("train", "test"))
+    n = len(train) // 2 if args.n is None else args.n
+    lines = tqdm(ruler.readings(network, train, test, n), "lines", 2 + len(ruler.DISTURBANCES))
+    measures = dict(lines)
+    settings = {"data": args.data, "n": n, "reference_n": len(train) - len(train) // 2, "size": size}
+    settings |= {"distance": network.name, "features": network.network, "features_sha256": network.sha256}
+    about = f"{network.name} of {n} pictures of {args.data} against {settings['reference_n']} of the training set"
+    tell(args, {"settings": settings, "lines": measures}, ruler.text([about, f"features: {network.network}"], measures))
