@@ -16,21 +16,21 @@ def nearest(images: np.ndarray, training: np.ndarray, block: int = 5000) -> tupl
     The distance is the root of the mean squared difference per value, on [0, 1]; mirrored training pictures count too.
     """
     x = flat(images)
-    best, where = torch.full((len(x),), torch.inf), torch.zeros(len(x), dtype=torch.long)
+    best, where = torch.full((len(x),), torch.inf, dtype=x.dtype), torch.zeros(len(x), dtype=torch.long)
     for first in range(0, len(training), block):
         part = training[first : first + block]
         for candidates in (part, part[..., ::-1].copy()):
             y = flat(candidates)
-            squares = (x.square().sum(1)[:, None] + y.square().sum(1) - 2 * x @ y.T).clamp(min=0)
+            squares = x.square().sum(1)[:, None] + y.square().sum(1) - 2 * x @ y.T
             distance, row = squares.min(dim=1)
             where = torch.where(distance < best, row + first, where)
             best = torch.minimum(best, distance)
-    return (best / x.shape[1]).sqrt().numpy(), where.numpy()
+    return (best / x.shape[1]).sqrt().numpy() / 255, where.numpy()
 
 
 def flat(images: np.ndarray) -> torch.Tensor:
-    """uint8 (N, 3, H, W) -> (N, 3 H W) on [0, 1]."""
-    return rearrange(torch.from_numpy(images).float() / 255, "n c h w -> n (c h w)")
+    """uint8 (N, 3, H, W) -> (N, 3 H W): whole numbers in float64, whose squares and products add up without rounding."""
+    return rearrange(torch.from_numpy(images).double(), "n c h w -> n (c h w)")
 
 
 def figure(path: Path, samples: np.ndarray, training: np.ndarray, distances: dict[str, np.ndarray]) -> Path:
