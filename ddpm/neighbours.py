@@ -29,7 +29,7 @@ def nearest(images: np.ndarray, training: np.ndarray, block: int = 5000) -> tupl
 
 
 def flat(images: np.ndarray) -> torch.Tensor:
-    """uint8 (N, 3, H, W) -> (N, 3 H W): whole numbers in float64, whose squares and products add up without rounding."""
+    """uint8 (N, 3, H, W) -> (N, 3 H W): whole numbers in float64, which add and multiply without rounding."""
     return rearrange(torch.from_numpy(images).double(), "n c h w -> n (c h w)")
 
 

@@ -20,6 +20,9 @@ from ddpm.door import exit_code, finite, picture_file, positive
 from .commands.edit import edit_command
 from .commands.score import TUNED, score_command
 from .rivals import SAMPLERS, WAYS
+from .words import split
+
+MOST_SEEDS = 1000
 
 # ---- what a flag says -----------------------------------------------------------------------------------------------
 
@@ -28,19 +31,22 @@ def seeds_of(text: str) -> list[int]:
     """0-3 or 7 or 0,4,9 -> seeds."""
     try:
         parts = [part.partition("-") for part in text.split(",")]
-        seeds = [seed for low, dash, high in parts for seed in range(int(low), int(high if dash else low) + 1)]
+        ranges = [range(int(low), int(high if dash else low) + 1) for low, dash, high in parts]
     except ValueError:
-        seeds = []
-    if not seeds:
+        ranges = []
+    if not any(ranges):
         raise argparse.ArgumentTypeError(f"{text!r}: expected seeds such as 0-3 or 0,4,9")
-    return seeds
+    if any(each.stop - each.start > MOST_SEEDS for each in ranges):
+        raise argparse.ArgumentTypeError(f"{text!r}: expected at most {MOST_SEEDS} seeds in a range")
+    return [seed for each in ranges for seed in each]
 
 
 def numbered(text: str) -> tuple[str, list[float]]:
     """word=2 or word=-2,0,1 -> the word and its numbers."""
-    word, _, values = text.partition("=")
+    words, _, values = text.partition("=")
     try:
-        return word.lower(), [float(value) for value in values.split(",")]
+        (word,) = split(words)
+        return word, [float(value) for value in values.split(",")]
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r}: expected a word and numbers, as green=2 or green=0,1,2") from None
 
@@ -93,7 +99,7 @@ def edit_flags() -> argparse.ArgumentParser:
     flags.add_argument("--sampler", choices=list(SAMPLERS), help="default: ddim")
     flags.add_argument("--image", help="a real picture: a file, or a number in the model's test split")
     flags.add_argument("--inversion", choices=("exact", "ddim", "null-text"), help="of the real picture")
-    flags.add_argument("--rounds", type=positive, default=10, help="of the null text's optimisation, for each step")
+    flags.add_argument("--rounds", type=positive, help="of the null text's optimisation, for each step (default: 10)")
     flags.add_argument("--film", type=positive, metavar="K", help="show the source's way from noise in K pictures")
     flags.add_argument("--map-size", type=positive, help="of the maps that are drawn (default: the largest)")
     flags.add_argument("--out", type=picture_file, default="edit.png")

@@ -34,6 +34,8 @@ class LocalBlend:
         for name in ("threshold", "start"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is {getattr(self, name)}: expected a share in [0, 1]")
+        if self.mask is not None and self.mask.dim() not in (2, 3):
+            raise ValueError(f"the mask has the shape {tuple(self.mask.shape)}: expected (H, W) or (n, H, W)")
         if self.grow < 0:
             raise ValueError(f"grow is {self.grow}: expected 0 or more pixels")
 

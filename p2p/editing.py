@@ -117,24 +117,26 @@ def edit(
     x_T (n, C, H, W), or the latent pair of `ddim.invert_exact` with sampler=ddim.sample_exact.
     cross_until, self_until: shares of the steps, [0, 1], during which the target takes the source's cross-attention,
         and its self-attention on maps up to self_size x self_size. 0 and 0 is plain sampling of the target.
-    windows: word of the target -> its own share instead of cross_until. weights: word of the target -> factor of its
-        maps in all steps, -2 .. 5. Either is one mapping for all pairs, or one for each.
+    windows: word of the target -> its own share instead of cross_until, which START and all other words keep.
+    weights: word of the target -> factor of its maps in all steps, -2 .. 5. Windows and weights are one mapping for all
+        pairs, or one for each.
     kind: "replace" or "refine", by default `kind_of` each pair: see `swap_map` and `refine_map`.
     blend: keeps the source's picture outside a mask. store: takes note of all 2n pictures' maps, with the source's in
         place of the target's but before the weights: where a word looks does not depend on how loud it is.
     null: what guidance walks away from, by default the model's answer to the empty prompt.
     sampler: `ddim.sample`, `ddim.sample_2m` or `ddim.sample_exact`; one call of the conditional network per step.
     ValueError: shares outside [0, 1], weights outside -2 .. 5, words that are not in their prompt, an unknown kind, a
-    store with notes of another walk.
+    store of other prompts, with notes of another walk, or without the maps that the blend reads.
     """
     n = len(x_T[0] if isinstance(x_T, tuple) else x_T)
     prompts = trained.tokenizer.decode(trained.tokens(listed(source, n) + listed(target, n)))
-    if store is not None and store.sites:
-        raise ValueError("the store has notes of another walk: make a new one for each edit")
+    by_words = blend is not None and blend.words is not None
+    if store is not None:
+        check_store(store, 2 * n, by_words)
     plan = make_plan(trained, prompts, cross_until, self_until, windows, weights, kind, self_size)
     grid = as_grid(trained.schedule.T, steps)
     progress = {t: i / (len(grid) - 1) for i, t in enumerate(grid)}
-    if store is None and blend is not None and blend.words is not None:
+    if store is None and by_words:
         store = AttentionStore(prompts)
 
     def hook_at(t: int) -> Hook | None:
@@ -160,6 +162,16 @@ def listed(prompts: str | list[str], n: int) -> list[str]:
     return prompts
 
 
+def check_store(store: AttentionStore, rows: int, by_words: bool) -> None:
+    """ValueError for a store that cannot take this edit's notes; by_words: a local blend will read words in them."""
+    if store.sites:
+        raise ValueError("the store has notes of another walk: make a new one for each edit")
+    if len(store.prompts) != rows:
+        raise ValueError(f"the store has {len(store.prompts)} prompts: expected {rows}, sources first")
+    if by_words and "cross" not in store.kinds:
+        raise ValueError(f"the store notes {', '.join(store.kinds)} maps only: a local blend by words reads cross maps")
+
+
 def make_plan(
     trained: Any,
     prompts: list[str],
@@ -167,8 +179,8 @@ def make_plan(
     self_until: float,
     windows: Shares,
     weights: Shares,
-    kind: str | None,
-    self_size: int,
+    kind: str | None = None,
+    self_size: int = 16,
 ) -> Plan:
     """The tensors of `edit` for 2n prompts, sources first; see there for what they mean and what is refused."""
     n, length = len(prompts) // 2, trained.tokens(prompts[:1]).shape[1]

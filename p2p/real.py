@@ -76,7 +76,7 @@ def null_text(
     """
     grid = as_grid(trained.schedule.T, steps)
     eps = trained.eps(prompts)
-    pivot = {t: x for t, x, _ in ddim.invert(eps, trained.schedule, x_0, grid, iterations=ITERATIONS)} | {0: x_0}
+    pivot = {t: x for t, x, _ in ddim.invert(eps, trained.schedule, x_0, grid, iterations=ITERATIONS)} | {grid[-1]: x_0}
     x, states = pivot[grid[0]], null_states(trained, len(x_0), tokens)
     for t, s in pairwise(grid):
         conditional = predict(eps, x, t)
@@ -92,17 +92,19 @@ def null_text(
 
 
 def descend(loss: Callable[[Tensor], Tensor], start: Tensor, rounds: int, rate: float) -> Tensor:
-    """The states with the least mean loss on the way of `rounds` steps of Adam, chosen for each picture by itself."""
+    """The states with the least mean loss on the way of `rounds` steps of Adam, start and end included, chosen for each
+    picture by itself. loss: (n, tokens, width) -> (n, ...).
+    """
     states = start.detach().clone().requires_grad_()
     optimiser = torch.optim.Adam([states], lr=rate)
-    best, least = start.detach(), None
-    for _ in range(rounds):
+    best, least = start.detach(), torch.full((len(start),), torch.inf, device=start.device)
+    for left in reversed(range(rounds + 1)):
         with torch.enable_grad():
             errors = loss(states).flatten(1).mean(dim=1)
+        best = torch.where((errors < least)[:, None, None], states.detach(), best)
+        least = torch.minimum(errors.detach(), least)
+        if left:
             optimiser.zero_grad()
             errors.sum().backward()
-        better = torch.ones_like(errors, dtype=torch.bool) if least is None else errors < least
-        best = torch.where(better[:, None, None], states.detach(), best)
-        least = errors.detach() if least is None else torch.minimum(errors.detach(), least)
-        optimiser.step()
+            optimiser.step()
     return best

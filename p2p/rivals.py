@@ -11,7 +11,7 @@ from ddim.sampling import Trajectory, last
 from ddpm.noise import Noise
 
 from .blend import LocalBlend
-from .editing import edit
+from .editing import Shares, edit
 from .store import AttentionStore
 from .words import changed
 
@@ -38,6 +38,10 @@ class Recipe:
     def as_json(self) -> dict[str, Any]:
         """The fields by name."""
         return asdict(self)
+
+    def blend(self, words: list[list[str]]) -> LocalBlend:
+        """The local blend around the words of each of the 2n prompts."""
+        return LocalBlend(words, size=self.size, threshold=self.threshold, grow=self.grow)
 
 
 @dataclass(frozen=True)
@@ -78,11 +82,16 @@ def recoded(trained: Any, recipe: Recipe, batch: Batch) -> Tensor:
 
 
 def prompt_to_prompt(
-    trained: Any, recipe: Recipe, batch: Batch, blend: LocalBlend | None = None, store: AttentionStore | None = None
+    trained: Any,
+    recipe: Recipe,
+    batch: Batch,
+    blend: LocalBlend | None = None,
+    store: AttentionStore | None = None,
+    weights: Shares = None,
 ) -> Tensor:
-    """`p2p.edit`."""
+    """`p2p.edit`: the edits (n, 3, H, W)."""
     how = {name: getattr(recipe, name) for name in ("steps", "scale", "cross_until", "self_until")}
-    how |= {"blend": blend, "store": store, "sampler": SAMPLERS[recipe.sampler]}
+    how |= {"blend": blend, "store": store, "weights": weights, "sampler": SAMPLERS[recipe.sampler]}
     walk = edit(trained, batch.sources, batch.targets, batch.x_T, **how)
     return last(walk)[len(batch.x_T) :]
 
@@ -95,8 +104,7 @@ def differing(batch: Batch) -> list[list[str]]:
 
 def blended(trained: Any, recipe: Recipe, batch: Batch) -> Tensor:
     """`p2p.edit` with a local blend around the words that differ."""
-    blend = LocalBlend(differing(batch), size=recipe.size, threshold=recipe.threshold, grow=recipe.grow)
-    return prompt_to_prompt(trained, recipe, batch, blend)
+    return prompt_to_prompt(trained, recipe, batch, recipe.blend(differing(batch)))
 
 
 WAYS: dict[str, Callable[[Any, Recipe, Batch], Tensor]] = {

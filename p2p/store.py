@@ -66,8 +66,10 @@ class AttentionStore:
         return self._sums[site] / self._counts[site]
 
     def maps(self, size: int, stage: str | None = None, t: int | None = None) -> Tensor:
-        """(B, size, size, L): how much each pixel looks at each token; rows sum to one over the tokens that exist.
+        """(B, size, size, L): how much each pixel looks at each token.
 
+        Rows sum to one over the tokens that exist, but for an edit's: there a new word comes on top of the words it
+        joins, and a word with a window of its own may have its map from elsewhere than the rest.
         The mean over the cross-attention sites of a map size, and of a stage ("down", "middle", "up") if given; over
         all steps, or at time t of a store made with by_time. ValueError where nothing was seen.
         """

@@ -293,6 +293,14 @@ def test_a_words_own_window_of_the_common_length_is_the_common_window():
     assert not torch.equal(edited(cross_until=0.5, windows={"blue": 0.0}), spread)
 
 
+def test_a_words_own_window_leaves_start_the_common_one():
+    """START is no word: its maps keep cross_until where all words are shut."""
+    store = p2p.AttentionStore([SOURCE, TARGET])
+    edited(x_T=start(1), store=store, cross_until=1.0, self_until=0, windows=dict.fromkeys(TARGET.split(), 0.0))
+    source, target = store.mean(store.sites[0])
+    assert torch.equal(source[:, 0], target[:, 0]) and not torch.equal(source[:, 1:], target[:, 1:])
+
+
 def test_windows_and_weights_may_differ_between_pairs():
     x = edited([SOURCE] * 2, [TARGET, SOURCE], windows=[{"blue": 0.3}, {}], weights=[{}, {"red": 2.0}])
     assert (x[[0, 2]] - edited(windows={"blue": 0.3})[[0, 2]]).abs().max() < 1e-5 * x.abs().max()
@@ -426,6 +434,14 @@ def test_a_store_serves_one_walk():
         edited(store=store)
 
 
+def test_a_store_of_other_prompts_or_without_the_blends_maps_is_refused():
+    with pytest.raises(ValueError, match="the store has 3 prompts: expected 4, sources first"):
+        edited(store=p2p.AttentionStore([SOURCE] * 2 + [TARGET]))
+    prompts = [SOURCE] * 2 + [TARGET] * 2
+    with pytest.raises(ValueError, match="the store notes self maps only: a local blend by words reads cross maps"):
+        edited(store=p2p.AttentionStore(prompts, kinds=("self",)), blend=p2p.LocalBlend([["red"]] * 2 + [["blue"]] * 2))
+
+
 def test_a_store_notes_the_kinds_of_sites_it_is_asked_for():
     store = p2p.AttentionStore(["a b", "b c"])
     store.add(1, torch.ones(2, 1, 4, 4), SELF)
@@ -526,6 +542,7 @@ def test_above_goes_by_each_maps_own_range():
         ({"windows": [{}]}, "1 mappings for 2 pairs: expected one for each, or a single one"),
         ({"blend": lambda: p2p.LocalBlend(mask=torch.ones(4, 5))}, "the mask has 4x5 pixels, the picture 8x8"),
         ({"blend": lambda: p2p.LocalBlend(mask=torch.ones(3, 8, 8))}, "3 masks for 2 pairs"),
+        ({"blend": lambda: p2p.LocalBlend(mask=torch.ones(8))}, r"the mask has the shape \(8,\): expected \(H, W\)"),
         ({"blend": lambda: p2p.LocalBlend(mask=torch.ones(8, 8), grow=-1)}, "grow is -1: expected 0 or more"),
         ({"blend": lambda: p2p.LocalBlend(words=[["red"]] * 2 + [["blue"]] * 2, start=0), "scale": 0}, "guidance 0"),
         ({"blend": lambda: p2p.LocalBlend()}, "needs either words or a drawn mask"),

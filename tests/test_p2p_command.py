@@ -178,10 +178,17 @@ def test_a_weighted_word_is_where_a_blend_without_words_looks(columns):
     assert far(seen["edit"], seen["source"]) > 1
 
 
-@pytest.mark.parametrize("flags", [[], ["--inversion", "ddim"], ["--scale", "2", "--rounds", "1"]])
-def test_a_real_picture_is_inverted_and_edited(run, capsys, picture, flags):
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        ([], "reconstruction, exact, guidance 1: mean squared error 0.000000"),
+        (["--inversion", "ddim"], "reconstruction, ddim, guidance 1: mean squared error"),
+        (["--scale", "2", "--rounds", "2"], "reconstruction, null-text, guidance 2, before: mean squared error"),
+    ],
+)
+def test_a_real_picture_is_inverted_and_edited(run, capsys, picture, flags, says):
     assert run("--source", SOURCE, "--target", TARGET, "--image", picture, *flags) == 0
-    assert "mean squared error" in capsys.readouterr().out
+    assert says in capsys.readouterr().out
 
 
 def test_a_picture_of_the_test_split_goes_by_its_number(run):
@@ -196,6 +203,25 @@ def test_a_sweep_writes_a_picture_and_its_numbers(run, tmp_path, monkeypatch):
         (cross, pixels) for cross in (0.0, 1.0) for pixels in score.SELVES
     ]
     assert (tmp_path / "edit.png").exists()
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [["--cross-until", "2"], ["--weight", "red=2"], ["--window", "red=1"], ["--blend", "zebra"], ["--mask", "no.png"]],
+)
+def test_a_bad_edit_of_a_real_picture_is_refused_before_the_inversion(run, monkeypatch, picture, flags):
+    monkeypatch.setattr(editing, "start_of", lambda *_: pytest.fail("inverted first"))
+    assert run("--source", SOURCE, "--target", TARGET, "--image", picture, *flags) == 2
+
+
+def test_a_blend_takes_size_and_threshold_of_its_kind_of_edit(run, monkeypatch):
+    """Words are written as in prompts: case and commas do not count."""
+    seen = []
+    monkeypatch.setattr(editing, "edit", lambda *a, blend=None, **how: (seen.append(blend), p2p.edit(*a, **how))[1])
+    assert run("--source", SOURCE, "--target", SOURCE.replace("circle", "cross"), "--blend", "Circle,", "cross.") == 0
+    recipe = score.RECIPES["shapes", "shape"]
+    assert (seen[0].size, seen[0].threshold, seen[0].grow) == (8, recipe.threshold, recipe.grow)
+    assert seen[0].words == [["circle"]] * 2 + [["cross"]] * 2
 
 
 def test_seeds_are_read_as_ranges_and_lists():
@@ -259,7 +285,15 @@ def test_a_sweep_of_the_score_chooses_windows(model, tmp_path, monkeypatch):
         (["--target", TARGET, TARGET], "is given twice"),
         (["--target", SOURCE, "--blend"], "--blend: the prompts do not differ"),
         (["--target", TARGET, "--scale", "nan"], "'nan': expected a number"),
-        (["--target", TARGET, "--scale", "0"], "--scale 0 never asks the network about the prompt"),
+        (["--target", TARGET, "--scale", "0"], "--scale is 0: expected 1 (no guidance) or more"),
+        (["--target", TARGET, "--scale", "-1"], "--scale is -1: expected 1 (no guidance) or more"),
+        (["--target", TARGET, "--window", "green=0.2", "--window", "Green,=0.4"], "--window is given twice"),
+        (["--target", TARGET, "--weight", "green=2", "--weight", "green=1"], "--weight is given twice for 'green'"),
+        (["--target", TARGET, "--weight", "green=1,2", "--sweep"], "--weight has several values for 'green': give one"),
+        (["--target", TARGET, "--rounds", "3"], "--rounds is of the null text"),
+        (["--target", TARGET, "--image", "3", "--rounds", "3"], "--rounds is of the null text"),
+        (["--target", TARGET, "--image", "3", "--inversion", "null-text"], "--scale 1 is none: give a larger --scale"),
+        (["--target", TARGET, "--seeds", "0-99999999999999999999"], "expected at most 1000 seeds in a range"),
         (["--target", TARGET, "--sweep", "--mask", "m.png"], "--sweep leaves nothing to do for --mask"),
         (["--target", TARGET, "--sweep", "--self-until", "0"], "--sweep leaves nothing to do for --self-until"),
         (["--target", TARGET, "--mask", "m.png", "--blend"], "--mask leaves nothing to do for --blend"),
@@ -304,9 +338,20 @@ def test_a_sampler_that_is_none_is_refused(model, capsys):
     assert "invalid choice: 'euler'" in capsys.readouterr().err
 
 
-def test_an_unknown_kind_of_edit_is_refused(model, tmp_path, capsys):
-    assert code_of("score", "--model", model, "--kinds", "smiling", "--out", tmp_path / "s.json") == 2
-    assert "no kind of edit 'smiling' of shapes: expected one of colour" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (["--kinds", "colour", "smiling"], "no kind of edit 'smiling' of shapes: expected one of colour"),
+        (["--cross-until", "1.5"], "--cross-until is 1.5: expected a share of the steps in [0, 1]"),
+        (["--strength", "-1"], "--strength is -1.0: expected a share of the steps in [0, 1]"),
+        (["--sweep", "--cross-until", "1"], "--sweep leaves nothing to do for --cross-until"),
+        (["--sweep", "--ways", "P2P"], "--sweep leaves nothing to do for --ways"),
+    ],
+)
+def test_what_cannot_be_scored_is_refused_before_any_work(model, tmp_path, capsys, monkeypatch, flags, says):
+    monkeypatch.setattr(scoring, "task_of", lambda *_: pytest.fail("measured first"))
+    assert code_of("score", "--model", model, *flags, "--out", tmp_path / "s.json") == 2
+    assert says in capsys.readouterr().err.splitlines()[-1]
 
 
 # ---- real pictures ---------------------------------------------------------------------------------------------------
@@ -347,6 +392,12 @@ def test_descend_finds_the_least_of_a_parabola_for_each_picture():
     found = real.descend(lambda states: (states - aim).square(), torch.zeros(2, 1, 1), 200, 0.02)
     assert (found - aim).abs().max() < 1e-2
     assert torch.equal(real.descend(lambda s: s.square(), torch.zeros(2, 1, 1), 5, 0.1), torch.zeros(2, 1, 1))
+
+
+def test_descend_counts_its_last_step_too():
+    """Adam's first step is as long as its rate, whatever the slope."""
+    moved = real.descend(lambda states: (states - 1).square(), torch.zeros(2, 1, 1), 1, 0.25)
+    assert (moved - 0.25).abs().max() < 1e-6
 
 
 def test_null_text_brings_a_guided_reconstruction_back():

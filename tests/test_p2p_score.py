@@ -8,6 +8,7 @@ import pytest
 import torch
 from tiny import CONFIG, make_unet
 
+import ddim
 from ddpm import Schedule, Trained
 from ddpm.data import DataError, shapes
 from ddpm.data.captions import parse_face, parse_thing
@@ -189,6 +190,50 @@ def test_every_way_edits_pair_i_alike_in_any_batch(way):
     assert (x[2:] - y).abs().max() < 1e-3 * y.abs().max()
 
 
+def nothing_to_edit(**how) -> tuple[Recipe, score.Batch]:
+    """Pairs whose target is the source, with the pictures that the recipe makes of them."""
+    recipe, prompts = replace(QUICK, **how), task("colour", 3).sources
+    return recipe, source_batch(TINY, recipe, prompts, prompts, [0, 1, 2])
+
+
+@pytest.mark.parametrize("scale", [1.0, 3.0])
+@pytest.mark.parametrize("way", ["plain re-generation", "P2P"])
+def test_where_nothing_differs_a_way_from_x_T_gives_the_source_back(way, scale):
+    recipe, batch = nothing_to_edit(scale=scale)
+    assert (WAYS[way](TINY, recipe, batch) - batch.x_0).abs().max() < 1e-4 * batch.x_0.abs().max()
+
+
+def test_naive_editing_of_strength_0_gives_the_source_back():
+    recipe, batch = nothing_to_edit(strength=0.0)
+    assert torch.equal(WAYS["noise and denoise"](TINY, recipe, batch), batch.x_0)
+
+
+def test_encoding_and_decoding_by_one_prompt_comes_back_the_closer_the_more_the_steps():
+    _, batch = nothing_to_edit()
+    again = [WAYS["DDIM encode and decode"](TINY, Recipe(steps=S), batch) for S in (5, 20)]
+    few, many = ((x - batch.x_0).square().mean() for x in again)
+    assert many < 0.5 * few and many < 0.1 * batch.x_0.square().mean()
+
+
+def test_plain_re_generation_is_sampling_of_the_target():
+    asked, recipe = task("shape", 3), replace(QUICK, scale=2.0)
+    batch = source_batch(TINY, recipe, asked.sources, asked.targets, [0, 1, 2])
+    *_, (_, x, _) = ddim.sample_2m(TINY.eps(asked.targets, 2.0), TINY.schedule, batch.x_T, 3)
+    assert (WAYS["plain re-generation"](TINY, recipe, batch) - x).abs().max() < 1e-4 * x.abs().max()
+
+
+def test_a_local_blend_keeps_the_source_outside_the_place_of_the_words():
+    """The recipe's threshold reaches the blend: nothing lies above all of a map's range, so nothing may change."""
+    asked = task("colour", 3)
+    edits = []
+    for threshold in (1.0, 0.3, 0.0):
+        recipe = replace(QUICK, threshold=threshold, grow=0)
+        batch = source_batch(TINY, recipe, asked.sources, asked.targets, [0, 1, 2])
+        edits.append((WAYS["P2P, local blend"](TINY, recipe, batch) - batch.x_0).abs().amax(dim=1) > 1e-4)
+    assert not edits[0].any()
+    assert edits[1].sum() < edits[2].sum()
+
+
 def test_the_words_that_differ_are_listed_sources_first():
     asked = task("add colour", 2)
     words = differing(source_batch(TINY, QUICK, asked.sources, asked.targets, [0, 1]))
@@ -241,20 +286,30 @@ def test_the_best_windows_drift_least_among_those_of_nearly_the_best_success():
 
 
 def test_the_windows_of_the_shapes_are_those_that_the_sweep_chose():
-    """To a tenth of the steps; the shipped weights and today's edits. For "drop colour" 125 pairs overrule its 24."""
+    """Today's edits; for two kinds more pairs overrule the sweep's 24, as stands beside the recipes."""
     sweep = score.resume(Path(score.__file__).parent / "results" / "sweep-shapes.json")
     assert {"colour", "background", "shape"} <= set(sweep)
     for kind, rows in sweep.items():
-        cross, _ = map(float, rows["chosen"].split())
+        chosen = tuple(map(float, rows["chosen"].split()))
         assert rows["made"]["edits"] == score.EDITS
         assert rows["chosen"] == score.best_windows({k: v for k, v in rows.items() if k not in ("made", "chosen")})
-        if kind != "drop colour":
-            assert score.RECIPES["shapes", kind].cross_until == pytest.approx(cross, abs=0.1001)
+        recipe = score.RECIPES["shapes", kind]
+        if kind not in ("drop colour", "add size"):
+            assert (recipe.cross_until, recipe.self_until) == chosen
 
 
 def test_a_sweep_asks_every_pair_of_windows():
     found = score.sweep(TINY, QUICK, task("shape", 2), (0.0, 1.0), (0.0, 0.5))
     assert list(found) == ["0 0", "0 0.5", "1 0", "1 0.5"]
+
+
+def test_each_row_of_a_sweep_is_of_its_own_windows(monkeypatch):
+    def by_windows(trained, recipe, task, ways):
+        return {"P2P": (recipe.cross_until, recipe.self_until)}
+
+    monkeypatch.setattr(score, "run", by_windows)
+    found = score.sweep(TINY, QUICK, task("shape", 2), (0.0, 1.0), (0.0, 0.5))
+    assert found == {"0 0": (0, 0), "0 0.5": (0, 0.5), "1 0": (1, 0), "1 0.5": (1, 0.5)}
 
 
 @pytest.fixture
@@ -305,13 +360,14 @@ def test_reweighting_measures_how_far_each_word_moves_its_colour(in_pairs, monke
     asked = task("colour", 3)
     words, zero, one = words_of(asked)["colour"], np.full((3, 3), 50.0), np.array([[90.0, 50, 50]] * 3)
 
-    def painted(trained, sources, targets, x_T, steps, weights, **how):
-        assert [list(each) for each in weights] == [[shapes.parse(source)["colour"]] for source in sources]
+    def painted(trained, recipe, batch, weights):
+        assert [list(each) for each in weights] == [[shapes.parse(source)["colour"]] for source in batch.sources]
+        assert batch.targets == batch.sources and recipe is QUICK
         share = torch.tensor([next(iter(each.values())) for each in weights]).view(-1, 1, 1, 1)
         colour = torch.tensor([50.0, 50, 50]).view(1, 3, 1, 1) + share * torch.tensor([40.0, 0, 0]).view(1, 3, 1, 1)
-        yield 0, torch.cat([x_T, (colour / 127.5 - 1).expand_as(x_T)]), None
+        return (colour / 127.5 - 1).expand_as(batch.x_T)
 
-    monkeypatch.setattr(score, "edit", painted)
+    monkeypatch.setattr(score, "prompt_to_prompt", painted)
     found = score.reweighting(TINY, QUICK, asked, words, (0.0, 0.5, 1.0, 2.0), zero, one)
     assert found["mean strength"] == pytest.approx({"0": 0, "0.5": 0.5, "1": 1, "2": 2}, abs=0.02)
     assert found["rising in"] == 100

@@ -2,6 +2,7 @@
 
 import argparse
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -18,14 +19,22 @@ from ddpm.model import Trained
 
 from .. import pictures, score
 from ..blend import LocalBlend
-from ..editing import edit
+from ..editing import edit, listed, make_plan
 from ..rivals import Recipe
 from ..store import AttentionStore
 from ..words import changed, kind_of, split
-from .start import start_of
+from .start import inversion, start_of
 from .sweep import sweep
 
 USUAL = Recipe(cross_until=0.8, self_until=0.4)  # windows of an edit that is none of the scored kinds
+
+
+class Job(NamedTuple):
+    """One column of edits: its name, the target's prompt, and the weights of words."""
+
+    name: str
+    target: str
+    weights: dict[str, float]
 
 
 def drawn_mask(path: str, size: int) -> Tensor:
@@ -36,27 +45,24 @@ def drawn_mask(path: str, size: int) -> Tensor:
     return torch.from_numpy(np.asarray(picture.convert("L")) > 127)
 
 
-def blend_of(
-    args: argparse.Namespace, prompts: list[str], weights: dict[str, float], size: int
-) -> LocalBlend | None:
+def blend_of(args: argparse.Namespace, recipe: Recipe, job: Job, n: int, size: int) -> LocalBlend | None:
     """The local blend of --mask or --blend; --blend without words takes those that differ or are weighted."""
     if args.mask:
         return LocalBlend(mask=drawn_mask(args.mask, size))
     if args.blend is None:
         return None
-    n = len(prompts) // 2
-    gone, new = changed(prompts[0], prompts[n])
-    wanted = [word.lower() for word in args.blend] or [*gone, *new, *weights]
-    source, target = ([word for word in wanted if word in split(prompt)] for prompt in (prompts[0], prompts[n]))
+    gone, new = changed(args.source, job.target)
+    wanted = split(" ".join(args.blend)) or [*gone, *new, *job.weights]
+    source, target = ([word for word in wanted if word in split(prompt)] for prompt in (args.source, job.target))
     if lost := [word for word in wanted if word not in source + target]:
         raise ValueError(f"--blend names {lost[0]!r}, which is in neither prompt")
     if not wanted:
         raise ValueError("--blend: the prompts do not differ, so name the words around which the picture may change")
-    return LocalBlend([source] * n + [target] * n)
+    return recipe.blend([source] * n + [target] * n)
 
 
-def variants_of(args: argparse.Namespace) -> list[tuple[str, str, dict[str, float]]]:
-    """What to draw, as (name, target, weights): each target, with each value of a weight that has several."""
+def jobs_of(args: argparse.Namespace) -> list[Job]:
+    """What to draw: each target, with each value of a weight that has several."""
     single = {word: values[0] for word, values in args.weight if len(values) == 1}
     strips = [(word, values) for word, values in args.weight if len(values) > 1]
     if len(strips) > 1:
@@ -68,9 +74,9 @@ def variants_of(args: argparse.Namespace) -> list[tuple[str, str, dict[str, floa
     found = []
     for target in args.target or [args.source]:
         if not strips:
-            found.append(("edit", target, single))
+            found.append(Job("edit", target, single))
         for word, values in strips:
-            found += [(f"{word} {value:g}", target, single | {word: value}) for value in values]
+            found += [Job(f"{word} {value:g}", target, single | {word: value}) for value in values]
     return found
 
 
@@ -96,16 +102,31 @@ def check_together(args: argparse.Namespace) -> None:
             raise ValueError(f"--{name} leaves nothing to do for --{lost[0].replace('_', '-')}: give one of them")
     if args.image is None and args.inversion:
         raise ValueError("--inversion is of a real picture: it needs --image")
-    if args.scale == 0:
-        raise ValueError("--scale 0 never asks the network about the prompt: expected 1 (no guidance) or more")
+    for name in ("window", "weight"):
+        words = [word for word, _ in getattr(args, name)]
+        if again := [word for i, word in enumerate(words) if word in words[:i]]:
+            raise ValueError(f"--{name} is given twice for {again[0]!r}: give it once")
+    if args.sweep and (strips := [word for word, values in args.weight if len(values) > 1]):
+        raise ValueError(f"--sweep is of one edit, but --weight has several values for {strips[0]!r}: give one")
+    if args.rounds is not None and inversion(args) != "null-text":
+        raise ValueError("--rounds is of the null text: it needs --image with --inversion null-text, or guidance")
+    if args.inversion == "null-text" and args.scale == 1:
+        raise ValueError("--inversion null-text undoes guidance, and --scale 1 is none: give a larger --scale")
+    if args.scale <= 0:
+        raise ValueError(f"--scale is {args.scale:g}: expected 1 (no guidance) or more; 0 never asks about the prompt")
 
 
-def windows_for(trained: Trained, args: argparse.Namespace, target: str) -> dict[str, float]:
-    """cross_until and self_until: as asked, else those that the sweep found for this kind of edit."""
-    data = trained.info["data"]
-    recipe = score.RECIPES.get((data, kind_between(data, args.source, target)), USUAL)
-    asked = {name: getattr(args, name) for name in ("cross_until", "self_until")}
-    return {name: getattr(recipe, name) if value is None else value for name, value in asked.items()}
+def kept_by(trained: Trained, args: argparse.Namespace, job: Job, n: int) -> dict[str, Any]:
+    """The windows, weights and local blend of a job as keywords of `edit`, checked before any work.
+
+    Windows and blend are those that suit the kind of edit (`score.RECIPES`), where the flags say nothing.
+    """
+    data, asked = trained.info["data"], {name: getattr(args, name) for name in ("cross_until", "self_until")}
+    recipe = score.RECIPES.get((data, kind_between(data, args.source, job.target)), USUAL)
+    shares = {name: getattr(recipe, name) if value is None else value for name, value in asked.items()}
+    kept = shares | {"windows": dict(args.window), "weights": job.weights}
+    make_plan(trained, listed([args.source, job.target], 2), **kept)
+    return kept | {"blend": blend_of(args, recipe, job, n, trained.shape[-1])}
 
 
 def edit_command(args: argparse.Namespace) -> None:
@@ -118,28 +139,26 @@ def edit_command(args: argparse.Namespace) -> None:
     args.seeds, args.sampler = args.seeds or [0, 1, 2, 3], args.sampler or "ddim"
     args.source = trained.tokenizer.decode(trained.tokens([args.source]))[0]
     args.target = trained.tokenizer.decode(trained.tokens(args.target)) if args.target else []
-    variants, (start, picture) = variants_of(args), start_of(trained, args)
     n = 1 if args.image else len(args.seeds)
+    todo = [(job, kept_by(trained, args, job, n)) for job in jobs_of(args)]
+    start, picture = start_of(trained, args)
     if args.sweep:
-        _, target, weights = variants[0]
-        return sweep(trained, args, start, n, target, weights, told(args.source, target, weights))
-    how = {"steps": args.steps, "scale": args.scale, "windows": dict(args.window)} | start
+        job = todo[0][0]
+        return sweep(trained, args, start, n, job.target, job.weights, told(args.source, job.target, job.weights))
+    how = {"steps": args.steps, "scale": args.scale} | start
     columns = {} if picture is None else {"picture": picture}
     maps = None
-    for name, target, weights in tqdm(variants, "edits", disable=len(variants) == 1):
-        kept = windows_for(trained, args, target)
+    for (name, target, weights), kept in tqdm(todo, "edits", disable=len(todo) == 1):
         shares = "keeps cross-attention for {cross_until:.0%} of the steps, self-attention for {self_until:.0%}"
         print(f"{told(args.source, target, weights)}; {shares.format(**kept)}")
         store = AttentionStore([args.source] * n + [target] * n)
-        blend = blend_of(args, store.prompts, weights, trained.shape[-1])
-        walk = edit(trained, args.source, target, **how, **kept, weights=weights, blend=blend, store=store)
-        states = [(t, x) for t, x, _ in walk]
+        states = [(t, x) for t, x, _ in edit(trained, args.source, target, **how, **kept, store=store)]
         source, edited = np.split(to_bytes(states[-1][1]), 2)
         if args.film and maps is None:
             columns |= film(trained.schedule.T, start["x_T"], states, n, args.film)
         columns["source"] = source
         if target != args.source:
-            again = edit(trained, args.source, target, **how | {"cross_until": 0, "self_until": 0, "windows": {}})
+            again = edit(trained, args.source, target, **how, cross_until=0, self_until=0)
             columns[column("plain", args.source, target, args.target)] = to_bytes(last(again))[n:]
         columns[column(name, args.source, target, args.target)] = edited
         maps = maps or pictures.word_maps(source, store, args.map_size or store.largest)

@@ -18,6 +18,7 @@ from ddpm.files import sha256, write_json
 from ddpm.model import Trained
 
 from .. import score
+from ..editing import check_share
 from ..rivals import SAMPLERS, WAYS, Recipe
 
 MAPS, REWEIGHT = "maps", "reweight "
@@ -75,6 +76,16 @@ def measured(trained: Trained, args: argparse.Namespace, recipe: Recipe, kind: s
     return found | {"chosen": score.best_windows(found)}
 
 
+def check(asked: dict, args: argparse.Namespace) -> None:
+    """ValueError for what no kind of edit can be measured with, or what a sweep would not heed."""
+    for name in ("cross_until", "self_until", "strength"):
+        if name in asked:
+            check_share(f"--{name.replace('_', '-')}", asked[name])
+    for name in ("cross_until", "self_until", "strength", "ways"):
+        if args.sweep and getattr(args, name) is not None:
+            raise ValueError(f"--sweep leaves nothing to do for --{name.replace('_', '-')}: give one of them")
+
+
 def score_command(args: argparse.Namespace) -> None:
     """Every way of editing on n pairs of each kind; what --out already holds, made in the same way, is kept."""
     trained = ddpm.load(args.model, device=args.device)
@@ -82,14 +93,16 @@ def score_command(args: argparse.Namespace) -> None:
     path = Path(args.out or f"p2p/results/{'sweep' if args.sweep else 'score'}-{name}.json")
     if data not in KINDS:
         raise ValueError(f"no kinds of edit are known for the data set {data!r}: expected one of {', '.join(KINDS)}")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    found = score.resume(path)
     known = KINDS[data] + (EXTRA if data == "shapes" and not args.sweep else ())
-    for kind in args.kinds or known:
-        if kind not in known:
-            raise ValueError(f"no kind of edit {kind!r} of {data}: expected one of {', '.join(known)}")
-        recipe = score.RECIPES.get((data, kind), Recipe())
-        recipe = replace(recipe, **{name: getattr(args, name) for name in TUNED if getattr(args, name) is not None})
+    kinds = dict.fromkeys(args.kinds or known)
+    if lost := [kind for kind in kinds if kind not in known]:
+        raise ValueError(f"no kind of edit {lost[0]!r} of {data}: expected one of {', '.join(known)}")
+    asked = {name: getattr(args, name) for name in TUNED if getattr(args, name) is not None}
+    check(asked, args)
+    found = score.resume(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for kind in kinds:
+        recipe = replace(score.RECIPES.get((data, kind), Recipe()), **asked)
         made = {"model": name, "sha256": sha256(Path(trained.info["path"])), "edits": score.EDITS, "n": args.n}
         made |= recipe.as_json()
         kept = found.get(kind, {})

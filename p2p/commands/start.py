@@ -18,6 +18,8 @@ from .. import real
 from ..editing import edit
 from ..rivals import SAMPLERS
 
+ROUNDS = 10  # of the null text's optimisation, for each step
+
 
 def real_picture(trained: Trained, args: argparse.Namespace) -> Tensor:
     """--image, a file or a number in the test split, as x_0 (1, 3, H, W) in [-1, 1]."""
@@ -32,6 +34,13 @@ def real_picture(trained: Trained, args: argparse.Namespace) -> Tensor:
     return to_pictures(picture[None]).to(trained.device)
 
 
+def inversion(args: argparse.Namespace) -> str | None:
+    """The way a real picture is inverted: as asked, else exactly without guidance, and with null text under it."""
+    if args.image is None:
+        return None
+    return args.inversion or ("exact" if args.scale == 1 else "null-text")
+
+
 def start_of(trained: Trained, args: argparse.Namespace) -> tuple[dict, np.ndarray | None]:
     """Where the edit starts, as keywords of `edit` (x_T and what belongs to it), and the real picture, if there is one.
 
@@ -40,14 +49,13 @@ def start_of(trained: Trained, args: argparse.Namespace) -> tuple[dict, np.ndarr
     if args.image is None:
         x_T = ddpm.Noise(args.seeds).start(trained.shape, trained.device)
         return {"x_T": x_T, "sampler": SAMPLERS[args.sampler]}, None
-    x_0, way = real_picture(trained, args), args.inversion
-    way = way or ("exact" if args.scale == 1 else "null-text")
+    x_0, way = real_picture(trained, args), inversion(args)
     if way == "exact":
         start = {"x_T": real.latent_pair(trained, [args.source], x_0, args.steps), "sampler": ddim.sample_exact}
     else:
         start = {"x_T": real.latent(trained, [args.source], x_0, args.steps), "sampler": ddim.sample}
     if way == "null-text":
-        walk = real.null_text(trained, [args.source], x_0, args.steps, args.scale, args.rounds)
+        walk = real.null_text(trained, [args.source], x_0, args.steps, args.scale, args.rounds or ROUNDS)
         states = {t: state for t, _, state in tqdm(walk, "null text", args.steps)}
         report_error(trained, args, start, x_0, f"{way}, guidance {args.scale:g}, before")
         start["null"] = real.null_of(trained, states)
