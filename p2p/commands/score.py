@@ -24,6 +24,7 @@ from ..rivals import SAMPLERS, WAYS, Recipe
 MAPS, REWEIGHT = "maps", "reweight "
 EXTRA = (MAPS, REWEIGHT + "colour", REWEIGHT + "background")
 WEIGHTS = (-2.0, 0.0, 1.0, 2.0, 5.0)
+SWEPT = ("cross_until", "self_until", "strength")  # what a sweep goes through itself, or has no use for
 TUNED = {
     "steps": dict(type=positive), "sampler": dict(choices=list(SAMPLERS)),
     **dict.fromkeys(("scale", "cross_until", "self_until", "strength"), dict(type=finite)),
@@ -78,10 +79,10 @@ def measured(trained: Trained, args: argparse.Namespace, recipe: Recipe, kind: s
 
 def check(asked: dict, args: argparse.Namespace) -> None:
     """ValueError for what no kind of edit can be measured with, or what a sweep would not heed."""
-    for name in ("cross_until", "self_until", "strength"):
+    for name in SWEPT:
         if name in asked:
             check_share(f"--{name.replace('_', '-')}", asked[name])
-    for name in ("cross_until", "self_until", "strength", "ways"):
+    for name in (*SWEPT, "ways"):
         if args.sweep and getattr(args, name) is not None:
             raise ValueError(f"--sweep leaves nothing to do for --{name.replace('_', '-')}: give one of them")
 
@@ -104,7 +105,7 @@ def score_command(args: argparse.Namespace) -> None:
     for kind in kinds:
         recipe = replace(score.RECIPES.get((data, kind), Recipe()), **asked)
         made = {"model": name, "sha256": sha256(Path(trained.info["path"])), "edits": score.EDITS, "n": args.n}
-        made |= recipe.as_json()
+        made |= {name: value for name, value in recipe.as_json().items() if not (args.sweep and name in SWEPT)}
         kept = found.get(kind, {})
         kept = {name: row for name, row in kept.items() if name != "made"} if kept.get("made") == made else {}
         if new := measured(trained, args, recipe, kind, kept):
