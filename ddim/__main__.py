@@ -13,7 +13,7 @@
 import argparse
 import sys
 
-from ddpm.door import exit_code, finite, positive
+from ddpm.door import exit_code, finite, folder, positive
 
 from . import features, reconstruct, table
 from .commands.classifier import classifier_command
@@ -30,7 +30,7 @@ FLAGS = {
     "data": dict(help="shapes, cifar10 or celeba"),
     "data_dir": dict(help="where the data sets are"),
     "device": dict(help="cpu or cuda"),
-    "out": dict(help="folder for the results"),
+    "out": dict(type=folder, help="folder for the results"),
     "n": dict(type=int, help="pictures"),
     "seed": dict(type=int, help="of the first picture; the next ones count up"),
     "columns": dict(type=int, nargs="+", help="numbers of steps S"),
@@ -44,7 +44,7 @@ FLAGS = {
     "epochs": dict(type=positive, help="times through the training set; by default the recipe's"),
     "steps": dict(type=positive, help="DDIM steps"),
     "batch": dict(type=positive, help="pictures at once"),
-    "variants": dict(nargs="+", choices=reconstruct.VARIANTS, help="ways there and back; the first is shown over S"),
+    "variants": dict(nargs="+", choices=reconstruct.CHOICES, help="ways there and back; the first is shown over S"),
     "image": dict(required=True, help="a file, or an index into the test split"),
     "prompt": dict(help="what the picture shows; its own caption when left out"),
     "target": dict(required=True, help="what it should show"),
@@ -65,8 +65,8 @@ COMMANDS = {  # command -> its flags with their defaults
         n=500, columns=table.COLUMNS, rows=table.ROWS, spacing=None, prompts="null", scale=1.0, reference="train"
     ),
     ruler_command: MEASURE | dict(data="shapes", data_dir="data", device="cpu", n=None, size=None, out="results"),
-    reconstruct_command: MODEL | dict(
-        n=128, steps=(10, 20, 50, 100), variants=tuple(reconstruct.VARIANTS), spacing="linear"
+    reconstruct_command: {name: default for name, default in MODEL.items() if name != "seed"} | dict(
+        n=128, steps=(10, 20, 50, 100), variants=reconstruct.CHOICES, spacing="linear"
     ),
     edit_command: MODEL | EDIT | dict(image=None, prompt=None, target=None, strength=0.6),
     sweep_command: MODEL | EDIT | dict(n=64, strengths=STRENGTHS, edits=None),

@@ -24,11 +24,13 @@ from .sampling import Steps, Trajectory, invert, sample
 def lower_part(T: int, steps: Steps, strength: float, spacing: str = "linear") -> list[int]:
     """The last round(strength S) steps of a grid of S steps, as a grid of its own; for strength 0 it is [0].
 
-    ValueError: strength outside [0, 1], and what `timesteps` refuses.
+    ValueError: strength outside [0, 1], a list of times that does not end at 0, and what `as_grid` refuses.
     """
     if not 0 <= strength <= 1:
         raise ValueError(f"strength is {strength}, expected a number in [0, 1]")
     grid = as_grid(T, steps, spacing)
+    if grid[-1] != 0:
+        raise ValueError(f"the times {grid} end at {grid[-1]}: an edit needs the way down to the picture, at 0")
     S = len(grid) - 1
     return grid[S - round(strength * S) :]
 

@@ -71,6 +71,8 @@ def step(
     if clip:
         x_0 = x_0.clamp(-1, 1)
         eps = predict_eps(schedule, x_t, t, x_0)
+    if s > t and noise is not None:
+        raise ValueError(f"inversion (from t = {t} up to {s}) adds no noise, but some was given")
     if s > t or eta == 0:
         return mean(schedule, x_0, eps, s, 0.0), x_0
     x_s = mean(schedule, x_0, eps, s, sigma(schedule, t, s, within(eta)))

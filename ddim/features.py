@@ -21,6 +21,7 @@ from . import classifier
 
 KINDS = ("classifier", "inception")
 URL = "https://nvlabs-fi-cdn.nvidia.com/stylegan2-ada-pytorch/pretrained/metrics/inception-2015-12-05.pt"
+SHA256 = "f58cb9b6ec323ed63459aa4fb441fe750cfe39fafad6da5cb504a16f19e958f4"  # of the file at URL, 95,607,719 bytes
 CACHE = Path("data/inception-2015-12-05.pt")  # where the file is put when it is fetched
 
 
@@ -66,27 +67,30 @@ def of_classifier(network: classifier.Classifier) -> Features:
 
 
 def inception(path: Path, device: str = "cpu") -> Features:
-    """The official FID's network from NVIDIA's TorchScript file: 2048 features of uint8 pictures of any size."""
+    """The official FID's network from NVIDIA's TorchScript file: 2048 features of uint8 pictures of any size.
+
+    Only the very file is taken, by its sha256: a distance on any other network is no FID.
+    """
     if not path.is_file():
         raise files.CheckpointError(f"no Inception network at {path}: fetch it from {URL}")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # the official network exists in this format only
-            network = torch.jit.load(str(path), map_location=device).eval()
-    except RuntimeError as error:
-        reason = files.first_line(error)[:100]
-        raise files.CheckpointError(f"{path} is damaged or no TorchScript file ({reason}): fetch {URL}") from None
+    check_official(path, str(path))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # the official network exists in this format only
+        network = torch.jit.load(str(path), map_location=device).eval()
 
     def of_batch(images: np.ndarray) -> Tensor:
         return network(torch.from_numpy(images).to(device), return_features=True).cpu()
 
-    try:
-        found = tuple(of_batch(np.zeros((1, 3, 32, 32), dtype=np.uint8)).shape)
-    except (RuntimeError, TypeError, AttributeError) as error:
-        found = files.first_line(error)
-    if found != (1, 2048):
-        raise files.CheckpointError(f"{path} is not {URL}: of one picture it gives {found}, expected 2048 features")
-    return Features("FID", "inception-2015-12-05", files.sha256(path), of_batch)
+    return Features("FID", "inception-2015-12-05", SHA256, of_batch)
+
+
+def check_official(path: Path, name: str) -> None:
+    """CheckpointError unless the file at `path`, called `name`, is the official network."""
+    if (found := files.sha256(path)) != SHA256:
+        raise files.CheckpointError(
+            f"{name} is damaged or not the official network (sha256 {found[:12]}..., expected {SHA256[:12]}...): "
+            f"fetch {URL}"
+        )
 
 
 def fetched() -> Path:
@@ -97,6 +101,7 @@ def fetched() -> Path:
     try:
         with files.whole_file(CACHE) as temporary:
             urllib.request.urlretrieve(URL, temporary)
+            check_official(temporary, "what was fetched")
     except OSError as error:
         raise files.CheckpointError(
             f"the Inception network could not be fetched ({error}): put {URL} at {CACHE}, or name the file with "

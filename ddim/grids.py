@@ -37,10 +37,12 @@ def timesteps(T: int, S: int, spacing: str = "linear") -> list[int]:
 def as_grid(T: int, steps: int | list[int], spacing: str = "linear") -> list[int]:
     """A number of steps as a grid; an explicit list of times is checked and returned.
 
-    ValueError: a list that is not strictly descending, leaves 0..T or has fewer than two times.
+    ValueError: a list that is not strictly descending whole numbers, leaves 0..T or has fewer than two times.
     """
     if not isinstance(steps, list | tuple):
         return timesteps(T, steps, spacing)
+    if fractions := [t for t in steps if int(t) != t]:
+        raise ValueError(f"the time {fractions[0]} is no whole number: expected times in 0..{T} (T)")
     grid = [int(t) for t in steps]
     if len(grid) < 2 or any(t <= s for t, s in pairwise(grid)) or grid[0] > T or grid[-1] < 0:
         raise ValueError(f"the times {grid} must be two or more, strictly descending, in 0..{T} (T)")

@@ -43,6 +43,7 @@ VARIANTS = {
     "exact": Variant(way=EXACT),
     "exact, guidance 7.5": Variant(scale=7.5, way=EXACT),
 }
+CHOICES = (*VARIANTS, GAUSSIAN)
 
 
 def round_trip(

@@ -132,10 +132,13 @@ def text(head: list[str], measures: dict[str, Measure]) -> str:
     """The ruler as a text table under its head."""
     lines = [*head, "", f"{'':28s}{'distance':>16s}{'KID x 1000':>20s}"]
     for name, m in measures.items():
-        distance = plus_minus(m["distance"], m["error"])
-        kernel = plus_minus(1000 * m["kid"], m["kid_error"] and 1000 * m["kid_error"])
-        lines.append(f"{name:28s}{distance:>16s}{kernel:>20s}")
+        lines.append(f"{name:28s}{plus_minus(m['distance'], m['error']):>16s}{thousandfold(m):>20s}")
     return "\n".join(lines) + "\n"
+
+
+def thousandfold(measure: Measure) -> str:
+    """The kernel distance times 1000, as it is usually told."""
+    return plus_minus(1000 * measure["kid"], measure["kid_error"] and 1000 * measure["kid_error"])
 
 
 def plus_minus(value: float, error: float | None) -> str:

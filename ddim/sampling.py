@@ -9,11 +9,11 @@ from itertools import pairwise
 
 import torch
 
-from ddpm.diffusion import EpsFn, predict, predict_x0
+from ddpm.diffusion import EpsFn, predict, predict_eps, predict_x0
 from ddpm.noise import Draw, noise_like
 from ddpm.schedule import Schedule
 
-from .family import Eta, alpha_bars, check_eta, step
+from .family import Eta, alpha_bars, check_eta, mean, step
 from .grids import as_grid
 
 Steps = int | list[int]
@@ -61,7 +61,8 @@ def invert(
     is asked at the target time t with x_s in place of x_t (it is never asked at t = 0), and `climb` turns the answer
     into x_t: the round trip's error falls like 1/S. `iterations` ask again with the x_t just found: fixed-point
     iterations, whose limit the sampler takes back to x_s exactly. Each costs one more call per step; they settle when
-    steps are small against the detail of the data (a few for S = 50, not for S = 1). Nothing is clipped.
+    steps are small against the detail of the data (a few for S = 50; at S = 1, where the network is asked at t = T with
+    the picture itself, the answer is of no use). Nothing is clipped.
     """
     if iterations < 0:
         raise ValueError(f"iterations is {iterations}, expected 0 or more")
@@ -113,7 +114,7 @@ def sample_2m(
         aim = x_0
         if before is not None and s > 0:
             aim = x_0 + length / (2 * length_before) * (x_0 - before)
-        x = towards(schedule, x, aim, t, s)
+        x = mean(schedule, aim, predict_eps(schedule, x, t, aim), s, 0.0)
         before, length_before = x_0, length
         yield s, x, x_0
 
@@ -121,10 +122,3 @@ def sample_2m(
 def half_log_snr(schedule: Schedule, t: int) -> float:
     """lambda_t = log(sqrt(alpha_bar_t) / sqrt(1 - alpha_bar_t)): DPM-Solver's own time. Infinite at t = 0."""
     return schedule.snr[t].log().item() / 2
-
-
-def towards(schedule: Schedule, x_t: torch.Tensor, x_0: torch.Tensor, t: int, s: int) -> torch.Tensor:
-    """x_s on the straight way from x_t to the picture x_0: DDIM Eq. (12) at eta 0 written with x_0 alone."""
-    a_t, a_s = alpha_bars(schedule, t, s)
-    shrink = math.sqrt((1 - a_s) / (1 - a_t))
-    return shrink * x_t + (math.sqrt(a_s) - shrink * math.sqrt(a_t)) * x_0

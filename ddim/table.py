@@ -8,6 +8,7 @@ with `settings` and `cells[row][S]`; it is rewritten whole after each cell, and 
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from matplotlib.figure import Figure
 
@@ -16,7 +17,7 @@ from ddpm.pictures import save_figure
 
 from .family import HAT, check_eta
 from .grids import timesteps
-from .ruler import Measure, plus_minus
+from .ruler import Measure, plus_minus, thousandfold
 from .sampling import Trajectory, sample, sample_2m
 
 SECOND_ORDER = "2m"
@@ -38,6 +39,10 @@ PAPER = {  # FID of the official network at 50,000 samples, columns as in COLUMN
         HAT: (299.71, 183.83, 71.71, 45.20, 3.26),
     },
 }
+THEIRS = {
+    "cifar10": "FID of the official network, 50,000 samples, quadratic grid",
+    "celeba": "FID of the official network, 50,000 samples, of 64 x 64 pictures",
+}
 
 
 def row_name(text: str) -> str:
@@ -49,7 +54,7 @@ def row_name(text: str) -> str:
     except ValueError:
         raise ValueError(f"row {text!r}: expected an eta in [0, 1], {HAT} or {SECOND_ORDER}") from None
     check_eta(eta)
-    return f"{eta:g}"
+    return f"{abs(eta):g}"  # -0 is 0
 
 
 def cell_sampler(row: str, S: int, spacing: str) -> Callable[..., Trajectory]:
@@ -72,9 +77,11 @@ def resume(path: Path, settings: dict) -> dict:
         return {"settings": settings, "cells": {}}
     try:
         record = json.loads(path.read_text())
-        before = record["settings"]
-    except (ValueError, KeyError, TypeError) as error:
+    except ValueError as error:
         raise ValueError(f"{path} is no record of a table ({error}): choose another --out") from None
+    if not is_record(record):
+        raise ValueError(f"{path} is no record of a table: choose another --out")
+    before = record["settings"]
     for name in sorted(before.keys() | settings.keys()):
         old, new = before.get(name), settings.get(name)
         if old != new:
@@ -82,6 +89,14 @@ def resume(path: Path, settings: dict) -> dict:
                 f"{path} has cells made with {name} {old!r}, not {new!r}: cells are not mixed, choose another --out"
             )
     return record
+
+
+def is_record(found: Any) -> bool:
+    """Is it {"settings": {...}, "cells": {row: {S: {...}}}}?"""
+    if not isinstance(found, dict) or not all(isinstance(found.get(name), dict) for name in ("settings", "cells")):
+        return False
+    rows = found["cells"].values()
+    return all(isinstance(row, dict) and all(isinstance(cell, dict) for cell in row.values()) for row in rows)
 
 
 def missing(record: dict, rows: list[str], columns: list[int]) -> list[tuple[str, int]]:
@@ -116,8 +131,7 @@ def paper_cell(data: str, row: str, S: int) -> float | None:
 
 def text(record: dict) -> str:
     """The table with the paper's cells in brackets, the kernel distance, and the foot."""
-    settings, cells = record["settings"], record["cells"]
-    rows = [row for row in (*ROWS, *sorted(cells.keys() - set(ROWS))) if row in cells]
+    settings, cells, rows = record["settings"], record["cells"], rows_of(record)
     columns = sorted({int(S) for row in rows for S in cells[row]})
     paper = any(paper_cell(settings["data"], row, S) is not None for row in rows for S in columns)
 
@@ -126,7 +140,7 @@ def text(record: dict) -> str:
         return plus_minus(cell["distance"], cell["error"]) + (f" ({known})" if known is not None else "")
 
     def kernel(row: str, S: int, cell: Measure) -> str:
-        return plus_minus(1000 * cell["kid"], cell["kid_error"] and 1000 * cell["kid_error"])
+        return thousandfold(cell)
 
     def block(title: str, written: Callable[[str, int, Measure], str]) -> list[str]:
         lines = [title, f"{'':8s}" + "".join(f"{f'S = {S}':>24s}" for S in columns)]
@@ -136,10 +150,16 @@ def text(record: dict) -> str:
         return lines
 
     head = f"{settings['distance']}, {settings['model']}, {settings['n']} samples a cell"
-    beside = "; in brackets DDIM Table 1: FID of the official network, 50,000 samples" if paper else ""
+    beside = f"; in brackets DDIM Table 1: {THEIRS[settings['data']]}" if paper else ""
     foot = [f"{name.replace('_', ' ')}: {value}" for name, value in settings.items()]
     foot += [grid_line(settings["T"], S, settings["spacing"]) for S in columns]
     return "\n".join([*block(head + beside, distance), "", *block("KID x 1000", kernel), "", *foot]) + "\n"
+
+
+def rows_of(record: dict) -> list[str]:
+    """The rows that have cells: those of the paper in its order, then the others."""
+    cells = record["cells"]
+    return [row for row in (*ROWS, *sorted(cells.keys() - set(ROWS))) if row in cells]
 
 
 def grid_line(T: int, S: int, spacing: str) -> str:
@@ -165,7 +185,7 @@ def plot(path: Path, record: dict) -> Path:
     figure = Figure(figsize=(6.5, 4.5), layout="constrained")
     axis = figure.subplots()
     beside = axis if settings["distance"] == "FID" or settings["data"] not in PAPER else axis.twinx()
-    for i, row in enumerate(row for row in ROWS if row in cells):
+    for i, row in enumerate(rows_of(record)):
         points = sorted((int(S), cell["distance"], cell["error"] or 0) for S, cell in cells[row].items())
         S, distance, error = zip(*points, strict=True)
         axis.errorbar(S, distance, yerr=error, marker="o", ms=3, capsize=2, color=f"C{i}", label=label(row))

@@ -2,6 +2,7 @@
 
 import argparse
 import math
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -39,6 +40,15 @@ def picture_file(text: str) -> str:
     path = Path(text)
     if path.suffix != ".png" or not path.parent.is_dir():
         raise argparse.ArgumentTypeError(f"{text!r}: expected a name that ends in .png, in a folder that exists")
+    return text
+
+
+def folder(text: str) -> str:
+    """Where results can be written: a folder, or where one can be made."""
+    path = Path(text).absolute()
+    there = next(place for place in (path, *path.parents) if place.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a folder to write to, but {there} is none")
     return text
 
 

@@ -16,7 +16,7 @@ from ddpm.data.cifar10 import pictures
 from ddpm.data.labels import load_labelled
 from ddpm.data.shapes import PALETTE, draw, read, scatter
 from ddpm.door import exit_code
-from ddpm.files import CheckpointError
+from ddpm.files import CheckpointError, sha256
 
 COLOURS = tuple(PALETTE)
 HEADS = {"background": COLOURS}
@@ -197,7 +197,8 @@ def scripted(tmp_path_factory):
     return folder
 
 
-def test_an_inception_file_gives_what_is_called_fid(scripted):
+def test_an_inception_file_gives_what_is_called_fid(scripted, monkeypatch):
+    monkeypatch.setattr(features, "SHA256", sha256(scripted / "Official.pt"))
     told = features.load("inception", path=scripted / "Official.pt")
     images = backgrounds(3)[0]
     assert told.name == "FID" and told.network == "inception-2015-12-05"
@@ -206,10 +207,11 @@ def test_an_inception_file_gives_what_is_called_fid(scripted):
 
 
 def test_files_that_are_not_the_official_network_are_refused_in_one_line(scripted, tmp_path):
+    """Official.pt too: called like the official network, it would be printed as FID."""
     (tmp_path / "half.pt").write_bytes((scripted / "Official.pt").read_bytes()[:500])
     (tmp_path / "text.pt").write_text("no network")
-    wrong = [scripted / "Other.pt", tmp_path / "half.pt", tmp_path / "text.pt", tmp_path / "absent.pt"]
-    for path in wrong:
+    wrong = [tmp_path / "half.pt", tmp_path / "text.pt", tmp_path / "absent.pt"]
+    for path in (scripted / "Official.pt", scripted / "Other.pt", *wrong):
         with pytest.raises(CheckpointError, match=path.name) as caught:
             features.load("inception", path=path)
         assert one_line(str(caught.value)) and features.URL in str(caught.value)
@@ -226,6 +228,14 @@ def test_a_failed_fetch_says_what_to_do_and_leaves_nothing(tmp_path, monkeypatch
     with pytest.raises(CheckpointError, match="could not be fetched .no route.: put https") as caught:
         features.load("inception")
     assert one_line(str(caught.value)) and list((tmp_path / "data").iterdir()) == []
+
+
+def test_a_fetched_page_that_is_no_network_is_not_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(features, "CACHE", tmp_path / "data" / "inception.pt")
+    monkeypatch.setattr(features.urllib.request, "urlretrieve", lambda url, path: path.write_text("please log in"))
+    with pytest.raises(CheckpointError, match="what was fetched is damaged or not the official network"):
+        features.load("inception")
+    assert list((tmp_path / "data").iterdir()) == []
 
 
 # ---- labels --------------------------------------------------------------------------------------------------------

@@ -1,6 +1,8 @@
 """python -m ddim: every command from the terminal, on an untrained network of the shapes' size."""
 
+import argparse
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -13,9 +15,11 @@ import ddim
 import ddpm
 from ddim import __main__ as command
 from ddim import features, reconstruct, table
+from ddim.commands import edit as editing
 from ddim.commands import figures as drawing
+from ddim.commands.common import name_of
 from ddim.commands.edit import WAYS
-from ddim.commands.table import usual_spacing
+from ddim.commands.table import prompts_for, usual_spacing
 from ddpm import Schedule, checkpoints, files
 from ddpm.data import shapes
 from ddpm.door import exit_code
@@ -129,6 +133,33 @@ def test_captions_and_guidance_change_the_samples(model, tmp_path):
     assert a["cells"] != b["cells"] and b["settings"]["guidance"] == 3
 
 
+def test_a_row_and_a_column_given_twice_are_one_cell(model, tmp_path, monkeypatch):
+    made, cell_sampler = [], table.cell_sampler
+    monkeypatch.setattr(table, "cell_sampler", lambda *cell: made.append(cell) or cell_sampler(*cell))
+    assert code_of(*table_flags(model, tmp_path, 2, "--rows", 0, "0.0", "-0")) == 0
+    assert made == [("0", 2, "linear")]
+
+
+def test_captions_are_drawn_from_the_training_set_and_null_prompts_are_empty(model):
+    args = argparse.Namespace(prompts="captions", n=40, seed=3, data_dir="")
+    captions, trained = FEW("train", 60).captions, ddpm.load(model)
+    drawn = prompts_for(trained, args)
+    assert set(drawn) <= {caption for several in captions for caption in several}
+    assert len(set(drawn)) > 20 and prompts_for(trained, args) == drawn
+    args.prompts = "null"
+    assert prompts_for(trained, args) == [""] * 40
+
+
+def test_a_split_is_a_split_even_beside_a_folder_of_its_name(model, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "train").mkdir()
+    assert code_of(*table_flags(model, tmp_path / "out", "--rows", 0)) == 0
+
+
+def test_results_of_a_run_have_its_folders_name(tmp_path):
+    assert name_of(str(tmp_path / "00003-shapes")) == name_of(str(tmp_path / "00003-shapes" / "checkpoint.pt"))
+
+
 def test_two_samples_are_enough(model, tmp_path):
     assert code_of("table", "--model", model, "--out", tmp_path, "--n", 2, "--columns", 1, "--rows", 0) == 0
     assert json.loads((tmp_path / "table-tiny.json").read_text())["cells"]["0"]["1"]["error"] is None
@@ -160,6 +191,14 @@ def test_the_quadratic_grid_is_usual_where_it_starts_from_noise(model, data, kin
 # ---- the other commands ----------------------------------------------------------------------------------------------
 
 
+def test_the_ruler_takes_as_many_as_there_are(tmp_path, monkeypatch):
+    """Half of 60 for training, but only 12 to test."""
+    sizes = {"train": 60, "test": 12}
+    monkeypatch.setattr(shapes, "shapes", lambda split="train", seed=0: FEW(split, sizes[split], seed))
+    assert code_of("ruler", "--out", tmp_path) == 0
+    assert json.loads((tmp_path / "ruler-shapes.json").read_text())["settings"]["n"] == 12
+
+
 def test_the_ruler_measures_halves_test_set_and_disturbances(tmp_path):
     assert code_of("ruler", "--n", 20, "--out", tmp_path) == 0
     record = json.loads((tmp_path / "ruler-shapes.json").read_text())
@@ -168,10 +207,19 @@ def test_the_ruler_measures_halves_test_set_and_disturbances(tmp_path):
     assert "20 pictures" in (tmp_path / "ruler-shapes.txt").read_text()
 
 
-def test_reconstruct_tells_every_variant(model, tmp_path):
+def test_reconstruct_tells_every_variant(model, tmp_path, monkeypatch):
+    monkeypatch.setattr(reconstruct, "DIVERGED", float("inf"))  # this network has learnt nothing
     assert code_of("reconstruct", "--model", model, "--n", 5, "--steps", 3, 6, "--out", tmp_path) == 0
     rows = json.loads((tmp_path / "reconstruct-tiny-5.json").read_text())["rows"]
     assert len(rows) == 20 and {row["n"] for row in rows} == {5}
+    told = {(row["variant"], row["S"]): row for row in rows}
+    assert len({told[name, 3]["mean"] for name in reconstruct.VARIANTS}) == len(reconstruct.VARIANTS)
+    trained, test = ddpm.load(model), FEW("test", 60)
+    x_0 = ddpm.diffusion.to_pictures(test.images[:5])
+    eps = trained.eps([several[0] for several in test.captions[:5]], 4.0)
+    *_, (_, x_T, _) = ddim.invert(eps, trained.schedule, x_0, 3)
+    *_, (_, again, _) = ddim.sample(eps, trained.schedule, x_T, 3)
+    assert told["guidance 4", 3]["mean"] == pytest.approx(((again - x_0) / 2).square().mean().item(), rel=1e-3)
     assert [row["calls"] for row in rows if row["variant"] == reconstruct.GAUSSIAN] == [0, 0]
     exact = [row for row in rows if row["variant"].startswith("exact")]
     assert len(exact) == 4 and all(row["largest"] < 1e-5 for row in exact)
@@ -182,8 +230,19 @@ def test_reconstruct_counts_the_calls_of_the_quadratic_grid(model, tmp_path):
     """Of T = 20, the quadratic grid of 10 steps: its times below one apart coincide."""
     how = ("--n", 2, "--steps", 10, "--spacing", "quadratic", "--variants", "caption", "--out", tmp_path)
     assert code_of("reconstruct", "--model", model, *how) == 0
-    first, _ = json.loads((tmp_path / "reconstruct-tiny-2-quadratic.json").read_text())["rows"]
+    (first,) = json.loads((tmp_path / "reconstruct-tiny-2-quadratic.json").read_text())["rows"]
     assert first["calls"] == 2 * len({int(i * i * 16 / 81) for i in range(10)})
+
+
+def test_a_gaussian_needs_no_network_and_can_be_left_out(model, tmp_path, monkeypatch):
+    how = ("reconstruct", "--model", model, "--n", 3, "--steps", 4, "--out", tmp_path)
+    assert code_of(*how, "--variants", "caption") == 0
+    (row,) = json.loads((tmp_path / "reconstruct-tiny-3.json").read_text())["rows"]
+    assert row["variant"] == "caption"
+    monkeypatch.setattr(ddpm.Trained, "eps", lambda *_: pytest.fail("asked the network"))
+    assert code_of(*how, "--variants", reconstruct.GAUSSIAN) == 0
+    (row,) = json.loads((tmp_path / "reconstruct-tiny-3.json").read_text())["rows"]
+    assert (row["variant"], row["calls"]) == (reconstruct.GAUSSIAN, 0)
 
 
 def test_edit_writes_original_and_edits(model, tmp_path):
@@ -192,6 +251,16 @@ def test_edit_writes_original_and_edits(model, tmp_path):
     first = (tmp_path / "edit-tiny.png").read_bytes()
     assert code_of("edit", "--image", 4, *flags, "--scale", 2, "--ways", "invert") == 0
     assert is_picture(tmp_path / "edit-tiny.png") and (tmp_path / "edit-tiny.png").read_bytes() != first
+
+
+def test_edit_says_how_far_each_edit_is_from_its_picture(model, tmp_path, capsys):
+    """Strength 0 is the picture itself, all the way up and down with another caption is not."""
+    flags = ("--model", model, "--out", tmp_path, "--steps", 4, "--image", 3, "--target", TARGET)
+    for strength in (0, 1):
+        assert code_of("edit", *flags, "--strength", strength) == 0
+        lines = capsys.readouterr().out.splitlines()[: len(WAYS)]
+        distances = [float(line.split("original")[1].split()[0]) for line in lines]
+        assert all(d == 0 for d in distances) if strength == 0 else all(d > 1e-4 for d in distances)
 
 
 def test_a_picture_file_is_edited_with_its_prompt(model, tmp_path, capsys):
@@ -211,7 +280,37 @@ def test_sweep_measures_each_way_at_each_strength(model, tmp_path):
         for points in ways.values():
             assert [p["strength"] for p in points] == [0, 0.5, 1]
             assert (points[0]["lost"], points[0]["met"]) == (0, 0)  # strength 0 is the picture itself
+            assert points[1]["lost"] > 0 and points[2]["lost"] > 0
+        assert len({ways[way][2]["lost"] for way in WAYS}) == len(WAYS)
     assert is_picture(tmp_path / "sweep-tiny.png") and is_picture(tmp_path / "sweep-tiny-strip.png")
+
+
+def test_the_sweeps_noise_has_the_seed_that_is_asked_for(model, tmp_path):
+    lost = []
+    for seed in (0, 0, 7):
+        flags = ("--n", 3, "--steps", 4, "--strengths", 0.5, "--edits", "colour", "--ways", "noise", "--seed", seed)
+        assert code_of("sweep", "--model", model, *flags, "--out", tmp_path) == 0
+        lost.append(json.loads((tmp_path / "sweep-tiny.json").read_text())["curves"]["colour"]["noise"][0]["lost"])
+    assert lost[0] == lost[1] != lost[2]
+
+
+def test_figure_3_has_a_row_for_each_eta_and_a_block_for_each_number_of_steps(model, tmp_path, monkeypatch):
+    """T = 20 of this model cuts the 100 steps, and the test split has only four captions."""
+    monkeypatch.setattr(shapes, "shapes", lambda split="train", seed=0: FEW(split, 4, seed))
+    monkeypatch.setattr(table, "ROWS", ("0", "1", "2m"))
+    sheets = {}
+    monkeypatch.setattr(drawing.figures, "sheet", lambda path, *shown: sheets.update({path.stem: shown}))
+    assert code_of("figures", "--model", model, "--out", tmp_path) == 0
+    images, rows, columns = sheets["figures-tiny-samples"]
+    assert rows == ["eta 0", "eta 1"] and [name for name in columns if name] == ["S = 10", "S = 20"]
+    trained, noise = ddpm.load(model), ddpm.Noise(range(4))
+    eps, x_T = trained.eps([several[0] for several in FEW("test", 4).captions]), noise.start(trained.shape)
+    for row, eta in enumerate((0.0, 1.0)):
+        noise = ddpm.Noise(range(4))
+        noise.start(trained.shape)
+        *_, (_, x, _) = ddim.sample(eps, trained.schedule, x_T, 20, eta, generator=noise)
+        assert abs(ddpm.to_bytes(x).astype(int) - images[row, 4:]).max() <= 1
+    assert sheets["figures-tiny-interpolation"][-1] == "slerp of x_T, S = 20"
 
 
 def test_figures_draws_three(model, tmp_path):
@@ -227,7 +326,11 @@ def test_figures_draws_three(model, tmp_path):
 
 def test_overhead_counts_loop_and_network(model, capsys):
     assert code_of("overhead", "--model", model, "--batch", 2, "--steps", 2) == 0
-    assert capsys.readouterr().out.count("network") == 3
+    lines = [line for line in capsys.readouterr().out.splitlines() if "network" in line]
+    assert len(lines) == 3
+    for line in lines:
+        network, loop, share = (float(word) for word in re.findall(r"\d+\.\d+", line))
+        assert network > 0 and loop >= 0 and share == pytest.approx(100 * loop / network, abs=100 * 0.006 / network)
 
 
 # ---- bad input -------------------------------------------------------------------------------------------------------
@@ -237,18 +340,21 @@ def test_overhead_counts_loop_and_network(model, capsys):
     ("flags", "named"),
     [
         (("table", "--columns", "21"), "21"),
-        (("table", "--columns", "0"), "0"),
+        (("table", "--columns", "0"), "S is 0 steps, expected a whole number in 1..20"),
         (("table", "--rows", "1.5"), "1.5"),
         (("table", "--columns", "2", "--n", "1"), "n is 1"),
         (("table", "--columns", "2", "--scale", "2"), "captions"),
         (("table", "--columns", "2", "--reference", "elsewhere"), "no reference 'elsewhere'"),
         (("reconstruct", "--steps", "21"), "21"),
-        (("reconstruct", "--steps", "0"), "0"),
+        (("reconstruct", "--steps", "0"), "S is 0 steps, expected a whole number in 1..20"),
         (("reconstruct", "--steps", "2", "--n", "1"), "n is 1"),
         (("reconstruct", "--steps", "2", "1", "--n", "2"), "S = 1 is one step, and the exact way needs two"),
         (("reconstruct", "--steps", "2", "--n", "61"), "n is 61, but the test split has 60 pictures"),
         (("sweep", "--n", "1"), "n is 1"),
         (("sweep", "--n", "0"), "n is 0"),
+        (("sweep", "--n", "2", "--steps", "4", "--iterations", "-1"), "--iterations is -1: expected 0 or more"),
+        (("edit", "--image", "0", "--target", TARGET, "--iterations", "-1"), "--iterations is -1: expected 0 or more"),
+        (("sweep", "--n", "2", "--steps", "4", "--eta", "2"), "eta is 2.0"),
         (("sweep", "--n", "2", "--steps", "10"), "strength 0.1 of 10 steps is one step"),
         (("sweep", "--n", "2", "--scale", "nan"), "'nan': expected a number"),
         (("edit", "--image", "0", "--target", TARGET, "--strength", "0.1", "--steps", "10"), "strength 0.1 of 10"),
@@ -309,6 +415,26 @@ def test_an_inception_file_that_cannot_be_used_is_told(model, tmp_path, capsys, 
     assert code_of(*table_flags(model, tmp_path / "out", "--features", "inception", "--inception", path)) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert "inception.pt" in line and "fetch" in line
+
+
+@pytest.mark.parametrize("work", ["table", "reconstruct", "sweep", "figures"])
+def test_an_out_that_is_a_file_is_told_before_any_work(model, tmp_path, capsys, monkeypatch, work):
+    (tmp_path / "out").write_text("mine")
+    monkeypatch.setattr(ddpm.Trained, "eps", lambda *_: pytest.fail("worked first"))
+    assert code_of(work, "--model", model, "--out", tmp_path / "out") == 2
+    assert "expected a folder to write to" in last_error(capsys) and (tmp_path / "out").read_text() == "mine"
+
+
+def test_data_without_edits_are_named(tmp_path, capsys, monkeypatch, model):
+    monkeypatch.setattr(ddpm, "load", lambda *a, **k: replace(checkpoints.load(model), info={"data": "folder"}))
+    monkeypatch.setattr(editing, "of_split", lambda *_: FEW("test", 4))
+    assert code_of("sweep", "--model", model, "--out", tmp_path) == 2
+    assert "no edits are known for the data set 'folder': expected one of shapes" in last_error(capsys)
+
+
+def test_a_ruler_on_a_device_that_is_not_there_is_told(tmp_path, capsys):
+    assert code_of("ruler", "--device", "banana", "--out", tmp_path) == 2
+    assert "PyTorch has no device 'banana' here" in last_error(capsys)
 
 
 def test_a_ruler_longer_than_its_pictures_is_told(tmp_path, capsys):

@@ -53,6 +53,15 @@ def test_a_strength_outside_0_to_1_is_refused(strength):
         lower_part(1000, 10, strength)
 
 
+@pytest.mark.parametrize(
+    ("times", "says"),
+    [([900, 500, 100], "end at 100: an edit needs the way down"), ([900, 2.7, 0], "the time 2.7 is no whole number")],
+)
+def test_times_of_ones_own_are_whole_and_go_down_to_the_picture(times, says):
+    with pytest.raises(ValueError, match=says):
+        lower_part(1000, times, 0.5)
+
+
 @pytest.mark.parametrize("way", WAYS)
 def test_strength_0_leaves_the_picture_alone(way):
     assert torch.equal(edited(way, NARROW, WIDE, 0), PICTURES)

@@ -59,7 +59,14 @@ def test_cells_of_other_settings_are_refused(tmp_path, name, value):
     assert path.read_text() == before
 
 
-@pytest.mark.parametrize("content", ["", "{}", "[1]", '{"settings": {'])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "", "{}", "[1]", '{"settings": {', '{"settings": 3, "cells": {}}', '{"settings": {}}',
+        '{"settings": {}, "cells": []}', '{"settings": {}, "cells": {"0": 3}}',
+        '{"settings": {}, "cells": {"0": {"10": 3}}}',
+    ],
+)  # fmt: skip
 def test_a_file_that_is_no_table_is_refused(tmp_path, content):
     path = tmp_path / "table.json"
     path.write_text(content)
@@ -70,7 +77,9 @@ def test_a_file_that_is_no_table_is_refused(tmp_path, content):
 # ---- rows and columns ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("text", "name"), [("0", "0"), ("0.20", "0.2"), ("1.0", "1"), ("hat", "hat"), ("2m", "2m")])
+@pytest.mark.parametrize(
+    ("text", "name"), [("0", "0"), ("0.20", "0.2"), ("1.0", "1"), ("-0", "0"), ("hat", "hat"), ("2m", "2m")]
+)
 def test_a_row_has_one_name(text, name):
     assert table.row_name(text) == name
 
@@ -169,3 +178,16 @@ def test_the_papers_curves_share_our_axis_only_where_both_are_fid(tmp_path, monk
     record = {"settings": SETTINGS | {"data": data, "distance": distance}, "cells": {"hat": {"10": CELL}}}
     assert table.plot(tmp_path / "table.png", record).stat().st_size > 5000
     assert len(drawn[0].axes) == axes
+
+
+def test_the_plot_has_a_line_for_every_row_even_of_an_eta_of_ones_own(tmp_path, monkeypatch):
+    drawn, save = [], table.save_figure
+    monkeypatch.setattr(table, "save_figure", lambda figure, path: drawn.append(figure) or save(figure, path))
+    record = {"settings": SETTINGS | {"data": "shapes"}, "cells": {"0.7": {"10": CELL}, "0": {"10": CELL}}}
+    table.plot(tmp_path / "table.png", record)
+    assert drawn[0].axes[0].get_legend_handles_labels()[1] == ["eta 0", "eta 0.7"]
+
+
+def test_the_text_says_whose_numbers_stand_in_brackets():
+    record = {"settings": SETTINGS | {"data": "celeba"}, "cells": {"0": {"10": CELL}}}
+    assert "(17.33)" in table.text(record) and "of 64 x 64 pictures" in table.text(record)

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 import ddpm
+from ddpm.checkpoints import CHECKPOINT
 from ddpm.data import Dataset, load_data
 from ddpm.files import write_json
 from ddpm.model import Trained
@@ -20,12 +21,13 @@ def of_split(trained: Trained, data_dir: str, split: str) -> Dataset:
 
 
 def name_of(model: str) -> str:
-    """How result files call a model: a shipped name as it is, a run folder or file by its last part."""
-    return Path(model).stem
+    """How result files call a model: a shipped name as it is, a run by its folder, any other file by its own name."""
+    path = Path(model)
+    return path.resolve().parent.name if path.name == CHECKPOINT else path.stem
 
 
 def result(args: argparse.Namespace, ending: str) -> Path:
-    """Where a command writes, in its folder: table-shapes.json, say."""
+    """Where a command writes, in its folder, which is made: table-shapes.json, say. OSError where it cannot be."""
     folder = Path(args.out)
     folder.mkdir(parents=True, exist_ok=True)
     return folder / f"{args.command}-{name_of(getattr(args, 'model', None) or args.data)}{ending}"

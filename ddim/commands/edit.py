@@ -17,6 +17,7 @@ from ddpm.model import Trained
 
 from .. import classifier, figures, reconstruct, tradeoff
 from ..editing import edit_exact, edit_inverted, edit_naive, lower_part
+from ..family import check_eta
 from ..sampling import last
 from .common import at_least_two, head, in_batches, name_of, of_split, result, tell
 
@@ -37,8 +38,13 @@ def editor(trained: Trained, args: argparse.Namespace, sources: list[str], targe
     return edit
 
 
-def check_strengths(trained: Trained, args: argparse.Namespace, strengths: list[float]) -> None:
-    """ValueError, before any work, for strengths outside [0, 1] or that leave the exact way a single step."""
+def check_edit(trained: Trained, args: argparse.Namespace, strengths: list[float]) -> None:
+    """ValueError, before any work, for strengths outside [0, 1] or that leave the exact way a single step, for an eta
+    outside [0, 1], for iterations below 0.
+    """
+    check_eta(args.eta)
+    if args.iterations < 0:
+        raise ValueError(f"--iterations is {args.iterations}: expected 0 or more")
     for strength in strengths:
         if len(lower_part(trained.schedule.T, args.steps, strength)) == 2 and "exact" in args.ways:
             raise ValueError(
@@ -69,7 +75,7 @@ def edit_command(args: argparse.Namespace) -> None:
     if source is None:
         raise ValueError(f"say what {args.image} shows: --prompt")
     edit = editor(trained, args, [source], [args.target])
-    check_strengths(trained, args, [args.strength])
+    check_edit(trained, args, [args.strength])
     x_0 = to_pictures(image[None]).to(trained.device)
     results = [last(edit(way, x_0, args.strength, range(args.seed, args.seed + 1))) for way in args.ways]
     images = np.concatenate([image[None], *(ddpm.to_bytes(x) for x in results)])
@@ -95,9 +101,13 @@ def sweep_command(args: argparse.Namespace) -> None:
     at_least_two(args.n)
     trained = ddpm.load(args.model, device=args.device)
     data, test = trained.info["data"], of_split(trained, args.data_dir, "test")
-    kinds = args.edits or edits.KINDS.get(data, ())
-    todo = {kind: edits.edits(test, kind, args.n) for kind in kinds}
-    check_strengths(trained, args, args.strengths)
+    if data not in edits.KINDS:
+        raise ValueError(f"no edits are known for the data set {data!r}: expected one of {', '.join(edits.KINDS)}")
+    todo = {kind: edits.edits(test, kind, args.n) for kind in args.edits or edits.KINDS[data]}
+    if few := [kind for kind, e in todo.items() if len(e.images) < args.n]:
+        most = len(todo[few[0]].images)
+        raise ValueError(f"n is {args.n}, but the test split has {most} pictures for the edit {few[0]!r}")
+    check_edit(trained, args, args.strengths)
     strengths, curves, strips = sorted(args.strengths), {kind: {} for kind in todo}, []
     for kind, e in todo.items():
         for way in args.ways:
@@ -117,10 +127,11 @@ def sweep_command(args: argparse.Namespace) -> None:
 
 
 def edited(trained: Trained, args: argparse.Namespace, e: edits.Edits, way: str, strength: float) -> np.ndarray:
-    """All pictures edited one way; picture i has seed i."""
+    """All pictures edited one way; picture i has seed --seed + i."""
     parts = []
     for part in in_batches(len(e.images)):
         edit = editor(trained, args, e.sources[part], e.targets[part])
         x_0 = to_pictures(e.images[part]).to(trained.device)
-        parts.append(ddpm.to_bytes(last(edit(way, x_0, strength, range(part.start, part.stop)))))
+        seeds = range(args.seed + part.start, args.seed + part.stop)
+        parts.append(ddpm.to_bytes(last(edit(way, x_0, strength, seeds))))
     return np.concatenate(parts)

@@ -20,18 +20,19 @@ FIGURE_3 = (10, 100)  # numbers of steps in the paper's figure
 def figures_command(args: argparse.Namespace) -> None:
     """Three figures: samples over eta and S (the paper's Figure 3), one x_T over S, and between two x_T."""
     trained = ddpm.load(args.model, device=args.device)
-    captions = of_split(trained, args.data_dir, "test").captions
-    prompts = args.prompts or [captions[i][0] for i in range(6)]
+    T, captions = trained.schedule.T, of_split(trained, args.data_dir, "test").captions
+    prompts = args.prompts or [several[0] for several in captions[:6]]
     seeds = list(range(args.seed, args.seed + len(prompts)))
     draw = partial(drawn, trained, prompts, seeds, args.scale)
 
     etas = [row for row in table.ROWS if row != table.SECOND_ORDER]
-    blocks = [np.stack([draw(table.cell_sampler(row, S, "linear")) for row in etas]) for S in FIGURE_3]
-    names = [f"S = {S}" if i == 0 else "" for S in FIGURE_3 for i in range(len(prompts))]
+    few_and_many = list(dict.fromkeys(min(S, T) for S in FIGURE_3))
+    blocks = [np.stack([draw(table.cell_sampler(row, S, "linear")) for row in etas]) for S in few_and_many]
+    names = [f"S = {S}" if i == 0 else "" for S in few_and_many for i in range(len(prompts))]
     path = result(args, "-samples.png")
     print(figures.sheet(path, np.concatenate(blocks, axis=1), [table.label(row) for row in etas], names))
 
-    counts = [S for S in (5, *table.COLUMNS) if S <= trained.schedule.T]
+    counts = [S for S in (5, *table.COLUMNS) if S <= T]
     columns = [draw(table.cell_sampler("0", S, "linear")) for S in counts]
     path = result(args, "-consistency.png")
     names = [f"S = {S}" for S in counts]
@@ -41,12 +42,12 @@ def figures_command(args: argparse.Namespace) -> None:
 
 
 def interpolated(trained: Trained, prompts: list[str], args: argparse.Namespace) -> tuple:
-    """A sheet of DDIM samples (S = 50) between two x_T, a row for each prompt."""
+    """A sheet of DDIM samples (S = 50, or T if that is less) between two x_T, a row for each prompt."""
     weights = torch.linspace(0, 1, 11, device=trained.device)
-    rows = []
+    rows, S = [], min(50, trained.schedule.T)
     for i, prompt in enumerate(prompts):
         ends = ddpm.Noise([args.seed + 2 * i, args.seed + 2 * i + 1]).start(trained.shape, trained.device)
         x_T = slerp(ends[:1].expand(11, -1, -1, -1), ends[1:].expand(11, -1, -1, -1), weights)
         eps = trained.eps([prompt], args.scale)
-        rows.append(ddpm.to_bytes(last(sample(eps, trained.schedule, x_T, min(50, trained.schedule.T)))))
-    return np.stack(rows), [""] * len(rows), [f"{w:.1f}" for w in weights.tolist()], "slerp of x_T, S = 50"
+        rows.append(ddpm.to_bytes(last(sample(eps, trained.schedule, x_T, S))))
+    return np.stack(rows), [""] * len(rows), [f"{w:.1f}" for w in weights.tolist()], f"slerp of x_T, S = {S}"

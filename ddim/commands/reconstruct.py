@@ -16,16 +16,18 @@ from .. import figures, reconstruct, table
 from ..grids import timesteps
 from .common import at_least_two, head, in_batches, of_split, result, tell
 
+NO_NETWORK = (
+    f"{reconstruct.GAUSSIAN}: no network, data of the training set's mean and covariance: what the steps lose"
+)
+
 
 def round_trips(
     trained: Trained, args: argparse.Namespace, x_0: torch.Tensor, captions: list[str]
 ) -> Iterator[tuple[str, int, int, torch.Tensor]]:
-    """x_0 there and back in every variant, at last without a network: (variant, S, network calls, what came back)."""
-    chosen = {name: reconstruct.VARIANTS[name] for name in args.variants}
+    """x_0 there and back in every variant: (variant, S, network calls, what came back)."""
+    chosen = {name: reconstruct.VARIANTS[name] for name in args.variants if name != reconstruct.GAUSSIAN}
     todo = [(name, variant, S) for name, variant in chosen.items() for S in args.steps]
     cost = {(name, S): reconstruct.calls(steps_of(trained, args, S), variant) for name, variant, S in todo}
-    training = to_pictures(of_split(trained, args.data_dir, "train").images).to(x_0)
-    like_training = gaussian_like(trained.schedule, training)
 
     def trip(eps: EpsFn, part: slice, S: int, way: int | str = 0) -> torch.Tensor:
         return reconstruct.round_trip(eps, trained.schedule, x_0[part], S, args.spacing, way)
@@ -38,8 +40,11 @@ def round_trips(
                 parts.append(trip(eps, part, S, variant.way))
                 bar.update(len(parts[-1]) * cost[name, S])
             yield name, S, cost[name, S], torch.cat(parts)
-    for S in args.steps:
-        yield reconstruct.GAUSSIAN, S, 0, torch.cat([trip(like_training, part, S) for part in in_batches(len(x_0))])
+    if reconstruct.GAUSSIAN in args.variants:
+        training = to_pictures(of_split(trained, args.data_dir, "train").images).to(x_0)
+        eps = gaussian_like(trained.schedule, training)
+        for S in args.steps:
+            yield reconstruct.GAUSSIAN, S, 0, torch.cat([trip(eps, part, S) for part in in_batches(len(x_0))])
 
 
 def steps_of(trained: Trained, args: argparse.Namespace, S: int) -> int:
@@ -50,7 +55,7 @@ def steps_of(trained: Trained, args: argparse.Namespace, S: int) -> int:
 def reconstruct_command(args: argparse.Namespace) -> None:
     """Invert test pictures and sample them again: DDIM's Table 2, and what guidance and exact inversion do to it."""
     trained = ddpm.load(args.model, device=args.device)
-    exact = any(reconstruct.VARIANTS[name].way == reconstruct.EXACT for name in args.variants)
+    exact = any(name.startswith(reconstruct.EXACT) for name in args.variants)
     for S in args.steps:  # a bad S is told before any work
         if steps_of(trained, args, S) < 2 and exact:
             raise ValueError(f"S = {S} is one step, and the exact way needs two: leave out S, or the exact variants")
@@ -66,7 +71,7 @@ def reconstruct_command(args: argparse.Namespace) -> None:
     more = (
         "mean squared error per dimension, pictures in [0, 1]; S steps each way, nothing clipped; network in float32",
         "paper: DDIM Table 2 (CIFAR-10, unconditional); largest: difference of a value in [-1, 1]; calls: network's",
-        f"{reconstruct.GAUSSIAN}: no network, data of the training set's mean and covariance: what the steps lose",
+        *([NO_NETWORK] if reconstruct.GAUSSIAN in args.variants else []),
         *(table.grid_line(trained.schedule.T, S, args.spacing) for S in args.steps),
     )
     record = {"model": args.model, "spacing": args.spacing, "rows": rows}

@@ -9,6 +9,7 @@ import numpy as np
 from tqdm import tqdm
 
 import ddpm
+from ddpm.checkpoints import usable
 from ddpm.data import load_data, reading, shapes
 from ddpm.data.base import DataError
 from ddpm.files import sha256
@@ -28,11 +29,11 @@ def pictures_in(folder: Path, size: int) -> np.ndarray:
 
 def reference_set(trained: Trained, args: argparse.Namespace) -> np.ndarray:
     """The real pictures that samples are compared with: a split of the model's data set, or a folder."""
+    if args.reference in ("train", "test"):
+        return of_split(trained, args.data_dir, args.reference).images
     if Path(args.reference).is_dir():
         return pictures_in(Path(args.reference), trained.unet.config.size)
-    if args.reference not in ("train", "test"):
-        raise DataError(f"no reference {args.reference!r}: expected train, test, or a folder of pictures")
-    return of_split(trained, args.data_dir, args.reference).images
+    raise DataError(f"no reference {args.reference!r}: expected train, test, or a folder of pictures")
 
 
 def prompts_for(trained: Trained, args: argparse.Namespace) -> list[str]:
@@ -84,9 +85,9 @@ def usual_spacing(trained: Trained) -> str:
 def table_command(args: argparse.Namespace) -> None:
     """Fill the S x eta table."""
     trained = ddpm.load(args.model, device=args.device)
-    rows, T = [table.row_name(row) for row in args.rows], trained.schedule.T
-    args.spacing = args.spacing or usual_spacing(trained)
-    table.calls(T, [("", S) for S in args.columns], args.spacing)  # a bad S is told before any work
+    rows, columns = list(dict.fromkeys(map(table.row_name, args.rows))), list(dict.fromkeys(args.columns))
+    T, args.spacing = trained.schedule.T, args.spacing or usual_spacing(trained)
+    table.calls(T, [("", S) for S in columns], args.spacing)  # a bad S is told before any work
     at_least_two(args.n)
     if args.prompts == "null" and args.scale != 1:
         raise ValueError(f"guidance {args.scale} needs --prompts captions: without a caption there is nothing to guide")
@@ -94,10 +95,10 @@ def table_command(args: argparse.Namespace) -> None:
     real = reference_set(trained, args)
     path = result(args, ".json")
     record = table.resume(path, table_settings(trained, args, network, real))
-    if todo := table.missing(record, rows, args.columns):
+    if todo := table.missing(record, rows, columns):
         with tqdm(total=table.calls(T, todo, args.spacing) * args.n, unit=" calls", unit_scale=True) as bar:
             measure = cell_measurer(trained, args, network, real, bar)
-            for row, S, cell in table.fill(path, record, rows, args.columns, measure):
+            for row, S, cell in table.fill(path, record, rows, columns, measure):
                 tqdm.write(f"{table.label(row)}, S = {S}: {ruler.plus_minus(cell['distance'], cell['error'])}")
     tell(args, record, table.text(record))
     print(table.plot(result(args, ".png"), record))
@@ -105,10 +106,10 @@ def table_command(args: argparse.Namespace) -> None:
 
 def ruler_command(args: argparse.Namespace) -> None:
     """Distances whose cause is known: halves of the training set, the test set, noise, JPEG and blur."""
-    network = features.load(args.features, args.data, args.inception, args.device)
+    network = features.load(args.features, args.data, args.inception, usable(args.device))
     size = args.size or {"shapes": shapes.SIZE}.get(args.data, 32)
     train, test = (load_data(args.data, args.data_dir, split, size).images for split in ("train", "test"))
-    n = len(train) // 2 if args.n is None else args.n
+    n = min(len(train) // 2, len(test)) if args.n is None else args.n
     lines = tqdm(ruler.readings(network, train, test, n), "lines", 2 + len(ruler.DISTURBANCES))
     measures = dict(lines)
     settings = {"data": args.data, "n": n, "reference_n": len(train) - len(train) // 2, "size": size}
