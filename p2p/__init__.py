@@ -1,7 +1,7 @@
 """Prompt-to-Prompt: editing a picture through its caption, by handing the source's attention maps to the edit."""
 
 from .blend import LocalBlend
-from .editing import edit, watched
+from .editing import edit, shared_noise, watched
 from .maps import refine, replace, reweight, within
 from .store import AttentionStore
 from .words import kind_of, refine_map, swap_map, word_positions
@@ -15,6 +15,7 @@ __all__ = [
     "refine_map",
     "replace",
     "reweight",
+    "shared_noise",
     "swap_map",
     "watched",
     "within",

@@ -96,7 +96,7 @@ def edit_flags() -> argparse.ArgumentParser:
     flags.add_argument("--seeds", type=seeds_of, help="one for each pair, such as 0-3 (default)")
     flags.add_argument("--steps", type=positive, default=50)
     flags.add_argument("--scale", type=finite, default=1.0, help="guidance, 1 for none")
-    flags.add_argument("--sampler", choices=list(SAMPLERS), help="default: ddim")
+    flags.add_argument("--sampler", choices=list(SAMPLERS), help="default: ddim; ddpm is eta = 1, with shared noise")
     flags.add_argument("--image", help="a real picture: a file, or a number in the model's test split")
     flags.add_argument("--inversion", choices=("exact", "ddim", "null-text"), help="of the real picture")
     flags.add_argument("--rounds", type=positive, help="of the null text's optimisation, for each step (default: 10)")

@@ -17,6 +17,7 @@ from ddim.grids import as_grid
 from ddim.sampling import Steps, Trajectory
 from ddpm.diffusion import EpsFn
 from ddpm.guidance import guided
+from ddpm.noise import Noise
 from unet.attention import Hook, Site
 
 from .blend import LocalBlend
@@ -124,7 +125,8 @@ def edit(
     blend: keeps the source's picture outside a mask. store: takes note of all 2n pictures' maps, with the source's in
         place of the target's but before the weights: where a word looks does not depend on how loud it is.
     null: what guidance walks away from, by default the model's answer to the empty prompt.
-    sampler: `ddim.sample`, `ddim.sample_2m` or `ddim.sample_exact`; one call of the conditional network per step.
+    sampler: `ddim.sample`, `ddim.sample_2m`, `ddim.sample_exact` or one with noise (`shared_noise`); one call of the
+        conditional network per step.
     ValueError: shares outside [0, 1], weights outside -2 .. 5, words that are not in their prompt, an unknown kind, a
     store of other prompts, with notes of another walk, or without the maps that the blend reads.
     """
@@ -150,6 +152,20 @@ def edit(
             for picture in (x, x_0):  # the sampler goes on from the tensors that it hands out
                 picture.copy_(blend(picture, store))
         yield s, x, x_0
+
+
+def shared_noise(seeds: Sequence[int], eta: float = 1.0) -> Callable[..., Trajectory]:
+    """A sampler for `edit` that adds noise, eta = 1 being DDPM: the same noise to both pictures of a pair.
+
+    seeds: one for each pair, other than those that drew x_T; every row i of a batch of n, 2n, ... has the noise of seed
+    i mod n, anew in each walk. Noise mends what few steps got wrong, and a pair that shares it is mended alike.
+    """
+
+    def sampler(eps: EpsFn, schedule: Any, x_T: Tensor, steps: Steps) -> Trajectory:
+        noise = Noise(list(seeds) * (len(x_T) // len(seeds)))
+        return ddim.sample(eps, schedule, x_T, steps, eta, generator=noise)
+
+    return sampler
 
 
 def listed(prompts: str | list[str], n: int) -> list[str]:

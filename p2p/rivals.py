@@ -11,11 +11,16 @@ from ddim.sampling import Trajectory, last
 from ddpm.noise import Noise
 
 from .blend import LocalBlend
-from .editing import Shares, edit
+from .editing import Shares, edit, shared_noise
 from .store import AttentionStore
 from .words import changed
 
-SAMPLERS: dict[str, Callable[..., Trajectory]] = {"ddim": ddim.sample, "2m": ddim.sample_2m}
+NAIVE, SHARED = 2**20, 2**21  # seeds of the noise of naive editing and of pairs, apart from those that draw x_T
+SAMPLERS: dict[str, Callable[[list[int]], Callable[..., Trajectory]]] = {  # name -> the sampler of pairs of these seeds
+    "ddim": lambda seeds: ddim.sample,
+    "2m": lambda seeds: ddim.sample_2m,
+    "ddpm": lambda seeds: shared_noise([seed + SHARED for seed in seeds]),
+}
 
 
 @dataclass(frozen=True)
@@ -58,19 +63,20 @@ class Batch:
 def source_batch(trained: Any, recipe: Recipe, sources: list[str], targets: list[str], seeds: list[int]) -> Batch:
     """The source pictures of n pairs, one seed each."""
     x_T = Noise(seeds).start(trained.shape, trained.device)
-    walk = SAMPLERS[recipe.sampler](trained.eps(sources, recipe.scale), trained.schedule, x_T, recipe.steps)
+    sampler = SAMPLERS[recipe.sampler](seeds)
+    walk = sampler(trained.eps(sources, recipe.scale), trained.schedule, x_T, recipe.steps)
     return Batch(sources, targets, seeds, x_T, last(walk))
 
 
 def again(trained: Any, recipe: Recipe, batch: Batch) -> Tensor:
     """Plain re-generation: the target's prompt with the source's seed."""
     eps = trained.eps(batch.targets, recipe.scale)
-    return last(SAMPLERS[recipe.sampler](eps, trained.schedule, batch.x_T, recipe.steps))
+    return last(SAMPLERS[recipe.sampler](batch.seeds)(eps, trained.schedule, batch.x_T, recipe.steps))
 
 
 def noised(trained: Any, recipe: Recipe, batch: Batch) -> Tensor:
     """The lecture's naive editing: noise to `strength`, then DDPM's reverse steps with the target's prompt."""
-    noise = Noise(seed + 2**20 for seed in batch.seeds)  # not the noise that drew x_T
+    noise = Noise(seed + NAIVE for seed in batch.seeds)
     eps = trained.eps(batch.targets, recipe.scale)
     return last(ddim.edit_naive(eps, trained.schedule, batch.x_0, recipe.strength, recipe.steps, generator=noise))
 
@@ -91,7 +97,7 @@ def prompt_to_prompt(
 ) -> Tensor:
     """`p2p.edit`: the edits (n, 3, H, W)."""
     how = {name: getattr(recipe, name) for name in ("steps", "scale", "cross_until", "self_until")}
-    how |= {"blend": blend, "store": store, "weights": weights, "sampler": SAMPLERS[recipe.sampler]}
+    how |= {"blend": blend, "store": store, "weights": weights, "sampler": SAMPLERS[recipe.sampler](batch.seeds)}
     walk = edit(trained, batch.sources, batch.targets, batch.x_T, **how)
     return last(walk)[len(batch.x_T) :]
 

@@ -35,7 +35,7 @@ BATCH = 50
 EDITS = 2  # raised when the same edit comes out differently, so that rows of before are measured again
 CROSSES, SELVES = (0.0, 0.2, 0.4, 0.5, 0.6, 0.8, 1.0), (0.0, 0.8)  # the windows of a sweep
 SLACK = 5.0  # percent of success that a sweep gives away for what is kept
-GUIDED = Recipe(steps=16, scale=3.0)
+GUIDED = Recipe(steps=30, sampler="ddpm", scale=4.0)
 # What suits each kind. Of the shapes: windows as `python -m p2p score --sweep` chose them (results/sweep-shapes.json),
 # guidance from trying 1 .. 5, because without it a prompt that leaves out the colour is drawn in two colours at once.
 # More pairs overrule the sweep's 24 twice. "drop colour", which chose 0.6 and 0: on 125 pairs 80.0 % and 0.39 pixel of

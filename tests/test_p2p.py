@@ -243,7 +243,7 @@ def joint(prompts: list[str], scale: float = 1.0, n: int = 2, steps: int = 4, sa
 
 
 @pytest.mark.parametrize("scale", [1.0, 3.0])
-@pytest.mark.parametrize("sampler", [ddim.sample, ddim.sample_2m, ddim.sample_exact])
+@pytest.mark.parametrize("sampler", [ddim.sample, ddim.sample_2m, ddim.sample_exact, p2p.shared_noise([7, 8])])
 def test_the_same_prompt_twice_is_the_same_picture_bit_for_bit(scale, sampler):
     source, target = edited(target=SOURCE, scale=scale, sampler=sampler).chunk(2)
     assert torch.equal(source, target)
@@ -262,6 +262,15 @@ def test_source_rows_equal_those_of_a_run_without_an_edit(scale):
     plain = last(ddim.sample(TRAINED.eps([SOURCE] * 2, scale), TRAINED.schedule, start(), 4))
     for how in ({}, {"cross_until": 1.0, "self_until": 1.0}, {"weights": {"blue": 5.0}}):
         assert (edited(scale=scale, **how)[:2] - plain).abs().max() < 1e-4 * plain.abs().max()
+
+
+def test_the_sources_of_a_walk_with_noise_are_ddpms_of_the_same_seeds():
+    """And each walk draws its noise anew."""
+    sampler = p2p.shared_noise([7, 8])
+    *_, (_, x, _) = ddim.sample(TRAINED.eps([SOURCE] * 2), TRAINED.schedule, start(), 4, 1.0, generator=Noise([7, 8]))
+    for _ in range(2):
+        assert (edited(sampler=sampler)[:2] - x).abs().max() < 1e-4 * x.abs().max()
+    assert (edited()[:2] - x).abs().max() > 1e-2
 
 
 def test_an_edit_changes_the_target_and_each_window_matters():

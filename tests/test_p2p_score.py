@@ -15,7 +15,7 @@ from ddpm.data.captions import parse_face, parse_thing
 from ddpm.data.judging import judged
 from ddpm.data.pairs import KINDS, kind_between, pairs
 from p2p import measures, score
-from p2p.rivals import WAYS, Recipe, differing, source_batch
+from p2p.rivals import SAMPLERS, WAYS, Recipe, differing, source_batch
 from p2p.words import word_positions
 from unet import Tokenizer
 from unet.attention import Site
@@ -180,12 +180,13 @@ def test_an_unknown_kind_is_named(data, kind):
 # ---- the score -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("sampler", SAMPLERS)
 @pytest.mark.parametrize("way", WAYS)
-def test_every_way_edits_pair_i_alike_in_any_batch(way):
-    asked = task("colour", 3)
-    together = source_batch(TINY, QUICK, asked.sources, asked.targets, [0, 1, 2])
-    alone = source_batch(TINY, QUICK, asked.sources[2:], asked.targets[2:], [2])
-    x, y = WAYS[way](TINY, QUICK, together), WAYS[way](TINY, QUICK, alone)
+def test_every_way_edits_pair_i_alike_in_any_batch(way, sampler):
+    asked, recipe = task("colour", 3), replace(QUICK, sampler=sampler)
+    together = source_batch(TINY, recipe, asked.sources, asked.targets, [0, 1, 2])
+    alone = source_batch(TINY, recipe, asked.sources[2:], asked.targets[2:], [2])
+    x, y = WAYS[way](TINY, recipe, together), WAYS[way](TINY, recipe, alone)
     assert x.shape == (3, 3, 16, 16)
     assert (x[2:] - y).abs().max() < 1e-3 * y.abs().max()
 
@@ -196,10 +197,10 @@ def nothing_to_edit(**how) -> tuple[Recipe, score.Batch]:
     return recipe, source_batch(TINY, recipe, prompts, prompts, [0, 1, 2])
 
 
-@pytest.mark.parametrize("scale", [1.0, 3.0])
+@pytest.mark.parametrize("sampler", SAMPLERS)
 @pytest.mark.parametrize("way", ["plain re-generation", "P2P"])
-def test_where_nothing_differs_a_way_from_x_T_gives_the_source_back(way, scale):
-    recipe, batch = nothing_to_edit(scale=scale)
+def test_where_nothing_differs_a_way_from_x_T_gives_the_source_back(way, sampler):
+    recipe, batch = nothing_to_edit(scale=3.0, sampler=sampler)
     assert (WAYS[way](TINY, recipe, batch) - batch.x_0).abs().max() < 1e-4 * batch.x_0.abs().max()
 
 

@@ -48,7 +48,7 @@ def start_of(trained: Trained, args: argparse.Namespace) -> tuple[dict, np.ndarr
     """
     if args.image is None:
         x_T = ddpm.Noise(args.seeds).start(trained.shape, trained.device)
-        return {"x_T": x_T, "sampler": SAMPLERS[args.sampler]}, None
+        return {"x_T": x_T, "sampler": SAMPLERS[args.sampler](args.seeds)}, None
     x_0, way = real_picture(trained, args), inversion(args)
     if way == "exact":
         start = {"x_T": real.latent_pair(trained, [args.source], x_0, args.steps), "sampler": ddim.sample_exact}
