@@ -78,6 +78,7 @@ OWN = {  # where a command means something else by a flag
     (table_command, "prompts"): dict(choices=("null", "captions"), help="the null prompt, or captions of the data"),
     (reconstruct_command, "spacing"): dict(choices=SPACINGS, help="time grid; the paper's for CIFAR-10 is quadratic"),
     (reconstruct_command, "steps"): dict(type=int, nargs="+", help="numbers of steps S, each way"),
+    (classifier_command, "seed"): dict(type=int, help="of the network's first weights and of the order of training"),
 }
 
 

@@ -92,11 +92,16 @@ def resume(path: Path, settings: dict) -> dict:
 
 
 def is_record(found: Any) -> bool:
-    """Is it {"settings": {...}, "cells": {row: {S: {...}}}}?"""
+    """Is it {"settings": {...}, "cells": {row: {S: measure}}}?"""
     if not isinstance(found, dict) or not all(isinstance(found.get(name), dict) for name in ("settings", "cells")):
         return False
     rows = found["cells"].values()
-    return all(isinstance(row, dict) and all(isinstance(cell, dict) for cell in row.values()) for row in rows)
+    return all(isinstance(row, dict) and row and all(map(is_cell, row, row.values())) for row in rows)
+
+
+def is_cell(S: str, found: Any) -> bool:
+    """Is it a number of steps and its measure?"""
+    return S.isdecimal() and isinstance(found, dict) and {"distance", "error", "kid", "kid_error"} <= found.keys()
 
 
 def missing(record: dict, rows: list[str], columns: list[int]) -> list[tuple[str, int]]:

@@ -97,6 +97,26 @@ def test_a_stronger_disturbance_errs_more(kind):
     assert len(errors) == 3 and 0 < errors[0] < errors[1] < errors[2]
 
 
+@pytest.mark.parametrize(
+    ("name", "sigma"), [("noise, sigma 5 of 255", 5), ("noise, sigma 15", 15), ("noise, sigma 45", 45)]
+)
+def test_the_noises_have_the_spread_that_their_lines_say(name, sigma):
+    gray = np.full((20, 3, 16, 16), 128, dtype=np.uint8)
+    assert (DISTURBANCES[name](gray).astype(float) - 128).std() == pytest.approx(sigma, rel=0.03)
+
+
+@pytest.mark.parametrize(
+    ("name", "radius"), [("blur, radius 0.3 pixels", 0.3), ("blur, radius 0.6", 0.6), ("blur, radius 1.2", 1.2)]
+)
+def test_the_blurs_spread_an_edge_by_the_radius_that_their_lines_say(name, radius):
+    """The differences along a blurred edge are the blur's own weights."""
+    edge = np.zeros((1, 3, 16, 32), dtype=np.uint8)
+    edge[..., 16:] = 255
+    weights = np.diff(DISTURBANCES[name](edge)[0, 0, 8].astype(float)) / 255
+    places = np.arange(31) - 15
+    assert (weights * places**2).sum() ** 0.5 == pytest.approx(radius, rel=0.05)
+
+
 # ---- the ruler's lines -----------------------------------------------------------------------------------------------
 
 

@@ -64,7 +64,9 @@ def test_cells_of_other_settings_are_refused(tmp_path, name, value):
     [
         "", "{}", "[1]", '{"settings": {', '{"settings": 3, "cells": {}}', '{"settings": {}}',
         '{"settings": {}, "cells": []}', '{"settings": {}, "cells": {"0": 3}}',
-        '{"settings": {}, "cells": {"0": {"10": 3}}}',
+        '{"settings": {}, "cells": {"0": {"10": 3}}}', '{"settings": {}, "cells": {"0": {}}}',
+        '{"settings": {}, "cells": {"0": {"10": {"distance": 1}}}}',
+        '{"settings": {}, "cells": {"0": {"ten": {"distance": 1, "error": 1, "kid": 1, "kid_error": 1}}}}',
     ],
 )  # fmt: skip
 def test_a_file_that_is_no_table_is_refused(tmp_path, content):

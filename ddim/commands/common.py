@@ -23,7 +23,8 @@ def of_split(trained: Trained, data_dir: str, split: str) -> Dataset:
 def name_of(model: str) -> str:
     """How result files call a model: a shipped name as it is, a run by its folder, any other file by its own name."""
     path = Path(model)
-    return path.resolve().parent.name if path.name == CHECKPOINT else path.stem
+    folder_or_file = path.resolve().parent if path.name == CHECKPOINT else path
+    return folder_or_file.name.removesuffix(".pt")  # no stem: a folder may be called v1.5
 
 
 def result(args: argparse.Namespace, ending: str) -> Path:

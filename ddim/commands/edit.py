@@ -40,9 +40,10 @@ def editor(trained: Trained, args: argparse.Namespace, sources: list[str], targe
 
 def check_edit(trained: Trained, args: argparse.Namespace, strengths: list[float]) -> None:
     """ValueError, before any work, for strengths outside [0, 1] or that leave the exact way a single step, for an eta
-    outside [0, 1], for iterations below 0.
+    outside [0, 1], for iterations or a seed below 0.
     """
     check_eta(args.eta)
+    ddpm.Noise([args.seed])  # refuses what is no seed; "noise" may not be the first of the ways
     if args.iterations < 0:
         raise ValueError(f"--iterations is {args.iterations}: expected 0 or more")
     for strength in strengths:
@@ -100,15 +101,16 @@ def sweep_command(args: argparse.Namespace) -> None:
     """Every way of editing over the strength: what is lost of the picture, and how often the new caption is met."""
     at_least_two(args.n)
     trained = ddpm.load(args.model, device=args.device)
-    data, test = trained.info["data"], of_split(trained, args.data_dir, "test")
+    data = trained.info["data"]
     if data not in edits.KINDS:
         raise ValueError(f"no edits are known for the data set {data!r}: expected one of {', '.join(edits.KINDS)}")
+    test = of_split(trained, args.data_dir, "test")
     todo = {kind: edits.edits(test, kind, args.n) for kind in args.edits or edits.KINDS[data]}
     if few := [kind for kind, e in todo.items() if len(e.images) < args.n]:
         most = len(todo[few[0]].images)
         raise ValueError(f"n is {args.n}, but the test split has {most} pictures for the edit {few[0]!r}")
     check_edit(trained, args, args.strengths)
-    strengths, curves, strips = sorted(args.strengths), {kind: {} for kind in todo}, []
+    strengths, curves, strips = sorted(set(args.strengths)), {kind: {} for kind in todo}, []
     for kind, e in todo.items():
         for way in args.ways:
             edit, judge = partial(edited, trained, args, e, way), partial(met, data, e)
@@ -117,6 +119,7 @@ def sweep_command(args: argparse.Namespace) -> None:
             curves[kind][way] = list(points)
             strips.append(np.stack([e.images[0], *(after[0] for after in images)]))
     asked = f"n = {args.n} of each edit, {args.steps} steps, eta {args.eta} (noise), guidance {args.scale:g}"
+    asked += f", seed {args.seed}"
     record = {"model": args.model, "asked": asked, "curves": curves}
     tell(args, record, tradeoff.text(head(trained, args, asked), curves))
     print(tradeoff.plot(result(args, ".png"), curves, f"{name_of(args.model)}: {asked}"))

@@ -26,19 +26,24 @@ def figures_command(args: argparse.Namespace) -> None:
     draw = partial(drawn, trained, prompts, seeds, args.scale)
 
     etas = [row for row in table.ROWS if row != table.SECOND_ORDER]
-    few_and_many = list(dict.fromkeys(min(S, T) for S in FIGURE_3))
+    few_and_many = cut(FIGURE_3, T)
     blocks = [np.stack([draw(table.cell_sampler(row, S, "linear")) for row in etas]) for S in few_and_many]
     names = [f"S = {S}" if i == 0 else "" for S in few_and_many for i in range(len(prompts))]
     path = result(args, "-samples.png")
     print(figures.sheet(path, np.concatenate(blocks, axis=1), [table.label(row) for row in etas], names))
 
-    counts = [S for S in (5, *table.COLUMNS) if S <= T]
+    counts = cut((5, *table.COLUMNS), T)
     columns = [draw(table.cell_sampler("0", S, "linear")) for S in counts]
     path = result(args, "-consistency.png")
     names = [f"S = {S}" for S in counts]
     print(figures.sheet(path, np.stack(columns, axis=1), [f"x_T {i}" for i in seeds], names, "same x_T, eta 0"))
 
     print(figures.sheet(result(args, "-interpolation.png"), *interpolated(trained, prompts[:4], args)))
+
+
+def cut(counts: tuple[int, ...], T: int) -> list[int]:
+    """Numbers of steps, none above T and none twice."""
+    return list(dict.fromkeys(min(S, T) for S in counts))
 
 
 def interpolated(trained: Trained, prompts: list[str], args: argparse.Namespace) -> tuple:

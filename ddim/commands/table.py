@@ -2,7 +2,8 @@
 
 import argparse
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from tqdm import tqdm
 
 import ddpm
 from ddpm.checkpoints import usable
-from ddpm.data import load_data, reading, shapes
+from ddpm.data import Dataset, load_data, reading, shapes
 from ddpm.data.base import DataError
 from ddpm.files import sha256
 from ddpm.model import Trained
@@ -27,20 +28,20 @@ def pictures_in(folder: Path, size: int) -> np.ndarray:
     return np.stack([reading.to_array(reading.square(reading.open_picture(name)), size) for name in names])
 
 
-def reference_set(trained: Trained, args: argparse.Namespace) -> np.ndarray:
+def reference_set(reference: str, size: int, split: Callable[[str], Dataset]) -> np.ndarray:
     """The real pictures that samples are compared with: a split of the model's data set, or a folder."""
-    if args.reference in ("train", "test"):
-        return of_split(trained, args.data_dir, args.reference).images
-    if Path(args.reference).is_dir():
-        return pictures_in(Path(args.reference), trained.unet.config.size)
-    raise DataError(f"no reference {args.reference!r}: expected train, test, or a folder of pictures")
+    if reference in ("train", "test"):
+        return split(reference).images
+    if Path(reference).is_dir():
+        return pictures_in(Path(reference), size)
+    raise DataError(f"no reference {reference!r}: expected train, test, or a folder of pictures")
 
 
-def prompts_for(trained: Trained, args: argparse.Namespace) -> list[str]:
+def prompts_for(args: argparse.Namespace, split: Callable[[str], Dataset]) -> list[str]:
     """n prompts: the null prompt, or captions drawn from the training set as training draws them."""
     if args.prompts == "null":
         return [""] * args.n
-    captions, rng = of_split(trained, args.data_dir, "train").captions, np.random.default_rng(args.seed)
+    captions, rng = split("train").captions, np.random.default_rng(args.seed)
     chosen = [captions[i] for i in rng.integers(len(captions), size=args.n)]
     return [several[rng.integers(len(several))] for several in chosen]
 
@@ -58,10 +59,16 @@ def table_settings(trained: Trained, args: argparse.Namespace, network: features
     }  # fmt: skip
 
 
-def cell_measurer(trained: Trained, args: argparse.Namespace, network: features.Features, real: np.ndarray, bar: tqdm):
+def cell_measurer(
+    trained: Trained,
+    args: argparse.Namespace,
+    network: features.Features,
+    real: np.ndarray,
+    prompts: list[str],
+    bar: tqdm,
+) -> Callable[[str, int], ruler.Measure]:
     """measure(row, S) -> cell: n samples with the same x_T and prompts in every cell, against the real pictures."""
-    reference, prompts = ruler.Ruler(network(real)), prompts_for(trained, args)
-    seeds = list(range(args.seed, args.seed + args.n))
+    reference, seeds = ruler.Ruler(network(real)), list(range(args.seed, args.seed + args.n))
 
     def measure(row: str, S: int) -> ruler.Measure:
         walk = table.cell_sampler(row, S, args.spacing)
@@ -92,12 +99,13 @@ def table_command(args: argparse.Namespace) -> None:
     if args.prompts == "null" and args.scale != 1:
         raise ValueError(f"guidance {args.scale} needs --prompts captions: without a caption there is nothing to guide")
     network = features.load(args.features, trained.info["data"], args.inception, args.device)
-    real = reference_set(trained, args)
+    split = cache(partial(of_split, trained, args.data_dir))  # pictures and captions may be of the same one
+    real = reference_set(args.reference, trained.unet.config.size, split)
     path = result(args, ".json")
     record = table.resume(path, table_settings(trained, args, network, real))
     if todo := table.missing(record, rows, columns):
         with tqdm(total=table.calls(T, todo, args.spacing) * args.n, unit=" calls", unit_scale=True) as bar:
-            measure = cell_measurer(trained, args, network, real, bar)
+            measure = cell_measurer(trained, args, network, real, prompts_for(args, split), bar)
             for row, S, cell in table.fill(path, record, rows, columns, measure):
                 tqdm.write(f"{table.label(row)}, S = {S}: {ruler.plus_minus(cell['distance'], cell['error'])}")
     tell(args, record, table.text(record))
