@@ -19,6 +19,7 @@ from ddpm.door import exit_code, finite, picture_file, positive
 
 from .commands.edit import edit_command
 from .commands.score import TUNED, score_command
+from .real import ROUNDS
 from .rivals import SAMPLERS, WAYS
 from .words import split
 
@@ -99,7 +100,7 @@ def edit_flags() -> argparse.ArgumentParser:
     flags.add_argument("--sampler", choices=list(SAMPLERS), help="default: ddim; ddpm is eta = 1, with shared noise")
     flags.add_argument("--image", help="a real picture: a file, or a number in the model's test split")
     flags.add_argument("--inversion", choices=("exact", "ddim", "null-text"), help="of the real picture")
-    flags.add_argument("--rounds", type=positive, help="of the null text's optimisation, for each step (default: 10)")
+    flags.add_argument("--rounds", type=positive, help=f"of the null text, for each step (default: {ROUNDS})")
     flags.add_argument("--film", type=positive, metavar="K", help="show the source's way from noise in K pictures")
     flags.add_argument("--map-size", type=positive, help="of the maps that are drawn (default: the largest)")
     flags.add_argument("--out", type=picture_file, default="edit.png")

@@ -17,6 +17,7 @@ from ddpm.guidance import guide
 from unet.attention import Text
 
 ITERATIONS = 3  # of the inversion's fixed point, for each step
+ROUNDS = 10  # of the null text's optimisation, for each step
 
 
 def latent(trained: Any, prompts: list[str], x_0: Tensor, steps: Steps) -> Tensor:
@@ -64,7 +65,7 @@ def null_text(
     x_0: Tensor,
     steps: Steps,
     scale: float,
-    rounds: int = 10,
+    rounds: int = ROUNDS,
     rate: float = 0.01,
     tokens: int = 8,
 ) -> Iterator[tuple[int, Tensor, Tensor]]:

@@ -2,12 +2,11 @@
 
 import json
 import math
-from dataclasses import replace
 
 import pytest
 import torch
 from PIL import Image
-from tiny import CONFIG, make_data, make_unet
+from tiny import CONFIG, SIXTEEN, make_data, make_unet
 
 from ddim import q_sigma
 from ddpm import (
@@ -312,9 +311,8 @@ def test_the_curve_pools_neighbouring_times():
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     """A checkpoint file of an untrained network that fits the shapes."""
-    config = replace(CONFIG, size=16, words=16, self_sizes=(8,), cross_sizes=(16, 8))
-    unet, schedule = make_unet(config, 12, "cosine"), Schedule(12, "cosine")
-    content = checkpoints.description(config, Tokenizer(), schedule) | {"info": {"ema": 0.05, "data": "shapes"}}
+    unet, schedule = make_unet(SIXTEEN, 12, "cosine"), Schedule(12, "cosine")
+    content = checkpoints.description(SIXTEEN, Tokenizer(), schedule) | {"info": {"ema": 0.05, "data": "shapes"}}
     path = tmp_path_factory.mktemp("model") / "model.pt"
     files.save(path, content | {"ema": {0.05: dict(unet.named_parameters())}})
     return path

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tiny import CONFIG, make_unet
+from tiny import SIXTEEN, make_unet
 
 import ddim
 import ddpm
@@ -38,9 +38,8 @@ FEW, LOAD = shapes.shapes, features.load
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     """A checkpoint file of an untrained network that fits the shapes."""
-    config = replace(CONFIG, size=16, words=16, self_sizes=(8,), cross_sizes=(16, 8))
-    unet, schedule = make_unet(config, 20, "cosine"), Schedule(20, "cosine")
-    content = checkpoints.description(config, Tokenizer(), schedule) | {"info": {"ema": 0.05, "data": "shapes"}}
+    unet, schedule = make_unet(SIXTEEN, 20, "cosine"), Schedule(20, "cosine")
+    content = checkpoints.description(SIXTEEN, Tokenizer(), schedule) | {"info": {"ema": 0.05, "data": "shapes"}}
     path = tmp_path_factory.mktemp("model") / "tiny.pt"
     files.save(path, content | {"ema": {0.05: dict(unet.named_parameters())}})
     return path

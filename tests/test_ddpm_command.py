@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 from test_real_data import write_cifar
-from tiny import CONFIG, make_unet
+from tiny import CONFIG, SIXTEEN, make_unet
 
 from ddpm import Schedule, checkpoints, files
 from ddpm import __main__ as command
@@ -23,9 +23,8 @@ PROMPT = "a photo of a small red circle on a blue background"
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     """A checkpoint file of an untrained network that fits the shapes."""
-    config = replace(CONFIG, size=16, words=16, self_sizes=(8,), cross_sizes=(16, 8))
-    unet, schedule = make_unet(config, 20, "cosine"), Schedule(20, "cosine")
-    content = checkpoints.description(config, Tokenizer(), schedule) | {"info": {"ema": 0.05, "data": "shapes"}}
+    unet, schedule = make_unet(SIXTEEN, 20, "cosine"), Schedule(20, "cosine")
+    content = checkpoints.description(SIXTEEN, Tokenizer(), schedule) | {"info": {"ema": 0.05, "data": "shapes"}}
     path = tmp_path_factory.mktemp("model") / "model.pt"
     files.save(path, content | {"ema": {0.05: dict(unet.named_parameters())}})
     return path

@@ -1,37 +1,34 @@
-"""python -m p2p: edits, sweeps and scores from the terminal on an untrained network; real pictures and null text."""
+"""python -m p2p: edits, sweeps and scores from the terminal on an untrained network."""
 
 import json
-from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tiny import CONFIG, make_unet
+from tiny import make_trained
 
 import ddim
 import p2p
-from ddpm import Noise, Schedule, Trained, checkpoints, files
+from ddpm import Noise, checkpoints, files
 from ddpm.data.shapes import Shape, draw
 from ddpm.diffusion import to_bytes
 from ddpm.door import exit_code
 from p2p import __main__ as command
-from p2p import real, score
+from p2p import score
 from p2p.commands import edit as editing
 from p2p.commands import score as scoring
-from unet import Tokenizer
 
 SOURCE = "a photo of a large red circle on a blue background"
 TARGET = "a photo of a large green circle on a blue background"
 SHORT = "a photo of a circle on a blue background"
-SIXTEEN = replace(CONFIG, size=16, words=16, self_sizes=(8,), cross_sizes=(16, 8), predicts="v")
-TRAINED = Trained(make_unet(SIXTEEN, 20, "cosine"), Tokenizer(), Schedule(20, "cosine"), {"data": "shapes"})
+TRAINED = make_trained()
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     """A checkpoint file of an untrained network that fits the shapes."""
-    content = checkpoints.description(SIXTEEN, Tokenizer(), TRAINED.schedule)
+    content = checkpoints.description(TRAINED.unet.config, TRAINED.tokenizer, TRAINED.schedule)
     path = tmp_path_factory.mktemp("model") / "model.pt"
     info = {"info": {"ema": 0.05, "data": "shapes"}, "ema": {0.05: dict(TRAINED.unet.named_parameters())}}
     files.save(path, content | info)
@@ -352,73 +349,6 @@ def test_what_cannot_be_scored_is_refused_before_any_work(model, tmp_path, capsy
     monkeypatch.setattr(scoring, "task_of", lambda *_: pytest.fail("measured first"))
     assert code_of("score", "--model", model, *flags, "--out", tmp_path / "s.json") == 2
     assert says in capsys.readouterr().err.splitlines()[-1]
-
-
-# ---- real pictures ---------------------------------------------------------------------------------------------------
-
-
-def real_pictures() -> torch.Tensor:
-    drawn = draw([Shape("circle", "red", "blue", "large"), Shape("cross", "white", "green", "small", 6.0, 9.0)])
-    return torch.from_numpy(drawn).float() / 127.5 - 1
-
-
-PROMPTS = [SOURCE, "a photo of a small white cross on a green background"]
-
-
-def sources(**start) -> torch.Tensor:
-    """The source rows at the end of an edit."""
-    *_, (_, x, _) = p2p.edit(TRAINED, PROMPTS, TARGET, steps=5, **start)
-    return x[:2]
-
-
-def test_the_source_row_of_an_exactly_inverted_picture_is_the_picture():
-    x_T = real.latent_pair(TRAINED, PROMPTS, real_pictures(), 5)
-    again = sources(x_T=x_T, sampler=ddim.sample_exact, cross_until=0, self_until=0)
-    assert (again - real_pictures()).abs().max() < 1e-4
-
-
-def test_the_null_prompts_start_as_the_empty_prompt():
-    """Attention to copies of one token is attention to that token."""
-    x, t = real_pictures(), torch.full((2,), 10)
-    one = real.null_of(TRAINED, {10: real.null_states(TRAINED, 1, 1)})(x, t)
-    many = real.null_of(TRAINED, {10: real.null_states(TRAINED, 2, 6)})(x, t)
-    empty = TRAINED.eps(None)(x, t)
-    assert (one - empty).abs().max() < 0.01 * empty.abs().max()
-    assert (many - empty).abs().max() < 0.01 * empty.abs().max()
-
-
-def test_descend_finds_the_least_of_a_parabola_for_each_picture():
-    aim = torch.tensor([[[0.3]], [[-0.2]]])
-    found = real.descend(lambda states: (states - aim).square(), torch.zeros(2, 1, 1), 200, 0.02)
-    assert (found - aim).abs().max() < 1e-2
-    assert torch.equal(real.descend(lambda s: s.square(), torch.zeros(2, 1, 1), 5, 0.1), torch.zeros(2, 1, 1))
-
-
-def test_descend_counts_its_last_step_too():
-    """Adam's first step is as long as its rate, whatever the slope."""
-    moved = real.descend(lambda states: (states - 1).square(), torch.zeros(2, 1, 1), 1, 0.25)
-    assert (moved - 0.25).abs().max() < 1e-6
-
-
-def test_null_text_brings_a_guided_reconstruction_back():
-    x_0, scale = real_pictures(), 4.0
-    walk = list(real.null_text(TRAINED, PROMPTS, x_0, 5, scale, rounds=12, rate=0.1))
-    states = {t: state for t, _, state in walk}
-    assert list(states) == ddim.timesteps(20, 5)[:-1]
-    start = {"x_T": real.latent(TRAINED, PROMPTS, x_0, 5), "scale": scale, "cross_until": 0, "self_until": 0}
-    before, after = sources(**start), sources(**start, null=real.null_of(TRAINED, states))
-    assert (after - walk[-1][1]).abs().max() < 1e-3  # what the optimisation saw is what the edit does
-    error_before, error_after = ((x - x_0).square().flatten(1).mean(1) for x in (before, after))
-    assert (error_after < 0.5 * error_before).all()
-
-
-def test_null_text_of_a_picture_does_not_depend_on_the_other():
-    x_0 = real_pictures()
-    together, alone = (
-        list(real.null_text(TRAINED, prompts, x, 3, 3.0, rounds=3))[-1][1]
-        for prompts, x in ((PROMPTS, x_0), (PROMPTS[1:], x_0[1:]))
-    )
-    assert (together[1] - alone[0]).abs().max() < 1e-3
 
 
 # ---- the way from noise ----------------------------------------------------------------------------------------------

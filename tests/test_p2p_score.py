@@ -6,10 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny import CONFIG, make_unet
+from tiny import make_trained
 
 import ddim
-from ddpm import Schedule, Trained
 from ddpm.data import DataError, shapes
 from ddpm.data.captions import parse_face, parse_thing
 from ddpm.data.judging import judged
@@ -17,15 +16,9 @@ from ddpm.data.pairs import KINDS, kind_between, pairs
 from p2p import measures, score
 from p2p.rivals import SAMPLERS, WAYS, Recipe, differing, source_batch
 from p2p.words import word_positions
-from unet import Tokenizer
 from unet.attention import Site
 
-TINY = Trained(
-    make_unet(replace(CONFIG, size=16, words=16, self_sizes=(8,), cross_sizes=(16, 8), predicts="v"), 20, "cosine"),
-    Tokenizer(),
-    Schedule(20, "cosine"),
-    {"data": "shapes"},
-)
+TINY = make_trained()
 QUICK = Recipe(steps=3)
 
 

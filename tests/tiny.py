@@ -1,9 +1,11 @@
 """What several tests share: a network that trains in milliseconds, pictures to feed it, and a whole run in memory."""
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 
-from ddpm import Schedule
+from ddpm import Schedule, Trained
 from ddpm.data import Dataset
 from ddpm.settings import Settings
 from ddpm.training import Training
@@ -13,6 +15,7 @@ CONFIG = UNetConfig(
     size=8, channels=8, multipliers=(1, 2), self_sizes=(4,), cross_sizes=(8, 4), head_channels=8, groups=4, words=8,
     text_width=8, text_layers=1, text_heads=2,
 )  # fmt: skip
+SIXTEEN = replace(CONFIG, size=16, words=16, self_sizes=(8,), cross_sizes=(16, 8))  # takes the shapes
 PROMPTS = ["a red circle", "a photo of a small blue square"]
 
 
@@ -29,6 +32,12 @@ def make_unet(config: UNetConfig = CONFIG, T: int = 1000, kind: str = "linear", 
     """An untrained network whose every layer does something, ready for sampling."""
     torch.manual_seed(seed)
     return awake(UNet(config, len(Tokenizer()), Schedule(T, kind).alpha_bar), seed).eval()
+
+
+def make_trained() -> Trained:
+    """An untrained model of the shapes, T = 20, that predicts v."""
+    schedule = Schedule(20, "cosine")
+    return Trained(make_unet(replace(SIXTEEN, predicts="v"), 20, "cosine"), Tokenizer(), schedule, {"data": "shapes"})
 
 
 def make_data(n: int, size: int = 8, seed: int = 0) -> Dataset:

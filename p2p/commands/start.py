@@ -18,8 +18,6 @@ from .. import real
 from ..editing import edit
 from ..rivals import SAMPLERS
 
-ROUNDS = 10  # of the null text's optimisation, for each step
-
 
 def real_picture(trained: Trained, args: argparse.Namespace) -> Tensor:
     """--image, a file or a number in the test split, as x_0 (1, 3, H, W) in [-1, 1]."""
@@ -55,7 +53,7 @@ def start_of(trained: Trained, args: argparse.Namespace) -> tuple[dict, np.ndarr
     else:
         start = {"x_T": real.latent(trained, [args.source], x_0, args.steps), "sampler": ddim.sample}
     if way == "null-text":
-        walk = real.null_text(trained, [args.source], x_0, args.steps, args.scale, args.rounds or ROUNDS)
+        walk = real.null_text(trained, [args.source], x_0, args.steps, args.scale, args.rounds or real.ROUNDS)
         states = {t: state for t, _, state in tqdm(walk, "null text", args.steps)}
         report_error(trained, args, start, x_0, f"{way}, guidance {args.scale:g}, before")
         start["null"] = real.null_of(trained, states)

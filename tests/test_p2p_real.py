@@ -1,0 +1,75 @@
+"""Edits of real pictures: the way to noise and back, exact or with null text, on an untrained network."""
+
+import torch
+from tiny import make_trained
+
+import ddim
+import p2p
+from ddpm.data.shapes import Shape, draw
+from p2p import real
+
+SOURCE = "a photo of a large red circle on a blue background"
+TARGET = "a photo of a large green circle on a blue background"
+PROMPTS = [SOURCE, "a photo of a small white cross on a green background"]
+TRAINED = make_trained()
+
+
+def real_pictures() -> torch.Tensor:
+    drawn = draw([Shape("circle", "red", "blue", "large"), Shape("cross", "white", "green", "small", 6.0, 9.0)])
+    return torch.from_numpy(drawn).float() / 127.5 - 1
+
+
+def sources(**start) -> torch.Tensor:
+    """The source rows at the end of an edit."""
+    *_, (_, x, _) = p2p.edit(TRAINED, PROMPTS, TARGET, steps=5, **start)
+    return x[:2]
+
+
+def test_the_source_row_of_an_exactly_inverted_picture_is_the_picture():
+    x_T = real.latent_pair(TRAINED, PROMPTS, real_pictures(), 5)
+    again = sources(x_T=x_T, sampler=ddim.sample_exact, cross_until=0, self_until=0)
+    assert (again - real_pictures()).abs().max() < 1e-4
+
+
+def test_the_null_prompts_start_as_the_empty_prompt():
+    """Attention to copies of one token is attention to that token."""
+    x, t = real_pictures(), torch.full((2,), 10)
+    one = real.null_of(TRAINED, {10: real.null_states(TRAINED, 1, 1)})(x, t)
+    many = real.null_of(TRAINED, {10: real.null_states(TRAINED, 2, 6)})(x, t)
+    empty = TRAINED.eps(None)(x, t)
+    assert (one - empty).abs().max() < 0.01 * empty.abs().max()
+    assert (many - empty).abs().max() < 0.01 * empty.abs().max()
+
+
+def test_descend_finds_the_least_of_a_parabola_for_each_picture():
+    aim = torch.tensor([[[0.3]], [[-0.2]]])
+    found = real.descend(lambda states: (states - aim).square(), torch.zeros(2, 1, 1), 200, 0.02)
+    assert (found - aim).abs().max() < 1e-2
+    assert torch.equal(real.descend(lambda s: s.square(), torch.zeros(2, 1, 1), 5, 0.1), torch.zeros(2, 1, 1))
+
+
+def test_descend_counts_its_last_step_too():
+    """Adam's first step is as long as its rate, whatever the slope."""
+    moved = real.descend(lambda states: (states - 1).square(), torch.zeros(2, 1, 1), 1, 0.25)
+    assert (moved - 0.25).abs().max() < 1e-6
+
+
+def test_null_text_brings_a_guided_reconstruction_back():
+    x_0, scale = real_pictures(), 4.0
+    walk = list(real.null_text(TRAINED, PROMPTS, x_0, 5, scale, rounds=12, rate=0.1))
+    states = {t: state for t, _, state in walk}
+    assert list(states) == ddim.timesteps(20, 5)[:-1]
+    start = {"x_T": real.latent(TRAINED, PROMPTS, x_0, 5), "scale": scale, "cross_until": 0, "self_until": 0}
+    before, after = sources(**start), sources(**start, null=real.null_of(TRAINED, states))
+    assert (after - walk[-1][1]).abs().max() < 1e-3  # what the optimisation saw is what the edit does
+    error_before, error_after = ((x - x_0).square().flatten(1).mean(1) for x in (before, after))
+    assert (error_after < 0.5 * error_before).all()
+
+
+def test_null_text_of_a_picture_does_not_depend_on_the_other():
+    x_0 = real_pictures()
+    together, alone = (
+        list(real.null_text(TRAINED, prompts, x, 3, 3.0, rounds=3))[-1][1]
+        for prompts, x in ((PROMPTS, x_0), (PROMPTS[1:], x_0[1:]))
+    )
+    assert (together[1] - alone[0]).abs().max() < 1e-3
