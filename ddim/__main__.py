@@ -2,6 +2,7 @@
 
     python -m ddim table --model shapes --n 500           Frechet distance over S and eta, beside the paper's
     python -m ddim ruler --data shapes                    what such distances mean
+    python -m ddim spectrum --model celeba32-cpu          what few steps do to detail
     python -m ddim reconstruct --model shapes             invert and sample again
     python -m ddim edit --image 0 --target "a photo of a small blue circle on a white background"
     python -m ddim sweep --model shapes                   too little noise, too much, and the ways out
@@ -21,6 +22,7 @@ from .commands.edit import WAYS, edit_command, sweep_command
 from .commands.figures import figures_command
 from .commands.overhead import overhead_command
 from .commands.reconstruct import reconstruct_command
+from .commands.spectrum import spectrum_command
 from .commands.table import ruler_command, table_command
 from .family import HAT
 from .grids import SPACINGS
@@ -65,6 +67,7 @@ COMMANDS = {  # command -> its flags with their defaults
         n=500, columns=table.COLUMNS, rows=table.ROWS, spacing=None, prompts="null", scale=1.0, reference="train"
     ),
     ruler_command: MEASURE | dict(data="shapes", data_dir="data", device="cpu", n=None, size=None, out="results"),
+    spectrum_command: MODEL | MEASURE | dict(n=500, steps=10, rows=table.ROWS),
     reconstruct_command: {name: default for name, default in MODEL.items() if name != "seed"} | dict(
         n=128, steps=(10, 20, 50, 100), variants=reconstruct.CHOICES, spacing="linear"
     ),

@@ -57,32 +57,33 @@ def invert(
 ) -> Trajectory:
     """Find the x_T whose deterministic samples lead to x_0: yields (t, x_t, predicted x_0) after each upward step.
 
-    The sampler's step from t down to s asks for eps(x_t, t), but on the way up x_t is what we look for. So the network
-    is asked at the target time t with x_s in place of x_t (it is never asked at t = 0), and `climb` turns the answer
-    into x_t: the round trip's error falls like 1/S. `iterations` ask again with the x_t just found: fixed-point
-    iterations, whose limit the sampler takes back to x_s exactly. Each costs one more call per step; they settle when
-    steps are small against the detail of the data (a few for S = 50; at S = 1, where the network is asked at t = T with
-    the picture itself, the answer is of no use). Nothing is clipped.
+    Each step is DDIM's own with the times swapped, from s up to t. The way down asks for eps(x_t, t), but x_t is what
+    we look for: the network is asked at the target time t with x_s in its place (so never at t = 0), and the round
+    trip's error falls like 1/S. `iterations` ask again with the x_t just found, in `solve_up`: fixed-point iterations,
+    whose limit the sampler takes back to x_s exactly. Each costs one more call per step; they settle when steps are
+    small against the detail of the data (a few for S = 50; at S = 1, where the network is asked at t = T with the
+    picture itself, the answer is of no use). Nothing is clipped.
     """
     if iterations < 0:
         raise ValueError(f"iterations is {iterations}, expected 0 or more")
     x_s = x_0
     for s, t in pairwise(reversed(as_grid(schedule.T, steps, spacing))):
-        x_t = x_s
-        for _ in range(1 + iterations):
-            x_t, x_0 = climb(schedule, predict(eps, x_t, t), x_t, x_s, s, t)
+        x_t, x_0 = step(schedule, predict(eps, x_s, t), x_s, s, t)
+        for _ in range(iterations):
+            x_t, x_0 = solve_up(schedule, predict(eps, x_t, t), x_t, x_s, s, t)
         x_s = x_t
         yield t, x_t, x_0
 
 
-def climb(
+def solve_up(
     schedule: Schedule, eps: torch.Tensor, guess: torch.Tensor, x_s: torch.Tensor, s: int, t: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The x_t from which DDIM Eq. (12) at eta 0 leads down to x_s, and predicted x_0, given eps at a `guess` of x_t.
+    """A better x_t from which DDIM Eq. (12) at eta 0 leads down to x_s, and predicted x_0, given eps at a `guess`.
 
     With v = sqrt(alpha_bar) eps - sqrt(1 - alpha_bar) x_0 that step is a turn, x_s = cos(d) x_t - sin(d) v_t by the
-    angle d between the times (Salimans & Ho 2022, appendix D), here solved for x_t. v depends less on x_t than eps
-    does near the picture and than x_0 does near the noise: the same fixed point, reached in fewer calls at any t.
+    angle d between the times (Salimans & Ho 2022, appendix D), here solved for x_t. The step with swapped times has the
+    same fixed point, but near the noise, where eps is nearly x_t itself, repeating it hardly moves; v does not have
+    that trouble at any t.
     """
     a_t, a_s = alpha_bars(schedule, t, s)
     cosine = math.sqrt(a_t * a_s) + math.sqrt((1 - a_t) * (1 - a_s))

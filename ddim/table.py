@@ -57,13 +57,24 @@ def row_name(text: str) -> str:
     return f"{abs(eta):g}"  # -0 is 0
 
 
+def grid_of(row: str, T: int, S: int, spacing: str) -> list[int]:
+    """The times of a cell. ValueError: an S outside 1..T.
+
+    A step to 0 adds no noise, and within the family hardly any would be left to add; sigma-hat has much. The published
+    code's grid ends at its first time, our t = 1, so its sigma-hat is noisy down to there: this row stops there too.
+    """
+    grid = timesteps(T, S, spacing)
+    return [*grid[:-1], 1, 0] if row == HAT and grid[-2] > 1 else grid
+
+
 def cell_sampler(row: str, S: int, spacing: str) -> Callable[..., Trajectory]:
     """sampler(eps, schedule, x_T, noise) of a cell, as `ddpm.generate` wants it; predicted x_0 are not clipped."""
 
     def sampler(eps, schedule, x_T, noise) -> Trajectory:
+        grid = grid_of(row, schedule.T, S, spacing)
         if row == SECOND_ORDER:
-            return sample_2m(eps, schedule, x_T, S, spacing)
-        return sample(eps, schedule, x_T, S, HAT if row == HAT else float(row), spacing, noise)
+            return sample_2m(eps, schedule, x_T, grid)
+        return sample(eps, schedule, x_T, grid, HAT if row == HAT else float(row), generator=noise)
 
     return sampler
 
@@ -122,7 +133,7 @@ def fill(
 
 def calls(T: int, cells: list[tuple[str, int]], spacing: str) -> int:
     """Steps that the cells take for one picture. ValueError: an S outside 1..T."""
-    return sum(len(timesteps(T, S, spacing)) - 1 for _, S in cells)
+    return sum(len(grid_of(row, T, S, spacing)) - 1 for row, S in cells)
 
 
 def paper_cell(data: str, row: str, S: int) -> float | None:
@@ -158,6 +169,9 @@ def text(record: dict) -> str:
     beside = f"; in brackets DDIM Table 1: {THEIRS[settings['data']]}" if paper else ""
     foot = [f"{name.replace('_', ' ')}: {value}" for name, value in settings.items()]
     foot += [grid_line(settings["T"], S, settings["spacing"]) for S in columns]
+    foot += ["hat: its grid has t = 1 before 0, so that noise is added down to there, as in the published code"] * (
+        HAT in rows
+    )
     return "\n".join([*block(head + beside, distance), "", *block("KID x 1000", kernel), "", *foot]) + "\n"
 
 

@@ -25,6 +25,7 @@ from ddim.commands import table as tabling
 from ddim.commands.common import name_of
 from ddim.commands.edit import WAYS
 from ddim.commands.table import prompts_for, usual_spacing
+from ddim.spectrum import power
 from ddpm import Schedule, checkpoints, files
 from ddpm.data import shapes
 from ddpm.door import exit_code
@@ -308,6 +309,22 @@ def test_the_sweeps_noise_has_the_seed_that_is_asked_for(model, tmp_path):
         assert code_of("sweep", "--model", model, *flags, "--out", tmp_path) == 0
         lost.append(json.loads((tmp_path / "sweep-tiny.json").read_text())["curves"]["colour"]["noise"][0]["lost"])
     assert lost[0] == lost[1] != lost[2]
+
+
+def test_spectrum_tells_detail_and_grain_of_each_row(model, tmp_path):
+    flags = ("--model", model, "--out", tmp_path, "--n", 6, "--steps", 2, "--rows", 0.5, "hat", "hat")
+    assert code_of("spectrum", *flags) == 0
+    rows = json.loads((tmp_path / "spectrum-tiny.json").read_text())["rows"]
+    assert list(rows) == ["0.5", "hat"]
+    noise = ddpm.Noise(range(6))
+    trained = ddpm.load(model)
+    x_T = noise.start(trained.shape)
+    *_, (_, x, _) = ddim.sample(trained.eps(None), trained.schedule, x_T, 2, 0.5, generator=noise)
+    parts = [*ddim.moments(means(ddpm.to_bytes(x))), *ddim.moments(means(FEW("train", 60).images))]
+    assert rows["0.5"]["grain"][0] == pytest.approx(ddim.frechet_distance(*parts), rel=1e-6)
+    shares = power(ddpm.to_bytes(x)) / power(FEW("train", 60).images)
+    assert rows["0.5"]["power"] == pytest.approx(shares.tolist(), rel=0.05)
+    assert is_picture(tmp_path / "spectrum-tiny.png")
 
 
 def test_figure_3_has_a_row_for_each_eta_and_a_block_for_each_number_of_steps(model, tmp_path, monkeypatch):

@@ -1,5 +1,6 @@
 """Edits of real pictures: the way to noise and back, exact or with null text, on an untrained network."""
 
+import pytest
 import torch
 from tiny import make_trained
 
@@ -25,9 +26,10 @@ def sources(**start) -> torch.Tensor:
     return x[:2]
 
 
-def test_the_source_row_of_an_exactly_inverted_picture_is_the_picture():
-    x_T = real.latent_pair(TRAINED, PROMPTS, real_pictures(), 5)
-    again = sources(x_T=x_T, sampler=ddim.sample_exact, cross_until=0, self_until=0)
+@pytest.mark.parametrize("scale", [1.0, 4.0])
+def test_the_source_row_of_an_exactly_inverted_picture_is_the_picture(scale):
+    x_T = real.latent_pair(TRAINED, PROMPTS, real_pictures(), 5, scale)
+    again = sources(x_T=x_T, sampler=ddim.sample_exact, scale=scale, cross_until=0, self_until=0)
     assert (again - real_pictures()).abs().max() < 1e-4
 
 

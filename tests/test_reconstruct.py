@@ -29,15 +29,15 @@ def test_the_round_trip_of_a_gaussian_is_a_product_of_known_factors():
     """Every step of a Gaussian's sampler multiplies the distance from the mean by a number; S = 4 by hand.
 
     With v_t = alpha_bar_t v + 1 - alpha_bar_t, a step from t to s multiplies by (sqrt(a_t a_s) v + sqrt((1 - a_t)(1 -
-    a_s))) / v_t; the inverted one is x_t = (x_s + sin(d) v(x_s)) / cos(d), v(x) = (1 - v) sqrt(a_t (1 - a_t)) / v_t x.
+    a_s))) / v_t; the inverted one has eps = sqrt(1 - a_t) / v_t x_s, that of time t, in the DDIM step from s up to t.
     """
     v, factor = 0.25, 1.0
     times = [0, 250, 500, 750, 1000]
     for s, t in zip(times, times[1:], strict=False):
         a_t, a_s = (SCHEDULE.alpha_bar[i].item() for i in (t, s))
         spread = a_t * v + 1 - a_t
-        angle = math.acos(math.sqrt(a_t)) - math.acos(math.sqrt(a_s))
-        up = (1 + math.sin(angle) * (1 - v) * math.sqrt(a_t * (1 - a_t)) / spread) / math.cos(angle)
+        per_eps = math.sqrt(1 - a_t) - math.sqrt(a_t * (1 - a_s) / a_s)
+        up = math.sqrt(a_t / a_s) + per_eps * math.sqrt(1 - a_t) / spread
         down = (math.sqrt(a_t * a_s) * v + math.sqrt((1 - a_t) * (1 - a_s))) / spread
         factor *= up * down
     mean_free = PICTURES - 0.1

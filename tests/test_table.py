@@ -107,15 +107,26 @@ def test_calls_count_the_networks(spacing):
     assert sum(asked) == table.calls(100, cells, spacing)
 
 
-@pytest.mark.parametrize("row", ["0", "0.5", "1", "hat"])
-def test_a_cells_sampler_is_the_family_member_of_its_row(row):
+@pytest.mark.parametrize(
+    ("row", "grid"),
+    [("0", 5), ("0.5", 5), ("1", 5), ("hat", [50, 40, 30, 20, 10, 1, 0])],
+)
+def test_a_cells_sampler_is_the_family_member_of_its_row(row, grid):
     schedule = Schedule(50, "cosine")
     eps = GaussianEps(schedule, 0.2, 0.3)
     x_T = Noise([3]).start((1, 4, 4))
     *_, (_, here, _) = table.cell_sampler(row, 5, "linear")(eps, schedule, x_T, Noise([4]))
     eta = row if row == "hat" else float(row)
-    *_, (_, there, _) = ddim.sample(eps, schedule, x_T, 5, eta, generator=Noise([4]))
+    *_, (_, there, _) = ddim.sample(eps, schedule, x_T, grid, eta, generator=Noise([4]))
     assert torch.equal(here, there)
+
+
+def test_sigma_hat_is_noisy_down_to_t_1_like_the_published_code():
+    assert table.grid_of("hat", 1000, 4, "linear") == [1000, 750, 500, 250, 1, 0]
+    assert table.grid_of("1", 1000, 4, "linear") == [1000, 750, 500, 250, 0]
+    assert table.grid_of("hat", 6, 6, "linear") == [6, 5, 4, 3, 2, 1, 0]
+    quadratic = ddim.timesteps(1000, 10, "quadratic")
+    assert quadratic[-2] == 1 and table.grid_of("hat", 1000, 10, "quadratic") == quadratic
 
 
 def test_with_the_exact_eps_of_a_data_set_the_table_has_the_lectures_order():

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
+from tqdm import tqdm
 
 import ddpm
 from ddpm.checkpoints import CHECKPOINT
@@ -57,6 +58,17 @@ def in_batches(n: int) -> Iterator[slice]:
 def drawn(trained: Trained, prompts: list[str], seeds: list[int], scale: float, sampler: Callable) -> np.ndarray:
     """One picture for each prompt and seed, (N, 3, H, W)."""
     return np.concatenate(list(ddpm.generate(trained, prompts, seeds, sampler, scale)))
+
+
+def counted(walk: Callable[..., Iterator], bar: tqdm) -> Callable[..., Iterator]:
+    """A sampler that moves the bar by one call for each picture and step."""
+
+    def walked(*arguments) -> Iterator:
+        for state in walk(*arguments):
+            yield state
+            bar.update(len(state[1]))
+
+    return walked
 
 
 def head(trained: Trained, args: argparse.Namespace, *more: str) -> list[str]:

@@ -2,7 +2,7 @@
 
 import argparse
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cache, partial
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from ddpm.files import sha256
 from ddpm.model import Trained
 
 from .. import features, ruler, table
-from .common import at_least_two, drawn, name_of, of_split, result, tell
+from .common import at_least_two, counted, drawn, name_of, of_split, result, tell
 
 
 def pictures_in(folder: Path, size: int) -> np.ndarray:
@@ -71,14 +71,8 @@ def cell_measurer(
     reference, seeds = ruler.Ruler(network(real)), list(range(args.seed, args.seed + args.n))
 
     def measure(row: str, S: int) -> ruler.Measure:
-        walk = table.cell_sampler(row, S, args.spacing)
-
-        def counted(*arguments) -> Iterator:
-            for state in walk(*arguments):
-                yield state
-                bar.update(len(state[1]))
-
-        return reference.measure(network(drawn(trained, prompts, seeds, args.scale, counted)))
+        walk = counted(table.cell_sampler(row, S, args.spacing), bar)
+        return reference.measure(network(drawn(trained, prompts, seeds, args.scale, walk)))
 
     return measure
 

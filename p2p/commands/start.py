@@ -49,7 +49,8 @@ def start_of(trained: Trained, args: argparse.Namespace) -> tuple[dict, np.ndarr
         return {"x_T": x_T, "sampler": SAMPLERS[args.sampler](args.seeds)}, None
     x_0, way = real_picture(trained, args), inversion(args)
     if way == "exact":
-        start = {"x_T": real.latent_pair(trained, [args.source], x_0, args.steps), "sampler": ddim.sample_exact}
+        x_T = real.latent_pair(trained, [args.source], x_0, args.steps, args.scale)
+        start = {"x_T": x_T, "sampler": ddim.sample_exact}
     else:
         start = {"x_T": real.latent(trained, [args.source], x_0, args.steps), "sampler": ddim.sample}
     if way == "null-text":
