@@ -29,7 +29,7 @@ def latent(trained: Any, prompts: list[str], x_0: Tensor, steps: Steps) -> Tenso
 def latent_pair(
     trained: Any, prompts: list[str], x_0: Tensor, steps: Steps, scale: float = 1.0
 ) -> tuple[Tensor, Tensor]:
-    """The pair from which `ddim.sample_exact` with this guidance leads back to x_0, to rounding: `ddim.invert_exact`."""
+    """The pair that `ddim.sample_exact` at this guidance takes back to x_0, to rounding: `ddim.invert_exact`."""
     *_, (_, below, _), (_, x_T, _) = ddim.invert_exact(trained.eps(prompts, scale), trained.schedule, x_0, steps)
     return x_T, below
 
