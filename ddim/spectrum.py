@@ -55,7 +55,7 @@ def plot(path: Path, title: str, rows: dict[str, dict]) -> Path:
         left.plot(range(1, len(found["power"]) + 1), found["power"], marker="o", ms=3, label=label(row))
         right.plot(GRAIN, found["grain"], marker="o", ms=3, label=label(row))
     left.axhline(1, color="k", lw=0.8, ls=":")
-    left.set(xlabel="cycles across the picture", ylabel="power, as a share of real pictures'", yscale="log")
+    left.set(xlabel="cycles across the picture", ylabel="power, as a share of real pictures'")
     right.set(xlabel="noise added, standard deviation of 255", ylabel="distance to the training set")
     for axis in (left, right):
         axis.grid(alpha=0.3, which="both")
