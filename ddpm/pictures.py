@@ -30,11 +30,12 @@ def grid(path: Path, images: np.ndarray, captions: list[str], columns: int = 8) 
 
 
 def strip(rows: dict[str, np.ndarray], columns: Sequence[str] = (), width: float = 6.0) -> Figure:
-    """Named rows of equally many pictures, uint8 (N, 3, H, W) each, seamless, N columns named or none: for a notebook.
+    """Named rows of equally many pictures, uint8 (N, 3, H, W) each, N columns named or none: for a notebook.
 
-    The figure is `width` inches wide.
+    One white pixel parts a picture from the next. The figure is `width` inches wide.
     """
-    whole = np.concatenate([np.concatenate([*row], axis=2) for row in rows.values()], axis=1)  # (3, R H, N W)
+    padded = [np.pad(row, ((0, 0), (0, 0), (0, 1), (0, 1)), constant_values=255) for row in rows.values()]
+    whole = np.concatenate([np.concatenate([*row], axis=2) for row in padded], axis=1)  # (3, R (H+1), N (W+1))
     side = whole.shape[1] / len(rows)
     figure = Figure(figsize=(width, 0.8 * width * whole.shape[1] / whole.shape[2] + 0.4), layout="constrained")
     axis = figure.subplots()

@@ -157,9 +157,10 @@ def test_a_strip_has_each_picture_in_its_row_and_column():
     pictures = np.random.default_rng(0).integers(0, 256, (2, 5, 3, 4, 4), dtype=np.uint8)
     (axis,) = strip({"first": pictures[0], "second": pictures[1]}, list("abcde")).axes
     (shown,) = axis.get_images()
-    assert shown.get_array().shape == (8, 20, 3)
+    assert shown.get_array().shape == (10, 25, 3)  # one white line below and right of each
     for row, column in np.ndindex(2, 5):
-        tile = shown.get_array()[4 * row : 4 * row + 4, 4 * column : 4 * column + 4]
-        assert (tile == pictures[row, column].transpose(1, 2, 0)).all()
+        tile = shown.get_array()[5 * row : 5 * row + 5, 5 * column : 5 * column + 5]
+        assert (tile[:4, :4] == pictures[row, column].transpose(1, 2, 0)).all()
+        assert (tile[4] == 255).all() and (tile[:, 4] == 255).all()
     assert [label.get_text() for label in axis.get_yticklabels()] == ["first", "second"]
-    assert axis.get_xticks().tolist() == [2, 6, 10, 14, 18]
+    assert axis.get_xticks().tolist() == [2.5, 7.5, 12.5, 17.5, 22.5]
