@@ -31,7 +31,10 @@ def sigma(schedule: Schedule, t: int, s: int, eta: Eta) -> float:
 
 
 def mean(schedule: Schedule, x_0: torch.Tensor, eps: torch.Tensor, s: int, sigma_of_mean: float) -> torch.Tensor:
-    """sqrt(alpha_bar_s) x_0 + sqrt(1 - alpha_bar_s - sigma^2) eps: "predicted x_0" and "direction pointing to x_t"."""
+    """sqrt(alpha_bar_s) x_0 + sqrt(1 - alpha_bar_s - sigma^2) eps: "predicted x_0" and "direction pointing to x_t".
+
+    eps stands for the slide's (x_t - sqrt(alpha_bar_t) x_0) / sqrt(1 - alpha_bar_t). Like x_0 it is (B, ...).
+    """
     a_s = schedule.alpha_bar[s].item()
     return math.sqrt(a_s) * x_0 + math.sqrt(max(1 - a_s - sigma_of_mean**2, 0)) * eps
 
@@ -46,7 +49,7 @@ def q_sigma(
     """
     variance = sigma(schedule, t, s, eta) ** 2
     eps = predict_eps(schedule, x_t, t, x_0)
-    return mean(schedule, x_0, eps, s, sigma(schedule, t, s, within(eta))), variance
+    return mean(schedule, x_0, eps, s, sigma(schedule, t, s, eta_of_mean(eta))), variance
 
 
 def step(
@@ -60,6 +63,10 @@ def step(
     clip: bool = False,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """One step from time t to time s -> x_s, predicted x_0: DDIM Eq. (12), sigma from Eq. (16).
+
+    x_s = sqrt(alpha_bar_s) x_0_hat                     [predicted x_0]
+        + sqrt(1 - alpha_bar_s - sigma^2) eps           [direction pointing to x_t]
+        + sigma noise                                   [random noise]
 
     `eps` is the network's answer, like x_t (B, ...). s < t denoises; s > t inverts, with eta 0 and unclipped, and
     t may then be 0. `noise` is standard normal, needed when eta is not 0; the step to s = 0 adds none (Eq. 16 says so
@@ -75,7 +82,7 @@ def step(
         raise ValueError(f"inversion (from t = {t} up to {s}) adds no noise, but some was given")
     if s > t or eta == 0:
         return mean(schedule, x_0, eps, s, 0.0), x_0
-    x_s = mean(schedule, x_0, eps, s, sigma(schedule, t, s, within(eta)))
+    x_s = mean(schedule, x_0, eps, s, sigma(schedule, t, s, eta_of_mean(eta)))
     if s == 0:
         return x_s, x_0
     if noise is None:
@@ -83,7 +90,7 @@ def step(
     return x_s + sigma(schedule, t, s, eta) * noise, x_0
 
 
-def within(eta: Eta) -> float:
+def eta_of_mean(eta: Eta) -> float:
     """The family's eta that gives the mean: "hat" borrows that of eta = 1."""
     return 1.0 if eta == HAT else eta
 

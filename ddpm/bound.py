@@ -1,9 +1,11 @@
 """The variational bound, term by term: how many bits a picture costs (Ho et al. 2020, Eq. 5 and section 3.3).
 
-    -log p(x_0) <= L_T + sum over t = 2..T of L_{t-1} + L_0
+    -log p(x_0) <= L_T + sum over t = 2..T of E_q[L_{t-1}] + E_q[L_0]
     L_T     = KL(q(x_T | x_0) || N(0, I))                             the prior matching term
     L_{t-1} = KL(q(x_{t-1} | x_t, x_0) || p(x_{t-1} | x_t))           the denoising, or score matching, terms
     L_0     = -log p(x_0 | x_1)                                       the reconstruction term
+
+E_q is the mean over q(x_t | x_0), and over q(x_1 | x_0) for L_0: estimated by one draw of each.
 """
 
 import math
@@ -38,6 +40,7 @@ def gaussian_kl(
     (..., d, d) symmetric positive definite, result (...). A covariance that is not raises torch.linalg.LinAlgError.
     """
     root_1, root_2 = torch.linalg.cholesky(covariance_1), torch.linalg.cholesky(covariance_2)
+    # with C = R R^T, R triangular: log |C| = 2 log |R|, tr(C_2^-1 C_1) = |R_2^-1 R_1|^2, d^T C_2^-1 d = |R_2^-1 d|^2
     log_ratio = 2 * (log_diagonal(root_2) - log_diagonal(root_1))
     trace = torch.linalg.solve_triangular(root_2, root_1, upper=False).square().sum((-2, -1))
     difference = (mean_2 - mean_1).unsqueeze(-1)

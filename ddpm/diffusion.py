@@ -52,7 +52,12 @@ def predict_eps(schedule: Schedule, x_t: torch.Tensor, t: Time, x_0: torch.Tenso
 
 
 def posterior(schedule: Schedule, x_0: torch.Tensor, x_t: torch.Tensor, t: Time) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean (B, ...) and variance (() or (B, 1, ...)) of q(x_{t-1} | x_t, x_0), t in 1..T: Ho Eq. (6) and (7)."""
+    """Mean (B, ...) and variance (() or (B, 1, ...)) of q(x_{t-1} | x_t, x_0), t in 1..T: Ho Eq. (6) and (7).
+
+    mean     = sqrt(alpha_bar_{t-1}) beta_t / (1 - alpha_bar_t) x_0
+             + sqrt(alpha_t) (1 - alpha_bar_{t-1}) / (1 - alpha_bar_t) x_t
+    variance = (1 - alpha_bar_{t-1}) / (1 - alpha_bar_t) beta_t
+    """
     beta, alpha = schedule.at("beta", t, x_t), schedule.at("alpha", t, x_t)
     now, before = schedule.at("alpha_bar", t, x_t), schedule.at("alpha_bar", t - 1, x_t)
     of_x_0 = before.sqrt() * beta / (1 - now)

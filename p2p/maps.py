@@ -1,6 +1,7 @@
 """Prompt-to-Prompt's three edits as plain functions of attention maps (Hertz et al. 2022, section 3.2).
 
-Maps are weights after the softmax, (n, heads, pixels, L), of n pairs. Nothing is written in place.
+Maps are weights after the softmax, (n, heads, pixels, L), of n pairs, L tokens of a prompt's row: at a pixel they sum
+to one over the L tokens. Nothing is written in place.
 """
 
 import torch
@@ -13,10 +14,11 @@ def replace(source: Tensor, mapping: Tensor) -> Tensor:
 
 
 def refine(source: Tensor, target: Tensor, mapping: Tensor) -> Tensor:
-    """`replace`, but a new word, whose column of the mapping is empty, keeps the target's own map.
+    """`replace` for prompts with words added or taken away: an empty column of the mapping is a new word, an empty row
+    one that is gone.
 
-    A word that is taken away, whose row is empty, leaves its share to the target's own maps: where the source looked at
-    it, the target looks as it would by itself, and the sum over the words stays one. A new word's map comes on top.
+    Shared words take the source's map. A new word keeps the target's own map, so the sum may exceed one. What the
+    source gave to words that are gone is given to the target's own maps (ours; the paper does not).
     """
     known, kept = ((mapping.sum(dim=dim) > 0)[:, None, None] for dim in (1, 2))
     left = (source * ~kept).sum(dim=-1, keepdim=True)

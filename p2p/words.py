@@ -59,8 +59,8 @@ def swap_map(source: str | Sequence[str], target: str | Sequence[str], length: i
     """(length, length): each target word takes the map of the word in its place.
 
     Between prompts of equal length this is the identity: one token is one word, so word i stands for word i. Between
-    others the shared words keep their maps, and where k words stand in the place of m, each of the k takes 1/k of the
-    m maps' sum. Words put where there was nothing are new, as in `refine_map`.
+    others the shared words keep their maps, and where k words of the target stand in the place of m of the source, each
+    of the k takes the sum of the m maps divided by k. Words put where there was nothing are new, as in `refine_map`.
     """
     source, target = split(source), split(target)
     if len(source) == len(target):

@@ -65,7 +65,7 @@ class Attention(nn.Module):
         assert channels % heads == 0, f"{channels} channels cannot be shared among {heads} heads: choose a divisor"
         self.site, self.heads = site, heads
         self.norm = nn.GroupNorm(groups, channels)
-        # on maps 1 x 1 convolutions: the arithmetic of linear layers, but by the faster of a CPU's two libraries
+        # 1 x 1 convolutions of maps are what linear layers would compute, faster on a CPU
         self.to_q = nn.Conv2d(channels, channels, 1, bias=False)
         if text_width is None:
             self.to_kv = nn.Conv2d(channels, 2 * channels, 1, bias=False)

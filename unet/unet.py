@@ -20,7 +20,7 @@ class UNetConfig:
     channels, multipliers: stage i of the way down has channels * multipliers[i] channels; each stage halves the map.
     blocks: residual blocks of a stage on the way down; one more on the way up.
     self_sizes, cross_sizes: the map sizes at which pixels look at pixels, and at words.
-    head_channels: channels of one attention head. groups: channels of one GroupNorm group are channels / groups.
+    head_channels: channels of one attention head. groups: number of groups of each GroupNorm.
     dropout: share of a residual block's channels' values that are dropped in training.
     words: tokens a prompt may have, the start included. text_*: the text encoder's width, depth and heads.
     predicts: "eps" (Ho et al. 2020) or "v" (Salimans & Ho 2022): what the last layer means; what leaves is always eps.
