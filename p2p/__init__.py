@@ -1,5 +1,6 @@
 """Prompt-to-Prompt: editing a picture through its caption, by handing the source's attention maps to the edit."""
 
+from . import real
 from .blend import LocalBlend
 from .editing import edit, shared_noise, watched
 from .maps import refine, replace, reweight, within
@@ -11,6 +12,7 @@ __all__ = [
     "LocalBlend",
     "edit",
     "kind_of",
+    "real",
     "refine",
     "refine_map",
     "replace",

@@ -1,8 +1,8 @@
 """Prompt-to-Prompt (Hertz et al. 2022): source and target walk side by side from one x_T, and at every step the
 target's attention looks where the source's does.
 
-Both halves go through the network as one batch, sources first, so the hook finds the source's maps and the target's in
-one tensor. The sampler is any of `ddim`: an edit is an `EpsFn` like every other.
+Both halves go through the network as one batch, source rows first, target rows second, so the hook finds the maps of
+both in one tensor. The sampler is any of `ddim`: an edit is an `EpsFn` like every other.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -57,7 +57,9 @@ def watched(trained: Any, prompts: list[str] | None, hook_at: Callable[[int], Ho
 
 
 def editing_hook(plan: Plan, progress: float) -> Hook | None:
-    """The hook of one step: replaces the target half of a batch's maps; None where no window is open."""
+    """The hook of one step: replaces the second half of a batch's maps, the targets', with what comes from the first,
+    the sources'; None where no window is open.
+    """
     words, pixels = bool((progress < plan.until).any()), progress < plan.self_until
     if not words and not pixels:
         return None
@@ -74,7 +76,9 @@ def editing_hook(plan: Plan, progress: float) -> Hook | None:
 
 
 def weighing_hook(plan: Plan) -> Hook | None:
-    """The hook of every step that scales the words of the target half; None where all factors are 1."""
+    """The hook of every step that scales the words of the targets, the second half of the rows; None where all factors
+    are 1.
+    """
     if (plan.factors == 1).all():
         return None
 
@@ -134,7 +138,7 @@ def edit(
     prompts = trained.tokenizer.decode(trained.tokens(listed(source, n) + listed(target, n)))
     by_words = blend is not None and blend.words is not None
     if store is not None:
-        check_store(store, 2 * n, by_words)
+        check_store(store, prompts, by_words)
     plan = make_plan(trained, prompts, cross_until, self_until, windows, weights, kind, self_size)
     grid = as_grid(trained.schedule.T, steps)
     progress = {t: i / (len(grid) - 1) for i, t in enumerate(grid)}
@@ -178,12 +182,17 @@ def listed(prompts: str | list[str], n: int) -> list[str]:
     return prompts
 
 
-def check_store(store: AttentionStore, rows: int, by_words: bool) -> None:
-    """ValueError for a store that cannot take this edit's notes; by_words: a local blend will read words in them."""
+def check_store(store: AttentionStore, prompts: list[str], by_words: bool) -> None:
+    """ValueError for a store that cannot take the notes of an edit of these 2n prompts; by_words: a local blend will
+    read words in them.
+    """
     if store.sites:
         raise ValueError("the store has notes of another walk: make a new one for each edit")
-    if len(store.prompts) != rows:
-        raise ValueError(f"the store has {len(store.prompts)} prompts: expected {rows}, sources first")
+    if len(store.prompts) != len(prompts):
+        raise ValueError(f"the store has {len(store.prompts)} prompts: expected {len(prompts)}, sources first")
+    for i, (noted, edited) in enumerate(zip(store.prompts, prompts, strict=True)):
+        if split(noted) != split(edited):
+            raise ValueError(f"the store's prompt {i} is {noted!r}: expected {edited!r}, as the edit has it")
     if by_words and "cross" not in store.kinds:
         raise ValueError(f"the store notes {', '.join(store.kinds)} maps only: a local blend by words reads cross maps")
 

@@ -240,6 +240,9 @@ def test_a_store_serves_one_walk():
 def test_a_store_of_other_prompts_or_without_the_blends_maps_is_refused():
     with pytest.raises(ValueError, match="the store has 3 prompts: expected 4, sources first"):
         edited(store=p2p.AttentionStore([SOURCE] * 2 + [TARGET]))
+    with pytest.raises(ValueError, match="the store's prompt 2 is '.* red circle': expected '.* blue circle'"):
+        edited(store=p2p.AttentionStore([SOURCE] * 4))
+    edited(store=p2p.AttentionStore([SOURCE.upper() + "."] * 2 + [TARGET] * 2))  # the same words
     prompts = [SOURCE] * 2 + [TARGET] * 2
     with pytest.raises(ValueError, match="the store notes self maps only: a local blend by words reads cross maps"):
         edited(store=p2p.AttentionStore(prompts, kinds=("self",)), blend=p2p.LocalBlend([["red"]] * 2 + [["blue"]] * 2))
