@@ -35,7 +35,7 @@ def seeds_of(text: str) -> list[int]:
         ranges = [range(int(low), int(high if dash else low) + 1) for low, dash, high in parts]
     except ValueError:
         ranges = []
-    if not any(ranges):
+    if not ranges or not all(ranges):
         raise argparse.ArgumentTypeError(f"{text!r}: expected seeds such as 0-3 or 0,4,9")
     if any(each.stop - each.start > MOST_SEEDS for each in ranges):
         raise argparse.ArgumentTypeError(f"{text!r}: expected at most {MOST_SEEDS} seeds in a range")

@@ -11,13 +11,14 @@ from tiny import make_trained
 import ddim
 import p2p
 from ddpm import Noise, checkpoints, files
-from ddpm.data.shapes import Shape, draw
+from ddpm.data.shapes import Shape, draw, read
 from ddpm.diffusion import to_bytes
 from ddpm.door import exit_code
 from p2p import __main__ as command
 from p2p import score
 from p2p.commands import edit as editing
 from p2p.commands import score as scoring
+from p2p.commands import sweep as grid
 
 SOURCE = "a photo of a large red circle on a blue background"
 TARGET = "a photo of a large green circle on a blue background"
@@ -153,6 +154,29 @@ def test_the_maps_of_the_words_are_drawn_in_colour_over_grey(columns):
         assert not np.array_equal(seen[word][:, 0], seen[word][:, 2])  # red and blue differ: no grey picture
 
 
+def test_re_weighting_has_the_windows_of_its_kind_of_word(run, capsys):
+    for word, kept in (("red", "100%"), ("blue", "100%"), ("large", "80%")):
+        assert run("--source", SOURCE, "--weight", f"{word}=2", "--seeds", "0") == 0
+        assert f"keeps cross-attention for {kept} of the steps, self-attention for 40%" in capsys.readouterr().out
+
+
+def test_targets_with_the_same_new_words_have_columns_of_their_own(columns):
+    ground = SOURCE.replace("blue", "green")
+    seen = columns("--target", TARGET, ground, SHORT)
+    names = ["red\n->\ngreen", "blue\n->\ngreen", "no\nlarge\nred"]
+    assert list(seen)[1:7] == [f"{way}\n{name}" for name in names for way in ("plain", "edit")]
+    for name, target in zip(names, (TARGET, ground, SHORT), strict=True):
+        assert far(seen[f"plain\n{name}"], alone(target)) <= 1
+
+
+def test_every_value_of_a_strip_has_a_column_and_the_plain_picture_is_made_once(run, monkeypatch):
+    names, walks = [], []
+    monkeypatch.setattr(editing, "sheet", lambda path, cells, rows, columns, title: names.extend(columns))
+    monkeypatch.setattr(editing, "edit", lambda *a, **how: (walks.append(how), p2p.edit(*a, **how))[1])
+    assert run("--source", SOURCE, "--target", TARGET, "--weight", "green=1,2,1") == 0
+    assert names[:5] == ["source", "plain", "green 1", "green 2", "green 1"] and len(walks) == 4
+
+
 def test_a_drawn_mask_keeps_the_rest(columns, tmp_path):
     mask = np.zeros((16, 16), dtype=np.uint8)
     mask[:8] = 255
@@ -202,6 +226,26 @@ def test_a_sweep_writes_a_picture_and_its_numbers(run, tmp_path, monkeypatch):
     assert (tmp_path / "edit.png").exists()
 
 
+def test_a_sweep_shows_the_source_and_each_windows_edit_and_measures_the_target(run, tmp_path, monkeypatch):
+    """Windows (1, 0) and (0, 1) tell which share is whose; drift is read off the pictures, the judge asks the target."""
+    monkeypatch.setattr(score, "CROSSES", (0.0, 1.0))
+    monkeypatch.setattr(score, "SELVES", (0.0, 1.0))
+    seen, asked = {}, []
+    monkeypatch.setattr(grid, "sheet", lambda path, cells, rows, columns, title: seen.update(cells=cells, names=columns))
+    monkeypatch.setattr(grid, "shown", lambda trained, images, prompts: asked.append((images, prompts)) or 50.0)
+    assert run("--source", SOURCE, "--target", TARGET, "--weight", "green=3", "--scale", "2", "--sweep") == 0
+    assert seen["names"] == ["source", "self 0", "self 1"] and seen["cells"].shape[:2] == (2, 3)
+    x_T, rows = Noise([0, 1]).start(TRAINED.shape), json.loads((tmp_path / "edit.json").read_text())
+    for i, row in enumerate(rows):
+        how = {"cross_until": row["cross_until"], "self_until": row["self_until"], "weights": {"green": 3.0}}
+        *_, (_, x, _) = p2p.edit(TRAINED, SOURCE, TARGET, x_T, 3, 2.0, **how)
+        before, after = np.split(to_bytes(x), 2)
+        assert far(seen["cells"][i // 2, 0], before[0]) <= 1 and far(seen["cells"][i // 2, 1 + i % 2], after[0]) <= 1
+        assert far(asked[i][0], after) <= 1 and asked[i][1] == [TARGET] * 2
+        places = [np.array([(each.x, each.y) for each in read(pictures)]) for pictures in (before, after)]
+        assert row["drift"] == pytest.approx(np.median(np.linalg.norm(places[1] - places[0], axis=1)), abs=1e-6)
+
+
 @pytest.mark.parametrize(
     "flags",
     [["--cross-until", "2"], ["--weight", "red=2"], ["--window", "red=1"], ["--blend", "zebra"], ["--mask", "no.png"]],
@@ -248,6 +292,19 @@ def test_a_score_is_written_and_only_what_is_missing_is_measured(model, tmp_path
     assert str(out) in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("sweep", [[], ["--sweep"]])
+def test_rows_that_were_made_otherwise_are_not_overwritten(model, tmp_path, capsys, monkeypatch, sweep):
+    """The kind that is in the file comes last: nothing is measured before it is found."""
+    out, flags = tmp_path / "s.json", ("score", "--model", model, "--steps", 2, *sweep, "--out", tmp_path / "s.json")
+    monkeypatch.setattr(score, "CROSSES", (1.0,))
+    assert code_of(*flags, "--n", 2, "--kinds", "colour") == 0
+    before = out.read_text()
+    monkeypatch.setattr(scoring, "task_of", lambda *_: pytest.fail("measured first"))
+    assert code_of(*flags, "--n", 3, "--kinds", "shape", "colour") == 2
+    assert "has 'colour' measured with n 2 (asked: 3): choose another --out" in capsys.readouterr().err.splitlines()[-1]
+    assert out.read_text() == before
+
+
 def test_a_sweep_of_the_score_chooses_windows(model, tmp_path, monkeypatch):
     monkeypatch.setattr(score, "CROSSES", (0.0, 1.0))
     out = tmp_path / "sweep.json"
@@ -283,6 +340,11 @@ def test_a_sweep_of_the_score_chooses_windows(model, tmp_path, monkeypatch):
         (["--target", SOURCE, "--blend"], "--blend: the prompts do not differ"),
         (["--target", TARGET, "--scale", "nan"], "'nan': expected a number"),
         (["--target", TARGET, "--scale", "0"], "--scale is 0: expected 1 (no guidance) or more"),
+        (["--target", TARGET, "--scale", "0.5"], "--scale is 0.5: expected 1 (no guidance) or more"),
+        (["--target", TARGET, "--mask", ""], "--mask is empty: expected a picture file"),
+        (["--target", TARGET, "--blend", ","], "--blend ',' has no word"),
+        (["--target", TARGET, "--seeds", "0-3,7-5"], "'0-3,7-5': expected seeds such as 0-3"),
+        (["--target", TARGET, "--steps", "21"], "21 steps are more than this model's 20 times"),
         (["--target", TARGET, "--scale", "-1"], "--scale is -1: expected 1 (no guidance) or more"),
         (["--target", TARGET, "--window", "green=0.2", "--window", "Green,=0.4"], "--window is given twice"),
         (["--target", TARGET, "--weight", "green=2", "--weight", "green=1"], "--weight is given twice for 'green'"),
@@ -310,6 +372,14 @@ def test_bad_input_ends_with_one_line_and_code_2(run, tmp_path, capsys, flags, s
     assert not (tmp_path / "edit.png").exists()
 
 
+def test_a_folder_is_no_file_to_write(run, model, tmp_path, capsys):
+    (tmp_path / "edit.png").mkdir()
+    assert run("--source", SOURCE, "--target", TARGET) == 2
+    assert "edit.png is a folder: expected the name of a file" in capsys.readouterr().err
+    assert code_of("score", "--model", model, "--out", tmp_path, "--kinds", "colour") == 2
+    assert "is a folder: expected the name of a file" in capsys.readouterr().err
+
+
 def test_files_that_are_no_pictures_or_of_the_wrong_size_are_named(run, tmp_path, capsys, picture):
     (tmp_path / "text.png").write_text("no picture")
     edit = ("--source", SOURCE, "--target", TARGET)
@@ -322,7 +392,7 @@ def test_files_that_are_no_pictures_or_of_the_wrong_size_are_named(run, tmp_path
         assert says in capsys.readouterr().err.splitlines()[-1]
 
 
-@pytest.mark.parametrize("content", ["[]", '{"colour": 3}', "{", '{"colour": {}}'])
+@pytest.mark.parametrize("content", ['{"colour": {"made": 3}}', "[]", '{"colour": 3}', "{", '{"colour": {}}'])
 def test_a_file_that_is_no_record_of_scores_is_named(model, tmp_path, capsys, content):
     (tmp_path / "s.json").write_text(content)
     assert code_of("score", "--model", model, "--n", 2, "--out", tmp_path / "s.json") == 2
@@ -342,6 +412,10 @@ def test_a_sampler_that_is_none_is_refused(model, capsys):
         (["--cross-until", "1.5"], "--cross-until is 1.5: expected a share of the steps in [0, 1]"),
         (["--strength", "-1"], "--strength is -1.0: expected a share of the steps in [0, 1]"),
         (["--sweep", "--cross-until", "1"], "--sweep leaves nothing to do for --cross-until"),
+        (["--scale", "0", "--kinds", "maps"], "--scale is 0: expected 1 (no guidance) or more"),
+        (["--steps", "2000"], "2000 steps are more than this model's 20 times"),
+        (["--kinds", "maps", "--ways", "P2P"], "--kinds maps leaves nothing to do for --ways"),
+        (["--kinds", "reweight colour", "--strength", "1"], "leaves nothing to do for --strength"),
         (["--sweep", "--ways", "P2P"], "--sweep leaves nothing to do for --ways"),
     ],
 )

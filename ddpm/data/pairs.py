@@ -113,6 +113,15 @@ def kind_between(data: str, source: str, target: str) -> str | None:
     return kind if kind in KINDS[data] else None
 
 
+def kind_of_word(data: str, caption: str, word: str) -> str | None:
+    """What a word says in a data set's caption, as "colour"; None where nothing, or where it is no caption of it."""
+    try:
+        said = PARSERS[data](caption)
+    except (KeyError, ValueError):
+        return None
+    return next((kind for kind, each in said.items() if each == word), None)
+
+
 def pairs(data: str, kind: str, n: int, seed: int = 0) -> Pairs:
     """n random pairs of a kind of edit of a data set's captions; the same seed gives the same pairs.
 

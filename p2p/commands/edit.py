@@ -13,7 +13,7 @@ import ddpm
 from ddim.figures import sheet
 from ddim.sampling import last
 from ddpm.data import reading
-from ddpm.data.pairs import kind_between
+from ddpm.data.pairs import kind_between, kind_of_word
 from ddpm.diffusion import to_bytes
 from ddpm.model import Trained
 
@@ -23,10 +23,13 @@ from ..editing import edit, listed, make_plan
 from ..rivals import Recipe
 from ..store import AttentionStore
 from ..words import changed, kind_of, split
+from .checks import check_file, check_guidance, check_steps
+from .score import REWEIGHT
 from .start import inversion, start_of
 from .sweep import sweep
 
 USUAL = Recipe(cross_until=0.8, self_until=0.4)  # windows of an edit that is none of the scored kinds
+Column = tuple[str, np.ndarray]  # its name, and a picture for each row
 
 
 class Job(NamedTuple):
@@ -47,11 +50,13 @@ def drawn_mask(path: str, size: int) -> Tensor:
 
 def blend_of(args: argparse.Namespace, recipe: Recipe, job: Job, n: int, size: int) -> LocalBlend | None:
     """The local blend of --mask or --blend; --blend without words takes those that differ or are weighted."""
-    if args.mask:
+    if args.mask is not None:
         return LocalBlend(mask=drawn_mask(args.mask, size))
     if args.blend is None:
         return None
     gone, new = changed(args.source, job.target)
+    if args.blend and not split(" ".join(args.blend)):
+        raise ValueError(f"--blend {' '.join(args.blend)!r} has no word: give words, or none for all that differ")
     wanted = split(" ".join(args.blend)) or [*gone, *new, *job.weights]
     source, target = ([word for word in wanted if word in split(prompt)] for prompt in (args.source, job.target))
     if lost := [word for word in wanted if word not in source + target]:
@@ -112,17 +117,29 @@ def check_together(args: argparse.Namespace) -> None:
         raise ValueError("--rounds is of the null text: it needs --image with --inversion null-text, or guidance")
     if args.inversion == "null-text" and args.scale == 1:
         raise ValueError("--inversion null-text undoes guidance, and --scale 1 is none: give a larger --scale")
-    if args.scale <= 0:
-        raise ValueError(f"--scale is {args.scale:g}: expected 1 (no guidance) or more; 0 never asks about the prompt")
+    if empty := [name for name in ("image", "mask") if getattr(args, name) == ""]:
+        raise ValueError(f"--{empty[0]} is empty: expected a picture file")
+    check_guidance(args.scale)
+    for suffix in (".png", ".json") if args.sweep else (".png",):
+        check_file(Path(args.out).with_suffix(suffix))
+
+
+def recipe_of(data: str, source: str, job: Job) -> Recipe:
+    """What suits the kind of edit (`score.RECIPES`): of the words that change, or else of the first weighted word."""
+    if job.target == source:
+        kinds = [REWEIGHT + (kind_of_word(data, source, word) or "") for word in job.weights]
+    else:
+        kinds = [kind_between(data, source, job.target)]
+    return next((score.RECIPES[data, kind] for kind in kinds if (data, kind) in score.RECIPES), USUAL)
 
 
 def kept_by(trained: Trained, args: argparse.Namespace, job: Job, n: int) -> dict[str, Any]:
     """The windows, weights and local blend of a job as keywords of `edit`, checked before any work.
 
-    Windows and blend are those that suit the kind of edit (`score.RECIPES`), where the flags say nothing.
+    Windows and blend are those that suit the kind of edit, where the flags say nothing.
     """
-    data, asked = trained.info["data"], {name: getattr(args, name) for name in ("cross_until", "self_until")}
-    recipe = score.RECIPES.get((data, kind_between(data, args.source, job.target)), USUAL)
+    asked = {name: getattr(args, name) for name in ("cross_until", "self_until")}
+    recipe = recipe_of(trained.info["data"], args.source, job)
     shares = {name: getattr(recipe, name) if value is None else value for name, value in asked.items()}
     kept = shares | {"windows": dict(args.window), "weights": job.weights}
     make_plan(trained, listed([args.source, job.target], 2), **kept)
@@ -133,6 +150,7 @@ def edit_command(args: argparse.Namespace) -> None:
     """Edit pictures through their caption and draw source, plain re-generation, edit and the words' maps."""
     check_together(args)
     trained = ddpm.load(args.model, device=args.device)
+    check_steps(args.steps, trained.schedule.T)
     sizes = sorted({site.size for site in trained.unet.sites if site.kind == "cross"})
     if args.map_size not in (None, *sizes):
         raise ValueError(f"--map-size is {args.map_size}: this model has cross-attention maps of the sizes {sizes}")
@@ -145,26 +163,34 @@ def edit_command(args: argparse.Namespace) -> None:
     if args.sweep:
         job = todo[0][0]
         return sweep(trained, args, start, n, job.target, job.weights, told(args.source, job.target, job.weights))
+    columns = [] if picture is None else [("picture", picture)]
+    names, images = zip(*columns, *drawn(trained, args, start, todo, n), strict=True)
+    rows = [Path(args.image).name] if args.image else [f"seed {seed}" for seed in args.seeds]
+    print(sheet(Path(args.out), np.stack(images, axis=1), rows, list(names), args.source))
+
+
+def drawn(trained: Trained, args: argparse.Namespace, start: dict, todo: list, n: int) -> list[Column]:
+    """The columns of all jobs: the film, the sources, each target's plain picture, its edits, and the words' maps."""
     how = {"steps": args.steps, "scale": args.scale} | start
-    columns = {} if picture is None else {"picture": picture}
-    maps = None
+    columns, maps, plain = [], [], {args.source}
     for (name, target, weights), kept in tqdm(todo, "edits", disable=len(todo) == 1):
         shares = "keeps cross-attention for {cross_until:.0%} of the steps, self-attention for {self_until:.0%}"
         print(f"{told(args.source, target, weights)}; {shares.format(**kept)}")
         store = AttentionStore([args.source] * n + [target] * n)
         states = [(t, x) for t, x, _ in edit(trained, args.source, target, **how, **kept, store=store)]
         source, edited = np.split(to_bytes(states[-1][1]), 2)
-        if args.film and maps is None:
-            columns |= film(trained.schedule.T, start["x_T"], states, n, args.film)
-        columns["source"] = source
-        if target != args.source:
+        if not maps:
+            walk = film(trained.schedule.T, start["x_T"], states, n, args.film) if args.film else {}
+            columns = [*walk.items(), ("source", source)]
+            images, words = pictures.word_maps(source, store, args.map_size or store.largest)
+            maps = list(zip(words, images.swapaxes(0, 1), strict=True))
+        label = lines_of(args.source, target, args.target)
+        if target not in plain:
             again = edit(trained, args.source, target, **how, cross_until=0, self_until=0)
-            columns[column("plain", args.source, target, args.target)] = to_bytes(last(again))[n:]
-        columns[column(name, args.source, target, args.target)] = edited
-        maps = maps or pictures.word_maps(source, store, args.map_size or store.largest)
-    cells = np.concatenate([np.stack(list(columns.values()), axis=1), maps[0]], axis=1)
-    rows = [Path(args.image).name] if args.image else [f"seed {seed}" for seed in args.seeds]
-    print(sheet(Path(args.out), cells, rows, [*columns, *maps[1]], args.source))
+            columns.append(("\n".join(["plain", *label]), to_bytes(last(again))[n:]))
+            plain.add(target)
+        columns.append(("\n".join([name, *label]), edited))
+    return columns + maps
 
 
 def film(T: int, x_T: Tensor | tuple[Tensor, Tensor], states: list[tuple[int, Tensor]], n: int, count: int) -> dict:
@@ -173,7 +199,12 @@ def film(T: int, x_T: Tensor | tuple[Tensor, Tensor], states: list[tuple[int, Te
     return {f"t = {t}": to_bytes(x[:n]) for t, x in walk[:: -(-len(walk) // count)]}
 
 
-def column(name: str, source: str, target: str, targets: list[str]) -> str:
-    """The name of a column; among several targets with the words that make this one."""
+def lines_of(source: str, target: str, targets: list[str]) -> list[str]:
+    """What tells a target's columns from those of other targets: its new words, or which words go for which."""
     gone, new = changed(source, target)
-    return "\n".join([name, *(new or ["no", *gone])]) if len(targets) > 1 else name
+    if len(targets) < 2:
+        return []
+    if not new:
+        return ["no", *gone]
+    alike = [each for each in targets if changed(source, each)[1] == new]
+    return new if len(alike) == 1 else [*gone, "->", *new]

@@ -20,6 +20,7 @@ from ddpm.model import Trained
 from .. import score
 from ..editing import check_share
 from ..rivals import SAMPLERS, WAYS, Recipe
+from .checks import check_file, check_guidance, check_steps
 
 MAPS, REWEIGHT = "maps", "reweight "
 EXTRA = (MAPS, REWEIGHT + "colour", REWEIGHT + "background")
@@ -38,12 +39,15 @@ def judge_of(trained: Trained) -> score.Judge:
     return lambda images, prompts: judged(data, images, prompts, classifier and classifier.probabilities(images))
 
 
+def reader(trained: Trained) -> score.Read | None:
+    """What tells where the things of a picture are, of shapes; None for other data."""
+    return read if trained.info["data"] == "shapes" else None
+
+
 def task_of(trained: Trained, kind: str, n: int) -> score.Task:
     """n pairs of a kind of edit of the model's data."""
-    data = trained.info["data"]
-    drawn = pairs(data, kind, n)
-    where = read if data == "shapes" else None
-    return score.Task(drawn.sources, drawn.targets, drawn.changed, judge_of(trained), where, "background" in kind)
+    drawn, judge = pairs(trained.info["data"], kind, n), judge_of(trained)
+    return score.Task(drawn.sources, drawn.targets, drawn.changed, judge, reader(trained), "background" in kind)
 
 
 def colours_of(task: score.Task, kind: str) -> tuple[list[str], np.ndarray, np.ndarray]:
@@ -57,7 +61,7 @@ def colours_of(task: score.Task, kind: str) -> tuple[list[str], np.ndarray, np.n
 def measured(trained: Trained, args: argparse.Namespace, recipe: Recipe, kind: str, known: dict) -> dict:
     """What is not known yet of the score of one kind of edit, of the maps, or of re-weighting."""
     ways = [way for way in args.ways or WAYS if way not in known]
-    if not ways or known and (args.sweep or kind == MAPS or kind.startswith(REWEIGHT)):
+    if not ways or known and (args.sweep or kind in EXTRA):
         return {}
     bar = partial(tqdm, desc=kind, total=-(-args.n // score.BATCH))
     if kind == MAPS:
@@ -77,14 +81,26 @@ def measured(trained: Trained, args: argparse.Namespace, recipe: Recipe, kind: s
     return found | {"chosen": score.best_windows(found)}
 
 
-def check(asked: dict, args: argparse.Namespace) -> None:
-    """ValueError for what no kind of edit can be measured with, or what a sweep would not heed."""
+def check(asked: dict, args: argparse.Namespace, kinds: list[str]) -> None:
+    """ValueError for what no kind of edit can be measured with, or what a sweep or these kinds would not heed."""
     for name in SWEPT:
         if name in asked:
             check_share(f"--{name.replace('_', '-')}", asked[name])
     for name in (*SWEPT, "ways"):
         if args.sweep and getattr(args, name) is not None:
             raise ValueError(f"--sweep leaves nothing to do for --{name.replace('_', '-')}: give one of them")
+    for name in ("ways", "strength"):
+        if getattr(args, name) is not None and all(kind in EXTRA for kind in kinds):
+            raise ValueError(f"--kinds {', '.join(kinds)} leaves nothing to do for --{name}: it is of other kinds")
+    check_guidance(asked.get("scale", 1))
+
+
+def check_made(path: Path, found: dict, kind: str, made: dict) -> None:
+    """ValueError for a file whose rows of a kind were made in another way: they would be lost."""
+    old = found[kind]["made"] if kind in found else made
+    if other := [name for name in old | made if old.get(name) != made.get(name)]:
+        ways = ", ".join(f"{name} {old.get(name)} (asked: {made.get(name)})" for name in other)
+        raise ValueError(f"{path} has {kind!r} measured with {ways}: choose another --out, or delete it")
 
 
 def score_command(args: argparse.Namespace) -> None:
@@ -95,21 +111,29 @@ def score_command(args: argparse.Namespace) -> None:
     if data not in KINDS:
         raise ValueError(f"no kinds of edit are known for the data set {data!r}: expected one of {', '.join(KINDS)}")
     known = KINDS[data] + (EXTRA if data == "shapes" and not args.sweep else ())
-    kinds = dict.fromkeys(args.kinds or known)
+    kinds = list(dict.fromkeys(args.kinds or known))
     if lost := [kind for kind in kinds if kind not in known]:
         raise ValueError(f"no kind of edit {lost[0]!r} of {data}: expected one of {', '.join(known)}")
     asked = {name: getattr(args, name) for name in TUNED if getattr(args, name) is not None}
-    check(asked, args)
+    check(asked, args, kinds)
+    check_file(path)
     found = score.resume(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    recipes = {kind: replace(score.RECIPES.get((data, kind), Recipe()), **asked) for kind in kinds}
+    same = {"model": name, "sha256": sha256(Path(trained.info["path"])), "edits": score.EDITS, "n": args.n}
+    made = {kind: same | told(recipe, args.sweep) for kind, recipe in recipes.items()}
     for kind in kinds:
-        recipe = replace(score.RECIPES.get((data, kind), Recipe()), **asked)
-        made = {"model": name, "sha256": sha256(Path(trained.info["path"])), "edits": score.EDITS, "n": args.n}
-        made |= {name: value for name, value in recipe.as_json().items() if not (args.sweep and name in SWEPT)}
-        kept = found.get(kind, {})
-        kept = {name: row for name, row in kept.items() if name != "made"} if kept.get("made") == made else {}
+        check_steps(recipes[kind].steps, trained.schedule.T)
+        check_made(path, found, kind, made[kind])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for kind, recipe in recipes.items():
+        kept = {name: row for name, row in found.get(kind, {}).items() if name != "made"}
         if new := measured(trained, args, recipe, kind, kept):
-            found[kind] = {"made": made} | kept | new
+            found[kind] = {"made": made[kind]} | kept | new
             write_json(path, found)
         print(score.table(kind, found[kind]))
     print(path)
+
+
+def told(recipe: Recipe, sweep: bool) -> dict:
+    """A recipe as a file of results tells it; a sweep's without what it goes through itself."""
+    return {name: value for name, value in recipe.as_json().items() if not (sweep and name in SWEPT)}
