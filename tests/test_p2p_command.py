@@ -227,11 +227,11 @@ def test_a_sweep_writes_a_picture_and_its_numbers(run, tmp_path, monkeypatch):
 
 
 def test_a_sweep_shows_the_source_and_each_windows_edit_and_measures_the_target(run, tmp_path, monkeypatch):
-    """Windows (1, 0) and (0, 1) tell which share is whose; drift is read off the pictures, the judge asks the target."""
+    """Windows (1, 0) and (0, 1) tell which share is whose; the judge asks the target."""
     monkeypatch.setattr(score, "CROSSES", (0.0, 1.0))
     monkeypatch.setattr(score, "SELVES", (0.0, 1.0))
     seen, asked = {}, []
-    monkeypatch.setattr(grid, "sheet", lambda path, cells, rows, columns, title: seen.update(cells=cells, names=columns))
+    monkeypatch.setattr(grid, "sheet", lambda path, cells, rows, names, title: seen.update(cells=cells, names=names))
     monkeypatch.setattr(grid, "shown", lambda trained, images, prompts: asked.append((images, prompts)) or 50.0)
     assert run("--source", SOURCE, "--target", TARGET, "--weight", "green=3", "--scale", "2", "--sweep") == 0
     assert seen["names"] == ["source", "self 0", "self 1"] and seen["cells"].shape[:2] == (2, 3)
