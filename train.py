@@ -25,7 +25,7 @@ from tqdm import tqdm
 import ddim
 from ddpm import Schedule, checkpoints, files, pictures, report, runs
 from ddpm.data import Dataset, load_data
-from ddpm.door import exit_code
+from ddpm.door import Parser, exit_code
 from ddpm.model import Trained, generate
 from ddpm.settings import RECIPES, Settings, default_preset
 from ddpm.training import Record, Training
@@ -59,7 +59,7 @@ def add_flags(parser: argparse.ArgumentParser, record: type, title: str) -> None
 def parser() -> argparse.ArgumentParser:
     """All flags: those of the run, then one for every field of `Settings` and `UNetConfig`."""
     as_written = argparse.RawDescriptionHelpFormatter
-    flags = argparse.ArgumentParser(prog="train.py", description=__doc__, formatter_class=as_written)
+    flags = Parser(prog="train.py", description=__doc__, formatter_class=as_written)
     flags.add_argument("--resume", metavar="RUN", help="go on with this run folder")
     flags.add_argument("--out", default="runs", help="where run folders are made (default: runs)")
     best = "cuda" if torch.cuda.is_available() else "cpu"

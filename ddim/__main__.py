@@ -14,7 +14,7 @@
 import argparse
 import sys
 
-from ddpm.door import exit_code, finite, folder, positive
+from ddpm.door import Parser, exit_code, finite, folder, positive, share
 
 from . import features, reconstruct, table
 from .commands.classifier import classifier_command
@@ -31,7 +31,7 @@ FLAGS = {
     "model": dict(help="a shipped model's name, a run folder or a file"),
     "data": dict(help="shapes, cifar10 or celeba"),
     "data_dir": dict(help="where the data sets are"),
-    "device": dict(help="cpu or cuda"),
+    "device": dict(help="cpu, cuda or mps"),
     "out": dict(type=folder, help="folder for the results"),
     "n": dict(type=int, help="pictures"),
     "seed": dict(type=int, help="of the first picture; the next ones count up"),
@@ -50,11 +50,11 @@ FLAGS = {
     "image": dict(required=True, help="a file, or an index into the test split"),
     "prompt": dict(help="what the picture shows; its own caption when left out"),
     "target": dict(required=True, help="what it should show"),
-    "strength": dict(type=finite, help="how far to go, in [0, 1]"),
-    "strengths": dict(type=finite, nargs="+", help="how far to go, in [0, 1]"),
+    "strength": dict(type=share, help="how far to go, in [0, 1]"),
+    "strengths": dict(type=share, nargs="+", help="how far to go, in [0, 1]"),
     "ways": dict(nargs="+", choices=WAYS, help="how to go"),
     "iterations": dict(type=int, help="fixed-point iterations of each inverted step"),
-    "eta": dict(type=finite, help="noise of the naive way's steps"),
+    "eta": dict(type=share, help="noise of the naive way's steps, in [0, 1]"),
     "edits": dict(nargs="+", help="kinds of edit; by default all of the data set"),
     "prompts": dict(nargs="+", help="by default captions of the test split"),
 }
@@ -88,7 +88,7 @@ OWN = {  # where a command means something else by a flag
 def parser() -> argparse.ArgumentParser:
     """The flags of all commands."""
     as_written = argparse.RawDescriptionHelpFormatter
-    flags = argparse.ArgumentParser(prog="python -m ddim", description=__doc__, formatter_class=as_written)
+    flags = Parser(prog="python -m ddim", description=__doc__, formatter_class=as_written)
     commands = flags.add_subparsers(required=True, metavar="COMMAND", dest="command")
     for work, defaults in COMMANDS.items():
         name = work.__name__.removesuffix("_command")

@@ -6,7 +6,7 @@ same with a sampler that runs backwards exactly ("exact", `edit_exact`).
 
 `strength` in [0, 1] says how far: through the last round(strength S) of the S steps, so 0 leaves the picture alone and
 1 keeps nothing of it but its noise. All are generators on EpsFn that yield (t, x_t, predicted x_0), on the way up and
-on the way down; the last x_t is the edited picture. x_0 (B, ...) is in [-1, 1], `steps` and `spacing` as in `sample`.
+on the way down; the last x_t is the edited picture. x_0 (B, ...) is in [-1, 1], `steps` as in `sample`.
 """
 
 import torch
@@ -21,14 +21,14 @@ from .grids import as_grid
 from .sampling import Steps, Trajectory, invert, sample
 
 
-def lower_part(T: int, steps: Steps, strength: float, spacing: str = "linear") -> list[int]:
+def lower_part(T: int, steps: Steps, strength: float) -> list[int]:
     """The last round(strength S) steps of a grid of S steps, as a grid of its own; for strength 0 it is [0].
 
     ValueError: strength outside [0, 1], a list of times that does not end at 0, and what `as_grid` refuses.
     """
     if not 0 <= strength <= 1:
         raise ValueError(f"strength is {strength}, expected a number in [0, 1]")
-    grid = as_grid(T, steps, spacing)
+    grid = as_grid(T, steps)
     if grid[-1] != 0:
         raise ValueError(f"the times {grid} end at {grid[-1]}: an edit needs the way down to the picture, at 0")
     S = len(grid) - 1
@@ -43,7 +43,6 @@ def edit_naive(
     strength: float,
     steps: Steps,
     eta: Eta = 1.0,
-    spacing: str = "linear",
     generator: Draw = None,
 ) -> Trajectory:
     """Noise x_0 to an intermediate time, then denoise with the target's condition: the lecture's naive editing.
@@ -51,7 +50,7 @@ def edit_naive(
     eta = 1 is the reverse process of DDPM, 0 that of DDIM: the noise of the way up is random in both. `generator` draws
     that noise first, then that of the steps; see `ddpm.noise`.
     """
-    grid = lower_part(schedule.T, steps, strength, spacing)
+    grid = lower_part(schedule.T, steps, strength)
     x_t = q_sample(schedule, x_0, grid[0], noise_like(x_0, generator))
     yield grid[0], x_t, x_0
     if len(grid) > 1:
@@ -67,13 +66,12 @@ def edit_inverted(
     strength: float,
     steps: Steps,
     iterations: int = 0,
-    spacing: str = "linear",
 ) -> Trajectory:
     """Encode x_0 with DDIM inversion under the source's condition, decode with the target's: nothing is random.
 
     With the same condition both ways it is a reconstruction, whose error falls with S and with `iterations` (`invert`).
     """
-    grid = lower_part(schedule.T, steps, strength, spacing)
+    grid = lower_part(schedule.T, steps, strength)
     x_t = x_0
     yield 0, x_0, x_0
     if len(grid) > 1:
@@ -90,13 +88,12 @@ def edit_exact(
     x_0: torch.Tensor,
     strength: float,
     steps: Steps,
-    spacing: str = "linear",
 ) -> Trajectory:
     """`edit_inverted` with the sampler that inverts exactly (BDIA): the same condition both ways gives x_0 back.
 
     ValueError: a strength above 0 that leaves one step, because the latent is a pair.
     """
-    grid = lower_part(schedule.T, steps, strength, spacing)
+    grid = lower_part(schedule.T, steps, strength)
     x_t, below = x_0, x_0
     yield 0, x_0, x_0
     if len(grid) > 1:

@@ -48,20 +48,24 @@ class Features:
 def load(kind: str, data: str = "", path: str | Path | None = None, device: str = "cpu") -> Features:
     """The feature network of a kind; data: the data set of the classifier; path: the Inception file, if it is there.
 
-    Raises ValueError for an unknown kind, files.CheckpointError for a file that is missing, damaged or of another kind.
+    Raises ValueError for an unknown kind, or a file for a kind that takes none, files.CheckpointError for a file
+    that is missing, damaged or of another kind.
     """
+    if path and kind != "inception":
+        raise ValueError(f"--inception {path} goes with --features inception, not {kind}: give both, or neither")
     if kind == "classifier":
-        return of_classifier(classifier.load(data))
+        return of_classifier(classifier.load(data).to(device))
     if kind == "inception":
         return inception(Path(path) if path else fetched(), device)
     raise ValueError(f"unknown feature network {kind!r}: expected one of {', '.join(KINDS)}")
 
 
 def of_classifier(network: classifier.Classifier) -> Features:
-    """What the classifier sees before its last layer."""
+    """What the classifier sees before its last layer, on the device where it is."""
+    device = network.last[0].weight.device
 
     def of_batch(images: np.ndarray) -> Tensor:
-        return torch.cat([network.features(x) for x in classifier.batches(images, network.size)])
+        return torch.cat([network.features(x.to(device)) for x in classifier.batches(images, network.size)]).cpu()
 
     return Features("FD-classifier", f"classifier {network.info['data']}", network.sha256, of_batch)
 

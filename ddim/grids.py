@@ -31,7 +31,7 @@ def timesteps(T: int, S: int, spacing: str = "linear") -> list[int]:
     if spacing == "linear":
         return [i * T // int(S) for i in range(int(S), -1, -1)]
     roots = np.linspace(0, np.sqrt(0.8 * T), S) if S > 1 else np.sqrt([0.8 * T])
-    return sorted({int(root**2) + 1 for root in roots} | {0}, reverse=True)
+    return sorted({int(root**2 + 1e-9) + 1 for root in roots} | {0}, reverse=True)  # whole numbers may come out below
 
 
 def as_grid(T: int, steps: int | list[int], spacing: str = "linear") -> list[int]:

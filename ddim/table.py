@@ -39,6 +39,8 @@ PAPER = {  # FID of the official network at 50,000 samples, columns as in COLUMN
         HAT: (299.71, 183.83, 71.71, 45.20, 3.26),
     },
 }
+NUMBER = int | float
+CELL = {"distance": NUMBER, "error": NUMBER | None, "kid": NUMBER, "kid_error": NUMBER | None}
 THEIRS = {
     "cifar10": "FID of the official network, 50,000 samples, quadratic grid",
     "celeba": "FID of the official network, 50,000 samples, of 64 x 64 pictures",
@@ -112,7 +114,9 @@ def is_record(found: Any) -> bool:
 
 def is_cell(S: str, found: Any) -> bool:
     """Is it a number of steps and its measure?"""
-    return S.isdecimal() and isinstance(found, dict) and {"distance", "error", "kid", "kid_error"} <= found.keys()
+    if not S.isdecimal() or not isinstance(found, dict):
+        return False
+    return all(isinstance(found.get(name, ""), kind) for name, kind in CELL.items())
 
 
 def missing(record: dict, rows: list[str], columns: list[int]) -> list[tuple[str, int]]:

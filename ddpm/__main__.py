@@ -22,7 +22,7 @@ import ddim
 from . import bits, checkpoints, neighbours, pictures, report
 from .data import load_data
 from .diffusion import VARIANCES
-from .door import exit_code, finite, picture_file, positive
+from .door import Parser, exit_code, finite, json_file, picture_file, positive, share
 from .files import write_json
 from .model import Sampler, Trained, generate
 
@@ -104,8 +104,6 @@ def neighbours_command(args: argparse.Namespace) -> None:
 def bound_command(args: argparse.Namespace) -> None:
     """Print the terms of the variational bound; write them (--out) and a plot of L_(t-1) over t beside them."""
     out = Path(args.out)
-    if out.suffix != ".json" or not out.parent.is_dir():
-        raise ValueError(f"--out is {args.out!r}, expected a .json file in a folder that exists")
     trained = checkpoints.load(args.model, device=args.device)
     name = trained.info["data"]
     data = load_data(name, args.data_dir, args.split, trained.unet.config.size)
@@ -130,7 +128,7 @@ def ship_command(args: argparse.Namespace) -> None:
 def parser() -> argparse.ArgumentParser:
     """The flags of all commands."""
     as_written = argparse.RawDescriptionHelpFormatter
-    flags = argparse.ArgumentParser(prog="python -m ddpm", description=__doc__, formatter_class=as_written)
+    flags = Parser(prog="python -m ddpm", description=__doc__, formatter_class=as_written)
     commands = flags.add_subparsers(required=True, metavar="COMMAND")
     works = {"sample": sample_command, "score": score_command, "neighbours": neighbours_command}
     for name, work in works.items():
@@ -138,7 +136,7 @@ def parser() -> argparse.ArgumentParser:
         command.set_defaults(work=work)
         command.add_argument("--model", default="shapes", help="a shipped model's name, a run folder or a file")
         command.add_argument("--steps", type=positive, default=report.STEPS, help="DDIM steps")
-        command.add_argument("--eta", type=float, default=report.ETA, help="noise of each step: 0 DDIM, 1 DDPM")
+        command.add_argument("--eta", type=share, default=report.ETA, help="noise of each step: 0 DDIM, 1 DDPM")
         command.add_argument("--scale", type=finite, default=report.SCALE, help="guidance, 1 for none")
         command.add_argument("--device", default="cpu")
         if name == "sample":
@@ -150,7 +148,8 @@ def parser() -> argparse.ArgumentParser:
             command.add_argument("--n", type=positive, default=500, help="pictures of each kind")
             command.add_argument("--data-dir", default="data", help="where the data set lies (shapes needs none)")
             picture = {"default": "neighbours.png", "type": picture_file}
-            command.add_argument("--out", **picture if name == "neighbours" else {"help": "a JSON file for the result"})
+            record = {"help": "a JSON file for the result", "type": json_file}
+            command.add_argument("--out", **picture if name == "neighbours" else record)
     command = commands.add_parser("bound", help=bound_command.__doc__)
     command.set_defaults(work=bound_command)
     command.add_argument("--model", default="shapes", help="a shipped model's name, a run folder or a file")
@@ -161,7 +160,8 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--variance", choices=VARIANCES, default="posterior", help="of p(x_(t-1) | x_t)")
     command.add_argument("--null", action="store_true", help="tell the network no captions")
     command.add_argument("--device", default="cpu")
-    command.add_argument("--out", default="bound.json", help="a JSON file; the plot goes beside it as .png")
+    beside = "a JSON file; the plot goes beside it as .png"
+    command.add_argument("--out", type=json_file, default="bound.json", help=beside)
     command = commands.add_parser("ship", help=ship_command.__doc__)
     command.set_defaults(work=ship_command)
     command.add_argument("run", help="run folder")

@@ -16,6 +16,7 @@ from .schedule import Schedule
 CHECKPOINT = "checkpoint.pt"
 SHIPPED = Path(__file__).parent / "weights"
 MOST_BYTES = 40 * 2**20
+DEVICES = ("cpu", "cuda", "mps")
 MODEL = ("unet_config", "words", "schedule", "ema", "info")  # what every checkpoint says
 RUN = (*MODEL, "settings", "unet", "optimizer", "step", "seconds")  # and one that training can go on from
 
@@ -72,11 +73,14 @@ def load(name: str | Path, ema: float | None = None, device: str | torch.device 
 
 
 def usable(device: str | torch.device) -> torch.device:
-    """A device on which PyTorch can compute here; ValueError for any other."""
+    """A device on which PyTorch can compute here; ValueError for any other, "meta" too, which holds no numbers."""
     try:
-        return torch.empty(0, device=device).device
+        found = torch.empty(0, device=device).device
     except (RuntimeError, AssertionError):  # an unknown name; a build of PyTorch without it
-        raise ValueError(f"PyTorch has no device {str(device)!r} here: expected cpu, or cuda with a GPU") from None
+        found = None
+    if found is None or found.type not in DEVICES:
+        raise ValueError(f"PyTorch has no device {str(device)!r} here: expected cpu, or cuda or mps with a GPU")
+    return found
 
 
 def find(name: str) -> Path:

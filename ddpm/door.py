@@ -6,6 +6,14 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that tells what is wrong with a flag in one line, without the usage; so do its commands'."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: error: {message}\n")
 
 
 def exit_code(name: str, work: Callable[[], object]) -> int:
@@ -35,11 +43,31 @@ def finite(text: str) -> float:
     return value
 
 
+def share(text: str) -> float:
+    """A number in [0, 1]."""
+    value = finite(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a number in [0, 1]")
+    return value
+
+
 def picture_file(text: str) -> str:
-    """Where a picture can be written: an existing folder, a name that ends in .png."""
+    """Where a picture can be written."""
+    return named(text, ".png")
+
+
+def json_file(text: str) -> str:
+    """Where a record can be written."""
+    return named(text, ".json")
+
+
+def named(text: str, ending: str) -> str:
+    """A file's name with this ending, in an existing folder; no folder has the name itself."""
     path = Path(text)
-    if path.suffix != ".png" or not path.parent.is_dir():
-        raise argparse.ArgumentTypeError(f"{text!r}: expected a name that ends in .png, in a folder that exists")
+    if path.suffix != ending or not path.parent.is_dir():
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a name that ends in {ending}, in a folder that exists")
+    if path.is_dir():
+        raise argparse.ArgumentTypeError(f"{text!r} is a folder: expected the name of a file to write")
     return text
 
 

@@ -15,7 +15,7 @@ more or fewer, and the shared words keep their maps (refine); --weight scales a 
 import argparse
 import sys
 
-from ddpm.door import exit_code, finite, picture_file, positive
+from ddpm.door import Parser, exit_code, finite, picture_file, positive
 
 from .commands.edit import edit_command
 from .commands.score import TUNED, score_command
@@ -75,7 +75,7 @@ def common_flags(flags: argparse.ArgumentParser) -> None:
 def edit_flags() -> argparse.ArgumentParser:
     """The flags of an edit."""
     as_written = argparse.RawDescriptionHelpFormatter
-    flags = argparse.ArgumentParser(prog="python -m p2p", description=__doc__, formatter_class=as_written)
+    flags = Parser(prog="python -m p2p", description=__doc__, formatter_class=as_written)
     common_flags(flags)
     flags.add_argument("--data-dir", default="data", help="where the real data sets are, for --image with a number")
     flags.add_argument("--source", required=True, help="the prompt of the picture to edit")
@@ -110,7 +110,7 @@ def edit_flags() -> argparse.ArgumentParser:
 
 def score_flags() -> argparse.ArgumentParser:
     """The flags of the score."""
-    flags = argparse.ArgumentParser(prog="python -m p2p score", description=score_command.__doc__)
+    flags = Parser(prog="python -m p2p score", description=score_command.__doc__)
     common_flags(flags)
     flags.add_argument("--n", type=positive, default=500, help="pairs of each kind")
     flags.add_argument("--kinds", nargs="+", help="kinds of edit (default: all of the model's data)")

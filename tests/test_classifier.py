@@ -172,6 +172,13 @@ def test_the_classifiers_distance_is_not_called_fid():
     assert torch.allclose(told(images, batch=2), load("shapes").features(x), atol=1e-5)
 
 
+def test_the_classifiers_features_are_computed_on_the_device_asked_for():
+    """"meta" computes nothing: nothing can come back from it."""
+    told = features.load("classifier", "shapes", device="meta")
+    with pytest.raises(NotImplementedError, match="meta tensor"):
+        told(backgrounds(2)[0])
+
+
 class Official(torch.nn.Module):
     """Called like the official network: 2048 numbers of each picture, all its mean brightness."""
 

@@ -8,7 +8,6 @@ import torch
 
 import ddim
 import ddpm
-from ddim.family import mean as family_mean
 from ddim.sampling import solve_up
 from ddpm import GaussianEps, Noise, Schedule
 
@@ -319,11 +318,19 @@ def test_dpm_solver_pp_algorithm_2_on_numbers():
     assert steps[1][2].item() == pytest.approx(x_0[1], rel=1e-9)
 
 
-def test_ddim_eq_12_is_its_mean_at_sigma_0():
+def test_ddim_eq_12_at_sigma_0_in_plain_numbers():
     schedule, (eps, x_t) = Schedule(), normal(2, 6)
     for t, s in ((1000, 600), (300, 0)):
+        a_t, a_s = schedule.alpha_bar[t].item(), schedule.alpha_bar[s].item()
         x_s, x_0 = ddim.step(schedule, eps, x_t, t, s)
-        assert torch.allclose(family_mean(schedule, x_0, eps, s, 0.0), x_s, rtol=0, atol=0)
+        guess = [(x - (1 - a_t) ** 0.5 * e) / a_t**0.5 for x, e in zip(x_t.tolist(), eps.tolist(), strict=True)]
+        there = [a_s**0.5 * x + (1 - a_s) ** 0.5 * e for x, e in zip(guess, eps.tolist(), strict=True)]
+        assert x_0.tolist() == pytest.approx(guess, rel=1e-9) and x_s.tolist() == pytest.approx(there, rel=1e-9)
+
+
+def test_the_quadratic_grid_starts_at_8_tenths_of_every_t_and_one_more():
+    """In whole numbers, that no square root can push below."""
+    assert all(ddim.timesteps(T, 10, "quadratic")[0] == 8 * T // 10 + 1 for T in range(10, 1500))
 
 
 def test_clipped_sampling_stays_in_range_and_the_walks_take_a_list_of_times():

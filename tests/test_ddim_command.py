@@ -1,7 +1,9 @@
 """python -m ddim: every command from the terminal, on an untrained network of the shapes' size."""
 
 import argparse
+import hashlib
 import json
+import math
 import re
 from dataclasses import replace
 from functools import partial
@@ -21,13 +23,14 @@ from ddim import features, reconstruct, table
 from ddim.commands import edit as editing
 from ddim.commands import figures as drawing
 from ddim.commands import overhead
+from ddim.commands import reconstruct as rebuilding
 from ddim.commands import table as tabling
 from ddim.commands.common import name_of
 from ddim.commands.edit import WAYS
 from ddim.commands.table import prompts_for, usual_spacing
 from ddim.spectrum import power
 from ddpm import Schedule, checkpoints, files
-from ddpm.data import shapes
+from ddpm.data import edits, shapes
 from ddpm.door import exit_code
 from unet import Tokenizer
 
@@ -83,13 +86,14 @@ def table_flags(model, out, *more):
     return ("table", "--model", model, "--out", out, "--n", 6, "--columns", 2, *more)
 
 
-def test_the_tables_cell_is_the_distance_by_hand(model, tmp_path):
-    assert code_of(*table_flags(model, tmp_path, "--rows", 0.5)) == 0
+@pytest.mark.parametrize(("spacing", "grid"), [("linear", [20, 10, 0]), ("quadratic", [17, 1, 0])])
+def test_the_tables_cell_is_the_distance_by_hand(model, tmp_path, spacing, grid):
+    assert code_of(*table_flags(model, tmp_path, "--rows", 0.5, "--spacing", spacing)) == 0
     record = json.loads((tmp_path / "table-tiny.json").read_text())
     trained = ddpm.load(model)
     noise = ddpm.Noise(range(6))
     x_T = noise.start(trained.shape)
-    *_, (_, x, _) = ddim.sample(trained.eps(None), trained.schedule, x_T, 2, 0.5, generator=noise)
+    *_, (_, x, _) = ddim.sample(trained.eps(None), trained.schedule, x_T, grid, 0.5, generator=noise)
     parts = [*ddim.moments(means(ddpm.to_bytes(x))), *ddim.moments(means(FEW("train", 60).images))]
     assert record["cells"]["0.5"]["2"]["distance"] == pytest.approx(ddim.frechet_distance(*parts), rel=1e-6)
     assert is_picture(tmp_path / "table-tiny.png")
@@ -262,6 +266,60 @@ def test_a_gaussian_needs_no_network_and_can_be_left_out(model, tmp_path, monkey
     assert (row["variant"], row["calls"]) == (reconstruct.GAUSSIAN, 0)
 
 
+def test_reconstruct_says_which_model_and_shows_the_other_variants_at_the_largest_s(model, tmp_path, monkeypatch):
+    """Whatever is asked for twice is done once."""
+    sheets = []
+    monkeypatch.setattr(rebuilding.figures, "sheet", lambda *shown: sheets.append(shown))
+    how = ("--n", 2, "--steps", 2, 4, 4, "--variants", "caption", "exact", "caption", "--out", tmp_path)
+    assert code_of("reconstruct", "--model", model, *how) == 0
+    assert sheets[0][3] == ["original", "caption\nS = 2", "caption\nS = 4", "exact\nS = 4"]
+    record = json.loads((tmp_path / "reconstruct-tiny-2.json").read_text())
+    assert [(row["variant"], row["S"]) for row in record["rows"]] == [
+        ("caption", 2), ("caption", 4), ("exact", 2), ("exact", 4)
+    ]  # fmt: skip
+    assert record["model_sha256"] == hashlib.sha256(model.read_bytes()).hexdigest()
+    assert (record["T"], record["schedule"]) == (20, "cosine")
+
+
+def test_the_edits_are_the_walks_by_hand_at_the_scale_eta_and_iterations_asked_for(model, tmp_path, monkeypatch):
+    sheets = []
+    monkeypatch.setattr(editing.figures, "sheet", lambda path, images, *names: sheets.append(images))
+    flags = ("--steps", 4, "--strength", 0.75, "--scale", 3, "--eta", 0.5, "--iterations", 2, "--seed", 5)
+    assert code_of("edit", "--model", model, "--out", tmp_path, "--image", 3, "--target", TARGET, *flags) == 0
+    trained, test, grid = ddpm.load(model), FEW("test", 60), [15, 10, 5, 0]
+    schedule, x_0, noise = trained.schedule, ddpm.diffusion.to_pictures(test.images[3:4]), ddpm.Noise([5])
+    source, target = trained.eps([test.captions[3][0]]), trained.eps([TARGET], 3.0)
+    a = schedule.alpha_bar[15].item()
+    noised = a**0.5 * x_0 + (1 - a) ** 0.5 * noise(x_0)
+    *_, (_, naive, _) = ddim.sample(target, schedule, noised, grid, 0.5, generator=noise)
+    *_, (_, inverted, _) = ddim.invert(source, schedule, x_0, grid, iterations=2)
+    *_, (_, again, _) = ddim.sample(target, schedule, inverted, grid)
+    *_, (_, below, _), (_, top, _) = ddim.invert_exact(source, schedule, x_0, grid)
+    *_, (_, exact, _) = ddim.sample_exact(target, schedule, (top, below), grid, dtype=x_0.dtype)
+    by_hand = np.concatenate([ddpm.to_bytes(x) for x in (naive, again, exact)])
+    assert abs(by_hand.astype(int) - sheets[0][0, 1:]).max() <= 1
+
+
+def test_edit_says_whether_the_new_caption_is_met():
+    """Of drawings: one of the target, one of another shape, one of another colour and size; and what nobody reads."""
+    words = (("square", "red", "small"), ("circle", "red", "small"), ("square", "green", "large"))
+    images = shapes.draw([shapes.Shape(shape, colour, "blue", size) for shape, colour, size in words])
+    met, other_shape, other = editing.verdicts("shapes", images, TARGET)
+    assert met == "; caption met" and other_shape == "; caption not met: shape"
+    assert set(other.removeprefix("; caption not met: ").split(", ")) == {"colour", "size"}
+    assert editing.verdicts("shapes", images, "a photo of a cat") == [""] * 3
+    assert editing.verdicts("folder", images, TARGET) == [""] * 3
+
+
+def test_an_edit_of_real_pictures_is_met_where_the_classifier_says_so(monkeypatch):
+    told = torch.tensor([[0.1, 0.9], [0.8, 0.2], [0.7, 0.3]])  # a dog, a cat, a cat
+    judge = SimpleNamespace(heads={"class": ("cat", "dog")}, probabilities=lambda images: {"class": told})
+    monkeypatch.setattr(editing.classifier, "load", lambda name: judge)
+    images = np.zeros((3, 3, 8, 8), dtype=np.uint8)
+    asked = edits.Edits(images, ["a"] * 3, ["b"] * 3, edits.everywhere(images), "class", ["dog", "dog", "cat"])
+    assert editing.met("cifar10", asked, images) == pytest.approx(2 / 3)
+
+
 def test_edit_writes_original_and_edits(model, tmp_path):
     flags = ("--model", model, "--out", tmp_path, "--steps", 4, "--target", TARGET)
     assert code_of("edit", "--image", 3, *flags) == 0
@@ -289,9 +347,12 @@ def test_a_picture_file_is_edited_with_its_prompt(model, tmp_path, capsys):
 
 
 def test_sweep_measures_each_way_at_each_strength(model, tmp_path):
-    flags = ("--n", 3, "--steps", 4, "--strengths", 1, 0, 0.5, "--edits", "colour", "shape", "--out", tmp_path)
-    assert code_of("sweep", "--model", model, *flags) == 0
-    curves = json.loads((tmp_path / "sweep-tiny.json").read_text())["curves"]
+    flags = ("--n", 3, "--steps", 4, "--strengths", 1, 0, 0.5, 0.5, "--edits", "colour", "shape", "--out", tmp_path)
+    assert code_of("sweep", "--model", model, *flags, "--ways", *WAYS, "noise") == 0
+    record = json.loads((tmp_path / "sweep-tiny.json").read_text())
+    curves = record["curves"]
+    assert record["model_sha256"] == hashlib.sha256(model.read_bytes()).hexdigest()
+    assert (record["T"], record["schedule"]) == (20, "cosine")
     assert list(curves) == ["colour", "shape"] and list(curves["colour"]) == list(WAYS)
     for ways in curves.values():
         for points in ways.values():
@@ -328,23 +389,30 @@ def test_spectrum_tells_detail_and_grain_of_each_row(model, tmp_path):
 
 
 def test_figure_3_has_a_row_for_each_eta_and_a_block_for_each_number_of_steps(model, tmp_path, monkeypatch):
-    """T = 20 of this model cuts the many steps, and the test split has only four captions."""
-    monkeypatch.setattr(shapes, "shapes", lambda split="train", seed=0: FEW(split, 4, seed))
+    """T = 20 of this model cuts the many steps, and the test split has only two captions."""
+    monkeypatch.setattr(shapes, "shapes", lambda split="train", seed=0: FEW(split, 2, seed))
     monkeypatch.setattr(table, "ROWS", ("0", "1", "2m"))
     sheets = {}
     monkeypatch.setattr(drawing.figures, "sheet", lambda path, *shown: sheets.update({path.stem: shown}))
-    assert code_of("figures", "--model", model, "--out", tmp_path) == 0
+    assert code_of("figures", "--model", model, "--out", tmp_path, "--scale", 3) == 0
     images, rows, columns = sheets["figures-tiny-samples"]
     assert rows == ["eta 0", "eta 1"] and [name for name in columns if name] == ["S = 10", "S = 20"]
-    trained, noise = ddpm.load(model), ddpm.Noise(range(4))
-    eps, x_T = trained.eps([several[0] for several in FEW("test", 4).captions]), noise.start(trained.shape)
+    trained, noise = ddpm.load(model), ddpm.Noise(range(2))
+    captions = [several[0] for several in FEW("test", 2).captions]
+    eps, x_T = trained.eps(captions, 3.0), noise.start(trained.shape)
     for row, eta in enumerate((0.0, 1.0)):
-        noise = ddpm.Noise(range(4))
+        noise = ddpm.Noise(range(2))
         noise.start(trained.shape)
         *_, (_, x, _) = ddim.sample(eps, trained.schedule, x_T, 20, eta, generator=noise)
-        assert abs(ddpm.to_bytes(x).astype(int) - images[row, 4:]).max() <= 1
+        assert abs(ddpm.to_bytes(x).astype(int) - images[row, 2:]).max() <= 1
     assert sheets["figures-tiny-consistency"][2] == ["S = 5", "S = 10", "S = 20"]
+    assert (sheets["figures-tiny-consistency"][0][:, 2] == images[0, 2:]).all()  # eta 0
     assert sheets["figures-tiny-interpolation"][-1] == "slerp of x_T, S = 20"
+    a, b = ddpm.Noise([2, 3]).start(trained.shape)  # the ends of the second row
+    angle = math.acos((a * b).sum() / (a.norm() * b.norm()))
+    halfway = (a + b)[None] / (2 * math.cos(angle / 2))
+    *_, (_, x, _) = ddim.sample(trained.eps(captions[1:2], 3.0), trained.schedule, halfway, 20)
+    assert abs(ddpm.to_bytes(x)[0].astype(int) - sheets["figures-tiny-interpolation"][0][1, 5]).max() <= 1
 
 
 def test_figures_draws_three(model, tmp_path):
@@ -353,6 +421,7 @@ def test_figures_draws_three(model, tmp_path):
         for name, value in small_grid.items():
             patch.setattr(table, name, value)
         patch.setattr(drawing, "FIGURE_3", (2, 4))
+        patch.setattr(drawing, "of_split", lambda *_: pytest.fail("read the data set, which it has no use for"))
         assert code_of("figures", "--model", model, "--prompts", PROMPT, TARGET, "--out", tmp_path) == 0
     for name in ("samples", "consistency", "interpolation"):
         assert is_picture(tmp_path / f"figures-tiny-{name}.png")
@@ -388,7 +457,14 @@ def test_overhead_counts_loop_and_network(model, capsys, monkeypatch):
         (("sweep", "--n", "0"), "n is 0"),
         (("sweep", "--n", "2", "--steps", "4", "--iterations", "-1"), "--iterations is -1: expected 0 or more"),
         (("edit", "--image", "0", "--target", TARGET, "--iterations", "-1"), "--iterations is -1: expected 0 or more"),
-        (("sweep", "--n", "2", "--steps", "4", "--eta", "2"), "eta is 2.0"),
+        (("sweep", "--n", "2", "--steps", "4", "--eta", "2"), "--eta: '2': expected a number in [0, 1]"),
+        (("edit", "--image", "0", "--target", TARGET, "--eta", "hat"), "--eta: 'hat': expected a number"),
+        (("edit", "--image", "-1", "--target", TARGET, "--steps", "4"), "no picture -1 in the test split: expected 0.."),
+        (("edit", "--image", "0", "--target", TARGET, "--strength", "0.1", "--steps", "4"), "0.1 of 4 steps rounds to"),
+        (("sweep", "--n", "2", "--strengths", "0.5", "1.1"), "--strengths: '1.1': expected a number in [0, 1]"),
+        (("spectrum", "--n", "2", "--seed", "-1"), "a seed is -1, expected 0 .. 2^63 - 1"),
+        (("figures", "--seed", "-1"), "a seed is -1, expected 0 .. 2^63 - 1"),
+        (("table", "--columns", "2", "--device", "meta"), "PyTorch has no device 'meta' here"),
         (("sweep", "--n", "2", "--steps", "4", "--ways", "invert", "--seed", "-1"), "a seed is -1"),
         (("sweep", "--n", "2", "--steps", "10"), "strength 0.1 of 10 steps is one step"),
         (("sweep", "--n", "2", "--scale", "nan"), "'nan': expected a number"),
@@ -396,21 +472,22 @@ def test_overhead_counts_loop_and_network(model, capsys, monkeypatch):
         (("edit", "--image", "0", "--target", TARGET, "--scale", "inf"), "'inf': expected a number"),
         (("table", "--columns", "2", "--device", "banana"), "PyTorch has no device 'banana' here"),
         (("table", "--columns", "2", "--seed", "-1"), "expected 0 .. 2^63 - 1"),
-        (("edit", "--image", "0", "--target", "a photo of a zebra"), "'zebra'"),
-        (("edit", "--image", "0", "--prompt", "a photo of a zebra", "--target", TARGET), "'zebra'"),
-        (("edit", "--image", "60", "--target", TARGET), "60"),
-        (("edit", "--image", "nowhere.png", "--target", TARGET), "nowhere.png is missing"),
+        (("edit", "--image", "0", "--target", "a photo of a zebra", "--steps", "4"), "'zebra'"),
+        (("edit", "--image", "0", "--prompt", "a photo of a zebra", "--target", TARGET, "--steps", "4"), "'zebra'"),
+        (("edit", "--image", "60", "--target", TARGET, "--steps", "4"), "no picture 60 in the test split: expected 0.."),
+        (("edit", "--image", "nowhere.png", "--target", TARGET, "--steps", "4"), "nowhere.png is missing"),
         (("edit", "--image", "0", "--target", TARGET, "--strength", "1.5"), "1.5"),
         (("edit", "--image", "0", "--target", TARGET, "--steps", "21"), "21"),
         (("edit", "--image", "0", "--target", TARGET, "--steps", "0"), "'0'"),
         (("edit", "--image", "0", "--target", TARGET, "--eta", "-1", "--steps", "4"), "-1"),
-        (("sweep", "--edits", "size"), "'size'"),
+        (("sweep", "--edits", "size", "--steps", "20"), "'size'"),
         (("figures", "--prompts", "a photo of a zebra"), "'zebra'"),
     ],
 )
 def test_bad_input_is_told_with_its_value(model, tmp_path, capsys, flags, named):
     assert code_of(*flags, "--model", model, "--out", tmp_path / "out") == 2
-    assert named in last_error(capsys)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert named in line
     assert not list(tmp_path.rglob("*.*"))
 
 
@@ -423,22 +500,65 @@ def test_a_model_that_is_not_there_is_told(tmp_path, capsys, work):
 
 def test_a_picture_of_the_wrong_size_is_told(model, tmp_path, capsys):
     Image.new("RGB", (40, 30)).save(tmp_path / "wide.png")
-    flags = ("--model", model, "--prompt", PROMPT, "--target", TARGET, "--out", tmp_path)
+    flags = ("--model", model, "--prompt", PROMPT, "--target", TARGET, "--out", tmp_path, "--steps", 4)
     assert code_of("edit", "--image", tmp_path / "wide.png", *flags) == 2
     assert "40 x 30" in (line := last_error(capsys)) and "16 x 16" in line
 
 
 def test_a_file_that_is_no_picture_is_told(model, tmp_path, capsys):
     (tmp_path / "text.png").write_text("hello")
-    flags = ("--model", model, "--prompt", PROMPT, "--target", TARGET, "--out", tmp_path)
+    flags = ("--model", model, "--prompt", PROMPT, "--target", TARGET, "--out", tmp_path, "--steps", 4)
     assert code_of("edit", "--image", tmp_path / "text.png", *flags) == 2
     assert "text.png cannot be read" in last_error(capsys)
 
 
-def test_a_reference_folder_without_pictures_is_told(model, tmp_path, capsys):
-    (tmp_path / "empty").mkdir()
-    assert code_of(*table_flags(model, tmp_path / "out", "--reference", tmp_path / "empty")) == 2
-    assert "empty has no pictures" in last_error(capsys)
+@pytest.mark.parametrize("n", [0, 1])
+def test_a_reference_folder_with_too_few_pictures_is_told(model, tmp_path, capsys, n):
+    (tmp_path / "few").mkdir()
+    for i in range(n):
+        Image.new("RGB", (16, 16)).save(tmp_path / "few" / f"{i}.png")
+    assert code_of(*table_flags(model, tmp_path / "out", "--reference", tmp_path / "few")) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"few has {n} .png, .jpg or .webp files: expected 2 or more" in line
+
+
+def test_a_seed_that_is_none_is_told_before_the_reference_is_read(model, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(tabling, "reference_set", lambda *_: pytest.fail("read pictures first"))
+    assert code_of(*table_flags(model, tmp_path, "--seed", -1)) == 2
+    assert "a seed is -1" in last_error(capsys)
+
+
+def test_an_edit_that_cannot_be_is_told_before_the_picture_is_read(model, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(editing, "of_split", lambda *_: pytest.fail("read pictures first"))
+    flags = ("--model", model, "--out", tmp_path, "--steps", 21)
+    for work in (("edit", "--image", 0, "--target", TARGET), ("sweep", "--n", 2)):
+        assert code_of(*work, *flags) == 2
+        assert "S is 21 steps, expected a whole number in 1..20" in last_error(capsys)
+
+
+@pytest.mark.parametrize(
+    ("flags", "name"),
+    [
+        (("table", "--n", 2), "table-tiny.png"), (("spectrum", "--n", 2), "spectrum-tiny.txt"),
+        (("reconstruct", "--n", 2), "reconstruct-tiny-2.json"), (("sweep", "--n", 2), "sweep-tiny-strip.png"),
+        (("edit", "--image", 0, "--target", TARGET), "edit-tiny.png"), (("figures",), "figures-tiny-samples.png"),
+    ],
+)  # fmt: skip
+def test_a_folder_in_a_results_place_is_told_before_any_work(model, tmp_path, capsys, monkeypatch, flags, name):
+    (tmp_path / name).mkdir()
+    monkeypatch.setattr(ddpm, "load", lambda *_, **__: pytest.fail("worked first"))
+    assert code_of(*flags, "--model", model, "--out", tmp_path) == 2
+    assert f"{name} is a folder" in last_error(capsys)
+
+
+@pytest.mark.parametrize("work", ["table", "ruler", "spectrum"])
+def test_an_inception_file_without_its_kind_of_features_is_told(model, tmp_path, capsys, monkeypatch, work):
+    monkeypatch.setattr(features, "load", LOAD)
+    asked = () if work == "ruler" else ("--model", model, "--n", 2)
+    asked += {"table": ("--columns", 2), "spectrum": ("--steps", 2)}.get(work, ())
+    assert code_of(work, *asked, "--out", tmp_path, "--inception", "mine.pt") == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "--inception mine.pt goes with --features inception, not classifier" in line
 
 
 @pytest.mark.parametrize("content", [None, b"", b"PK\x03\x04 the rest is missing"])
@@ -470,6 +590,13 @@ def test_data_without_edits_are_named(tmp_path, capsys, monkeypatch, model):
 def test_a_ruler_on_a_device_that_is_not_there_is_told(tmp_path, capsys):
     assert code_of("ruler", "--device", "banana", "--out", tmp_path) == 2
     assert "PyTorch has no device 'banana' here" in last_error(capsys)
+
+
+def test_a_ruler_of_one_picture_is_told_before_any_work(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(tabling, "load_data", lambda *_: pytest.fail("read pictures first"))
+    assert code_of("ruler", "--n", 1, "--out", tmp_path) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "n is 1, expected 2 or more pictures" in line
 
 
 def test_a_ruler_longer_than_its_pictures_is_told(tmp_path, capsys):

@@ -43,7 +43,7 @@ def test_strength_is_the_share_of_the_grids_steps(strength):
 
 def test_strength_counts_the_steps_of_the_quadratic_grid_and_of_ones_own():
     grid = ddim.timesteps(1000, 100, "quadratic")  # has fewer than 100 steps
-    assert lower_part(1000, 100, 1.0, "quadratic") == grid
+    assert lower_part(1000, grid, 1.0) == grid
     assert lower_part(1000, [900, 500, 100, 0], 2 / 3) == [500, 100, 0]
 
 

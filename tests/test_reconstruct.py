@@ -47,6 +47,13 @@ def test_the_round_trip_of_a_gaussian_is_a_product_of_known_factors():
     assert squared_errors(mean_free, again).mean().item() == pytest.approx(expected, rel=1e-9)
 
 
+@pytest.mark.parametrize("way", [0, "exact"])
+def test_there_and_back_are_on_the_spacings_grid(way):
+    """(0, 1/3, 2/3 and 1 of sqrt(800))^2, rounded down, and one more; then 0."""
+    expected = round_trip(EPS, SCHEDULE, PICTURES, [801, 356, 89, 1, 0], way=way)
+    assert torch.equal(round_trip(EPS, SCHEDULE, PICTURES, 4, "quadratic", way), expected)
+
+
 def test_the_squared_error_falls_like_one_over_s_squared():
     coarse, fine = error(50), error(100)
     assert coarse / fine == pytest.approx(4, rel=0.1)

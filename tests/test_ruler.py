@@ -1,8 +1,12 @@
 """Distances with error bars, and the disturbances whose cause is known."""
 
+import io
+import statistics
+
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from ddim import frechet_distance, kernel_distance, moments
 from ddim.ruler import DISTURBANCES, Ruler, blurred, compressed, halves, jackknife_error, noisy, plus_minus, readings
@@ -30,6 +34,7 @@ def test_the_distance_is_frechets_and_kids():
     assert measure["distance"] == pytest.approx(frechet_distance(*moments(ours), *moments(reference)), rel=1e-9)
     parts = [kernel_distance(ours[i : i + 4], reference) for i in range(0, 40, 4)]
     assert measure["kid"] == pytest.approx(sum(parts) / 10, rel=1e-9)
+    assert measure["kid_error"] == pytest.approx(statistics.stdev(parts) / 10**0.5, rel=1e-9)
 
 
 def test_the_jackknife_of_a_mean_is_the_textbooks_standard_error():
@@ -115,6 +120,13 @@ def test_the_blurs_spread_an_edge_by_the_radius_that_their_lines_say(name, radiu
     weights = np.diff(DISTURBANCES[name](edge)[0, 0, 8].astype(float)) / 255
     places = np.arange(31) - 15
     assert (weights * places**2).sum() ** 0.5 == pytest.approx(radius, rel=0.05)
+
+
+@pytest.mark.parametrize("quality", [90, 50, 10])
+def test_the_jpegs_have_the_quality_that_their_lines_say(quality):
+    Image.fromarray(PICTURES[0].transpose(1, 2, 0)).save(file := io.BytesIO(), "JPEG", quality=quality)
+    expected = np.asarray(Image.open(file)).transpose(2, 0, 1)
+    assert np.array_equal(DISTURBANCES[f"JPEG, quality {quality}"](PICTURES[:1])[0], expected)
 
 
 # ---- the ruler's lines -----------------------------------------------------------------------------------------------

@@ -66,6 +66,8 @@ def test_cells_of_other_settings_are_refused(tmp_path, name, value):
         '{"settings": {}, "cells": []}', '{"settings": {}, "cells": {"0": 3}}',
         '{"settings": {}, "cells": {"0": {"10": 3}}}', '{"settings": {}, "cells": {"0": {}}}',
         '{"settings": {}, "cells": {"0": {"10": {"distance": 1}}}}',
+        '{"settings": {}, "cells": {"0": {"10": {"distance": "1", "error": 1, "kid": 1, "kid_error": 1}}}}',
+        '{"settings": {}, "cells": {"0": {"10": {"distance": null, "error": null, "kid": 1, "kid_error": 1}}}}',
         '{"settings": {}, "cells": {"0": {"ten": {"distance": 1, "error": 1, "kid": 1, "kid_error": 1}}}}',
     ],
 )  # fmt: skip
@@ -129,8 +131,8 @@ def test_sigma_hat_is_noisy_down_to_t_1_like_the_published_code():
     assert quadratic[-2] == 1 and table.grid_of("hat", 1000, 10, "quadratic") == quadratic
 
 
-def test_with_the_exact_eps_of_a_data_set_the_table_has_the_lectures_order():
-    """No network errs here, so the distance is that of taking few steps: it falls with S, and DDPM's is the larger."""
+def test_with_the_exact_eps_both_rows_fall_from_s_2_to_5_and_eta_0_is_below_eta_1_at_3_and_5():
+    """No network errs here, so the distance is that of taking few steps; other S and eta are not looked at."""
     pictures = torch.nn.functional.avg_pool2d(torch.from_numpy(shapes.shapes("train", 200).images) / 127.5 - 1, 4)
     schedule, reference = Schedule(1000, "linear"), ruler.Ruler(pictures.flatten(1))
     eps = MixtureEps(schedule, torch.full((200,), 1 / 200), pictures, torch.full((200,), 1e-3))
@@ -191,6 +193,10 @@ def test_the_papers_curves_share_our_axis_only_where_both_are_fid(tmp_path, monk
     record = {"settings": SETTINGS | {"data": data, "distance": distance}, "cells": {"hat": {"10": CELL}}}
     assert table.plot(tmp_path / "table.png", record).stat().st_size > 5000
     assert len(drawn[0].axes) == axes
+    assert all(axis.get_yscale() == "log" and axis.get_xscale() == "log" for axis in drawn[0].axes)
+    dotted = [line.get_xydata().tolist() for line in drawn[0].axes[-1].lines if line.get_linestyle() == ":"]
+    paper = [[10, 367.43], [20, 133.37], [50, 32.72], [100, 9.99], [1000, 3.17]]
+    assert dotted == ([paper] if data == "cifar10" else [])
 
 
 def test_the_plot_has_a_line_for_every_row_even_of_an_eta_of_ones_own(tmp_path, monkeypatch):

@@ -51,6 +51,15 @@ def test_the_text_and_the_plot_have_every_way(tmp_path):
     assert tradeoff.plot(tmp_path / "plot.png", curves, "title").stat().st_size > 5000
 
 
+def test_the_plot_draws_met_and_lost_over_the_strength_and_met_over_lost(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(tradeoff, "save_figure", lambda figure, path: drawn.append(figure))
+    tradeoff.plot(tmp_path / "plot.png", {"colour": {"noise": CURVE}}, "title")
+    found = [axis.lines[0].get_xydata().tolist() for axis in drawn[0].axes]
+    names = (("strength", "met"), ("lost", "met"), ("strength", "lost"))
+    assert found == [[[p[x], p[y]] for p in CURVE] for x, y in names]
+
+
 # ---- edits -----------------------------------------------------------------------------------------------------------
 
 

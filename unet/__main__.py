@@ -8,6 +8,8 @@ from collections.abc import Callable
 import torch
 from tqdm import tqdm
 
+from ddpm.door import Parser
+
 from . import PRESETS, Tokenizer, UNet, cost
 
 
@@ -59,7 +61,7 @@ def measure(
 
 def main() -> int:
     """Print one line for each preset."""
-    flags = argparse.ArgumentParser(prog="python -m unet", description=__doc__)
+    flags = Parser(prog="python -m unet", description=__doc__)
     flags.add_argument("--presets", nargs="+", choices=PRESETS, default=list(PRESETS))
     flags.add_argument("--batch", type=int, default=32)
     flags.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")

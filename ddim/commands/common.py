@@ -1,7 +1,7 @@
 """What the commands of `python -m ddim` share: the model's data, names of results, and portions of work."""
 
 import argparse
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +10,7 @@ from tqdm import tqdm
 import ddpm
 from ddpm.checkpoints import CHECKPOINT
 from ddpm.data import Dataset, load_data
-from ddpm.files import write_json
+from ddpm.files import sha256, write_json
 from ddpm.model import Trained
 
 BATCH = 64
@@ -28,11 +28,23 @@ def name_of(model: str) -> str:
     return folder_or_file.name.removesuffix(".pt")  # no stem: a folder may be called v1.5
 
 
+def place(args: argparse.Namespace, ending: str) -> Path:
+    """Where a command writes: table-shapes.json in its folder, say."""
+    return Path(args.out) / f"{args.command}-{name_of(getattr(args, 'model', None) or args.data)}{ending}"
+
+
+def check_free(args: argparse.Namespace, *endings: str) -> None:
+    """ValueError, before any work, where a folder has the name of a result."""
+    for path in (place(args, ending) for ending in endings):
+        if path.is_dir():
+            raise ValueError(f"{path} is a folder, but a result is to be written there: choose another --out")
+
+
 def result(args: argparse.Namespace, ending: str) -> Path:
-    """Where a command writes, in its folder, which is made: table-shapes.json, say. OSError where it cannot be."""
-    folder = Path(args.out)
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder / f"{args.command}-{name_of(getattr(args, 'model', None) or args.data)}{ending}"
+    """`place`, in its folder, which is made. OSError where it cannot be."""
+    path = place(args, ending)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
 
 
 def tell(args: argparse.Namespace, record: dict, words: str, more: str = "") -> None:
@@ -42,6 +54,22 @@ def tell(args: argparse.Namespace, record: dict, words: str, more: str = "") -> 
     write_json(result(args, f"{more}.json"), record)
     path.write_text(words)
     print(path)
+
+
+def once(values: Iterable) -> list:
+    """The values in their order, none twice."""
+    return list(dict.fromkeys(values))
+
+
+def model_facts(trained: Trained) -> dict:
+    """What a record says of the very model that it was measured with, as the table does."""
+    schedule = trained.schedule
+    return {"model_sha256": sha256(Path(trained.info["path"])), "T": schedule.T, "schedule": schedule.kind}
+
+
+def check_seed(seed: int) -> None:
+    """ValueError for what is no seed."""
+    ddpm.Noise([seed])
 
 
 def at_least_two(n: int) -> None:

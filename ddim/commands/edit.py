@@ -10,16 +10,27 @@ import torch
 from tqdm import tqdm
 
 import ddpm
-from ddpm.data import edits, reading, shapes
+from ddpm.data import edits, judging, reading, shapes
 from ddpm.data.base import DataError
 from ddpm.diffusion import to_pictures
 from ddpm.model import Trained
 
 from .. import classifier, figures, reconstruct, tradeoff
 from ..editing import edit_exact, edit_inverted, edit_naive, lower_part
-from ..family import check_eta
 from ..sampling import last
-from .common import at_least_two, head, in_batches, name_of, of_split, result, tell
+from .common import (
+    at_least_two,
+    check_free,
+    check_seed,
+    head,
+    in_batches,
+    model_facts,
+    name_of,
+    of_split,
+    once,
+    result,
+    tell,
+)
 
 WAYS = ("noise", "invert", "exact")
 
@@ -39,15 +50,17 @@ def editor(trained: Trained, args: argparse.Namespace, sources: list[str], targe
 
 
 def check_edit(trained: Trained, args: argparse.Namespace, strengths: list[float]) -> None:
-    """ValueError, before any work, for strengths outside [0, 1] or that leave the exact way a single step, for an eta
-    outside [0, 1], for iterations or a seed below 0.
+    """ValueError, before any work, for iterations or a seed below 0, and for strengths that come to no step, or leave
+    the exact way a single one.
     """
-    check_eta(args.eta)
-    ddpm.Noise([args.seed])  # refuses what is no seed; "noise" may not be the first of the ways
+    check_seed(args.seed)  # "noise" may not be the first of the ways
     if args.iterations < 0:
         raise ValueError(f"--iterations is {args.iterations}: expected 0 or more")
     for strength in strengths:
-        if len(lower_part(trained.schedule.T, args.steps, strength)) == 2 and "exact" in args.ways:
+        steps = len(lower_part(trained.schedule.T, args.steps, strength)) - 1
+        if steps == 0 < strength:
+            raise ValueError(f"strength {strength:g} of {args.steps} steps rounds to no step: take more --steps")
+        if steps == 1 and "exact" in args.ways:
             raise ValueError(
                 f"strength {strength:g} of {args.steps} steps is one step, and the exact way needs two: take more "
                 "--steps, another strength, or --ways without it"
@@ -57,10 +70,10 @@ def check_edit(trained: Trained, args: argparse.Namespace, strengths: list[float
 def picture(trained: Trained, args: argparse.Namespace) -> tuple[np.ndarray, str | None]:
     """The picture to edit, uint8 (3, H, W), and its caption if it has one: a file, or an index into the test split."""
     size = trained.unet.config.size
-    if args.image.isdecimal():
+    if args.image.removeprefix("-").isdecimal():
         test = of_split(trained, args.data_dir, "test")
-        if int(args.image) >= len(test):
-            raise DataError(f"there is no picture {args.image}: the test split has {len(test)}, counted from 0")
+        if not 0 <= int(args.image) < len(test):
+            raise DataError(f"there is no picture {args.image} in the test split: expected 0..{len(test) - 1}")
         return test.images[int(args.image)], test.captions[int(args.image)][0]
     file = reading.open_picture(Path(args.image))
     if file.size != (size, size):
@@ -70,22 +83,34 @@ def picture(trained: Trained, args: argparse.Namespace) -> tuple[np.ndarray, str
 
 def edit_command(args: argparse.Namespace) -> None:
     """Edit one picture: encode, change the caption, decode."""
-    trained = ddpm.load(args.model, device=args.device)
+    check_free(args, ".png")
+    trained, ways = ddpm.load(args.model, device=args.device), once(args.ways)
+    check_edit(trained, args, [args.strength])
     image, caption = picture(trained, args)
     source = args.prompt if args.prompt is not None else caption
     if source is None:
         raise ValueError(f"say what {args.image} shows: --prompt")
     edit = editor(trained, args, [source], [args.target])
-    check_edit(trained, args, [args.strength])
     x_0 = to_pictures(image[None]).to(trained.device)
-    results = [last(edit(way, x_0, args.strength, range(args.seed, args.seed + 1))) for way in args.ways]
+    results = [last(edit(way, x_0, args.strength, range(args.seed, args.seed + 1))) for way in ways]
     images = np.concatenate([image[None], *(ddpm.to_bytes(x) for x in results)])
     title = f"{source}\n-> {args.target}\nstrength {args.strength:g}, {args.steps} steps, guidance {args.scale:g}"
-    for way, x in zip(args.ways, results, strict=True):
+    for way, x, judged in zip(ways, results, verdicts(trained.info["data"], images[1:], args.target), strict=True):
         distance = reconstruct.squared_errors(x_0, x).item()
-        print(f"{tradeoff.NAMES[way]:20s} squared difference from the original {distance:.4f} ([0, 1] scale)")
-    columns = ["original", *(tradeoff.NAMES[way].replace(" ", "\n") for way in args.ways)]
+        print(f"{tradeoff.NAMES[way]:20s} squared difference from the original {distance:.4f} ([0, 1] scale){judged}")
+    columns = ["original", *(tradeoff.NAMES[way].replace(" ", "\n") for way in ways)]
     print(figures.sheet(result(args, ".png"), images[None], [""], columns, title))
+
+
+def verdicts(data: str, images: np.ndarray, target: str) -> list[str]:
+    """Of each picture, whether it shows the target; empty words where nobody can tell."""
+    try:
+        told = None if data == "shapes" else classifier.load(data).probabilities(images)
+        found = judging.judged(data, images, [target] * len(images), told)
+    except ValueError:  # a sentence or a data set without a judge
+        return [""] * len(images)
+    missed = [", ".join(kind for kind, shown in found.items() if shown[i] == 0) for i in range(len(images))]
+    return [f"; caption not met: {kinds}" if kinds else "; caption met" for kinds in missed]
 
 
 def met(data: str, todo: edits.Edits, images: np.ndarray) -> float:
@@ -100,19 +125,20 @@ def met(data: str, todo: edits.Edits, images: np.ndarray) -> float:
 def sweep_command(args: argparse.Namespace) -> None:
     """Every way of editing over the strength: what is lost of the picture, and how often the new caption is met."""
     at_least_two(args.n)
-    trained = ddpm.load(args.model, device=args.device)
+    check_free(args, ".json", ".txt", ".png", "-strip.png")
+    trained, ways = ddpm.load(args.model, device=args.device), once(args.ways)
     data = trained.info["data"]
     if data not in edits.KINDS:
         raise ValueError(f"no edits are known for the data set {data!r}: expected one of {', '.join(edits.KINDS)}")
+    check_edit(trained, args, args.strengths)
     test = of_split(trained, args.data_dir, "test")
     todo = {kind: edits.edits(test, kind, args.n) for kind in args.edits or edits.KINDS[data]}
     if few := [kind for kind, e in todo.items() if len(e.images) < args.n]:
         most = len(todo[few[0]].images)
         raise ValueError(f"n is {args.n}, but the test split has {most} pictures for the edit {few[0]!r}")
-    check_edit(trained, args, args.strengths)
     strengths, curves, strips = sorted(set(args.strengths)), {kind: {} for kind in todo}, []
     for kind, e in todo.items():
-        for way in args.ways:
+        for way in ways:
             edit, judge = partial(edited, trained, args, e, way), partial(met, data, e)
             walk = tradeoff.points(edit, strengths, e.images, e.keep, judge)
             points, images = zip(*tqdm(walk, f"{kind}, {way}", len(strengths)), strict=True)
@@ -120,10 +146,10 @@ def sweep_command(args: argparse.Namespace) -> None:
             strips.append(np.stack([e.images[0], *(after[0] for after in images)]))
     asked = f"n = {args.n} of each edit, {args.steps} steps, eta {args.eta} (noise), guidance {args.scale:g}"
     asked += f", seed {args.seed}"
-    record = {"model": args.model, "asked": asked, "curves": curves}
+    record = {"model": args.model} | model_facts(trained) | {"asked": asked, "curves": curves}
     tell(args, record, tradeoff.text(head(trained, args, asked), curves))
     print(tradeoff.plot(result(args, ".png"), curves, f"{name_of(args.model)}: {asked}"))
-    names = [f"{kind}: {tradeoff.NAMES[way]}" for kind in todo for way in args.ways]
+    names = [f"{kind}: {tradeoff.NAMES[way]}" for kind in todo for way in ways]
     title = "\n".join(f"{e.sources[0]}  ->  {e.targets[0]}" for e in todo.values())
     columns = ["original", *(f"{strength:g}" for strength in strengths)]
     print(figures.sheet(result(args, "-strip.png"), np.stack(strips), names, columns, title))

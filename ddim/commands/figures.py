@@ -12,16 +12,17 @@ from ddpm.model import Trained
 from .. import figures, table
 from ..interpolation import slerp
 from ..sampling import last, sample
-from .common import drawn, of_split, result
+from .common import check_free, check_seed, drawn, of_split, result
 
 FIGURE_3 = (10, 100)  # numbers of steps in the paper's figure
 
 
 def figures_command(args: argparse.Namespace) -> None:
     """Three figures: samples over eta and S (the paper's Figure 3), one x_T over S, and between two x_T."""
+    check_free(args, "-samples.png", "-consistency.png", "-interpolation.png")
+    check_seed(args.seed)
     trained = ddpm.load(args.model, device=args.device)
-    T, captions = trained.schedule.T, of_split(trained, args.data_dir, "test").captions
-    prompts = args.prompts or [several[0] for several in captions[:6]]
+    T, prompts = trained.schedule.T, args.prompts or first_captions(trained, args)
     seeds = list(range(args.seed, args.seed + len(prompts)))
     draw = partial(drawn, trained, prompts, seeds, args.scale)
 
@@ -39,6 +40,11 @@ def figures_command(args: argparse.Namespace) -> None:
     print(figures.sheet(path, np.stack(columns, axis=1), [f"x_T {i}" for i in seeds], names, "same x_T, eta 0"))
 
     print(figures.sheet(result(args, "-interpolation.png"), *interpolated(trained, prompts[:4], args)))
+
+
+def first_captions(trained: Trained, args: argparse.Namespace) -> list[str]:
+    """Captions of the first six test pictures."""
+    return [several[0] for several in of_split(trained, args.data_dir, "test").captions[:6]]
 
 
 def cut(counts: tuple[int, ...], T: int) -> list[int]:

@@ -14,7 +14,7 @@ from ddpm.model import Trained
 
 from .. import figures, reconstruct, table
 from ..grids import timesteps
-from .common import at_least_two, head, in_batches, of_split, result, tell
+from .common import at_least_two, check_free, head, in_batches, model_facts, of_split, once, result, tell
 
 NO_NETWORK = (
     f"{reconstruct.GAUSSIAN}: no network, data of the training set's mean and covariance: what the steps lose"
@@ -54,6 +54,9 @@ def steps_of(trained: Trained, args: argparse.Namespace, S: int) -> int:
 
 def reconstruct_command(args: argparse.Namespace) -> None:
     """Invert test pictures and sample them again: DDIM's Table 2, and what guidance and exact inversion do to it."""
+    ending = f"-{args.n}" if args.spacing == "linear" else f"-{args.n}-{args.spacing}"
+    check_free(args, *(ending + kind for kind in (".json", ".txt", ".png")))
+    args.steps, args.variants = once(args.steps), once(args.variants)
     trained = ddpm.load(args.model, device=args.device)
     exact = any(name.startswith(reconstruct.EXACT) for name in args.variants)
     for S in args.steps:  # a bad S is told before any work
@@ -74,8 +77,7 @@ def reconstruct_command(args: argparse.Namespace) -> None:
         *([NO_NETWORK] if reconstruct.GAUSSIAN in args.variants else []),
         *(table.grid_line(trained.schedule.T, S, args.spacing) for S in args.steps),
     )
-    record = {"model": args.model, "spacing": args.spacing, "rows": rows}
-    ending = f"-{args.n}" if args.spacing == "linear" else f"-{args.n}-{args.spacing}"
+    record = {"model": args.model} | model_facts(trained) | {"spacing": args.spacing, "rows": rows}
     tell(args, record, reconstruct.text(head(trained, args, *more), rows), ending)
     base = args.variants[0]
     middle = max((S for S in args.steps if S <= 50), default=args.steps[0])

@@ -7,13 +7,15 @@ from tqdm import tqdm
 import ddpm
 
 from .. import features, ruler, spectrum, table
-from .common import at_least_two, counted, drawn, head, of_split, result, tell
+from .common import at_least_two, check_free, check_seed, counted, drawn, head, of_split, once, result, tell
 
 
 def spectrum_command(args: argparse.Namespace) -> None:
     """Detail of samples by its size beside real pictures', and their distance with noise added."""
+    check_free(args, ".json", ".txt", ".png")
+    check_seed(args.seed)
     trained = ddpm.load(args.model, device=args.device)
-    rows = list(dict.fromkeys(map(table.row_name, args.rows)))
+    rows = once(map(table.row_name, args.rows))
     at_least_two(args.n)
     calls = args.n * table.calls(trained.schedule.T, [(row, args.steps) for row in rows], "linear")
     network = features.load(args.features, trained.info["data"], args.inception, args.device)

@@ -17,14 +17,14 @@ from ddpm.files import sha256
 from ddpm.model import Trained
 
 from .. import features, ruler, table
-from .common import at_least_two, counted, drawn, name_of, of_split, result, tell
+from .common import at_least_two, check_free, check_seed, counted, drawn, name_of, of_split, once, result, tell
 
 
 def pictures_in(folder: Path, size: int) -> np.ndarray:
-    """All pictures of a folder, uint8 (N, 3, size, size), the square in the middle. DataError when there are none."""
+    """All pictures of a folder, uint8 (N, 3, size, size), the square in the middle. DataError for fewer than 2."""
     names = sorted(path for path in folder.iterdir() if path.suffix.lower() in (".png", ".jpg", ".jpeg", ".webp"))
-    if not names:
-        raise DataError(f"the reference folder {folder} has no pictures: expected .png, .jpg or .webp files in it")
+    if len(names) < 2:
+        raise DataError(f"the reference folder {folder} has {len(names)} .png, .jpg or .webp files: expected 2 or more")
     return np.stack([reading.to_array(reading.square(reading.open_picture(name)), size) for name in names])
 
 
@@ -85,8 +85,10 @@ def usual_spacing(trained: Trained) -> str:
 
 def table_command(args: argparse.Namespace) -> None:
     """Fill the S x eta table."""
+    check_free(args, ".json", ".txt", ".png")
+    check_seed(args.seed)
     trained = ddpm.load(args.model, device=args.device)
-    rows, columns = list(dict.fromkeys(map(table.row_name, args.rows))), list(dict.fromkeys(args.columns))
+    rows, columns = once(map(table.row_name, args.rows)), once(args.columns)
     T, args.spacing = trained.schedule.T, args.spacing or usual_spacing(trained)
     table.calls(T, [("", S) for S in columns], args.spacing)  # a bad S is told before any work
     at_least_two(args.n)
@@ -108,6 +110,9 @@ def table_command(args: argparse.Namespace) -> None:
 
 def ruler_command(args: argparse.Namespace) -> None:
     """Distances whose cause is known: halves of the training set, the test set, noise, JPEG and blur."""
+    if args.n is not None:
+        at_least_two(args.n)
+    check_free(args, ".json", ".txt")
     network = features.load(args.features, args.data, args.inception, usable(args.device))
     size = args.size or {"shapes": shapes.SIZE}.get(args.data, 32)
     train, test = (load_data(args.data, args.data_dir, split, size).images for split in ("train", "test"))
