@@ -13,6 +13,7 @@ class Parser(argparse.ArgumentParser):
     """A parser that tells what is wrong with a flag in one line, without the usage; so do its commands'."""
 
     def error(self, message: str) -> NoReturn:
+        """The line, and exit code 2."""
         self.exit(2, f"{self.prog}: error: {message}\n")
 
 

@@ -163,3 +163,11 @@ def test_score_of_real_pictures_knows_the_real_ones(cifar_model, tmp_path, monke
     assert result["real pictures"]["class"] == {"share": 1.0, "n": 2}
     assert result["real pictures"]["background"] == {"share": 1.0, "n": 2}
     assert result["samples"]["class"] == {"share": 0.0, "n": 2}
+
+
+@pytest.mark.parametrize(("flags", "name"), [(("sample", "--prompts", PROMPT), "x.png"), (("score",), "x.json")])
+def test_an_out_that_is_a_folder_is_told_in_one_line_before_any_work(tmp_path, capsys, flags, name):
+    (tmp_path / name).mkdir()
+    assert code_of(*flags, "--out", tmp_path / name) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"{name}' is a folder: expected the name of a file to write" in line
