@@ -1,4 +1,4 @@
-"""Classifier-free guidance (Ho & Salimans 2022, arXiv 2207.12598): walk away from what the network says without a caption."""
+"""Classifier-free guidance (Ho & Salimans 2022, 2207.12598): walk away from what the network says without a caption."""
 
 import torch
 
