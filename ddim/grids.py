@@ -30,8 +30,9 @@ def timesteps(T: int, S: int, spacing: str = "linear") -> list[int]:
         raise ValueError(f"spacing is {spacing!r}, expected one of {', '.join(SPACINGS)}")
     if spacing == "linear":
         return [i * T // int(S) for i in range(int(S), -1, -1)]
-    roots = np.linspace(0, np.sqrt(0.8 * T), S) if S > 1 else np.sqrt([0.8 * T])
-    return sorted({int(root**2 + 1e-9) + 1 for root in roots} | {0}, reverse=True)  # whole numbers may come out below
+    below = np.linspace(0, np.sqrt(0.8 * T), S)[:-1]
+    start = 8 * T // 10 + 1  # in whole numbers: a root's square can come out just below
+    return sorted({int(root**2) + 1 for root in below} | {start, 0}, reverse=True)
 
 
 def as_grid(T: int, steps: int | list[int], spacing: str = "linear") -> list[int]:

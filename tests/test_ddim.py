@@ -3,6 +3,7 @@
 import math
 from itertools import pairwise
 
+import numpy as np
 import pytest
 import torch
 
@@ -329,8 +330,13 @@ def test_ddim_eq_12_at_sigma_0_in_plain_numbers():
 
 
 def test_the_quadratic_grid_starts_at_8_tenths_of_every_t_and_one_more():
-    """In whole numbers, that no square root can push below."""
-    assert all(ddim.timesteps(T, 10, "quadratic")[0] == 8 * T // 10 + 1 for T in range(10, 1500))
+    """The largest t with t - 1 <= 0.8 T, in whole numbers; the published code's own grids at T = 1000 are kept."""
+    for T in (1, 2, 5, 20, 60, *range(100, 1500, 35)):
+        start = ddim.timesteps(T, min(T, 10), "quadratic")[0]
+        assert 10 * (start - 1) <= 8 * T < 10 * start
+    for S in (2, 10, 16, 20, 50, 100, 101, 500, 1000):
+        published = {int(t) + 1 for t in np.linspace(0, np.sqrt(1000 * 0.8), S) ** 2}
+        assert ddim.timesteps(1000, S, "quadratic") == sorted(published | {0}, reverse=True)
 
 
 def test_clipped_sampling_stays_in_range_and_the_walks_take_a_list_of_times():
