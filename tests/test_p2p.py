@@ -147,6 +147,17 @@ def test_maps_sum_to_one_over_real_words_in_every_row(weights):
         assert torch.allclose(sums, torch.ones(()), atol=1e-5)
 
 
+def test_of_a_refined_prompt_maps_sum_to_one_and_what_the_new_word_adds():
+    """The words that stay have all of the source's attention, and the new word's own comes on top: 1 .. 2."""
+    store = p2p.AttentionStore([SOURCE] * 2 + ["a photo of a small red circle"] * 2)
+    edited(target="a photo of a small red circle", store=store, cross_until=1.0)
+    for site in store.sites:
+        sums = store.mean(site).sum(dim=-1)
+        added = store.mean(site)[2:, :, 5]
+        assert torch.allclose(sums[:2], torch.ones(()), atol=1e-5) and torch.allclose(sums[2:], 1 + added, atol=1e-5)
+        assert (sums[2:] > 1).all() and (sums[2:] < 2).all()
+
+
 @pytest.mark.parametrize(
     ("kind", "target", "matrix"),
     [
@@ -286,6 +297,15 @@ def test_outside_a_drawn_mask_the_sources_picture_is_kept(sampler):
     changes = (x[:2] - x[2:]).abs().amax(dim=1)
     assert (changes[:, ~square_mask()] == 0).all()
     assert (changes[:, square_mask()] > 0).all()
+
+
+def test_a_blend_is_of_the_predicted_x_0_too():
+    """The second-order sampler goes on from it."""
+    blend = p2p.LocalBlend(mask=square_mask(), start=0.0)
+    for _, x, x_0 in p2p.edit(TRAINED, SOURCE, TARGET, start(), 4, cross_until=0, blend=blend, sampler=ddim.sample_2m):
+        for picture in (x, x_0):
+            source, target = picture[..., ~square_mask()].chunk(2)
+            assert torch.equal(source, target)
 
 
 def test_with_an_empty_mask_the_edit_is_the_source_and_with_a_full_one_the_free_edit():

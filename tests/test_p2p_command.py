@@ -11,7 +11,7 @@ from tiny import make_trained
 import ddim
 import p2p
 from ddpm import Noise, checkpoints, files
-from ddpm.data.shapes import Shape, draw, read
+from ddpm.data.shapes import PALETTE, Shape, draw, read, shapes
 from ddpm.diffusion import to_bytes
 from ddpm.door import exit_code
 from p2p import __main__ as command
@@ -19,6 +19,7 @@ from p2p import score
 from p2p.commands import edit as editing
 from p2p.commands import score as scoring
 from p2p.commands import sweep as grid
+from p2p.pictures import overlay
 
 SOURCE = "a photo of a large red circle on a blue background"
 TARGET = "a photo of a large green circle on a blue background"
@@ -212,8 +213,62 @@ def test_a_real_picture_is_inverted_and_edited(run, capsys, picture, flags, says
     assert says in capsys.readouterr().out
 
 
-def test_a_picture_of_the_test_split_goes_by_its_number(run):
-    assert run("--source", SOURCE, "--target", TARGET, "--image", "3") == 0
+def test_a_picture_of_the_test_split_goes_by_its_number(columns):
+    images = shapes("test").images
+    seen = columns("--target", TARGET, "--image", "3")
+    assert np.array_equal(seen["picture"][0], images[3]) and not np.array_equal(images[3], images[0])
+
+
+def real_x_0(path) -> torch.Tensor:
+    """The picture in a file as the command takes it: the square in its middle, of the model's size."""
+    with Image.open(path) as whole:
+        left = (whole.width - whole.height) // 2
+        square = whole.crop((left, 0, left + whole.height, whole.height)).resize((16, 16), Image.Resampling.BOX)
+    return torch.from_numpy(np.asarray(square).transpose(2, 0, 1)[None].copy()).float() / 127.5 - 1
+
+
+def test_inversion_by_ddim_is_sampled_back_by_ddim(columns, picture):
+    x_0 = real_x_0(picture)
+    *_, (_, x, _) = ddim.sample(TRAINED.eps([SOURCE]), TRAINED.schedule, p2p.real.latent(TRAINED, [SOURCE], x_0, 3), 3)
+    seen = columns("--target", TARGET, "--image", picture, "--inversion", "ddim")
+    assert far(seen["picture"], to_bytes(x_0)) <= 1
+    assert far(seen["source"], to_bytes(x)) <= 1 < far(seen["source"], seen["picture"])
+
+
+def test_the_null_text_of_so_many_rounds_is_what_the_edit_uses(columns, picture, monkeypatch):
+    """At a rate that shows in bytes; 1 round would be the default."""
+    monkeypatch.setattr(p2p.real, "ROUNDS", 1)
+    null_text = p2p.real.null_text
+    monkeypatch.setattr(p2p.real, "null_text", lambda *given: null_text(*given, rate=0.3))
+    seen = columns("--target", TARGET, "--image", picture, "--scale", "4", "--rounds", "3")["source"]
+    after = {}
+    for rounds in (3, 1):
+        *_, (_, x, _) = null_text(TRAINED, [SOURCE], real_x_0(picture), 3, 4.0, rounds, rate=0.3)
+        after[rounds] = to_bytes(x)
+    x_T = p2p.real.latent(TRAINED, [SOURCE], real_x_0(picture), 3)
+    *_, (_, x, _) = ddim.sample(TRAINED.eps([SOURCE], 4.0), TRAINED.schedule, x_T, 3)
+    assert far(seen, after[3]) <= 1 < min(far(seen, after[1]), far(seen, to_bytes(x)))
+
+
+def test_the_sampler_asked_for_draws_the_sources(columns):
+    x_T = Noise([0, 1]).start(TRAINED.shape)
+    *_, (_, x, _) = ddim.sample_2m(TRAINED.eps([SOURCE]), TRAINED.schedule, x_T, 3)
+    seen = columns("--target", TARGET, "--sampler", "2m")["source"]
+    assert far(seen, to_bytes(x)) <= 1 < far(seen, alone(SOURCE))
+
+
+@pytest.mark.parametrize("size", [8, 16])
+def test_maps_are_drawn_at_the_size_asked_for(columns, size):
+    store = p2p.AttentionStore([SOURCE] * 2 + [TARGET] * 2)
+    *_, (_, x, _) = p2p.edit(TRAINED, SOURCE, TARGET, Noise([0, 1]).start(TRAINED.shape), 3, store=store)
+    expected = overlay(to_bytes(x[:2]), store.word([["red"]] * 2 + [[]] * 2, size)[:2])
+    assert far(columns("--target", TARGET, "--map-size", size)["red"], expected) <= 2
+
+
+def test_a_film_comes_before_the_source_and_starts_with_the_noise(columns):
+    seen = columns("--target", TARGET, "--film", "3")
+    assert list(seen)[:4] == ["t = 20", "t = 13", "t = 6", "source"]
+    assert far(seen["t = 20"], to_bytes(Noise([0, 1]).start(TRAINED.shape))) == 0
 
 
 def test_a_sweep_writes_a_picture_and_its_numbers(run, tmp_path, monkeypatch):
@@ -311,6 +366,18 @@ def test_a_sweep_of_the_score_chooses_windows(model, tmp_path, monkeypatch):
     assert code_of("score", "--model", model, "--n", 2, "--steps", 2, "--sweep", "--kinds", "shape", "--out", out) == 0
     found = json.loads(out.read_text())["shape"]
     assert found["chosen"] in found
+
+
+def test_a_task_knows_whether_it_is_about_the_background():
+    for kind in ("background", "add background", "drop background", "colour", "shape"):
+        assert scoring.task_of(TRAINED, kind, 1).background == kind.endswith("background")
+
+
+def test_re_weighting_goes_from_the_other_colour_to_the_words_own():
+    asked = score.Task([SOURCE], [SOURCE], None, None, None)  # red on blue
+    for kind, word, other in (("colour", "red", "blue"), ("background", "blue", "red")):
+        words, zero, one = scoring.colours_of(asked, kind)
+        assert words == [word] and zero.tolist() == [list(PALETTE[other])] and one.tolist() == [list(PALETTE[word])]
 
 
 # ---- bad input -------------------------------------------------------------------------------------------------------

@@ -33,6 +33,17 @@ def test_the_source_row_of_an_exactly_inverted_picture_is_the_picture(scale):
     assert (again - real_pictures()).abs().max() < 1e-4
 
 
+def test_the_inversions_rounds_bring_ddim_nearer_to_the_picture():
+    """Plain inversion asks the network at the wrong time; the fixed point mends that."""
+    x_0, eps = real_pictures(), TRAINED.eps(PROMPTS)
+    *_, (_, plain, _) = ddim.invert(eps, TRAINED.schedule, x_0, 10)
+    errors = []
+    for x_T in (plain, real.latent(TRAINED, PROMPTS, x_0, 10)):
+        *_, (_, x, _) = ddim.sample(eps, TRAINED.schedule, x_T, 10)
+        errors.append((x - x_0).square().mean())
+    assert errors[1] < 0.1 * errors[0], errors
+
+
 def test_the_null_prompts_start_as_the_empty_prompt():
     """Attention to copies of one token is attention to that token."""
     x, t = real_pictures(), torch.full((2,), 10)

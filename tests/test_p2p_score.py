@@ -9,10 +9,12 @@ import torch
 from tiny import make_trained
 
 import ddim
+from ddpm import Noise
 from ddpm.data import DataError, shapes
 from ddpm.data.captions import parse_face, parse_thing
 from ddpm.data.judging import judged
 from ddpm.data.pairs import KINDS, kind_between, pairs
+from ddpm.noise import noise_like
 from p2p import measures, score
 from p2p.rivals import SAMPLERS, WAYS, Recipe, differing, source_batch
 from p2p.words import word_positions
@@ -216,6 +218,31 @@ def test_plain_re_generation_is_sampling_of_the_target():
     assert (WAYS["plain re-generation"](TINY, recipe, batch) - x).abs().max() < 1e-4 * x.abs().max()
 
 
+@pytest.mark.parametrize(("way", "drawing"), [("noise and denoise", "edit_naive"), ("P2P", "sample")])
+def test_noise_of_an_edit_is_not_the_one_that_its_x_T_was(monkeypatch, way, drawing):
+    """x_T is the noise of its seed: what an edit draws must have nothing to do with it."""
+    recipe, batch = nothing_to_edit(sampler="ddpm")
+    drawn_noise = []
+
+    def draws(*given, generator, **how):
+        drawn_noise.append(noise_like(given[2], generator)[:3])
+        yield 0, torch.cat([batch.x_0] * 2), None
+
+    monkeypatch.setattr(ddim, drawing, draws)
+    WAYS[way](TINY, recipe, batch)
+    assert torch.equal(noise_like(batch.x_0, Noise(batch.seeds)), batch.x_T)
+    both = torch.stack([drawn_noise[0].flatten(), batch.x_T.flatten()])
+    assert abs(torch.corrcoef(both)[0, 1]) < 0.1
+
+
+def test_encoding_goes_by_the_sources_prompt_and_decoding_by_the_targets():
+    asked, recipe = task("shape", 3), replace(QUICK, scale=2.0)
+    batch = source_batch(TINY, recipe, asked.sources, asked.targets, [0, 1, 2])
+    *_, (_, x_T, _) = ddim.invert(TINY.eps(asked.sources), TINY.schedule, batch.x_0, 3)
+    *_, (_, x, _) = ddim.sample(TINY.eps(asked.targets, 2.0), TINY.schedule, x_T, 3)
+    assert (WAYS["DDIM encode and decode"](TINY, recipe, batch) - x).abs().max() < 1e-4 * x.abs().max()
+
+
 def test_a_local_blend_keeps_the_source_outside_the_place_of_the_words():
     """The recipe's threshold reaches the blend: nothing lies above all of a map's range, so nothing may change."""
     asked = task("colour", 3)
@@ -264,6 +291,24 @@ def test_a_perfect_editor_and_a_lazy_one_get_what_they_deserve(monkeypatch):
     assert perfect["overlap"] > 0.99 and perfect["drift"] < 0.02
     assert perfect["error kept"] < 1e-4  # a reading leaves out pixels that the object covers by less than 15 %
     assert found["lazy"]["success"] == 0 and found["lazy"]["overlap"] == 1
+
+
+def test_growth_is_as_large_for_edits_that_shrink():
+    asked = task("colour", 4)
+    large, small = (shapes.draw([shapes.Shape(**shapes.parse(p), radius=r) for p in asked.sources]) for r in (4.5, 3.0))
+    told = judge(large, asked.sources)
+    for pair in ((large, small), (small, large)):
+        assert score.measure(asked, told, *pair, None)["growth"] == pytest.approx(1.5, abs=0.1)
+
+
+def test_good_sources_are_those_that_show_their_own_prompt():
+    """Source 0 is bad, its edit lies where it lay; edit 1 is bad, and lies elsewhere than its good source."""
+    asked = task("colour", 4)
+    before, after = drawn(asked.sources), drawn(asked.targets)
+    before[0], after[1] = after[0], drawn(asked.sources, 13.0)[1]
+    found = score.measure(asked, judge(before, asked.sources), before, after, None)
+    where = measures.geometry(shapes.read(before), shapes.read(after))["overlap"]
+    assert found["overlap, good sources"] == pytest.approx(where[1:].mean()) and where[1] < 0.5 < where[0]
 
 
 def test_the_best_windows_drift_least_among_those_of_nearly_the_best_success():
