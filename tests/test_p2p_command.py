@@ -6,18 +6,19 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tiny import make_trained
+from tiny import make_data, make_trained
 
 import ddim
 import p2p
 from ddpm import Noise, checkpoints, files
-from ddpm.data.shapes import PALETTE, Shape, draw, read, shapes
+from ddpm.data.shapes import PALETTE, Shape, draw, read
 from ddpm.diffusion import to_bytes
 from ddpm.door import exit_code
 from p2p import __main__ as command
 from p2p import score
 from p2p.commands import edit as editing
 from p2p.commands import score as scoring
+from p2p.commands import start as starting
 from p2p.commands import sweep as grid
 from p2p.pictures import overlay
 
@@ -213,8 +214,9 @@ def test_a_real_picture_is_inverted_and_edited(run, capsys, picture, flags, says
     assert says in capsys.readouterr().out
 
 
-def test_a_picture_of_the_test_split_goes_by_its_number(columns):
-    images = shapes("test").images
+def test_a_picture_of_the_test_split_goes_by_its_number(columns, monkeypatch):
+    images = make_data(5, 16).images
+    monkeypatch.setattr(starting, "load_data", lambda data, root, split, size: {"test": make_data(5, 16)}[split])
     seen = columns("--target", TARGET, "--image", "3")
     assert np.array_equal(seen["picture"][0], images[3]) and not np.array_equal(images[3], images[0])
 
