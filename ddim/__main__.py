@@ -4,7 +4,7 @@
     python -m ddim ruler --data shapes                    what such distances mean
     python -m ddim spectrum --model celeba32-cpu          what few steps do to detail
     python -m ddim reconstruct --model shapes             invert and sample again
-    python -m ddim edit --image 0 --target "a photo of a small blue circle on a white background"
+    python -m ddim edit --image 1 --target "a photo of a small red circle on a green background" --strength 0.9
     python -m ddim sweep --model shapes                   too little noise, too much, and the ways out
     python -m ddim figures --model shapes                 samples, consistency, interpolation
     python -m ddim overhead --model shapes                what the sampler's loop costs beside the network

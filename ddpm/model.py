@@ -49,7 +49,7 @@ class Trained:
         """The model as an EpsFn: (x_t (B,3,H,W), t (B,) long) -> eps like x_t, float32.
 
         prompts: one for each picture of the batch, or a single one for all; None is the unconditional model. scale:
-        guidance (Ho & Salimans 2021), 1 for none. hook: sees the attention of the conditional call, once for each site.
+        guidance (Ho & Salimans 2022), 1 for none. hook: sees the attention of the conditional call, once for each site.
         """
         if isinstance(prompts, str):
             raise ValueError(f"prompts is the string {prompts!r}: expected a list of prompts, such as [{prompts!r}]")
