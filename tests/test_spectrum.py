@@ -30,6 +30,12 @@ def test_power_adds_up_to_the_variance():
     assert power(images).sum() == pytest.approx(variance.mean(), rel=1e-3)
 
 
+def test_many_pictures_have_the_mean_of_their_parts_power():
+    """More than are worked on at once."""
+    many = np.concatenate([np.repeat(wave(2), 400, axis=0), np.repeat(wave(5), 400, axis=0)])
+    assert power(many) == pytest.approx((power(wave(2)) + power(wave(5))) / 2, rel=1e-9, abs=1e-12)
+
+
 def test_white_noise_has_power_as_there_are_frequencies_and_blur_takes_the_fine_ones():
     cycles = np.fft.fftfreq(SIZE, 1 / SIZE)
     length = np.rint(np.hypot(cycles[:, None], cycles))
