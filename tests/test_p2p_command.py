@@ -444,7 +444,7 @@ def test_bad_input_ends_with_one_line_and_code_2(run, tmp_path, capsys, flags, s
 def test_a_folder_is_no_file_to_write(run, model, tmp_path, capsys):
     (tmp_path / "edit.png").mkdir()
     assert run("--source", SOURCE, "--target", TARGET) == 2
-    assert "edit.png is a folder: expected the name of a file" in capsys.readouterr().err
+    assert "is a folder: expected the name of a file" in capsys.readouterr().err
     assert code_of("score", "--model", model, "--out", tmp_path, "--kinds", "colour") == 2
     assert "is a folder: expected the name of a file" in capsys.readouterr().err
 
