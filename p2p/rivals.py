@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 from torch import Tensor
@@ -12,6 +13,7 @@ from ddpm.noise import Noise
 
 from .blend import LocalBlend
 from .editing import Shares, edit, shared_noise
+from .real import ITERATIONS
 from .store import AttentionStore
 from .words import changed
 
@@ -81,10 +83,13 @@ def noised(trained: Any, recipe: Recipe, batch: Batch) -> Tensor:
     return last(ddim.edit_naive(eps, trained.schedule, batch.x_0, recipe.strength, recipe.steps, generator=noise))
 
 
-def recoded(trained: Any, recipe: Recipe, batch: Batch) -> Tensor:
-    """The lecture's DDIM editing: encode with the source's prompt all the way to noise, decode with the target's."""
+def recoded(trained: Any, recipe: Recipe, batch: Batch, iterations: int = 0) -> Tensor:
+    """The lecture's DDIM editing: encode with the source's prompt all the way to noise, decode with the target's.
+
+    iterations: of `ddim.invert`, the fixed point of each step of the encoding.
+    """
     eps = (trained.eps(prompts, scale) for prompts, scale in ((batch.sources, 1.0), (batch.targets, recipe.scale)))
-    return last(ddim.edit_inverted(*eps, trained.schedule, batch.x_0, 1.0, recipe.steps))
+    return last(ddim.edit_inverted(*eps, trained.schedule, batch.x_0, 1.0, recipe.steps, iterations))
 
 
 def prompt_to_prompt(
@@ -117,6 +122,7 @@ WAYS: dict[str, Callable[[Any, Recipe, Batch], Tensor]] = {
     "plain re-generation": again,
     "noise and denoise": noised,
     "DDIM encode and decode": recoded,
+    "DDIM, with iterations": partial(recoded, iterations=ITERATIONS),
     "P2P": prompt_to_prompt,
     "P2P, local blend": blended,
 }

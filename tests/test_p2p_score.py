@@ -211,6 +211,15 @@ def test_encoding_and_decoding_by_one_prompt_comes_back_the_closer_the_more_the_
     assert many < 0.5 * few and many < 0.1 * batch.x_0.square().mean()
 
 
+def test_iterations_bring_a_picture_back_from_its_code_closer():
+    _, batch = nothing_to_edit()
+    plain, refined = (
+        (WAYS[way](TINY, Recipe(steps=20), batch) - batch.x_0).square().mean()
+        for way in ("DDIM encode and decode", "DDIM, with iterations")
+    )
+    assert refined < 0.5 * plain
+
+
 def test_plain_re_generation_is_sampling_of_the_target():
     asked, recipe = task("shape", 3), replace(QUICK, scale=2.0)
     batch = source_batch(TINY, recipe, asked.sources, asked.targets, [0, 1, 2])
