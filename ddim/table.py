@@ -173,7 +173,7 @@ def text(record: dict) -> str:
     beside = f"; in brackets DDIM Table 1: {THEIRS[settings['data']]}" if paper else ""
     foot = [f"{name.replace('_', ' ')}: {value}" for name, value in settings.items()]
     foot += [grid_line(settings["T"], S, settings["spacing"]) for S in columns]
-    foot += ["hat: its grid has t = 1 before 0, so that noise is added down to there, as in the published code"] * (
+    foot += ["hat: t = 1 before 0, one call more, so that noise is added down to there, where the published code ends"] * (
         HAT in rows
     )
     return "\n".join([*block(head + beside, distance), "", *block("KID x 1000", kernel), "", *foot]) + "\n"

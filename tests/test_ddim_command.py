@@ -436,6 +436,12 @@ def test_overhead_counts_loop_and_network(model, capsys, monkeypatch):
     assert all(re.findall(r"\d+\.\d+", line) == ["2.00", "3.000", "150.00"] for line in lines)
 
 
+def test_overhead_refuses_more_steps_than_times_before_it_measures(model, capsys):
+    assert code_of("overhead", "--model", model, "--steps", 21) == 2
+    told = capsys.readouterr()
+    assert told.out == "" and "S is 21 steps, expected a whole number in 1..20" in told.err
+
+
 # ---- bad input -------------------------------------------------------------------------------------------------------
 
 

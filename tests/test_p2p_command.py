@@ -28,6 +28,13 @@ SHORT = "a photo of a circle on a blue background"
 TRAINED = make_trained()
 
 
+def line_of(capsys) -> str:
+    """The one line on stderr."""
+    (line,) = capsys.readouterr().err.splitlines()
+    return line
+
+
+
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     """A checkpoint file of an untrained network that fits the shapes."""
@@ -437,7 +444,7 @@ def test_re_weighting_goes_from_the_other_colour_to_the_words_own():
 )
 def test_bad_input_ends_with_one_line_and_code_2(run, tmp_path, capsys, flags, says):
     assert run("--source", SOURCE, *flags) == 2
-    assert says in capsys.readouterr().err.splitlines()[-1]
+    assert says in line_of(capsys)
     assert not (tmp_path / "edit.png").exists()
 
 
@@ -458,14 +465,14 @@ def test_files_that_are_no_pictures_or_of_the_wrong_size_are_named(run, tmp_path
         (("--mask", picture), "has 64x48 pixels: expected 16x16"),
     ):
         assert run(*edit, *flags) == 2
-        assert says in capsys.readouterr().err.splitlines()[-1]
+        assert says in line_of(capsys)
 
 
 @pytest.mark.parametrize("content", ['{"colour": {"made": 3}}', "[]", '{"colour": 3}', "{", '{"colour": {}}'])
 def test_a_file_that_is_no_record_of_scores_is_named(model, tmp_path, capsys, content):
     (tmp_path / "s.json").write_text(content)
     assert code_of("score", "--model", model, "--n", 2, "--out", tmp_path / "s.json") == 2
-    assert "s.json is no record of scores" in capsys.readouterr().err.splitlines()[-1]
+    assert "s.json is no record of scores" in line_of(capsys)
     assert (tmp_path / "s.json").read_text() == content
 
 
@@ -491,7 +498,7 @@ def test_a_sampler_that_is_none_is_refused(model, capsys):
 def test_what_cannot_be_scored_is_refused_before_any_work(model, tmp_path, capsys, monkeypatch, flags, says):
     monkeypatch.setattr(scoring, "task_of", lambda *_: pytest.fail("measured first"))
     assert code_of("score", "--model", model, *flags, "--out", tmp_path / "s.json") == 2
-    assert says in capsys.readouterr().err.splitlines()[-1]
+    assert says in line_of(capsys)
 
 
 # ---- the way from noise ----------------------------------------------------------------------------------------------

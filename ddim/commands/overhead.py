@@ -7,12 +7,14 @@ import torch
 
 import ddpm
 
+from ..grids import timesteps
 from ..sampling import last, sample, sample_2m
 
 
 def overhead_command(args: argparse.Namespace) -> None:
     """The share of the sampler's time that is not the network's."""
     trained = ddpm.load(args.model)
+    timesteps(trained.schedule.T, args.steps)  # a bad S is told before any work
     network = trained.eps(None)
     x_T = ddpm.Noise(range(args.batch)).start(trained.shape)
     samplers = {
