@@ -173,9 +173,8 @@ def text(record: dict) -> str:
     beside = f"; in brackets DDIM Table 1: {THEIRS[settings['data']]}" if paper else ""
     foot = [f"{name.replace('_', ' ')}: {value}" for name, value in settings.items()]
     foot += [grid_line(settings["T"], S, settings["spacing"]) for S in columns]
-    foot += ["hat: t = 1 before 0, one call more, so that noise is added down to there, where the published code ends"] * (
-        HAT in rows
-    )
+    hat = "hat: t = 1 before 0, one call more, so that noise is added down to there, where the published code ends"
+    foot += [hat] * (HAT in rows)
     return "\n".join([*block(head + beside, distance), "", *block("KID x 1000", kernel), "", *foot]) + "\n"
 
 
