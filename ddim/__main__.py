@@ -74,7 +74,7 @@ COMMANDS = {  # command -> its flags with their defaults
     edit_command: MODEL | EDIT | dict(image=None, prompt=None, target=None, strength=0.6),
     sweep_command: MODEL | EDIT | dict(n=64, strengths=STRENGTHS, edits=None),
     figures_command: MODEL | dict(prompts=None, scale=1.0),
-    overhead_command: dict(model="shapes", batch=64, steps=20),
+    overhead_command: dict(model="shapes", batch=64, steps=20, out="results"),
     classifier_command: dict(data="cifar10", data_dir="data", epochs=None, seed=0),
 }  # fmt: skip
 OWN = {  # where a command means something else by a flag

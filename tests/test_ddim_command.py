@@ -427,10 +427,12 @@ def test_figures_draws_three(model, tmp_path):
         assert is_picture(tmp_path / f"figures-tiny-{name}.png")
 
 
-def test_overhead_counts_loop_and_network(model, capsys, monkeypatch):
+def test_overhead_counts_loop_and_network(model, tmp_path, capsys, monkeypatch):
     """By a clock that ticks whenever it is read: two calls of the network are two ticks, and three pass around them."""
     monkeypatch.setattr(overhead, "time", SimpleNamespace(perf_counter=count().__next__))
-    assert code_of("overhead", "--model", model, "--batch", 2, "--steps", 2) == 0
+    assert code_of("overhead", "--model", model, "--batch", 2, "--steps", 2, "--out", tmp_path) == 0
+    kept = json.loads((tmp_path / "overhead-tiny.json").read_text())["rows"]
+    assert list(kept.values()) == [{"network_s": 2, "loop_s": 3}] * 3
     lines = [line for line in capsys.readouterr().out.splitlines() if "network" in line]
     assert len(lines) == 3
     assert all(re.findall(r"\d+\.\d+", line) == ["2.00", "3.000", "150.00"] for line in lines)

@@ -2,6 +2,7 @@
 
 import argparse
 import time
+from collections.abc import Callable, Iterator
 
 import torch
 
@@ -9,10 +10,12 @@ import ddpm
 
 from ..grids import timesteps
 from ..sampling import last, sample, sample_2m
+from .common import check_free, head, tell
 
 
 def overhead_command(args: argparse.Namespace) -> None:
     """The share of the sampler's time that is not the network's."""
+    check_free(args, ".json", ".txt")
     trained = ddpm.load(args.model)
     timesteps(trained.schedule.T, args.steps)  # a bad S is told before any work
     network = trained.eps(None)
@@ -24,18 +27,27 @@ def overhead_command(args: argparse.Namespace) -> None:
         ),
         "2M": lambda eps: sample_2m(eps, trained.schedule, x_T, args.steps),
     }
-    print(f"{args.model}, batch {args.batch}, {args.steps} steps, {torch.get_num_threads()} threads")
+    lines, record = [], {}
     for name, sampler in samplers.items():
-        inside = []
+        network_s, loop_s = spent(sampler, network)
+        record[name] = {"network_s": network_s, "loop_s": loop_s}
+        lines.append(f"{name:12s} network {network_s:7.2f} s, loop {loop_s:7.3f} s: {100 * loop_s / network_s:.2f} %")
+    asked = f"batch {args.batch}, {args.steps} steps, {torch.get_num_threads()} threads"
+    words = "\n".join([*head(trained, args, asked), *lines]) + "\n"
+    tell(args, {"model": args.model, "asked": asked, "rows": record}, words)
 
-        def timed(x: torch.Tensor, t: torch.Tensor, inside: list[float] = inside) -> torch.Tensor:
-            began = time.perf_counter()
-            answer = network(x, t)
-            inside.append(time.perf_counter() - began)
-            return answer
 
+def spent(sampler: Callable[[ddpm.EpsFn], Iterator], network: ddpm.EpsFn) -> tuple[float, float]:
+    """Seconds that one walk of a sampler takes: in the network, and in its own loop."""
+    inside = []
+
+    def timed(x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
         began = time.perf_counter()
-        last(sampler(timed))
-        spent = time.perf_counter() - began
-        share = (spent - sum(inside)) / sum(inside)
-        print(f"{name:12s} network {sum(inside):7.2f} s, loop {spent - sum(inside):7.3f} s: {100 * share:.2f} %")
+        answer = network(x, t)
+        inside.append(time.perf_counter() - began)
+        return answer
+
+    began = time.perf_counter()
+    last(sampler(timed))
+    both = time.perf_counter() - began
+    return sum(inside), both - sum(inside)
