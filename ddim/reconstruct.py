@@ -11,11 +11,16 @@ import torch
 from ddpm.diffusion import EpsFn
 from ddpm.schedule import Schedule
 
+from . import records
 from .exact import invert_exact, sample_exact
 from .sampling import Steps, invert, sample
 
 PAPER = {10: 0.014, 20: 0.0065, 50: 0.0023, 100: 0.0009, 200: 0.0004, 500: 0.0001, 1000: 0.0001}  # CIFAR-10 test set
 DIVERGED = 1.0  # mean squared error above which a picture counts as lost: no two pictures in [0, 1] differ by more
+CELL = {  # of the record: network calls for each picture, and `summary`
+    "calls": int, "n": int, "mean": records.NUMBER | None, "median": records.NUMBER | None,
+    "largest": records.NUMBER | None, "diverged": records.NUMBER,
+}  # fmt: skip
 EXACT = "exact"
 GAUSSIAN = "Gaussian, exact eps"  # no network: data of the same mean and covariance, what the steps alone lose
 
@@ -91,16 +96,25 @@ def summary(x_0: torch.Tensor, again: torch.Tensor) -> dict[str, float | None]:
     }
 
 
-def text(head: list[str], rows: list[dict]) -> str:
-    """The table: a line for each record (variant, S, calls and `summary`), the unguided ones beside the paper's."""
+def shown(record: dict) -> list[tuple[str, int]]:
+    """What a strip of pictures shows: the first variant at every S it has, the others at the middle one of theirs."""
+    first, *others = records.rows_of(record, CHOICES)
+    steps = {name: sorted(map(int, record["cells"][name])) for name in (first, *others)}
+    middle = {name: max((S for S in steps[name] if S <= 50), default=steps[name][0]) for name in others}
+    return [(first, S) for S in steps[first]] + list(middle.items())
+
+
+def text(head: list[str], record: dict) -> str:
+    """The record as a table: a line for each variant and S, the unguided ones beside the paper's."""
     lines = [*head, ""]
     titles = ("mean", "median", "paper", "largest", "diverged", "calls", "n")
     lines.append(f"{'':22s}{'S':>5s}" + "".join(f"{title:>12s}" for title in titles))
-    for row in rows:
-        paper = PAPER.get(row["S"]) if row["variant"] in ("caption", "null prompt") else None
-        errors = [scientific(value) for value in (row["mean"], row["median"], paper, row["largest"])]
-        cells = [*errors, f"{100 * row['diverged']:.1f} %", str(row["calls"]), str(row["n"])]
-        lines.append(f"{row['variant']:22s}{row['S']:5d}" + "".join(f"{cell:>12s}" for cell in cells))
+    for name in records.rows_of(record, CHOICES):
+        for S, cell in sorted(record["cells"][name].items(), key=lambda item: int(item[0])):
+            paper = PAPER.get(int(S)) if name in ("caption", "null prompt") else None
+            errors = [scientific(value) for value in (cell["mean"], cell["median"], paper, cell["largest"])]
+            words = [*errors, f"{100 * cell['diverged']:.1f} %", str(cell["calls"]), str(cell["n"])]
+            lines.append(f"{name:22s}{S:>5s}" + "".join(f"{word:>12s}" for word in words))
     return "\n".join(lines) + "\n"
 
 

@@ -1,22 +1,20 @@
 """The S x eta table of DDIM (Song, Meng & Ermon 2021, Table 1; the lecture's "Sample Efficiency of DDIM").
 
 A cell is the distance between n samples made with S steps at one eta and a reference set of real pictures. A row is
-named by its eta, "hat" for the larger variance, "2m" for the second-order sampler. The record of a table is a JSON file
-with `settings` and `cells[row][S]`; it is rewritten whole after each cell, and a finished cell is not made again.
+named by its eta, "hat" for the larger variance, "2m" for the second-order sampler. A table is kept as a record of
+`records`.
 """
 
-import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from matplotlib.figure import Figure
 
-from ddpm.files import write_json
 from ddpm.pictures import save_figure
 
 from .family import HAT, check_eta
 from .grids import timesteps
+from .records import NUMBER, columns_of, rows_of
 from .ruler import Measure, plus_minus, thousandfold
 from .sampling import Trajectory, sample, sample_2m
 
@@ -39,7 +37,6 @@ PAPER = {  # FID of the official network at 50,000 samples, columns as in COLUMN
         HAT: (299.71, 183.83, 71.71, 45.20, 3.26),
     },
 }
-NUMBER = int | float
 CELL = {"distance": NUMBER, "error": NUMBER | None, "kid": NUMBER, "kid_error": NUMBER | None}
 THEIRS = {
     "cifar10": "FID of the official network, 50,000 samples, quadratic grid",
@@ -81,60 +78,6 @@ def cell_sampler(row: str, S: int, spacing: str) -> Callable[..., Trajectory]:
     return sampler
 
 
-# ---- the record ------------------------------------------------------------------------------------------------------
-
-
-def resume(path: Path, settings: dict) -> dict:
-    """The record at `path`, or an empty one. ValueError when its cells were made with other settings, naming one."""
-    if not path.exists():
-        return {"settings": settings, "cells": {}}
-    try:
-        record = json.loads(path.read_text())
-    except ValueError as error:
-        raise ValueError(f"{path} is no record of a table ({error}): choose another --out") from None
-    if not is_record(record):
-        raise ValueError(f"{path} is no record of a table: choose another --out")
-    before = record["settings"]
-    for name in sorted(before.keys() | settings.keys()):
-        old, new = before.get(name), settings.get(name)
-        if old != new:
-            raise ValueError(
-                f"{path} has cells made with {name} {old!r}, not {new!r}: cells are not mixed, choose another --out"
-            )
-    return record
-
-
-def is_record(found: Any) -> bool:
-    """Is it {"settings": {...}, "cells": {row: {S: measure}}}?"""
-    if not isinstance(found, dict) or not all(isinstance(found.get(name), dict) for name in ("settings", "cells")):
-        return False
-    rows = found["cells"].values()
-    return all(isinstance(row, dict) and row and all(map(is_cell, row, row.values())) for row in rows)
-
-
-def is_cell(S: str, found: Any) -> bool:
-    """Is it a number of steps and its measure?"""
-    if not S.isdecimal() or not isinstance(found, dict):
-        return False
-    return all(isinstance(found.get(name, ""), kind) for name, kind in CELL.items())
-
-
-def missing(record: dict, rows: list[str], columns: list[int]) -> list[tuple[str, int]]:
-    """The cells (row, S) that are not in the record yet, column by column."""
-    return [(row, S) for S in columns for row in rows if str(S) not in record["cells"].get(row, {})]
-
-
-def fill(
-    path: Path, record: dict, rows: list[str], columns: list[int], measure: Callable[[str, int], Measure]
-) -> Iterator[tuple[str, int, Measure]]:
-    """Measure the missing cells, writing the record after each; yields (row, S, cell)."""
-    for row, S in missing(record, rows, columns):
-        cell = measure(row, S)
-        record["cells"].setdefault(row, {})[str(S)] = cell
-        write_json(path, record)
-        yield row, S, cell
-
-
 def calls(T: int, cells: list[tuple[str, int]], spacing: str) -> int:
     """Steps that the cells take for one picture. ValueError: an S outside 1..T."""
     return sum(len(grid_of(row, T, S, spacing)) - 1 for row, S in cells)
@@ -151,8 +94,8 @@ def paper_cell(data: str, row: str, S: int) -> float | None:
 
 def text(record: dict) -> str:
     """The table with the paper's cells in brackets, the kernel distance, and the foot."""
-    settings, cells, rows = record["settings"], record["cells"], rows_of(record)
-    columns = sorted({int(S) for row in rows for S in cells[row]})
+    settings, cells, rows = record["settings"], record["cells"], rows_of(record, ROWS)
+    columns = columns_of(record)
     paper = any(paper_cell(settings["data"], row, S) is not None for row in rows for S in columns)
 
     def distance(row: str, S: int, cell: Measure) -> str:
@@ -178,12 +121,6 @@ def text(record: dict) -> str:
     return "\n".join([*block(head + beside, distance), "", *block("KID x 1000", kernel), "", *foot]) + "\n"
 
 
-def rows_of(record: dict) -> list[str]:
-    """The rows that have cells: those of the paper in its order, then the others."""
-    cells = record["cells"]
-    return [row for row in (*ROWS, *sorted(cells.keys() - set(ROWS))) if row in cells]
-
-
 def grid_line(T: int, S: int, spacing: str) -> str:
     """What the grid of S steps really is: the quadratic one can have fewer steps, and starts below T."""
     grid = timesteps(T, S, spacing)
@@ -207,14 +144,14 @@ def plot(path: Path, record: dict) -> Path:
     figure = Figure(figsize=(6.5, 4.5), layout="constrained")
     axis = figure.subplots()
     beside = axis if settings["distance"] == "FID" or settings["data"] not in PAPER else axis.twinx()
-    for i, row in enumerate(rows_of(record)):
+    for i, row in enumerate(rows_of(record, ROWS)):
         points = sorted((int(S), cell["distance"], cell["error"] or 0) for S, cell in cells[row].items())
         S, distance, error = zip(*points, strict=True)
         axis.errorbar(S, distance, yerr=error, marker="o", ms=3, capsize=2, color=f"C{i}", label=label(row))
         if numbers := PAPER.get(settings["data"], {}).get(row):
             beside.plot(COLUMNS, numbers, ":", color=f"C{i}")
     axis.set(xscale="log", yscale="log", xlabel="S, steps", ylabel=settings["distance"])
-    drawn = sorted({int(S) for row in cells.values() for S in row} | set(COLUMNS if settings["data"] in PAPER else ()))
+    drawn = sorted({*columns_of(record), *(COLUMNS if settings["data"] in PAPER else ())})
     axis.set_xticks(drawn, [str(S) for S in drawn])
     axis.set_xticks([], minor=True)
     axis.set_title(f"{settings['model']}, n = {settings['n']}, {settings['spacing']} grid", fontsize=9)

@@ -231,19 +231,18 @@ def test_the_ruler_measures_halves_test_set_and_disturbances(tmp_path):
 def test_reconstruct_tells_every_variant(model, tmp_path, monkeypatch):
     monkeypatch.setattr(reconstruct, "DIVERGED", float("inf"))  # this network has learnt nothing
     assert code_of("reconstruct", "--model", model, "--n", 5, "--steps", 3, 6, "--out", tmp_path) == 0
-    rows = json.loads((tmp_path / "reconstruct-tiny-5.json").read_text())["rows"]
-    assert len(rows) == 20 and {row["n"] for row in rows} == {5}
-    told = {(row["variant"], row["S"]): row for row in rows}
-    assert len({told[name, 3]["mean"] for name in reconstruct.VARIANTS}) == len(reconstruct.VARIANTS)
+    cells = json.loads((tmp_path / "reconstruct-tiny-5.json").read_text())["cells"]
+    assert set(cells) == set(reconstruct.CHOICES) and all(set(row) == {"3", "6"} for row in cells.values())
+    assert {cell["n"] for row in cells.values() for cell in row.values()} == {5}
+    assert len({cells[name]["3"]["mean"] for name in reconstruct.VARIANTS}) == len(reconstruct.VARIANTS)
     trained, test = ddpm.load(model), FEW("test", 60)
     x_0 = ddpm.diffusion.to_pictures(test.images[:5])
     eps = trained.eps([several[0] for several in test.captions[:5]], 4.0)
     *_, (_, x_T, _) = ddim.invert(eps, trained.schedule, x_0, 3)
     *_, (_, again, _) = ddim.sample(eps, trained.schedule, x_T, 3)
-    assert told["guidance 4", 3]["mean"] == pytest.approx(((again - x_0) / 2).square().mean().item(), rel=1e-3)
-    assert [row["calls"] for row in rows if row["variant"] == reconstruct.GAUSSIAN] == [0, 0]
-    exact = [row for row in rows if row["variant"].startswith("exact")]
-    assert len(exact) == 4 and all(row["largest"] < 1e-5 for row in exact)
+    assert cells["guidance 4"]["3"]["mean"] == pytest.approx(((again - x_0) / 2).square().mean().item(), rel=1e-3)
+    assert [cell["calls"] for cell in cells[reconstruct.GAUSSIAN].values()] == [0, 0]
+    assert all(cells[name][S]["largest"] < 1e-5 for name in ("exact", "exact, guidance 7.5") for S in "36")
     assert is_picture(tmp_path / "reconstruct-tiny-5.png")
 
 
@@ -251,19 +250,41 @@ def test_reconstruct_counts_the_calls_of_the_quadratic_grid(model, tmp_path):
     """Of T = 20, the quadratic grid of 10 steps: its times below one apart coincide."""
     how = ("--n", 2, "--steps", 10, "--spacing", "quadratic", "--variants", "caption", "--out", tmp_path)
     assert code_of("reconstruct", "--model", model, *how) == 0
-    (first,) = json.loads((tmp_path / "reconstruct-tiny-2-quadratic.json").read_text())["rows"]
-    assert first["calls"] == 2 * len({int(i * i * 16 / 81) for i in range(10)})
+    cells = json.loads((tmp_path / "reconstruct-tiny-2-quadratic.json").read_text())["cells"]
+    assert cells["caption"]["10"]["calls"] == 2 * len({int(i * i * 16 / 81) for i in range(10)})
 
 
-def test_a_gaussian_needs_no_network_and_can_be_left_out(model, tmp_path, monkeypatch):
-    how = ("reconstruct", "--model", model, "--n", 3, "--steps", 4, "--out", tmp_path)
+def test_a_second_call_measures_only_what_is_missing_and_a_gaussian_needs_no_network(model, tmp_path, monkeypatch):
+    """The strip walks its few pictures again where they came back in an earlier call."""
+    how = ("reconstruct", "--model", model, "--n", 9, "--steps", 4, "--out", tmp_path)
     assert code_of(*how, "--variants", "caption") == 0
-    (row,) = json.loads((tmp_path / "reconstruct-tiny-3.json").read_text())["rows"]
-    assert row["variant"] == "caption"
-    monkeypatch.setattr(ddpm.Trained, "eps", lambda *_: pytest.fail("asked the network"))
+    record, picture = tmp_path / "reconstruct-tiny-9.json", tmp_path / "reconstruct-tiny-9.png"
+    first, strip = json.loads(record.read_text())["cells"], picture.read_bytes()
+    asked, trip = [], reconstruct.round_trip
+
+    def noted(eps, schedule, x_0, *more):
+        asked.append(len(x_0))
+        return trip(eps, schedule, x_0, *more)
+
+    monkeypatch.setattr(reconstruct, "round_trip", noted)
+    assert code_of(*how, "--variants", "caption") == 0
+    assert asked == [6] and json.loads(record.read_text())["cells"] == first and picture.read_bytes() == strip
+    asked.clear()
     assert code_of(*how, "--variants", reconstruct.GAUSSIAN) == 0
-    (row,) = json.loads((tmp_path / "reconstruct-tiny-3.json").read_text())["rows"]
-    assert (row["variant"], row["calls"]) == (reconstruct.GAUSSIAN, 0)
+    both = json.loads(record.read_text())["cells"]
+    assert asked == [9, 6] and both.keys() == {"caption", reconstruct.GAUSSIAN} and both["caption"] == first["caption"]
+    monkeypatch.setattr(ddpm.Trained, "eps", lambda *_: pytest.fail("asked the network"))
+    assert code_of(*how[:-1], tmp_path / "alone", "--variants", reconstruct.GAUSSIAN) == 0
+
+
+def test_reconstruct_refuses_cells_of_another_model(model, tmp_path, capsys):
+    how = ("reconstruct", "--model", model, "--n", 2, "--steps", 2, "--variants", "caption", "--out", tmp_path)
+    assert code_of(*how) == 0
+    record = tmp_path / "reconstruct-tiny-2.json"
+    record.write_text(record.read_text().replace(hashlib.sha256(model.read_bytes()).hexdigest(), "0" * 64))
+    before = record.read_text()
+    assert code_of(*how) == 2 and "cells are not mixed, choose another --out" in last_error(capsys)
+    assert record.read_text() == before
 
 
 def test_reconstruct_says_which_model_and_shows_the_other_variants_at_the_largest_s(model, tmp_path, monkeypatch):
@@ -274,11 +295,11 @@ def test_reconstruct_says_which_model_and_shows_the_other_variants_at_the_larges
     assert code_of("reconstruct", "--model", model, *how) == 0
     assert sheets[0][3] == ["original", "caption\nS = 2", "caption\nS = 4", "exact\nS = 4"]
     record = json.loads((tmp_path / "reconstruct-tiny-2.json").read_text())
-    assert [(row["variant"], row["S"]) for row in record["rows"]] == [
-        ("caption", 2), ("caption", 4), ("exact", 2), ("exact", 4)
-    ]  # fmt: skip
-    assert record["model_sha256"] == hashlib.sha256(model.read_bytes()).hexdigest()
-    assert (record["T"], record["schedule"]) == (20, "cosine")
+    assert {name: list(row) for name, row in record["cells"].items()} == {"caption": ["2", "4"], "exact": ["2", "4"]}
+    assert record["settings"] == {
+        "model": "tiny", "data": "shapes", "model_sha256": hashlib.sha256(model.read_bytes()).hexdigest(),
+        "T": 20, "schedule": "cosine", "n": 2, "spacing": "linear",
+    }  # fmt: skip
 
 
 def test_the_edits_are_the_walks_by_hand_at_the_scale_eta_and_iterations_asked_for(model, tmp_path, monkeypatch):

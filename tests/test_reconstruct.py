@@ -118,12 +118,20 @@ def test_lost_pictures_are_counted_and_leave_the_mean_a_number(bad):
     assert (said["mean"], said["median"], said["diverged"]) == (0, 0, pytest.approx(1 / 6))
     everything = summary(PICTURES, torch.full_like(PICTURES, bad))
     assert everything == {"n": 6, "mean": None, "median": None, "largest": None, "diverged": 1.0}
-    row = {"variant": "guidance 7.5", "S": 10, "calls": 40}
-    words = reconstruct.text([], [row | everything])
+    words = reconstruct.text([], {"cells": {"guidance 7.5": {"10": {"calls": 40} | everything}}})
     assert "100.0 %" in words and "nan" not in words and "inf" not in words
 
 
 def test_the_papers_number_stands_beside_ours():
-    row = {"variant": "caption", "S": 20, "calls": 40} | summary(PICTURES, PICTURES)
-    (line,) = (line for line in reconstruct.text([], [row]).splitlines() if line.startswith("caption"))
-    assert "6.5e-03" in line
+    cell = {"calls": 40} | summary(PICTURES, PICTURES)
+    words = reconstruct.text([], {"cells": {"guidance 2": {"20": cell}, "caption": {"100": cell, "20": cell}}})
+    caption, again, guided = words.splitlines()[-3:]
+    assert caption.split()[:2] == ["caption", "20"] and "6.5e-03" in caption
+    assert again.split()[:2] == ["caption", "100"] and "9.0e-04" in again
+    assert guided.startswith("guidance 2") and guided.split()[5] == "-"
+
+
+def test_the_strip_shows_the_first_variant_at_every_s_and_the_others_at_a_middle_one():
+    record = {"cells": {"exact": {"10": {}, "50": {}, "100": {}}, "5 iterations": {"200": {}, "100": {}},
+                        "caption": {"100": {}, "10": {}}}}  # fmt: skip
+    assert reconstruct.shown(record) == [("caption", 10), ("caption", 100), ("5 iterations", 100), ("exact", 50)]

@@ -1,6 +1,4 @@
-"""The S x eta table: what is resumed and what is refused, and what stands in the text."""
-
-import json
+"""The S x eta table: its rows, columns and paper, what stands in the text, and the order of exact data."""
 
 import pytest
 import torch
@@ -12,70 +10,6 @@ from ddpm.data import shapes
 
 SETTINGS = {"distance": "FID", "model": "m", "data": "cifar10", "n": 4, "spacing": "linear", "T": 1000, "seed": 0}
 CELL = {"distance": 2.0, "error": 0.1, "kid": 0.003, "kid_error": 0.001}
-
-
-def filled(path, rows, columns, measure, settings=SETTINGS):
-    record = table.resume(path, settings)
-    return record, list(table.fill(path, record, rows, columns, measure))
-
-
-# ---- the record ------------------------------------------------------------------------------------------------------
-
-
-def test_a_finished_cell_is_not_made_again(tmp_path):
-    path, made = tmp_path / "table.json", []
-
-    def measure(row, S):
-        made.append((row, S))
-        return CELL
-
-    filled(path, ["0", "1"], [10], measure)
-    filled(path, ["0", "1", "hat"], [10, 20], measure)
-    assert made == [("0", 10), ("1", 10), ("hat", 10), ("0", 20), ("1", 20), ("hat", 20)]
-
-
-def test_what_is_done_survives_an_interruption(tmp_path):
-    path = tmp_path / "table.json"
-
-    def measure(row, S):
-        if S == 20:
-            raise KeyboardInterrupt
-        return CELL | {"distance": 7.0}
-
-    with pytest.raises(KeyboardInterrupt):
-        filled(path, ["0"], [10, 20], measure)
-    record = json.loads(path.read_text())
-    assert record["cells"] == {"0": {"10": CELL | {"distance": 7.0}}}
-    assert table.missing(record, ["0"], [10, 20]) == [("0", 20)]
-
-
-@pytest.mark.parametrize(("name", "value"), [("n", 5), ("spacing", "quadratic"), ("seed", 1), ("new", "setting")])
-def test_cells_of_other_settings_are_refused(tmp_path, name, value):
-    path = tmp_path / "table.json"
-    filled(path, ["0"], [10], lambda row, S: CELL)
-    before = path.read_text()
-    with pytest.raises(ValueError, match=f"{name} .*not mixed"):
-        table.resume(path, SETTINGS | {name: value})
-    assert path.read_text() == before
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        "", "{}", "[1]", '{"settings": {', '{"settings": 3, "cells": {}}', '{"settings": {}}',
-        '{"settings": {}, "cells": []}', '{"settings": {}, "cells": {"0": 3}}',
-        '{"settings": {}, "cells": {"0": {"10": 3}}}', '{"settings": {}, "cells": {"0": {}}}',
-        '{"settings": {}, "cells": {"0": {"10": {"distance": 1}}}}',
-        '{"settings": {}, "cells": {"0": {"10": {"distance": "1", "error": 1, "kid": 1, "kid_error": 1}}}}',
-        '{"settings": {}, "cells": {"0": {"10": {"distance": null, "error": null, "kid": 1, "kid_error": 1}}}}',
-        '{"settings": {}, "cells": {"0": {"ten": {"distance": 1, "error": 1, "kid": 1, "kid_error": 1}}}}',
-    ],
-)  # fmt: skip
-def test_a_file_that_is_no_table_is_refused(tmp_path, content):
-    path = tmp_path / "table.json"
-    path.write_text(content)
-    with pytest.raises(ValueError, match="no record"):
-        table.resume(path, SETTINGS)
 
 
 # ---- rows and columns ------------------------------------------------------------------------------------------------
@@ -171,8 +105,9 @@ def test_the_papers_rows_have_the_order_the_lecture_tells():
             assert [rows[row][S] for row in rows] == sorted(rows[row][S] for row in rows)
 
 
-def test_the_text_has_cell_paper_and_foot(tmp_path):
-    record, _ = filled(tmp_path / "t.json", ["0", "2m"], [10, 1000], lambda row, S: CELL | {"distance": float(S)})
+def test_the_text_has_cell_paper_and_foot():
+    row = {str(S): CELL | {"distance": float(S)} for S in (10, 1000)}
+    record = {"settings": SETTINGS, "cells": {"0": row, "2m": row}}
     words = table.text(record)
     assert "10.00 ± 0.10 (13.36)" in words
     assert "1000.0 ± 0.1 (4.04)" in words

@@ -1,55 +1,88 @@
 """There and back: test pictures inverted and sampled again, DDIM's Table 2."""
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
 
 import numpy as np
 import torch
 from tqdm import tqdm
 
 import ddpm
+from ddpm.data import Dataset
 from ddpm.diffusion import EpsFn, to_pictures
 from ddpm.gaussian import gaussian_like
 from ddpm.model import Trained
 
-from .. import figures, reconstruct, table
+from .. import figures, reconstruct, records, table
 from ..grids import timesteps
-from .common import at_least_two, check_free, head, in_batches, model_facts, of_split, once, result, tell
+from ..reconstruct import GAUSSIAN, VARIANTS
+from .common import at_least_two, check_free, head, in_batches, model_facts, name_of, of_split, once, result, tell
 
-NO_NETWORK = (
-    f"{reconstruct.GAUSSIAN}: no network, data of the training set's mean and covariance: what the steps lose"
-)
+SHOWN = 6  # pictures of the strip
+NO_NETWORK = f"{GAUSSIAN}: no network, data of the training set's mean and covariance: what the steps lose"
+Walk = Callable[[str, int, torch.Tensor], torch.Tensor]
 
 
-def round_trips(
-    trained: Trained, args: argparse.Namespace, x_0: torch.Tensor, captions: list[str]
-) -> Iterator[tuple[str, int, int, torch.Tensor]]:
-    """x_0 there and back in every variant: (variant, S, network calls, what came back)."""
-    chosen = {name: reconstruct.VARIANTS[name] for name in args.variants if name != reconstruct.GAUSSIAN}
-    todo = [(name, variant, S) for name, variant in chosen.items() for S in args.steps]
-    cost = {(name, S): reconstruct.calls(steps_of(trained, args, S), variant) for name, variant, S in todo}
+def walker(trained: Trained, args: argparse.Namespace, captions: list[str], bar: tqdm) -> Walk:
+    """walk(variant, S, pictures) -> how the first pictures of the test split come back, (n, 3, H, W)."""
 
-    def trip(eps: EpsFn, part: slice, S: int, way: int | str = 0) -> torch.Tensor:
-        return reconstruct.round_trip(eps, trained.schedule, x_0[part], S, args.spacing, way)
+    @cache
+    def gaussian() -> EpsFn:
+        training = of_split(trained, args.data_dir, "train").images
+        return gaussian_like(trained.schedule, to_pictures(training).to(trained.device))
 
-    with tqdm(total=len(x_0) * sum(cost.values()), unit=" calls", unit_scale=True) as bar:
-        for name, variant, S in todo:
-            parts = []
-            for part in in_batches(len(x_0)):
-                eps = trained.eps(captions[part] if variant.captions else None, variant.scale)
-                parts.append(trip(eps, part, S, variant.way))
-                bar.update(len(parts[-1]) * cost[name, S])
-            yield name, S, cost[name, S], torch.cat(parts)
-    if reconstruct.GAUSSIAN in args.variants:
-        training = to_pictures(of_split(trained, args.data_dir, "train").images).to(x_0)
-        eps = gaussian_like(trained.schedule, training)
-        for S in args.steps:
-            yield reconstruct.GAUSSIAN, S, 0, torch.cat([trip(eps, part, S) for part in in_batches(len(x_0))])
+    def bound(name: str, part: slice) -> EpsFn:
+        if name == GAUSSIAN:
+            return gaussian()
+        return trained.eps(captions[part] if VARIANTS[name].captions else None, VARIANTS[name].scale)
+
+    def walk(name: str, S: int, x_0: torch.Tensor) -> torch.Tensor:
+        parts, way = [], 0 if name == GAUSSIAN else VARIANTS[name].way
+        for part in in_batches(len(x_0)):
+            eps = bound(name, part)
+            parts.append(reconstruct.round_trip(eps, trained.schedule, x_0[part], S, args.spacing, way))
+            bar.update(len(parts[-1]) * cost(trained, args, name, S))
+        return torch.cat(parts)
+
+    return walk
 
 
 def steps_of(trained: Trained, args: argparse.Namespace, S: int) -> int:
     """How many steps the grid of S steps really has. ValueError: an S outside 1..T."""
     return len(timesteps(trained.schedule.T, S, args.spacing)) - 1
+
+
+def cost(trained: Trained, args: argparse.Namespace, name: str, S: int) -> int:
+    """Network calls for a picture, there and back."""
+    return 0 if name == GAUSSIAN else reconstruct.calls(steps_of(trained, args, S), VARIANTS[name])
+
+
+def filled(trained: Trained, args: argparse.Namespace, test: Dataset, path: Path, record: dict) -> dict:
+    """Measure what the record lacks; returns the first pictures that come back in each cell of the strip."""
+    captions = [several[0] for several in test.captions[: args.n]]
+    x_0, back = to_pictures(test.images[: args.n]).to(trained.device), {}
+
+    def work(cells: list[tuple[str, int]], n: int) -> int:
+        return n * sum(cost(trained, args, name, S) for name, S in cells)
+
+    todo = records.missing(record, args.variants, args.steps)
+    with tqdm(total=work(todo, len(x_0)), unit=" calls", unit_scale=True) as bar:
+        walk = walker(trained, args, captions, bar)
+
+        def measure(name: str, S: int) -> records.Cell:
+            again = walk(name, S, x_0)
+            back[name, S] = again[:SHOWN]
+            return {"calls": cost(trained, args, name, S)} | reconstruct.summary(x_0, again)
+
+        for name, S, cell in records.fill(path, record, args.variants, args.steps, measure):
+            tqdm.write(f"{name}, S = {S}: {reconstruct.scientific(cell['mean'])}")
+        cells = reconstruct.shown(record)
+        earlier = [cell for cell in cells if cell not in back]
+        bar.total += work(earlier, len(x_0[:SHOWN]))
+        back |= {cell: walk(*cell, x_0[:SHOWN]) for cell in earlier}
+    return {cell: back[cell] for cell in cells}
 
 
 def reconstruct_command(args: argparse.Namespace) -> None:
@@ -66,22 +99,18 @@ def reconstruct_command(args: argparse.Namespace) -> None:
     test = of_split(trained, args.data_dir, "test")
     if args.n > len(test):
         raise ValueError(f"n is {args.n}, but the test split has {len(test)} pictures")
-    images, captions = test.images[: args.n], [several[0] for several in test.captions[: args.n]]
-    x_0, rows, shown = to_pictures(images).to(trained.device), [], {}
-    for name, S, calls, again in round_trips(trained, args, x_0, captions):
-        shown[name, S] = ddpm.to_bytes(again[:6].nan_to_num())
-        rows.append({"variant": name, "S": S, "calls": calls} | reconstruct.summary(x_0, again))
+    settings = {"model": name_of(args.model), "data": trained.info["data"]} | model_facts(trained)
+    settings |= {"n": args.n, "spacing": args.spacing}
+    path = result(args, f"{ending}.json")
+    record = records.resume(path, settings, reconstruct.CELL)
+    back = filled(trained, args, test, path, record)
     more = (
         "mean squared error per dimension, pictures in [0, 1]; S steps each way, nothing clipped; network in float32",
         "paper: DDIM Table 2 (CIFAR-10, unconditional); largest: difference of a value in [-1, 1]; calls: network's",
-        *([NO_NETWORK] if reconstruct.GAUSSIAN in args.variants else []),
-        *(table.grid_line(trained.schedule.T, S, args.spacing) for S in args.steps),
+        *([NO_NETWORK] if GAUSSIAN in record["cells"] else []),
+        *(table.grid_line(trained.schedule.T, S, args.spacing) for S in records.columns_of(record)),
     )
-    record = {"model": args.model} | model_facts(trained) | {"spacing": args.spacing, "rows": rows}
-    tell(args, record, reconstruct.text(head(trained, args, *more), rows), ending)
-    base = args.variants[0]
-    middle = max((S for S in args.steps if S <= 50), default=args.steps[0])
-    cells = [(base, S) for S in args.steps] + [(name, middle) for name in args.variants[1:]]
-    columns = ["original", *("\n".join([*name.split(maxsplit=1), f"S = {S}"]) for name, S in cells)]
-    strip = np.stack([images[:6], *(shown[cell] for cell in cells)], axis=1)
-    print(figures.sheet(result(args, f"{ending}.png"), strip, [""] * len(strip), columns))
+    tell(args, record, reconstruct.text(head(trained, args, *more), record), ending)
+    columns = ["original", *("\n".join([*name.split(maxsplit=1), f"S = {S}"]) for name, S in back)]
+    images = [test.images[: args.n][:SHOWN], *(ddpm.to_bytes(x.nan_to_num()) for x in back.values())]
+    print(figures.sheet(result(args, f"{ending}.png"), np.stack(images, axis=1), [""] * len(images[0]), columns))

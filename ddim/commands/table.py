@@ -16,7 +16,7 @@ from ddpm.data.base import DataError
 from ddpm.files import sha256
 from ddpm.model import Trained
 
-from .. import features, ruler, table
+from .. import features, records, ruler, table
 from .common import at_least_two, check_free, check_seed, counted, drawn, name_of, of_split, once, result, tell
 
 
@@ -98,11 +98,11 @@ def table_command(args: argparse.Namespace) -> None:
     split = cache(partial(of_split, trained, args.data_dir))  # pictures and captions may be of the same one
     real = reference_set(args.reference, trained.unet.config.size, split)
     path = result(args, ".json")
-    record = table.resume(path, table_settings(trained, args, network, real))
-    if todo := table.missing(record, rows, columns):
+    record = records.resume(path, table_settings(trained, args, network, real), table.CELL)
+    if todo := records.missing(record, rows, columns):
         with tqdm(total=table.calls(T, todo, args.spacing) * args.n, unit=" calls", unit_scale=True) as bar:
             measure = cell_measurer(trained, args, network, real, prompts_for(args, split), bar)
-            for row, S, cell in table.fill(path, record, rows, columns, measure):
+            for row, S, cell in records.fill(path, record, rows, columns, measure):
                 tqdm.write(f"{table.label(row)}, S = {S}: {ruler.plus_minus(cell['distance'], cell['error'])}")
     tell(args, record, table.text(record))
     print(table.plot(result(args, ".png"), record))
