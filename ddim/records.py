@@ -20,20 +20,29 @@ def resume(path: Path, settings: dict, kinds: Kinds) -> dict:
     """The record at `path`, or an empty one. ValueError when its cells were made with other settings, naming one."""
     if not path.exists():
         return {"settings": settings, "cells": {}}
-    try:
-        record = json.loads(path.read_text())
-    except ValueError as error:
-        raise ValueError(f"{path} is no record of cells ({error}): choose another --out") from None
+    record = read(path)
     if not is_record(record, kinds):
         raise ValueError(f"{path} is no record of such cells: choose another --out")
-    before = record["settings"]
+    check_same(path, record["settings"], settings)
+    return record
+
+
+def read(path: Path) -> Any:
+    """What a file of results holds. ValueError for a file that is no JSON."""
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(f"{path} is no record of results ({error}): choose another --out") from None
+
+
+def check_same(path: Path, before: dict, settings: dict) -> None:
+    """ValueError, naming a setting, unless what was measured before was measured in the same way."""
     for name in sorted(before.keys() | settings.keys()):
         old, new = before.get(name), settings.get(name)
         if old != new:
             raise ValueError(
-                f"{path} has cells made with {name} {old!r}, not {new!r}: cells are not mixed, choose another --out"
+                f"{path} was made with {name} {old!r}, not {new!r}: results are not mixed, choose another --out"
             )
-    return record
 
 
 def is_record(found: Any, kinds: Kinds) -> bool:

@@ -283,7 +283,7 @@ def test_reconstruct_refuses_cells_of_another_model(model, tmp_path, capsys):
     record = tmp_path / "reconstruct-tiny-2.json"
     record.write_text(record.read_text().replace(hashlib.sha256(model.read_bytes()).hexdigest(), "0" * 64))
     before = record.read_text()
-    assert code_of(*how) == 2 and "cells are not mixed, choose another --out" in last_error(capsys)
+    assert code_of(*how) == 2 and "results are not mixed, choose another --out" in last_error(capsys)
     assert record.read_text() == before
 
 
@@ -372,8 +372,7 @@ def test_sweep_measures_each_way_at_each_strength(model, tmp_path):
     assert code_of("sweep", "--model", model, *flags, "--ways", *WAYS, "noise") == 0
     record = json.loads((tmp_path / "sweep-tiny.json").read_text())
     curves = record["curves"]
-    assert record["model_sha256"] == hashlib.sha256(model.read_bytes()).hexdigest()
-    assert (record["T"], record["schedule"]) == (20, "cosine")
+    assert record["settings"]["model_sha256"] == hashlib.sha256(model.read_bytes()).hexdigest()
     assert list(curves) == ["colour", "shape"] and list(curves["colour"]) == list(WAYS)
     for ways in curves.values():
         for points in ways.values():
@@ -388,9 +387,31 @@ def test_the_sweeps_noise_has_the_seed_that_is_asked_for(model, tmp_path):
     lost = []
     for seed in (0, 0, 7):
         flags = ("--n", 3, "--steps", 4, "--strengths", 0.5, "--edits", "colour", "--ways", "noise", "--seed", seed)
-        assert code_of("sweep", "--model", model, *flags, "--out", tmp_path) == 0
-        lost.append(json.loads((tmp_path / "sweep-tiny.json").read_text())["curves"]["colour"]["noise"][0]["lost"])
+        out = tmp_path / str(seed)
+        assert code_of("sweep", "--model", model, *flags, "--out", out) == 0
+        lost.append(json.loads((out / "sweep-tiny.json").read_text())["curves"]["colour"]["noise"][0]["lost"])
     assert lost[0] == lost[1] != lost[2]
+
+
+@pytest.mark.parametrize(
+    ("how", "named"),
+    [
+        (("sweep", "--steps", 4, "--strengths", 0.5, "--edits", "colour", "--ways", "noise"), "seed 0, not 7"),
+        (("spectrum", "--steps", 2, "--rows", 0), "seed 0, not 7"),
+    ],
+)
+def test_other_settings_do_not_write_over_a_result(model, tmp_path, capsys, how, named):
+    how = (*how, "--model", model, "--n", 3, "--out", tmp_path)
+    assert code_of(*how) == 0
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert code_of(*how, "--seed", 7) == 2
+    assert f"was made with {named}: results are not mixed" in last_error(capsys)
+    (record,) = tmp_path.glob("*.json")
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+    record.write_text("[]")
+    assert code_of(*how) == 2 and "is no record of results: choose another --out" in last_error(capsys)
+    record.write_text("{")
+    assert code_of(*how) == 2 and "is no record of results (" in last_error(capsys)
 
 
 def test_spectrum_tells_detail_and_grain_of_each_row(model, tmp_path):

@@ -13,6 +13,8 @@ from ddpm.data import Dataset, load_data
 from ddpm.files import sha256, write_json
 from ddpm.model import Trained
 
+from .. import records
+
 BATCH = 64
 
 
@@ -61,10 +63,21 @@ def once(values: Iterable) -> list:
     return list(dict.fromkeys(values))
 
 
-def model_facts(trained: Trained) -> dict:
-    """What a record says of the very model that it was measured with, as the table does."""
-    schedule = trained.schedule
-    return {"model_sha256": sha256(Path(trained.info["path"])), "T": schedule.T, "schedule": schedule.kind}
+def model_facts(trained: Trained, args: argparse.Namespace) -> dict:
+    """What a record says of the very model that it was measured with."""
+    facts = {"model": name_of(args.model), "data": trained.info["data"]}
+    facts |= {"model_sha256": sha256(Path(trained.info["path"]))}
+    return facts | {"T": trained.schedule.T, "schedule": trained.schedule.kind}
+
+
+def check_same(args: argparse.Namespace, settings: dict) -> None:
+    """ValueError, before any work, where the result is there already and was made with other settings."""
+    path = place(args, ".json")
+    if path.exists():
+        before = records.read(path)
+        if not isinstance(before, dict) or not isinstance(before.get("settings"), dict):
+            raise ValueError(f"{path} is no record of results: choose another --out")
+        records.check_same(path, before["settings"], settings)
 
 
 def check_seed(seed: int) -> None:

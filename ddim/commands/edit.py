@@ -21,6 +21,7 @@ from ..sampling import last
 from .common import (
     at_least_two,
     check_free,
+    check_same,
     check_seed,
     head,
     in_batches,
@@ -137,6 +138,10 @@ def sweep_command(args: argparse.Namespace) -> None:
         most = len(todo[few[0]].images)
         raise ValueError(f"n is {args.n}, but the test split has {most} pictures for the edit {few[0]!r}")
     strengths, curves, strips = sorted(set(args.strengths)), {kind: {} for kind in todo}, []
+    settings = model_facts(trained, args) | {"n": args.n, "steps": args.steps, "eta": args.eta, "guidance": args.scale}
+    settings |= {"iterations": args.iterations, "seed": args.seed, "strengths": strengths, "ways": ways}
+    settings |= {"edits": list(todo)}
+    check_same(args, settings)
     for kind, e in todo.items():
         for way in ways:
             edit, judge = partial(edited, trained, args, e, way), partial(met, data, e)
@@ -146,8 +151,7 @@ def sweep_command(args: argparse.Namespace) -> None:
             strips.append(np.stack([e.images[0], *(after[0] for after in images)]))
     asked = f"n = {args.n} of each edit, {args.steps} steps, eta {args.eta} (noise), guidance {args.scale:g}"
     asked += f", seed {args.seed}"
-    record = {"model": args.model} | model_facts(trained) | {"asked": asked, "curves": curves}
-    tell(args, record, tradeoff.text(head(trained, args, asked), curves))
+    tell(args, {"settings": settings, "curves": curves}, tradeoff.text(head(trained, args, asked), curves))
     print(tradeoff.plot(result(args, ".png"), curves, f"{name_of(args.model)}: {asked}"))
     names = [f"{kind}: {tradeoff.NAMES[way]}" for kind in todo for way in ways]
     title = "\n".join(f"{e.sources[0]}  ->  {e.targets[0]}" for e in todo.values())

@@ -10,7 +10,7 @@ import ddpm
 
 from ..grids import timesteps
 from ..sampling import last, sample, sample_2m
-from .common import check_free, head, tell
+from .common import check_free, check_same, head, model_facts, tell
 
 
 def overhead_command(args: argparse.Namespace) -> None:
@@ -18,6 +18,9 @@ def overhead_command(args: argparse.Namespace) -> None:
     check_free(args, ".json", ".txt")
     trained = ddpm.load(args.model)
     timesteps(trained.schedule.T, args.steps)  # a bad S is told before any work
+    settings = model_facts(trained, args) | {"batch": args.batch, "steps": args.steps}
+    settings |= {"threads": torch.get_num_threads()}
+    check_same(args, settings)
     network = trained.eps(None)
     x_T = ddpm.Noise(range(args.batch)).start(trained.shape)
     samplers = {
@@ -34,7 +37,7 @@ def overhead_command(args: argparse.Namespace) -> None:
         lines.append(f"{name:12s} network {network_s:7.2f} s, loop {loop_s:7.3f} s: {100 * loop_s / network_s:.2f} %")
     asked = f"batch {args.batch}, {args.steps} steps, {torch.get_num_threads()} threads"
     words = "\n".join([*head(trained, args, asked), *lines]) + "\n"
-    tell(args, {"model": args.model, "asked": asked, "rows": record}, words)
+    tell(args, {"settings": settings, "rows": record}, words)
 
 
 def spent(sampler: Callable[[ddpm.EpsFn], Iterator], network: ddpm.EpsFn) -> tuple[float, float]:

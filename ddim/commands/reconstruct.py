@@ -18,7 +18,7 @@ from ddpm.model import Trained
 from .. import figures, reconstruct, records, table
 from ..grids import timesteps
 from ..reconstruct import GAUSSIAN, VARIANTS
-from .common import at_least_two, check_free, head, in_batches, model_facts, name_of, of_split, once, result, tell
+from .common import at_least_two, check_free, head, in_batches, model_facts, of_split, once, result, tell
 
 SHOWN = 6  # pictures of the strip
 NO_NETWORK = f"{GAUSSIAN}: no network, data of the training set's mean and covariance: what the steps lose"
@@ -99,9 +99,8 @@ def reconstruct_command(args: argparse.Namespace) -> None:
     test = of_split(trained, args.data_dir, "test")
     if args.n > len(test):
         raise ValueError(f"n is {args.n}, but the test split has {len(test)} pictures")
-    settings = {"model": name_of(args.model), "data": trained.info["data"]} | model_facts(trained)
-    settings |= {"n": args.n, "spacing": args.spacing}
     path = result(args, f"{ending}.json")
+    settings = model_facts(trained, args) | {"n": args.n, "spacing": args.spacing}
     record = records.resume(path, settings, reconstruct.CELL)
     back = filled(trained, args, test, path, record)
     more = (

@@ -7,7 +7,20 @@ from tqdm import tqdm
 import ddpm
 
 from .. import features, ruler, spectrum, table
-from .common import at_least_two, check_free, check_seed, counted, drawn, head, of_split, once, result, tell
+from .common import (
+    at_least_two,
+    check_free,
+    check_same,
+    check_seed,
+    counted,
+    drawn,
+    head,
+    model_facts,
+    of_split,
+    once,
+    result,
+    tell,
+)
 
 
 def spectrum_command(args: argparse.Namespace) -> None:
@@ -19,6 +32,9 @@ def spectrum_command(args: argparse.Namespace) -> None:
     at_least_two(args.n)
     calls = args.n * table.calls(trained.schedule.T, [(row, args.steps) for row in rows], "linear")
     network = features.load(args.features, trained.info["data"], args.inception, args.device)
+    settings = model_facts(trained, args) | {"n": args.n, "steps": args.steps, "rows": rows, "seed": args.seed}
+    settings |= {"distance": network.name, "features": network.network, "features_sha256": network.sha256}
+    check_same(args, settings)
     real = of_split(trained, args.data_dir, "train").images
     reference, power, found = ruler.Ruler(network(real)), spectrum.power(real), {}
     prompts, seeds = [""] * args.n, list(range(args.seed, args.seed + args.n))
@@ -32,5 +48,5 @@ def spectrum_command(args: argparse.Namespace) -> None:
             }
     asked = f"{args.n} samples, {args.steps} steps, linear grid, null prompt, seed {args.seed}"
     words = spectrum.text(head(trained, args, asked, f"distance: {network.name}, {network.network}"), found)
-    tell(args, {"model": args.model, "asked": asked, "grain": spectrum.GRAIN, "rows": found}, words)
+    tell(args, {"settings": settings, "grain": spectrum.GRAIN, "rows": found}, words)
     print(spectrum.plot(result(args, ".png"), f"{args.model}: {asked}", found))

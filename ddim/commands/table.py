@@ -13,11 +13,22 @@ import ddpm
 from ddpm.checkpoints import usable
 from ddpm.data import Dataset, load_data, reading, shapes
 from ddpm.data.base import DataError
-from ddpm.files import sha256
 from ddpm.model import Trained
 
 from .. import features, records, ruler, table
-from .common import at_least_two, check_free, check_seed, counted, drawn, name_of, of_split, once, result, tell
+from .common import (
+    at_least_two,
+    check_free,
+    check_same,
+    check_seed,
+    counted,
+    drawn,
+    model_facts,
+    of_split,
+    once,
+    result,
+    tell,
+)
 
 
 def pictures_in(folder: Path, size: int) -> np.ndarray:
@@ -48,10 +59,8 @@ def prompts_for(args: argparse.Namespace, split: Callable[[str], Dataset]) -> li
 
 def table_settings(trained: Trained, args: argparse.Namespace, network: features.Features, real: np.ndarray) -> dict:
     """All that a cell depends on; real: the reference pictures."""
-    return {
-        "distance": network.name, "model": name_of(args.model), "data": trained.info["data"],
-        "model_sha256": sha256(Path(trained.info["path"])), "n": args.n,
-        "spacing": args.spacing, "T": trained.schedule.T, "schedule": trained.schedule.kind, "clipping": "none",
+    return {"distance": network.name} | model_facts(trained, args) | {
+        "n": args.n, "spacing": args.spacing, "clipping": "none",
         "prompts": args.prompts, "guidance": args.scale, "seed": args.seed,
         "features": network.network, "features_sha256": network.sha256,
         "reference": args.reference, "reference_n": len(real),
@@ -117,9 +126,10 @@ def ruler_command(args: argparse.Namespace) -> None:
     size = args.size or {"shapes": shapes.SIZE}.get(args.data, 32)
     train, test = (load_data(args.data, args.data_dir, split, size).images for split in ("train", "test"))
     n = min(len(train) // 2, len(test)) if args.n is None else args.n
-    lines = tqdm(ruler.readings(network, train, test, n), "lines", 2 + len(ruler.DISTURBANCES))
-    measures = dict(lines)
     settings = {"data": args.data, "n": n, "reference_n": len(train) - len(train) // 2, "size": size}
     settings |= {"distance": network.name, "features": network.network, "features_sha256": network.sha256}
+    check_same(args, settings)
+    lines = tqdm(ruler.readings(network, train, test, n), "lines", 2 + len(ruler.DISTURBANCES))
+    measures = dict(lines)
     about = f"{network.name} of {n} pictures of {args.data} against {settings['reference_n']} of the training set"
     tell(args, {"settings": settings, "lines": measures}, ruler.text([about, f"features: {network.network}"], measures))
