@@ -3,7 +3,8 @@
 A DDIM step asks the network at x_t and lands on x_s, from where x_t can only be guessed. Here a step asks in the
 middle of three neighbouring times and adds to the outer one: the inverse asks at the same point and subtracts. The
 price is a second picture to remember: the latent of an image is the pair (x_T, x at the grid's next time). The paper:
-Zhang, Lewis & Kleijn, "Exact Diffusion Inversion via Bi-directional Integration Approximation", 2023.
+Zhang, Lewis & Kleijn, "Exact Diffusion Inversion via Bi-directional Integration Approximation", 2023, whose update is
+the one in `sample_exact`.
 """
 
 import math

@@ -31,21 +31,32 @@ def to_pictures(images: torch.Tensor | np.ndarray) -> torch.Tensor:
 
 
 def q_sample(schedule: Schedule, x_0: torch.Tensor, t: Time, noise: torch.Tensor) -> torch.Tensor:
-    """x_t ~ q(x_t | x_0) = N(sqrt(alpha_bar_t) x_0, (1 - alpha_bar_t) I) from standard normal noise: Ho Eq. (4)."""
+    """x_t ~ q(x_t | x_0) = N(sqrt(alpha_bar_t) x_0, (1 - alpha_bar_t) I) from standard normal noise: Ho Eq. (4).
+
+    x_0, noise (B, ...), t in 0..T -> x_t (B, ...). ValueError: an int t outside 0..T (a tensor is trusted, here and
+    below: to look at it would make a GPU wait).
+    """
     alpha_bar = schedule.at("alpha_bar", t, x_0)
     signal, spread = cast(x_0, alpha_bar.sqrt(), (1 - alpha_bar).sqrt())
     return signal * x_0 + spread * noise
 
 
 def predict_x0(schedule: Schedule, x_t: torch.Tensor, t: Time, eps: torch.Tensor) -> torch.Tensor:
-    """The picture that x_t and its noise eps stand for: Ho Eq. (15), Eq. (4) solved for x_0. t = 0 gives x_t back."""
+    """The picture that x_t and its noise eps stand for: Ho Eq. (15), Eq. (4) solved for x_0. t = 0 gives x_t back.
+
+    x_t, eps (B, ...), t in 0..T -> x_0 (B, ...). ValueError: an int t outside 0..T.
+    """
     alpha_bar = schedule.at("alpha_bar", t, x_t)
     signal, spread = cast(x_t, alpha_bar.sqrt(), (1 - alpha_bar).sqrt())
     return (x_t - spread * eps) / signal
 
 
 def predict_eps(schedule: Schedule, x_t: torch.Tensor, t: Time, x_0: torch.Tensor) -> torch.Tensor:
-    """The noise between x_0 and x_t: Ho Eq. (4) solved for the noise, t in 1..T (at t = 0 there is none)."""
+    """The noise between x_0 and x_t: Ho Eq. (4) solved for the noise.
+
+    x_t, x_0 (B, ...), t in 1..T -> eps (B, ...). At t = 0 there is no noise to find, and the answer is not finite.
+    ValueError: an int t outside 0..T.
+    """
     alpha_bar = schedule.at("alpha_bar", t, x_t)
     signal, spread = cast(x_t, alpha_bar.sqrt(), (1 - alpha_bar).sqrt())
     return (x_t - signal * x_0) / spread
@@ -57,6 +68,8 @@ def posterior(schedule: Schedule, x_0: torch.Tensor, x_t: torch.Tensor, t: Time)
     mean     = sqrt(alpha_bar_{t-1}) beta_t / (1 - alpha_bar_t) x_0
              + sqrt(alpha_t) (1 - alpha_bar_{t-1}) / (1 - alpha_bar_t) x_t
     variance = (1 - alpha_bar_{t-1}) / (1 - alpha_bar_t) beta_t
+
+    x_0, x_t (B, ...). ValueError: an int t outside 1..T.
     """
     beta, alpha = schedule.at("beta", t, x_t), schedule.at("alpha", t, x_t)
     now, before = schedule.at("alpha_bar", t, x_t), schedule.at("alpha_bar", t - 1, x_t)
@@ -70,6 +83,7 @@ def reverse_variance(schedule: Schedule, x_t: torch.Tensor, t: Time, variance: s
     """sigma_t^2 of p(x_{t-1} | x_t): the two choices of Ho section 3.2.
 
     "posterior" is Eq. (7)'s, right when the data are one point; "beta" is beta_t, right when the data are N(0, I).
+    t in 1..T; () or (B, 1, ...), to multiply x_t. ValueError: another variance, an int t outside 1..T.
     """
     check_choice("variance", variance, VARIANCES)
     if variance == "beta":
@@ -84,7 +98,8 @@ def simple_loss(
 
     weighting "v" divides it by alpha_bar_t. That is the squared error of v = sqrt(alpha_bar) eps - sqrt(1 - alpha_bar)
     x_0 (Salimans & Ho 2022, appendix D), because eps_hat - eps = sqrt(alpha_bar) (v_hat - v): the noisiest
-    times, where eps says little about the picture, count as much as the others.
+    times, where eps says little about the picture, count as much as the others. x_0, noise (B, ...). ValueError:
+    another weighting.
     """
     check_choice("weighting", weighting, WEIGHTINGS)
     error = eps_fn(q_sample(schedule, x_0, t, noise), t) - noise
@@ -111,8 +126,9 @@ def step(
     """One step of ancestral sampling -> x_{t-1}, predicted x_0: Ho Algorithm 2, lines 3 and 4. t in 1..T.
 
     `eps` is the network's answer at (x_t, t), `noise` is standard normal. The mean is the posterior's at the predicted
-    x_0, which is Ho Eq. (11) when nothing is clipped; `clip` keeps the predicted x_0 in [-1, 1]. The step to t = 0
-    adds no noise.
+    x_0 (the left form of Ho Eq. (11); without clipping also its right one, with eps). `clip` keeps the predicted x_0 in
+    [-1, 1]. x_t, eps, noise (B, ...). The step to t = 0 adds no noise. ValueError: t outside 1..T, an unknown variance,
+    missing noise.
     """
     check_choice("variance", variance, VARIANCES)
     x_0 = predict_x0(schedule, x_t, t, eps)

@@ -11,7 +11,7 @@ from .schedule import Schedule, cast
 
 
 class GaussianEps:
-    """EpsFn of data N(mean, diag(variance)); both broadcast to one image (C, H, W), variance >= 0.
+    """EpsFn of data N(mean, diag(variance)); both broadcast to one image (C, H, W). ValueError: a variance below 0.
 
     x_t is then N(sqrt(alpha_bar) mean, alpha_bar variance + 1 - alpha_bar).
     """
@@ -64,6 +64,7 @@ class MixtureEps:
 
     Each component's eps counts by the probability that x_t came from it. The weights must be positive with sum 1, the
     variances not below 0: with 0 it is the ideal network of K given pictures, which can only give those back.
+    ValueError otherwise, and for parts of different K.
     """
 
     def __init__(self, schedule: Schedule, weights: torch.Tensor, means: torch.Tensor, variances: torch.Tensor):

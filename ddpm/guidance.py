@@ -6,7 +6,7 @@ from .diffusion import EpsFn
 
 
 def guide(eps_conditional: torch.Tensor, eps_null: torch.Tensor, scale: float) -> torch.Tensor:
-    """eps_null + scale (eps_conditional - eps_null): Ho & Salimans Eq. (6), whose w is scale - 1."""
+    """eps_null + scale (eps_conditional - eps_null): Ho & Salimans Eq. (6), whose w is scale - 1. All (B, ...)."""
     return eps_null + scale * (eps_conditional - eps_null)
 
 

@@ -21,8 +21,8 @@ class Noise:
         x_T = noise.start((3, 32, 32))
         for t, x, x_0 in ddpm.sample(eps, schedule, x_T, generator=noise): ...
 
-    `seeds` are ints from 0 on, one for each image of the batch. The streams live on the CPU and draw in float32, so
-    that a seed means the same picture on every device and in every dtype.
+    `seeds` are ints in 0 .. 2^63 - 1, one for each image of the batch (ValueError: others, or none). The streams live
+    on the CPU and draw in float32, so that a seed means the same picture on every device and in every dtype.
     """
 
     def __init__(self, seeds: Iterable[int]):
@@ -38,7 +38,7 @@ class Noise:
         return torch.stack([torch.randn(*shape, generator=generator) for generator in self.generators]).to(device)
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        """The next noise, shaped like x (B, ...); B must be the number of seeds."""
+        """The next noise, shaped like x (B, ...). ValueError unless B is the number of seeds."""
         if len(x) != len(self.generators):
             raise ValueError(f"the batch holds {len(x)} images, but the noise has {len(self.generators)} seeds")
         return self.start(x.shape[1:], x.device).to(x.dtype)

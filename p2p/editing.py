@@ -67,6 +67,7 @@ def editing_hook(plan: Plan, progress: float) -> Hook | None:
     def hook(weights: Tensor, site: Site) -> Tensor:
         source, target = weights.chunk(2)
         if site.kind == "cross" and words:
+            # where no word is new or gone, refine is `maps.replace`: one call serves both kinds
             return torch.cat([source, within(refine(source, target, plan.mapping), target, plan.until, progress)])
         if site.kind == "self" and pixels and site.size <= plan.self_size:
             return torch.cat([source, source])
@@ -115,7 +116,8 @@ def edit(
     null: EpsFn | None = None,
     sampler: Callable[..., Trajectory] = ddim.sample,
 ) -> Trajectory:
-    """Edit n pictures through their prompts: yields (s, x_s (2n, C, H, W), predicted x_0) after each step.
+    """Edit n pictures through their prompts (Hertz et al. 2022, Algorithm 1): yields (s, x_s (2n, C, H, W), predicted
+    x_0) after each step.
 
     The first n rows are the sources, walking as if alone, the last n the edits. trained: a `ddpm.Trained` or whatever
     has its eps, tokens, tokenizer and schedule. source, target: one prompt for each pair, or a single one for all.

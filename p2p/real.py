@@ -1,5 +1,5 @@
 """Edits of real pictures: find the noise that leads to the picture, then edit; and null-text optimisation, which makes
-the way back hold under guidance (Mokady et al. 2022).
+the way back hold under guidance (Mokady et al. 2023).
 """
 
 from collections.abc import Callable, Iterator

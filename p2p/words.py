@@ -47,10 +47,12 @@ def common(source: Sequence[str], target: Sequence[str]) -> list[tuple[int, int]
 def refine_map(source: str | Sequence[str], target: str | Sequence[str], length: int) -> torch.Tensor:
     """(length, length): words that both prompts share, in order, keep their map; the target's other words are new.
 
-    For words that are added or taken away. length: tokens of a row, START included.
+    For words that are added or taken away. length: tokens of a row, START included. ValueError: a longer prompt.
     """
+    source, target = split(source), split(target)
+    check_length(length, source, target)
     matrix = torch.zeros(length, length)
-    for i, j in [(0, 0), *((i + 1, j + 1) for i, j in common(split(source), split(target)))]:
+    for i, j in [(0, 0), *((i + 1, j + 1) for i, j in common(source, target))]:
         matrix[i, j] = 1
     return matrix
 
@@ -61,8 +63,10 @@ def swap_map(source: str | Sequence[str], target: str | Sequence[str], length: i
     Between prompts of equal length this is the identity: one token is one word, so word i stands for word i. Between
     others the shared words keep their maps, and where k words of the target stand in the place of m of the source, each
     of the k takes the sum of the m maps divided by k. Words put where there was nothing are new, as in `refine_map`.
+    ValueError: a prompt of more than length - 1 words.
     """
     source, target = split(source), split(target)
+    check_length(length, source, target)
     if len(source) == len(target):
         return torch.eye(length) * (torch.arange(length) <= len(source))
     matrix = refine_map(source, target, length)
@@ -72,6 +76,14 @@ def swap_map(source: str | Sequence[str], target: str | Sequence[str], length: i
             matrix[before[0] + 1 : i, before[1] + 1 : j] = 1 / (j - before[1] - 1)
         before = i, j
     return matrix
+
+
+def check_length(length: int, *prompts: list[str]) -> None:
+    """ValueError unless START and the words of each prompt fit into a row."""
+    for words in prompts:
+        if len(words) >= length:
+            prompt = " ".join(words)
+            raise ValueError(f"{prompt!r} has {len(words)} words, but a row of {length} tokens takes {length - 1}")
 
 
 def changed(source: str | Sequence[str], target: str | Sequence[str]) -> tuple[list[str], list[str]]:

@@ -102,6 +102,15 @@ def test_refine_keeps_shared_words_and_leaves_new_ones_empty():
     assert torch.equal(back, matrix.T)
 
 
+@pytest.mark.parametrize("mapping", [p2p.swap_map, p2p.refine_map])
+def test_a_prompt_that_does_not_fit_into_the_row_is_refused(mapping):
+    """START takes one of the tokens."""
+    assert mapping("a b c", "a b", 4).shape == (4, 4)
+    for prompts in (("a b c", "a b"), ("a b", "a b c"), ("a b c", "a b c")):
+        with pytest.raises(ValueError, match="'a b c' has 3 words, but a row of 3 tokens takes 2"):
+            mapping(*prompts, 3)
+
+
 def test_the_kind_of_edit_follows_from_the_lengths():
     assert p2p.kind_of(SOURCE, TARGET) == "replace"
     assert p2p.kind_of(SOURCE, "a photo of a circle") == p2p.kind_of("a circle", SOURCE) == "refine"

@@ -199,7 +199,7 @@ class UNet(nn.Module):
         return alpha_bar.sqrt().to(x.dtype) * out + (1 - alpha_bar).sqrt().to(x.dtype) * x
 
     def _body(self, x: Tensor, time: Tensor, text: Text, hook: Hook | None) -> Tensor:
-        x = self.first(F.pixel_unshuffle(x, self.config.stem))
+        x = self.first(F.pixel_unshuffle(x, self.config.stem))  # (B, channels, size / stem, size / stem)
         skips = [x]
         for layer in self.down:
             x = layer(x, time, text, hook) if isinstance(layer, Layer) else layer(x)
@@ -207,6 +207,7 @@ class UNet(nn.Module):
         for layer in self.middle:
             x = layer(x, time, text, hook)
         for layer in self.up:
+            # (B, c, h, w) and (B, kept, h, w), side by side in the channels
             x = layer(torch.cat([x, skips.pop()], dim=1), time, text, hook) if isinstance(layer, Layer) else layer(x)
         assert not skips
-        return F.pixel_shuffle(self.last(F.silu(self.norm(x))), self.config.stem)
+        return F.pixel_shuffle(self.last(F.silu(self.norm(x))), self.config.stem)  # (B, 3, size, size)
