@@ -56,7 +56,7 @@ def plot(path: Path, title: str, rows: dict[str, dict]) -> Path:
         right.plot(GRAIN, found["grain"], marker="o", ms=3, label=label(row))
     left.axhline(1, color="k", lw=0.8, ls=":")
     left.set(xlabel="cycles across the picture", ylabel="power, as a share of real pictures'")
-    right.set(xlabel="noise added, standard deviation of 255", ylabel="distance to the training set")
+    right.set(xlabel="noise added, standard deviation (pixel values 0..255)", ylabel="distance to the training set")
     for axis in (left, right):
         axis.grid(alpha=0.3, which="both")
     left.legend(fontsize=8)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatter
 
 from ddpm.pictures import save_figure
 
@@ -136,27 +137,33 @@ def label(row: str) -> str:
 
 
 def plot(path: Path, record: dict) -> Path:
-    """Distance against S, log-log, a line for each row; the paper's curves dotted, on an axis of their own if needed.
+    """Distance against S, log-log, a line for each row; the paper's curves dotted, in a panel of their own if needed.
 
     The paper's numbers share our axis only where ours are FID too.
     """
     settings, cells = record["settings"], record["cells"]
-    figure = Figure(figsize=(6.5, 4.5), layout="constrained")
-    axis = figure.subplots()
-    beside = axis if settings["distance"] == "FID" or settings["data"] not in PAPER else axis.twinx()
+    paper = PAPER.get(settings["data"], {})
+    apart = bool(paper) and settings["distance"] != "FID"
+    figure = Figure(figsize=(9.5, 4) if apart else (6.5, 4.5), layout="constrained")
+    axes = figure.subplots(1, 2 if apart else 1, squeeze=False)[0]
     for i, row in enumerate(rows_of(record, ROWS)):
         points = sorted((int(S), cell["distance"], cell["error"] or 0) for S, cell in cells[row].items())
         S, distance, error = zip(*points, strict=True)
-        axis.errorbar(S, distance, yerr=error, marker="o", ms=3, capsize=2, color=f"C{i}", label=label(row))
-        if numbers := PAPER.get(settings["data"], {}).get(row):
-            beside.plot(COLUMNS, numbers, ":", color=f"C{i}")
-    axis.set(xscale="log", yscale="log", xlabel="S, steps", ylabel=settings["distance"])
-    drawn = sorted({*columns_of(record), *(COLUMNS if settings["data"] in PAPER else ())})
-    axis.set_xticks(drawn, [str(S) for S in drawn])
-    axis.set_xticks([], minor=True)
-    axis.set_title(f"{settings['model']}, n = {settings['n']}, {settings['spacing']} grid", fontsize=9)
-    if beside is not axis:
-        beside.set(yscale="log", ylabel="dotted: the paper's FID (official network, 50,000 samples)")
-    axis.grid(alpha=0.3, which="both")
-    axis.legend(fontsize=8)
+        axes[0].errorbar(S, distance, yerr=error, marker="o", ms=3, capsize=2, color=f"C{i}", label=label(row))
+        if row in paper:
+            axes[-1].plot(COLUMNS, paper[row], ":", marker="o", ms=3, color=f"C{i}")
+    axes[0].set_title(f"{settings['model']}, n = {settings['n']}, {settings['spacing']} grid", fontsize=9)
+    axes[0].set_ylabel(settings["distance"])
+    axes[0].legend(fontsize=8)
+    if apart:
+        axes[1].set_title("the paper: official network, 50,000 samples", fontsize=9)
+        axes[1].set_ylabel("FID")
+    drawn = sorted({*columns_of(record), *(COLUMNS if paper else ())})
+    for axis in axes:
+        axis.set(xscale="log", yscale="log", xlabel="S, steps")
+        axis.set_xticks(drawn, [str(S) for S in drawn])
+        axis.set_xticks([], minor=True)
+        for format_ in (axis.yaxis.set_major_formatter, axis.yaxis.set_minor_formatter):
+            format_(LogFormatter(labelOnlyBase=False, minor_thresholds=(2, 0.5)))
+        axis.grid(alpha=0.3, which="both")
     return save_figure(figure, path)

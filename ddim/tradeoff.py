@@ -79,7 +79,7 @@ def plot(path: Path, curves: dict[str, dict[str, Points]], title: str) -> Path:
         for way, found in ways.items():
             right.plot([p["lost"] for p in found], [p["met"] for p in found], "o-", ms=3, label=NAMES[way])
         right.set_xscale("symlog", linthresh=1e-4)
-        right.set(xlabel="lost", ylabel="caption met", title=f"{kind}: trade-off")
+        right.set(xlabel="lost (mean squared error)", ylabel="caption met", title=f"{kind}: trade-off")
         right.title.set_fontsize(9)
         right.grid(alpha=0.3)
         right.legend(fontsize=7)
@@ -96,4 +96,4 @@ def draw_dilemma(axis, found: Points, title: str) -> None:
     axis.grid(alpha=0.3)
     other = axis.twinx()
     other.plot(strengths, [p["lost"] for p in found], "s--", ms=3, color="C3")
-    other.set_ylabel("lost", color="C3")
+    other.set_ylabel("lost (mean squared error)", color="C3")

@@ -36,13 +36,13 @@ SOLUTIONS = {
     "3_ddpm": [1000, 0, 1],  # once a step; the last step adds none; the noise's own variance
     "4_naive_editing": [20, 0.5, 600],  # 0.4 * 50; sqrt(0.25); 12 of 20 steps of 50
     "5_ddim": [
-        2500,  # 1000 + 750 + 500 + 250 + 0
+        0.4,  # 1 - 0.6, whatever sigma is: every member keeps the marginals
         0.5774,  # sqrt(0.4 / 0.8) * sqrt(1 - 1 / 3)
         1.1,  # x_0 = (1 - 0.8 * 0.5) / 0.6 = 1; 0.8 * 1 + 0.6 * 0.5
     ],
     "6_inversion": [100, 200, 0.5],  # 2 * 50; guidance asks twice; 1 / sqrt(4) standard deviations
     "7_attention_maps": [4096, 0.5, 10],  # 8 * 8 * 16 * 4; 4 / (2 + 2 + 4); the tenth word
-    "8_prompt_to_prompt": [40, 2, 1.3],  # 0.8 * 50; small and red; 0.2 + 2 * 0.3 + 0.5
+    "8_prompt_to_prompt": [0.3333, 2, 1.3],  # three words share one map; small and red; 0.2 + 2 * 0.3 + 0.5
 }
 
 
@@ -64,16 +64,18 @@ def indented(text: str) -> str:
 
 
 def proof(path: Path) -> list[str]:
-    """Two cells: the check passes with the right answers, and stops at each one that is wrong."""
+    """Two cells: the check passes with the right answers, and stops at each one that is wrong, be it a count by one."""
     check, right = source(tagged(path, "check")), SOLUTIONS[path.stem]
-    refused = f"""for wrong in range({len(right)}):
-    answers = [answer + (abs(answer) / 2 + 0.1) * (i == wrong) for i, answer in enumerate({right})]
+    mistakes = [(i, 1) for i, answer in enumerate(right) if isinstance(answer, int)]
+    mistakes += [(i, abs(answer) / 2 + 0.1) for i, answer in enumerate(right)]
+    refused = f"""for wrong, by in {mistakes}:
+    answers = [answer + by * (i == wrong) for i, answer in enumerate({right})]
     try:
 {indented(indented(check))}
     except AssertionError as error:
         assert f"exercise {{wrong + 1}}:" in str(error)
     else:
-        raise RuntimeError(f"a wrong answer to exercise {{wrong + 1}} was let through")"""
+        raise RuntimeError(f"an answer to exercise {{wrong + 1}} that is wrong by {{by}} was let through")"""
     return [f"answers = {right}\n{check}", refused]
 
 
