@@ -104,7 +104,8 @@ def columns(run, monkeypatch):
     def drawn(*flags) -> dict[str, np.ndarray]:
         seen = {}
 
-        def sheet(path, cells, rows, names, title):
+        def sheet(path, cells, rows, names, title, fold):
+            assert names[fold] == "START"
             seen.update(zip(names, cells.swapaxes(0, 1), strict=True))
 
         monkeypatch.setattr(editing, "sheet", sheet)
@@ -180,7 +181,7 @@ def test_targets_with_the_same_new_words_have_columns_of_their_own(columns):
 
 def test_every_value_of_a_strip_has_a_column_and_the_plain_picture_is_made_once(run, monkeypatch):
     names, walks = [], []
-    monkeypatch.setattr(editing, "sheet", lambda path, cells, rows, columns, title: names.extend(columns))
+    monkeypatch.setattr(editing, "sheet", lambda path, cells, rows, columns, title, fold: names.extend(columns))
     monkeypatch.setattr(editing, "edit", lambda *a, **how: (walks.append(how), p2p.edit(*a, **how))[1])
     assert run("--source", SOURCE, "--target", TARGET, "--weight", "green=1,2,1") == 0
     assert names[:5] == ["source", "plain", "green 1", "green 2", "green 1"] and len(walks) == 4

@@ -16,6 +16,7 @@ from ddpm.data import reading
 from ddpm.data.pairs import kind_between, kind_of_word
 from ddpm.diffusion import to_bytes
 from ddpm.model import Trained
+from unet.vocabulary import GRAMMAR
 
 from .. import pictures, score
 from ..blend import LocalBlend
@@ -163,14 +164,17 @@ def edit_command(args: argparse.Namespace) -> None:
     if args.sweep:
         job = todo[0][0]
         return sweep(trained, args, start, n, job.target, job.weights, told(args.source, job.target, job.weights))
-    columns = [] if picture is None else [("picture", picture)]
-    names, images = zip(*columns, *drawn(trained, args, start, todo, n), strict=True)
+    columns, maps = drawn(trained, args, start, todo, n)
+    columns = columns if picture is None else [("picture", picture), *columns]
+    names, images = zip(*columns, *maps, strict=True)
     rows = [Path(args.image).name] if args.image else [f"seed {seed}" for seed in args.seeds]
-    print(sheet(Path(args.out), np.stack(images, axis=1), rows, list(names), args.source))
+    print(sheet(Path(args.out), np.stack(images, axis=1), rows, list(names), args.source, fold=len(columns)))
 
 
-def drawn(trained: Trained, args: argparse.Namespace, start: dict, todo: list, n: int) -> list[Column]:
-    """The columns of all jobs: the film, the sources, each target's plain picture, its edits, and the words' maps."""
+def drawn(
+    trained: Trained, args: argparse.Namespace, start: dict, todo: list, n: int
+) -> tuple[list[Column], list[Column]]:
+    """The columns of all jobs: the film, the sources, each target's plain picture, its edits; and the words' maps."""
     how = {"steps": args.steps, "scale": args.scale} | start
     columns, maps, plain = [], [], {args.source}
     for (name, target, weights), kept in tqdm(todo, "edits", disable=len(todo) == 1):
@@ -190,7 +194,7 @@ def drawn(trained: Trained, args: argparse.Namespace, start: dict, todo: list, n
             columns.append(("\n".join(["plain", *label]), to_bytes(last(again))[n:]))
             plain.add(target)
         columns.append(("\n".join([name, *label]), edited))
-    return columns + maps
+    return columns, maps
 
 
 def film(T: int, x_T: Tensor | tuple[Tensor, Tensor], states: list[tuple[int, Tensor]], n: int, count: int) -> dict:
@@ -201,10 +205,10 @@ def film(T: int, x_T: Tensor | tuple[Tensor, Tensor], states: list[tuple[int, Te
 
 def lines_of(source: str, target: str, targets: list[str]) -> list[str]:
     """What tells a target's columns from those of other targets: its new words, or which words go for which."""
-    gone, new = changed(source, target)
+    gone, new = ([word for word in words if word not in GRAMMAR] or words for words in changed(source, target))
     if len(targets) < 2:
         return []
     if not new:
         return ["no", *gone]
-    alike = [each for each in targets if changed(source, each)[1] == new]
+    alike = [each for each in targets if changed(source, each)[1] == changed(source, target)[1]]
     return new if len(alike) == 1 else [*gone, "->", *new]
