@@ -46,7 +46,7 @@ FLAGS = {
     "epochs": dict(type=positive, help="times through the training set; by default the recipe's"),
     "steps": dict(type=positive, help="DDIM steps"),
     "batch": dict(type=positive, help="pictures at once"),
-    "variants": dict(nargs="+", choices=reconstruct.CHOICES, help="ways there and back; the first is shown over S"),
+    "variants": dict(nargs="+", choices=reconstruct.CHOICES, help="ways there and back; the first is drawn over S"),
     "image": dict(required=True, help="a file, or an index into the test split"),
     "prompt": dict(help="what the picture shows; its own caption when left out"),
     "target": dict(required=True, help="what it should show"),
@@ -61,7 +61,7 @@ FLAGS = {
 MODEL = dict(model="shapes", data_dir="data", device="cpu", out="results", seed=0)
 MEASURE = dict(features="classifier", inception=None)
 EDIT = dict(ways=WAYS, steps=50, scale=1.0, eta=1.0, iterations=0)
-STRENGTHS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+STRENGTHS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 COMMANDS = {  # command -> its flags with their defaults
     table_command: MODEL | MEASURE | dict(
         n=500, columns=table.COLUMNS, rows=table.ROWS, spacing=None, prompts="null", scale=1.0, reference="train"

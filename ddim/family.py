@@ -6,6 +6,7 @@ DDPM's larger variance carried over to sub-sequences (appendix D.3), which lies 
 """
 
 import math
+from numbers import Real
 
 import torch
 
@@ -45,7 +46,8 @@ def q_sigma(
     """Mean (B, ...) and variance of q_sigma(x_s | x_t, x_0), 0 <= s < t <= T: DDIM Eq. (7).
 
     For every eta in [0, 1] it keeps the marginals q(x_s | x_0) = N(sqrt(alpha_bar_s) x_0, (1 - alpha_bar_s) I), and
-    so the training loss. "hat" takes its mean at eta = 1 and adds more noise: it does not keep them.
+    so the training loss. "hat" takes its mean at eta = 1 and adds more noise: it does not keep them, and would add some
+    at s = 0 too, which `step` leaves out.
     """
     variance = sigma(schedule, t, s, eta) ** 2
     eps = predict_eps(schedule, x_t, t, x_0)
@@ -102,7 +104,7 @@ def alpha_bars(schedule: Schedule, *times: int) -> list[float]:
 
 def check_eta(eta: Eta) -> None:
     """ValueError unless eta is a number in [0, 1] or "hat"."""
-    if eta != HAT and (isinstance(eta, str) or not 0 <= eta <= 1):
+    if eta != HAT and (not isinstance(eta, Real) or not 0 <= eta <= 1):
         raise ValueError(f'eta is {eta!r}, expected a number in [0, 1] or "{HAT}"')
 
 

@@ -68,9 +68,15 @@ def missing(record: dict, rows: list[str], columns: list[int]) -> list[tuple[str
 def fill(
     path: Path, record: dict, rows: list[str], columns: list[int], measure: Callable[[str, int], Cell]
 ) -> Iterator[tuple[str, int, Cell]]:
-    """Measure the missing cells, writing the record after each; yields (row, S, cell)."""
+    """Measure the missing cells, writing the record after each; yields (row, S, cell).
+
+    Cells that another process has written to the file meanwhile are kept: several may fill one table.
+    """
     for row, S in missing(record, rows, columns):
         cell = measure(row, S)
+        beside = read(path)["cells"] if path.exists() else {}
+        for name, found in beside.items():
+            record["cells"][name] = found | record["cells"].get(name, {})
         record["cells"].setdefault(row, {})[str(S)] = cell
         write_json(path, record)
         yield row, S, cell

@@ -59,11 +59,11 @@ def invert(
 
     x_0 (B, ...) in [-1, 1]. Each step is DDIM Eq. (12) at sigma = 0 with the times swapped, from s up to t. The way
     down asks for eps(x_t, t), but x_t is what we look for: the network is asked at the target time t with x_s in its
-    place (so never at t = 0), and the round trip's error falls like 1/S. `iterations` ask again with the x_t just
-    found, in `solve_up`: fixed-point iterations, whose limit the sampler takes back to x_s exactly. Each costs one more
-    call per step; they settle when steps are small against the detail of the data (a few for S = 50; at S = 1, where
-    the network is asked at t = T with the picture itself, the answer is of no use). Nothing is clipped. ValueError:
-    iterations below 0; see `timesteps`.
+    place (so never at t = 0), and the round trip's error falls like 1/S (its square, as in DDIM's Table 2, like 1/S^2)
+    where the flow is smooth. `iterations` ask again with the x_t just found, in `solve_up`: fixed-point iterations,
+    whose limit the sampler takes back to x_s exactly. Each costs one more call per step; they settle when steps are
+    small against the detail of the data (a few for S = 50; at S = 1, where the network is asked at t = T with the
+    picture itself, the answer is of no use). Nothing is clipped. ValueError: iterations below 0; see `timesteps`.
     """
     if iterations < 0:
         raise ValueError(f"iterations is {iterations}, expected 0 or more")
@@ -106,8 +106,10 @@ def sample_2m(
     """The deterministic sampler of second order DPM-Solver++(2M), Lu et al. 2022, Algorithm 2: as `sample` at eta 0.
 
     Each step extrapolates the predicted x_0 from the last two, at the price of one network call like DDIM. The first
-    step has no predecessor and the step to t = 0 no finite length in lambda: these two are DDIM steps. x_T (B, ...);
-    `clip` keeps the predicted x_0 in [-1, 1]. ValueError: see `timesteps`.
+    step has no predecessor and the step to t = 0 no finite length in lambda: these two are DDIM steps. So the order is
+    2 on the way to any t above 0; down to 0 the last step and the rounding of times leave an error that, on Gaussian
+    data from S = 200 on, no longer falls steadily (it is a hundredth of DDIM's by then). x_T (B, ...); `clip` keeps the
+    predicted x_0 in [-1, 1]. ValueError: see `timesteps`.
     """
     x, before, length_before = x_T, None, None
     for t, s in pairwise(as_grid(schedule.T, steps, spacing)):

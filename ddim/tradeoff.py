@@ -31,12 +31,15 @@ def points(
     strengths: list[float],
     images: np.ndarray,
     keep: np.ndarray,
-    met: Callable[[np.ndarray], float],
+    met: Callable[[np.ndarray], np.ndarray],
 ) -> Iterator[tuple[dict[str, float], np.ndarray]]:
-    """A point for each strength, with the edited pictures uint8 (N, 3, H, W) that it was measured on."""
+    """A point for each strength, with the edited pictures uint8 (N, 3, H, W) that it was measured on.
+
+    met: which of the pictures show their target, (N,).
+    """
     for strength in strengths:
         after = edited(strength)
-        yield {"strength": strength, "lost": lost(images, after, keep), "met": met(after)}, after
+        yield {"strength": strength, "lost": lost(images, after, keep), "met": float(np.mean(met(after)))}, after
 
 
 def at_success(points: Points, level: float) -> float | None:

@@ -85,11 +85,13 @@ def generate(
 ) -> Iterator[np.ndarray]:
     """One picture for each prompt and seed, in batches of uint8 (<= 64, 3, H, W).
 
-    The picture of a seed is the same in any batch.
+    The picture of a seed is the same in any batch. ValueError: pictures that are not finite.
     """
     for first in range(0, len(prompts), 64):
         noise = Noise(seeds[first : first + 64])
         x_T = noise.start(trained.shape, trained.device)
         for _, x, _ in sampler(trained.eps(prompts[first : first + 64], scale), trained.schedule, x_T, noise):
             pass
+        if not x.isfinite().all():
+            raise ValueError(f"at guidance {scale:g} the samples are not finite: take a smaller one")
         yield to_bytes(x)

@@ -338,7 +338,19 @@ def test_an_edit_of_real_pictures_is_met_where_the_classifier_says_so(monkeypatc
     monkeypatch.setattr(editing.classifier, "load", lambda name: judge)
     images = np.zeros((3, 3, 8, 8), dtype=np.uint8)
     asked = edits.Edits(images, ["a"] * 3, ["b"] * 3, edits.everywhere(images), "class", ["dog", "dog", "cat"])
-    assert editing.met("cifar10", asked, images) == pytest.approx(2 / 3)
+    assert editing.met("cifar10", asked, images).tolist() == [True, False, True]
+
+
+def test_an_edit_of_drawings_is_met_where_every_word_is_right():
+    words = (("square", "red", "small"), ("circle", "red", "small"), ("square", "green", "small"))
+    images = shapes.draw([shapes.Shape(shape, colour, "blue", size) for shape, colour, size in words])
+    asked = edits.Edits(images, [PROMPT] * 3, [TARGET] * 3, edits.everywhere(images), "shape", ["square"] * 3)
+    assert editing.met("shapes", asked, images).tolist() == [True, False, False]
+
+
+def test_the_strip_shows_the_first_picture_that_every_way_edits():
+    assert editing.example([np.array([True, False, True, True]), np.array([False, True, True, True])]) == 2
+    assert editing.example([np.array([True, False]), np.array([False, True])]) == 0
 
 
 def test_edit_writes_original_and_edits(model, tmp_path):

@@ -42,6 +42,21 @@ def test_what_is_done_survives_an_interruption(tmp_path):
     assert records.missing(record, ["0"], [10, 20]) == [("0", 20)]
 
 
+def test_two_processes_fill_one_record(tmp_path):
+    path = tmp_path / "table.json"
+
+    def meanwhile(row, S):
+        if S == 10:
+            filled(path, ["0", "1"], [20], lambda row, S: CELL | {"distance": 5.0})
+        return CELL
+
+    record, made = filled(path, ["0"], [10, 50], meanwhile)
+    assert [(row, S) for row, S, _ in made] == [("0", 10), ("0", 50)]
+    later = CELL | {"distance": 5.0}
+    expected = {"0": {"20": later, "10": CELL, "50": CELL}, "1": {"20": later}}
+    assert record["cells"] == expected == json.loads(path.read_text())["cells"]
+
+
 @pytest.mark.parametrize(("name", "value"), [("n", 5), ("spacing", "quadratic"), ("seed", 1), ("new", "setting")])
 def test_cells_of_other_settings_are_refused(tmp_path, name, value):
     path = tmp_path / "table.json"

@@ -10,7 +10,7 @@ import torch
 from tqdm import tqdm
 
 import ddpm
-from ddpm.data import edits, judging, reading, shapes
+from ddpm.data import edits, judging, reading
 from ddpm.data.base import DataError
 from ddpm.diffusion import to_pictures
 from ddpm.model import Trained
@@ -114,49 +114,72 @@ def verdicts(data: str, images: np.ndarray, target: str) -> list[str]:
     return [f"; caption not met: {kinds}" if kinds else "; caption met" for kinds in missed]
 
 
-def met(data: str, todo: edits.Edits, images: np.ndarray) -> float:
-    """Share of pictures that show their target: all exact checks of the shapes, elsewhere the classifier's head."""
+def met(data: str, todo: edits.Edits, images: np.ndarray) -> np.ndarray:
+    """(N,) bool, which pictures show their target: all exact checks of the shapes, elsewhere the classifier's head."""
     if data == "shapes":
-        return shapes.score(images, todo.targets)["all"]
+        found = judging.judged(data, images, todo.targets, None)
+        return np.all([np.asarray(shown) != 0 for shown in found.values()], axis=0)
     judge = classifier.load(data)
     told = judge.probabilities(images)[todo.head].argmax(1).tolist()
-    return float(np.mean([judge.heads[todo.head][k] == word for k, word in zip(told, todo.wanted, strict=True)]))
+    return np.array([judge.heads[todo.head][k] == word for k, word in zip(told, todo.wanted, strict=True)])
 
 
 def sweep_command(args: argparse.Namespace) -> None:
     """Every way of editing over the strength: what is lost of the picture, and how often the new caption is met."""
     at_least_two(args.n)
     check_free(args, ".json", ".txt", ".png", "-strip.png")
-    trained, ways = ddpm.load(args.model, device=args.device), once(args.ways)
-    data = trained.info["data"]
-    if data not in edits.KINDS:
-        raise ValueError(f"no edits are known for the data set {data!r}: expected one of {', '.join(edits.KINDS)}")
-    check_edit(trained, args, args.strengths)
-    test = of_split(trained, args.data_dir, "test")
+    trained, args.ways, args.strengths = load_for_sweep(args)
+    test, data = of_split(trained, args.data_dir, "test"), trained.info["data"]
     todo = {kind: edits.edits(test, kind, args.n) for kind in args.edits or edits.KINDS[data]}
     if few := [kind for kind, e in todo.items() if len(e.images) < args.n]:
         most = len(todo[few[0]].images)
         raise ValueError(f"n is {args.n}, but the test split has {most} pictures for the edit {few[0]!r}")
-    strengths, curves, strips = sorted(set(args.strengths)), {kind: {} for kind in todo}, []
     settings = model_facts(trained, args) | {"n": args.n, "steps": args.steps, "eta": args.eta, "guidance": args.scale}
-    settings |= {"iterations": args.iterations, "seed": args.seed, "strengths": strengths, "ways": ways}
-    settings |= {"edits": list(todo)}
-    check_same(args, settings)
+    settings |= {"iterations": args.iterations, "seed": args.seed, "strengths": args.strengths, "ways": args.ways}
+    check_same(args, settings | {"edits": list(todo)})
+    curves, strips, titles, moved = {}, [], [], np.array(args.strengths) > 0
     for kind, e in todo.items():
-        for way in ways:
-            edit, judge = partial(edited, trained, args, e, way), partial(met, data, e)
-            walk = tradeoff.points(edit, strengths, e.images, e.keep, judge)
-            points, images = zip(*tqdm(walk, f"{kind}, {way}", len(strengths)), strict=True)
-            curves[kind][way] = list(points)
-            strips.append(np.stack([e.images[0], *(after[0] for after in images)]))
+        curves[kind], after = swept(trained, args, kind, e)
+        shown = example([met(data, e, images[-1]) for images in after])
+        strips += [np.stack([e.images[shown], *images[moved, shown]]) for images in after]
+        titles.append(f"{e.sources[shown]}  ->  {e.targets[shown]}")
     asked = f"n = {args.n} of each edit, {args.steps} steps, eta {args.eta} (noise), guidance {args.scale:g}"
     asked += f", seed {args.seed}"
-    tell(args, {"settings": settings, "curves": curves}, tradeoff.text(head(trained, args, asked), curves))
+    record = {"settings": settings | {"edits": list(todo)}, "curves": curves}
+    tell(args, record, tradeoff.text(head(trained, args, asked), curves))
     print(tradeoff.plot(result(args, ".png"), curves, f"{name_of(args.model)}: {asked}"))
-    names = [f"{kind}: {tradeoff.NAMES[way]}" for kind in todo for way in ways]
-    title = "\n".join(f"{e.sources[0]}  ->  {e.targets[0]}" for e in todo.values())
-    columns = ["original", *(f"{strength:g}" for strength in strengths)]
-    print(figures.sheet(result(args, "-strip.png"), np.stack(strips), names, columns, title))
+    names = [f"{kind}: {tradeoff.NAMES[way]}" for kind in todo for way in args.ways]
+    columns = ["original", *(f"{strength:g}" for strength in args.strengths if strength > 0)]
+    print(figures.sheet(result(args, "-strip.png"), np.stack(strips), names, columns, "\n".join(titles)))
+
+
+def load_for_sweep(args: argparse.Namespace) -> tuple[Trained, list[str], list[float]]:
+    """The model, the ways and the rising strengths. ValueError for what cannot be swept."""
+    trained = ddpm.load(args.model, device=args.device)
+    if (data := trained.info["data"]) not in edits.KINDS:
+        raise ValueError(f"no edits are known for the data set {data!r}: expected one of {', '.join(edits.KINDS)}")
+    check_edit(trained, args, args.strengths)
+    return trained, once(args.ways), sorted(set(args.strengths))
+
+
+def swept(
+    trained: Trained, args: argparse.Namespace, kind: str, e: edits.Edits
+) -> tuple[dict[str, tradeoff.Points], list[np.ndarray]]:
+    """Each way's points, and its pictures at every strength, uint8 (strengths, n, 3, H, W)."""
+    curves, pictures, judge = {}, [], partial(met, trained.info["data"], e)
+    for way in args.ways:
+        walk = tradeoff.points(partial(edited, trained, args, e, way), args.strengths, e.images, e.keep, judge)
+        points, images = zip(*tqdm(walk, f"{kind}, {way}", len(args.strengths)), strict=True)
+        curves[way] = list(points)
+        pictures.append(np.stack(images))
+    return curves, pictures
+
+
+def example(met_by: list[np.ndarray]) -> int:
+    """The picture that the strip shows: the first whose edit every way brings about when it goes furthest, or else the
+    first of all.
+    """
+    return int(np.all(met_by, axis=0).argmax())
 
 
 def edited(trained: Trained, args: argparse.Namespace, e: edits.Edits, way: str, strength: float) -> np.ndarray:

@@ -16,6 +16,7 @@ from ddpm.data.base import DataError
 from ddpm.model import Trained
 
 from .. import features, records, ruler, table
+from ..grids import timesteps
 from .common import (
     at_least_two,
     check_free,
@@ -99,7 +100,8 @@ def table_command(args: argparse.Namespace) -> None:
     trained = ddpm.load(args.model, device=args.device)
     rows, columns = once(map(table.row_name, args.rows)), once(args.columns)
     T, args.spacing = trained.schedule.T, args.spacing or usual_spacing(trained)
-    table.calls(T, [("", S) for S in columns], args.spacing)  # a bad S is told before any work
+    for S in columns:  # a bad one is told before any work
+        timesteps(T, S, args.spacing)
     at_least_two(args.n)
     if args.prompts == "null" and args.scale != 1:
         raise ValueError(f"guidance {args.scale} needs --prompts captions: without a caption there is nothing to guide")
