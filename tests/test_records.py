@@ -1,11 +1,17 @@
 """Records of cells: what is resumed, and what is refused."""
 
 import json
+from pathlib import Path
 
 import pytest
 
-from ddim import records, table
+import ddim
+from ddim import classifier, records, table
+from ddpm import checkpoints
+from ddpm.files import manifest
 
+RESULTS = Path(ddim.__file__).parent / "results"
+SHIPPED = sorted(RESULTS.rglob("*.json"))
 SETTINGS = {"distance": "FID", "model": "m", "data": "cifar10", "n": 4, "spacing": "linear", "T": 1000, "seed": 0}
 CELL = {"distance": 2.0, "error": 0.1, "kid": 0.003, "kid_error": 0.001}
 
@@ -90,3 +96,18 @@ def test_rows_stand_in_their_order_and_columns_rise():
     record = {"settings": {}, "cells": {"zebra": {"100": CELL}, "1": {"20": CELL}, "0": {"5": CELL, "20": CELL}}}
     assert records.rows_of(record, ["0", "0.5", "1"]) == ["0", "1", "zebra"]
     assert records.columns_of(record) == [5, 20, 100]
+
+
+# ---- what is shipped -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: str(path.relative_to(RESULTS)))
+def test_a_shipped_result_is_of_the_shipped_networks(path):
+    """So that its command goes on with it, or says the same again, and does not refuse it."""
+    settings = json.loads(path.read_text())["settings"]
+    if model := settings.get("model"):
+        assert settings["model_sha256"] == manifest(checkpoints.SHIPPED)[model]["sha256"]
+    if features := settings.get("features"):
+        _, name = features.split()
+        assert settings["features_sha256"] == manifest(classifier.SHIPPED)[name]["sha256"]
+    assert settings.get("model") or settings.get("features")
