@@ -8,7 +8,7 @@ import torch
 
 from ddim import reconstruct
 from ddim.reconstruct import VARIANTS, Variant, round_trip, squared_errors, summary
-from ddpm import GaussianEps, Schedule
+from ddpm import GaussianEps, Schedule, guided
 from ddpm.gaussian import gaussian_like
 
 SCHEDULE = Schedule(1000, "cosine")
@@ -86,12 +86,12 @@ def test_the_eps_of_a_gaussian_like_the_pictures_solves_its_linear_system():
 def test_calls_are_the_networks(name):
     variant, asked = VARIANTS[name], []
 
-    def eps(x, t):
-        asked.append(2 if variant.scale != 1 else 1)  # what guidance costs
+    def network(x, t):
+        asked.append(t)
         return EPS(x, t)
 
-    round_trip(eps, SCHEDULE, PICTURES, 6, way=variant.way)
-    assert sum(asked) == reconstruct.calls(6, variant)
+    round_trip(guided(network, network, variant.scale), SCHEDULE, PICTURES, 6, way=variant.way)
+    assert len(asked) == reconstruct.calls(6, variant)
 
 
 def test_guidance_needs_a_caption_to_cost_anything():
