@@ -1,4 +1,4 @@
-"""How much detail pictures have, by its size: what few steps smooth away, and what noise puts in its place."""
+"""How much detail pictures have, by its size: how much of it few steps leave, and what noise adds."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
