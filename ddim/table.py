@@ -125,7 +125,9 @@ def text(record: dict) -> str:
 def grid_line(T: int, S: int, spacing: str) -> str:
     """What the grid of S steps really is: the quadratic one can have fewer steps, and starts below T."""
     grid = timesteps(T, S, spacing)
-    return f"grid of S = {S}: {len(grid) - 1} calls, from t = {grid[0]} to {grid[-2]}, then 0"
+    calls_ = len(grid) - 1
+    once = f" ({S - calls_} coincide with others and are listed once)" if calls_ < S else ""
+    return f"grid of S = {S}: {calls_} calls{once}, from t = {grid[0]} to {grid[-2]}, then 0"
 
 
 def label(row: str) -> str:

@@ -57,6 +57,14 @@ def test_a_cells_sampler_is_the_family_member_of_its_row(row, grid):
     assert torch.equal(here, there)
 
 
+def test_the_foot_says_how_many_times_of_a_grid_coincide():
+    """Of the quadratic times (i / 99)^2 800, i = 0..99, rounded down, the smallest are less than one apart."""
+    times = {int((i * i) * 800 / 99**2) for i in range(100)}
+    words = table.grid_line(1000, 100, "quadratic")
+    assert f"{len(times)} calls ({100 - len(times)} coincide with others and are listed once)" in words
+    assert "coincide" not in table.grid_line(1000, 100, "linear")
+
+
 def test_sigma_hat_is_noisy_down_to_t_1_like_the_published_code():
     assert table.grid_of("hat", 1000, 4, "linear") == [1000, 750, 500, 250, 1, 0]
     assert table.grid_of("1", 1000, 4, "linear") == [1000, 750, 500, 250, 0]
