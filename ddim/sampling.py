@@ -107,9 +107,9 @@ def sample_2m(
 
     Each step extrapolates the predicted x_0 from the last two, at the price of one network call like DDIM. The first
     step has no predecessor and the step to t = 0 no finite length in lambda: these two are DDIM steps. So the order is
-    2 on the way to any t above 0; down to 0 the last step and the rounding of times leave an error that, on Gaussian
-    data from S = 200 on, no longer falls steadily (it is a hundredth of DDIM's by then). x_T (B, ...); `clip` keeps the
-    predicted x_0 in [-1, 1]. ValueError: see `timesteps`.
+    2 on the way to any t above 0; down to 0 the last step and the rounding of times leave a small error that stops
+    falling steadily when S is large. x_T (B, ...); `clip` keeps the predicted x_0 in [-1, 1]. ValueError: see
+    `timesteps`.
     """
     x, before, length_before = x_T, None, None
     for t, s in pairwise(as_grid(schedule.T, steps, spacing)):

@@ -34,7 +34,6 @@ def line_of(capsys) -> str:
     return line
 
 
-
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     """A checkpoint file of an untrained network that fits the shapes."""

@@ -136,7 +136,8 @@ def sweep_command(args: argparse.Namespace) -> None:
         raise ValueError(f"n is {args.n}, but the test split has {most} pictures for the edit {few[0]!r}")
     settings = model_facts(trained, args) | {"n": args.n, "steps": args.steps, "eta": args.eta, "guidance": args.scale}
     settings |= {"iterations": args.iterations, "seed": args.seed, "strengths": args.strengths, "ways": args.ways}
-    check_same(args, settings | {"edits": list(todo)})
+    settings |= {"edits": list(todo)}
+    check_same(args, settings)
     curves, strips, titles, moved = {}, [], [], np.array(args.strengths) > 0
     for kind, e in todo.items():
         curves[kind], after = swept(trained, args, kind, e)
@@ -145,8 +146,7 @@ def sweep_command(args: argparse.Namespace) -> None:
         titles.append(f"{e.sources[shown]}  ->  {e.targets[shown]}")
     asked = f"n = {args.n} of each edit, {args.steps} steps, eta {args.eta} (noise), guidance {args.scale:g}"
     asked += f", seed {args.seed}"
-    record = {"settings": settings | {"edits": list(todo)}, "curves": curves}
-    tell(args, record, tradeoff.text(head(trained, args, asked), curves))
+    tell(args, {"settings": settings, "curves": curves}, tradeoff.text(head(trained, args, asked), curves))
     print(tradeoff.plot(result(args, ".png"), curves, f"{name_of(args.model)}: {asked}"))
     names = [f"{kind}: {tradeoff.NAMES[way]}" for kind in todo for way in args.ways]
     columns = ["original", *(f"{strength:g}" for strength in args.strengths if strength > 0)]
