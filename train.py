@@ -31,7 +31,7 @@ from ddpm.settings import RECIPES, Settings, default_preset
 from ddpm.training import Record, Training
 from unet import PRESETS, Tokenizer, UNet, UNetConfig, cost
 
-RESUMABLE = ("minutes", "images", "save_every", "report", "data_dir")
+RESUMABLE = ("minutes", "images", "save_every", "report", "data_dir", "precision")
 
 
 def sampler(eps, schedule, x_T, noise) -> Iterator:
@@ -152,6 +152,7 @@ def info(training: Training) -> dict:
         "minutes": round(training.seconds / 60, 2),
         "ema": settings.ema[0],
         "device": runs.device_name(training.device),
+        "precision": training.precision,
         "processes": training.world,
         "code": runs.code_version(),
         "torch": str(torch.__version__),  # its own class of string would not load with weights_only
@@ -167,7 +168,8 @@ def save(folder: Path, training: Training, tokenizer: Tokenizer) -> None:
 
 def trained_so_far(training: Training, tokenizer: Tokenizer) -> Trained:
     """The model as it is now, with the averaged weights."""
-    return Trained(training.averaged(training.settings.ema[0]), tokenizer, training.schedule, info(training))
+    unet = training.averaged(training.settings.ema[0])
+    return Trained(unet, tokenizer, training.schedule, info(training), training.precision)
 
 
 def save_pictures(folder: Path, training: Training, tokenizer: Tokenizer, captions: list[str]) -> Path:
@@ -272,7 +274,9 @@ def run(args: argparse.Namespace) -> None:
         folder = folder or runs.new_run(Path(args.out), settings.preset)
         record = {"settings": asdict(settings), "network": asdict(unet.config), "at the start": info(training)}
         (folder / "config.json").write_text(json.dumps(record, indent=2) + "\n")
-        print(f"{folder}: {settings.preset} on {runs.device_name(device)}, {len(data)} pictures")
+        print(
+            f"{folder}: {settings.preset} on {runs.device_name(device)} in {training.precision}, {len(data)} pictures"
+        )
     chosen = torch.randperm(len(data), generator=torch.Generator().manual_seed(settings.seed))[:32]
     train(training, folder, tokenizer, [data.captions[i][0] for i in chosen])
     if rank() == 0:

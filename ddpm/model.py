@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from unet import Hook, Tokenizer, UNet
+from unet.precision import autocast
 
 from .diffusion import EpsFn, to_bytes
 from .guidance import guided
@@ -18,12 +19,16 @@ from .schedule import Schedule
 
 @dataclass(frozen=True)
 class Trained:
-    """A trained model: `unet`, `tokenizer`, `schedule`, and `info` (data set, images seen, code version, numbers)."""
+    """A trained model: `unet`, `tokenizer`, `schedule`, and `info` (data set, images seen, code version, numbers).
+
+    precision: of the arithmetic in the network, "float32" or "bfloat16"; weights and results are float32 either way.
+    """
 
     unet: UNet
     tokenizer: Tokenizer
     schedule: Schedule
     info: dict[str, Any]
+    precision: str = "float32"
 
     @property
     def device(self) -> torch.device:
@@ -70,7 +75,7 @@ class Trained:
                     f"{len(prompts)} prompts for {len(x_t)} pictures: expected one for each, or a single one"
                 )
             states, mask = (part.expand(len(x_t), *part.shape[1:]) for part in text)
-            with torch.no_grad():
+            with torch.no_grad(), autocast(self.device, self.precision):
                 return self.unet(x_t, t, type(text)(states, mask), hook)
 
         return eps

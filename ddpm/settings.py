@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from unet.precision import PRECISIONS
+
 from .diffusion import WEIGHTINGS, check_choice
 from .schedule import KINDS
 
@@ -38,7 +40,7 @@ class Settings:
         (0.05, 0.01, 0.1), "half-lives of the averaged weights, as shares of the images seen; sampling uses the first"
     )
     seed: int = option(0, "the run's randomness: weights, order, captions, times, noise")
-    bf16: bool = option(True, "on a GPU: bfloat16 arithmetic in the network (weights and sums stay float32)")
+    precision: str = option("float32", "arithmetic in the network: float32, bfloat16, or auto, the faster one here")
     compile: bool = option(False, "torch.compile the network: slow to start, faster afterwards")
     save_every: float = option(2.0, "minutes between checkpoints")
     report: int = option(500, "pictures to score at the end of a run on shapes (0: none)")
@@ -57,26 +59,31 @@ class Settings:
             raise ValueError(f"ema is {self.ema}: expected one or more shares between 0 and 1")
         check_choice("schedule", self.schedule, KINDS)
         check_choice("weighting", self.weighting, WEIGHTINGS)
+        check_choice("precision", self.precision, PRECISIONS)
 
 
-SMALL = Settings(batch=32, learning_rate=2e-3, warmup=100, schedule="cosine", weighting="v")
-LARGE = Settings(batch=256, learning_rate=4e-4, warmup=1000, schedule="linear", weighting="v", minutes=30.0)
+SMALL = Settings(warmup=300, schedule="cosine", weighting="v", precision="auto")
+LARGE = Settings(
+    batch=256, learning_rate=4e-4, warmup=1000, schedule="linear", weighting="v", minutes=30.0, precision="auto"
+)
 
 RECIPES: dict[str, Settings] = {
-    "shapes": replace(SMALL, data="shapes", minutes=8.0, flip=False),
-    "cifar10-cpu": replace(SMALL, data="cifar10", minutes=120.0, learning_rate=1e-3),
-    "celeba32-cpu": replace(SMALL, data="celeba", minutes=120.0, learning_rate=1e-3),
+    "shapes": replace(SMALL, data="shapes", images=150_016, learning_rate=3e-3, warmup=100, flip=False),
+    "cifar10-cpu": replace(SMALL, data="cifar10", images=5_000_000, learning_rate=1e-3),
+    "celeba64-cpu": replace(SMALL, data="celeba", images=2_000_000, learning_rate=6e-4),
     "cifar10": replace(LARGE, data="cifar10"),
     "celeba64": replace(LARGE, data="celeba"),
     # Ho et al. 2020, appendix B; their average has a half-life of 6931 steps, 0.9 % of 800,000
-    "ddpm": Settings(data="cifar10", batch=128, images=800_000 * 128, warmup=5000, decay=0.0, ema=(0.009, 0.05)),
+    "ddpm": Settings(
+        data="cifar10", batch=128, images=800_000 * 128, warmup=5000, decay=0.0, ema=(0.009, 0.05), precision="auto"
+    ),
 }
 
 
 def default_preset(data: str, device: str) -> str:
     """The preset for a data set: of the size that its device can train. Raises ValueError for an unknown data set."""
     pictures = ("cifar10-cpu", "cifar10")
-    choices = {"shapes": ("shapes", "shapes"), "cifar10": pictures, "celeba": ("celeba32-cpu", "celeba64")}
+    choices = {"shapes": ("shapes", "shapes"), "cifar10": pictures, "celeba": ("celeba64-cpu", "celeba64")}
     choices["folder"] = pictures
     if data not in choices:
         raise ValueError(f"unknown data set {data!r}: expected {', '.join(choices)}")

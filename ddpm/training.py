@@ -18,6 +18,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from unet import Tokenizer, UNet
+from unet.precision import autocast, resolve
 
 from .data.base import Dataset
 from .diffusion import simple_loss, to_pictures
@@ -132,6 +133,7 @@ class Training:
         self.settings, self.schedule = settings, schedule
         self.device = next(unet.parameters()).device
         self.rank, self.world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+        self.precision = self.agreed(resolve(settings.precision, self.device))
         if settings.batch % (settings.accumulate * self.world):
             raise ValueError(
                 f"batch {settings.batch} cannot be shared among {self.world} processes x {settings.accumulate} parts"
@@ -142,6 +144,13 @@ class Training:
         network = torch.compile(unet) if settings.compile else unet
         self.network = torch.nn.parallel.DistributedDataParallel(network) if self.world > 1 else network
         self.step, self.seconds = 0, 0.0
+
+    def agreed(self, precision: str) -> str:
+        """The first process's choice."""
+        choice = [precision]
+        if self.world > 1:
+            dist.broadcast_object_list(choice)
+        return choice[0]
 
     @property
     def images(self) -> int:
@@ -199,7 +208,7 @@ class Training:
                 if not math.isfinite(value):
                     raise FloatingPointError(
                         f"the {name} of step {step} is {value}: the last checkpoint is still good; "
-                        "try a lower --learning-rate, a longer --warmup or no --bf16"
+                        "try a lower --learning-rate, a longer --warmup or --precision float32"
                     )
         loss, norm = (sum(column) / len(rows) for column in zip(*rows, strict=True))
         return loss, norm
@@ -229,8 +238,7 @@ class Training:
         """The mean loss of a batch (Ho et al. 2020, Eq. 14, or its v-weighted form)."""
 
         def eps(x_t: Tensor, t: Tensor) -> Tensor:
-            half = self.settings.bf16 and self.device.type == "cuda"
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
+            with autocast(self.device, self.precision):
                 return self.network(x_t, t, batch.tokens)
 
         return simple_loss(eps, self.schedule, batch.x_0, batch.t, batch.noise, self.settings.weighting).mean()

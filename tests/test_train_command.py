@@ -159,7 +159,7 @@ def test_flags_of_presets_can_be_changed_one_by_one(tmp_path):
         return train.configure(train.parser().parse_args(["--device", "cpu", *flags]))[:2]
 
     recipe, network = configured()
-    assert recipe.data == "shapes" and recipe.minutes > 0 and network == PRESETS["shapes"]
+    assert recipe.data == "shapes" and recipe.images > 0 and network == PRESETS["shapes"]
     settings, _ = configured("--images", "500")
     assert settings.images == 500 and settings.minutes == 0  # a budget replaces the preset's
     settings, network = configured("--data", "cifar10", "--no-flip", "--ema", "0.1", "0.2", "--dropout", "0.25")

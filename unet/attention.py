@@ -1,7 +1,8 @@
 """Attention with its weights in the open: the layers of the U-Net in which pixels look at words, or at one another.
 
 Every layer owns a `Site`, the record of where in the network it stands. A caller who passes `hook` sees the weights of
-every layer after the softmax and returns those to be used instead; without a hook the fused attention of PyTorch runs.
+every layer after the softmax and returns those to be used instead. Without a hook a GPU runs PyTorch's fused attention;
+a CPU runs the explicit product here too, because its fused kernel is slow in the backward pass.
 """
 
 from collections.abc import Callable
@@ -40,18 +41,20 @@ class Text(NamedTuple):
     mask: Tensor
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, site: Site, hook: Hook | None) -> Tensor:
+def attend(
+    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, site: Site | None = None, hook: Hook | None = None
+) -> Tensor:
     """softmax(q k^T / sqrt(d)) v, Vaswani et al. 2017 Eq. (1), for q (B, heads, N, d) and k, v (B, heads, L, d).
 
     mask: (B, 1, 1, L) bool, True for keys that exist, or None. The hook sees and returns weights (B, heads, N, L).
     """
-    if hook is None:
+    if hook is None and q.device.type != "cpu":
         return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
-    logits = q @ k.transpose(-2, -1) * q.shape[-1] ** -0.5
+    logits = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
     if mask is not None:
         logits = logits.masked_fill(~mask, float("-inf"))
     weights = logits.softmax(dim=-1)
-    return hook(weights, site).to(v.dtype) @ v
+    return (weights if hook is None else hook(weights, site).to(v.dtype)) @ v
 
 
 class Attention(nn.Module):

@@ -4,11 +4,10 @@ import difflib
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from .attention import Text
+from .attention import Text, attend
 from .vocabulary import VOCABULARY
 
 
@@ -79,7 +78,7 @@ class TextBlock(nn.Module):
 
     def forward(self, states: Tensor, mask: Tensor) -> Tensor:
         q, k, v = rearrange(self.to_qkv(self.norm_1(states)), "b l (three h d) -> three b h l d", three=3, h=self.heads)
-        y = F.scaled_dot_product_attention(q, k, v, attn_mask=rearrange(mask, "b l -> b 1 1 l"))
+        y = attend(q, k, v, rearrange(mask, "b l -> b 1 1 l"))
         states = states + self.out(rearrange(y, "b h l d -> b l (h d)"))
         return states + self.mlp(self.norm_2(states))
 
