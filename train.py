@@ -23,11 +23,12 @@ import torch.distributed as dist
 from tqdm import tqdm
 
 import ddim
-from ddpm import Schedule, checkpoints, files, pictures, report, runs
+from ddpm import Schedule, checkpoints, files, images as pictures, run_folder as runs
+from ddpm.experiments import caption_accuracy as report
 from ddpm.data import Dataset, load_data
-from ddpm.door import Parser, exit_code
+from ddpm.cli import Parser, exit_code
 from ddpm.model import Trained, generate
-from ddpm.settings import RECIPES, Settings, default_preset
+from ddpm.config import RECIPES, Settings, default_preset
 from ddpm.training import Record, Training
 from unet import PRESETS, Tokenizer, UNet, UNetConfig, cost
 

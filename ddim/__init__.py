@@ -1,13 +1,14 @@
 """DDIM: the family q_sigma, time grids, sampling with few steps, inversion, editing, interpolation and distances."""
 
-from . import classifier, features
-from .distance import frechet_distance, kernel_distance, moments
+from ddpm.data import classifier
+from .experiments import features
+from .experiments.distance import frechet_distance, kernel_distance, moments
 from .editing import edit_exact, edit_inverted, edit_naive
-from .exact import invert_exact, sample_exact
-from .family import q_sigma, sigma, step
-from .grids import timesteps
+from .bdia import invert_exact, sample_exact
 from .interpolation import slerp
-from .sampling import invert, sample, sample_2m
+from .inversion import invert
+from .dpm_solver import sample_2m
+from .sampler import q_sigma, sample, sample_hat, sigma, step, step_hat, timesteps
 
 __all__ = [
     "classifier",
@@ -24,8 +25,10 @@ __all__ = [
     "sample",
     "sample_2m",
     "sample_exact",
+    "sample_hat",
     "sigma",
     "slerp",
     "step",
+    "step_hat",
     "timesteps",
 ]

@@ -2,30 +2,26 @@
 
     python -m ddim table --model shapes --n 500           Frechet distance over S and eta, beside the paper's
     python -m ddim ruler --data shapes                    what such distances mean
-    python -m ddim spectrum --model celeba32-cpu          what few steps do to detail
     python -m ddim reconstruct --model shapes             invert and sample again
     python -m ddim edit --image 1 --target "a photo of a small red circle on a green background" --strength 0.9
     python -m ddim sweep --model shapes                   too little noise, too much, and the ways out
     python -m ddim figures --model shapes                 samples, consistency, interpolation
-    python -m ddim overhead --model shapes                what the sampler's loop costs beside the network
     python -m ddim classifier --data cifar10              train the feature network of a data set, and ship it
 """
 
 import argparse
 import sys
 
-from ddpm.door import Parser, exit_code, finite, folder, positive, share
+from ddpm.cli import Parser, exit_code, finite, folder, positive, share
 
-from . import features, reconstruct, table
-from .commands.classifier import classifier_command
-from .commands.edit import WAYS, edit_command, sweep_command
-from .commands.figures import figures_command
-from .commands.overhead import overhead_command
-from .commands.reconstruct import reconstruct_command
-from .commands.spectrum import spectrum_command
-from .commands.table import ruler_command, table_command
-from .family import HAT
-from .grids import SPACINGS
+from .experiments import features, reconstruct, table
+from ddpm.experiments.classifier import classifier_command
+from .experiments.edit import WAYS, edit_command, sweep_command
+from .experiments.figures import figures_command
+from .experiments.reconstruct_command import reconstruct_command
+from .experiments.table_command import ruler_command, table_command
+
+from .sampler import SPACINGS
 
 FLAGS = {
     "model": dict(help="a shipped model's name, a run folder or a file"),
@@ -36,7 +32,7 @@ FLAGS = {
     "n": dict(type=int, help="pictures"),
     "seed": dict(type=int, help="of the first picture; the next ones count up"),
     "columns": dict(type=int, nargs="+", help="numbers of steps S"),
-    "rows": dict(nargs="+", help=f"etas, {HAT}, {table.SECOND_ORDER}"),
+    "rows": dict(nargs="+", help=f"etas, hat, {table.SECOND_ORDER}"),
     "spacing": dict(choices=SPACINGS, help="time grid; by default the paper's where it starts from noise"),
     "scale": dict(type=finite, help="guidance, 1 for none"),
     "features": dict(choices=features.KINDS, help="network that the distance is measured on"),
@@ -67,14 +63,12 @@ COMMANDS = {  # command -> its flags with their defaults
         n=500, columns=table.COLUMNS, rows=table.ROWS, spacing=None, prompts="null", scale=1.0, reference="train"
     ),
     ruler_command: MEASURE | dict(data="shapes", data_dir="data", device="cpu", n=None, size=None, out="results"),
-    spectrum_command: MODEL | MEASURE | dict(n=500, steps=10, rows=table.ROWS),
     reconstruct_command: {name: default for name, default in MODEL.items() if name != "seed"} | dict(
         n=128, steps=(10, 20, 50, 100), variants=reconstruct.CHOICES, spacing="linear"
     ),
     edit_command: MODEL | EDIT | dict(image=None, prompt=None, target=None, strength=0.6),
     sweep_command: MODEL | EDIT | dict(n=64, strengths=STRENGTHS, edits=None),
     figures_command: MODEL | dict(prompts=None, scale=1.0),
-    overhead_command: dict(model="shapes", batch=64, steps=20, out="results"),
     classifier_command: dict(data="cifar10", data_dir="data", epochs=None, seed=0),
 }  # fmt: skip
 OWN = {  # where a command means something else by a flag

@@ -15,13 +15,13 @@ from ddpm.diffusion import EpsFn, q_sample
 from ddpm.noise import Draw, noise_like
 from ddpm.schedule import Schedule
 
-from .exact import invert_exact, sample_exact
-from .family import Eta
-from .grids import as_grid
-from .sampling import Steps, Trajectory, invert, sample
+from .bdia import invert_exact, sample_exact
+from .inversion import invert
+from .sampler import Steps, Trajectory, as_grid, sample
 
 
-def lower_part(T: int, steps: Steps, strength: float) -> list[int]:
+
+def last_steps(T: int, steps: Steps, strength: float) -> list[int]:
     """The last round(strength S) steps of a grid of S steps, as a grid of its own; for strength 0 it is [0].
 
     ValueError: strength outside [0, 1], a list of times that does not end at 0, and what `as_grid` refuses.
@@ -42,7 +42,7 @@ def edit_naive(
     x_0: torch.Tensor,
     strength: float,
     steps: Steps,
-    eta: Eta = 1.0,
+    eta: float = 1.0,
     generator: Draw = None,
 ) -> Trajectory:
     """Noise x_0 to an intermediate time, then denoise with the target's condition: the lecture's naive editing.
@@ -50,7 +50,7 @@ def edit_naive(
     eta = 1 is the reverse process of DDPM, 0 that of DDIM: the noise of the way up is random in both. `generator` draws
     that noise first, then that of the steps; see `ddpm.noise`.
     """
-    grid = lower_part(schedule.T, steps, strength)
+    grid = last_steps(schedule.T, steps, strength)
     x_t = q_sample(schedule, x_0, grid[0], noise_like(x_0, generator))
     yield grid[0], x_t, x_0
     if len(grid) > 1:
@@ -71,7 +71,7 @@ def edit_inverted(
 
     With the same condition both ways it is a reconstruction, whose error falls with S and with `iterations` (`invert`).
     """
-    grid = lower_part(schedule.T, steps, strength)
+    grid = last_steps(schedule.T, steps, strength)
     x_t = x_0
     yield 0, x_0, x_0
     if len(grid) > 1:
@@ -93,7 +93,7 @@ def edit_exact(
 
     ValueError: a strength above 0 that leaves one step, because the latent is a pair.
     """
-    grid = lower_part(schedule.T, steps, strength)
+    grid = last_steps(schedule.T, steps, strength)
     x_t, below = x_0, x_0
     yield 0, x_0, x_0
     if len(grid) > 1:

@@ -2,8 +2,8 @@
 
 from .bound import bits_per_dim, gaussian_kl
 from .checkpoints import CheckpointError, load
-from .diffusion import EpsFn, posterior, predict_eps, predict_x0, q_sample, sample, simple_loss, step
-from .gaussian import GaussianEps, MixtureEps
+from .diffusion import EpsFn, last, posterior, predict_eps, predict_x0, q_sample, sample, simple_loss, step
+from .analytic import GaussianEps, MixtureEps
 from .guidance import guide, guided
 from .model import Trained, generate, to_bytes
 from .noise import Noise, noise_like
@@ -22,6 +22,7 @@ __all__ = [
     "generate",
     "guide",
     "guided",
+    "last",
     "load",
     "noise_like",
     "posterior",

@@ -19,10 +19,11 @@ from tqdm import tqdm
 
 import ddim
 
-from . import bits, checkpoints, neighbours, pictures, report
+from .experiments import likelihood as bits, neighbours, caption_accuracy as report
+from . import checkpoints, images as pictures
 from .data import load_data
 from .diffusion import VARIANCES
-from .door import Parser, exit_code, finite, json_file, picture_file, positive, share
+from .cli import Parser, exit_code, finite, json_file, picture_file, positive, share
 from .files import write_json
 from .model import Sampler, Trained, generate
 

@@ -169,6 +169,13 @@ def sample(
         yield t - 1, x, x_0
 
 
+def last(trajectory: Iterator[tuple[int, torch.Tensor, torch.Tensor]]) -> torch.Tensor:
+    """The final x of a trajectory (t, x_t, predicted x_0)."""
+    for _, x, _ in trajectory:
+        pass
+    return x
+
+
 def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
     """ValueError unless value is one of the choices."""
     if value not in choices:

@@ -50,18 +50,21 @@ class Trained:
         """Prompts -> tokens (B, words) on the model's device. UnknownWordError; ValueError for a prompt too long."""
         return self.tokenizer.encode(prompts, self.unet.config.words).to(self.device)
 
-    def eps(self, prompts: list[str] | None, scale: float = 1.0, hook: Hook | None = None) -> EpsFn:
+    def eps(
+        self, prompts: list[str] | None, scale: float = 1.0, hook: Hook | None = None, null: EpsFn | None = None
+    ) -> EpsFn:
         """The model as an EpsFn: (x_t (B,3,H,W), t (B,) long) -> eps like x_t, float32.
 
         prompts: one for each picture of the batch, or a single one for all; None is the unconditional model. scale:
-        guidance (Ho & Salimans 2022), 1 for none. hook: sees the attention of the conditional call, once for each site.
+        guidance (Ho & Salimans 2022), 1 for none. hook: sees the attention of the conditional call, once for each site. null: the
+        unconditional model of guidance, by default the prediction for the empty prompt.
         """
         if isinstance(prompts, str):
             raise ValueError(f"prompts is the string {prompts!r}: expected a list of prompts, such as [{prompts!r}]")
         conditional = self._bound([""] if prompts is None else list(prompts), hook)
         if prompts is None or scale == 1:
             return conditional
-        return guided(conditional, self._bound([""], None), scale)
+        return guided(conditional, null or self._bound([""], None), scale)
 
     def _bound(self, prompts: list[str], hook: Hook | None) -> EpsFn:
         if not prompts:

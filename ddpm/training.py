@@ -24,7 +24,7 @@ from .data.base import Dataset
 from .diffusion import simple_loss, to_pictures
 from .ema import Averages
 from .schedule import Schedule
-from .settings import Settings
+from .config import Settings
 
 LOG_EVERY = 10  # steps between two records; asking a GPU for its loss at every step would stall it
 

@@ -2,8 +2,8 @@
 
 from . import real
 from .blend import LocalBlend
-from .editing import edit, shared_noise, watched
-from .maps import refine, replace, reweight, within
+from .editing import edit, shared_noise
+from .maps import refine, replace, reweight
 from .store import AttentionStore
 from .words import kind_of, refine_map, swap_map, word_positions
 
@@ -19,7 +19,5 @@ __all__ = [
     "reweight",
     "shared_noise",
     "swap_map",
-    "watched",
-    "within",
     "word_positions",
 ]

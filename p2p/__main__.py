@@ -15,12 +15,12 @@ more or fewer, and the shared words keep their maps (refine); --weight scales a 
 import argparse
 import sys
 
-from ddpm.door import Parser, exit_code, finite, picture_file, positive
+from ddpm.cli import Parser, exit_code, finite, picture_file, positive
 
-from .commands.edit import edit_command
-from .commands.score import TUNED, score_command
+from .experiments.edit import edit_command
+from .experiments.score_command import TUNED, score_command
 from .real import ROUNDS
-from .rivals import SAMPLERS, WAYS
+from .experiments.baselines import SAMPLERS, WAYS
 from .words import split
 
 MOST_SEEDS = 1000
@@ -117,7 +117,7 @@ def score_flags() -> argparse.ArgumentParser:
     flags.add_argument("--ways", nargs="+", choices=list(WAYS), help="ways of editing (default: all)")
     for name, how in TUNED.items():
         flags.add_argument("--" + name.replace("_", "-"), **how, help="instead of the kind's own")
-    flags.add_argument("--out", help="a JSON file (default: p2p/results/score-MODEL.json)")
+    flags.add_argument("--out", help="a JSON file (default: notebooks/results/p2p/score-MODEL.json)")
     flags.set_defaults(work=score_command)
     return flags
 

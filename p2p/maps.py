@@ -25,14 +25,6 @@ def refine(source: Tensor, target: Tensor, mapping: Tensor) -> Tensor:
     return torch.where(known, replace(source, mapping) + left * target, target)
 
 
-def within(edited: Tensor, target: Tensor, until: Tensor, progress: float) -> Tensor:
-    """The edited map of each word whose window is open, the target's own else.
-
-    until: (n, L), the share of the steps for which a word's window is open; progress: steps done, as a share.
-    """
-    return torch.where((progress < until)[:, None, None], edited, target)
-
-
 def reweight(maps: Tensor, factors: Tensor) -> Tensor:
     """Each word's map times its factor, (n, L): 1 leaves it, more strengthens, 0 removes, below 0 pushes away.
 

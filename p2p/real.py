@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 import ddim
-from ddim.grids import as_grid
-from ddim.sampling import Steps
+from ddim.sampler import as_grid
+from ddim.sampler import Steps
 from ddpm.diffusion import EpsFn, predict
 from ddpm.guidance import guide
 from unet.attention import Text

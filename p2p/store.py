@@ -7,19 +7,19 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 
-from unet.attention import Hook, Site
+from unet.attention import Site
 
-from .words import word_positions
+from .words import split, word_positions
 
 
 class AttentionStore:
-    """Running means of attention maps over heads and steps, of each site; with `by_time` every step's maps as well.
+    """A hook that keeps running means of attention maps over heads and steps, for each site, and changes nothing.
 
-    prompts: one for each picture of the batch. kinds: of the sites to note, "cross", "self" or both. What is kept is
-    detached and copied: no later edit can change it. One walk, one store: two would be averaged together.
+    prompts: one for each image of the batch. kinds: of the sites to record, "cross", "self" or both. by_time: keep the
+    maps of every step as well. Recorded maps are detached copies. Use a new store for every trajectory.
 
         store = AttentionStore(prompts)
-        for t, x, x_0 in ddim.sample(p2p.watched(trained, prompts, store.at), trained.schedule, x_T, 50): ...
+        for t, x, x_0 in ddim.sample(trained.eps(prompts, hook=store), trained.schedule, x_T, 50): ...
         store.word("circle", size=8)                                            # (B, 8, 8)
     """
 
@@ -30,24 +30,27 @@ class AttentionStore:
         self._sums: dict[Site, Tensor] = {}
         self._counts: dict[Site, int] = {}
 
-    def add(self, t: int, weights: Tensor, site: Site) -> None:
-        """Take note of one call's weights (B, heads, N, L) at time t, if the site is of a kind to note."""
-        if site.kind not in self.kinds:
-            return
-        maps = weights.detach().float().mean(dim=1)
-        self._sums[site] = self._sums[site] + maps if site in self._sums else maps
-        self._counts[site] = self._counts.get(site, 0) + 1
-        if self.by_time is not None:
-            self.by_time.setdefault(t, {})[site] = maps
+    def __call__(self, weights: Tensor, site: Site, t: Tensor) -> Tensor:
+        """Record weights (B, heads, N, L) of a site at times t (B,), if the site is of a recorded kind; returns them."""
+        if site.kind in self.kinds:
+            maps = weights.detach().float().mean(dim=1)
+            self._sums[site] = self._sums[site] + maps if site in self._sums else maps
+            self._counts[site] = self._counts.get(site, 0) + 1
+            if self.by_time is not None:
+                self.by_time.setdefault(int(t[0]), {})[site] = maps
+        return weights
 
-    def at(self, t: int) -> Hook:
-        """The hook that takes note of time t and changes nothing."""
-
-        def hook(weights: Tensor, site: Site) -> Tensor:
-            self.add(t, weights, site)
-            return weights
-
-        return hook
+    def check(self, prompts: list[str], cross: bool) -> None:
+        """ValueError for a store that was used before, is for other prompts, or records no cross maps though needed."""
+        if self.sites:
+            raise ValueError("the store has maps of another trajectory: make a new one for each edit")
+        if len(self.prompts) != len(prompts):
+            raise ValueError(f"the store has {len(self.prompts)} prompts: expected {len(prompts)}, sources first")
+        for i, (own, edited) in enumerate(zip(self.prompts, prompts, strict=True)):
+            if split(own) != split(edited):
+                raise ValueError(f"the store's prompt {i} is {own!r}: expected {edited!r}, as the edit has it")
+        if cross and "cross" not in self.kinds:
+            raise ValueError(f"the store records {', '.join(self.kinds)} maps: a local blend by words reads cross maps")
 
     @property
     def sites(self) -> list[Site]:

@@ -5,7 +5,7 @@ A prompt row of the network is START, then the words: word i is token i + 1. Map
 column is a word that is new: it has no map in the source.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 
@@ -100,3 +100,58 @@ def changed(source: str | Sequence[str], target: str | Sequence[str]) -> tuple[l
 def kind_of(source: str | Sequence[str], target: str | Sequence[str]) -> str:
     """The edit that two prompts ask for: "replace" when they have equally many words, else "refine"."""
     return "replace" if len(split(source)) == len(split(target)) else "refine"
+
+
+def alignment(source: str, target: str, length: int, kind: str | None = None) -> torch.Tensor:
+    """(length, length): `swap_map` for the kind "replace", `refine_map` for "refine"; by default `kind_of` the pair.
+
+    ValueError: another kind, a prompt of more than length - 1 words.
+    """
+    maps = {"replace": swap_map, "refine": refine_map}
+    if kind is not None and kind not in maps:
+        raise ValueError(f"kind is {kind!r}: expected one of {', '.join(maps)}")
+    return maps[kind or kind_of(source, target)](source, target, length)
+
+
+# ---- what a caller gives for one prompt or for many ------------------------------------------------------------------
+
+
+def as_list(prompts: str | list[str], n: int) -> list[str]:
+    """n prompts from one for all or one for each. ValueError: another number of prompts, a prompt without a word."""
+    prompts = [prompts] * n if isinstance(prompts, str) else list(prompts)
+    if len(prompts) != n:
+        raise ValueError(f"{len(prompts)} prompts for {n} images: expected one for each, or a single one")
+    if empty := [prompt for prompt in prompts if not split(prompt)]:
+        raise ValueError(f"the prompt {empty[0]!r} has no word: an edit needs something to edit")
+    return prompts
+
+
+def per_word(
+    name: str,
+    values: Mapping[str, float] | Sequence[Mapping[str, float]] | None,
+    prompts: list[str],
+    length: int,
+    default: float,
+    low: float,
+    high: float,
+) -> torch.Tensor:
+    """(n, length): a value for each token of n prompts, `default` where values (word -> value) has none.
+
+    values: one mapping for all prompts, one for each, or None. ValueError: a value outside low .. high, a word that is
+    not in its prompt, another number of mappings.
+    """
+    values = [values or {}] * len(prompts) if values is None or isinstance(values, Mapping) else values
+    if len(values) != len(prompts):
+        raise ValueError(f"{len(values)} mappings for {len(prompts)} pairs: expected one for each, or a single one")
+    rows = torch.full((len(prompts), length), float(in_range(name, default, low, high)))
+    for row, prompt, mapping in zip(rows, prompts, values, strict=True):
+        for word, value in mapping.items():
+            row[word_positions(prompt, word)] = float(in_range(f"{name} of {word!r}", value, low, high))
+    return rows
+
+
+def in_range(name: str, value: float, low: float, high: float) -> float:
+    """The value. ValueError unless low <= value <= high."""
+    if not low <= value <= high:
+        raise ValueError(f"{name} is {value}: expected {low:g} .. {high:g}")
+    return value

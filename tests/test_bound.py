@@ -14,7 +14,6 @@ from ddpm import (
     Noise,
     Schedule,
     Trained,
-    bits,
     bits_per_dim,
     checkpoints,
     files,
@@ -22,10 +21,11 @@ from ddpm import (
     posterior,
     q_sample,
 )
+from ddpm.experiments import likelihood as bits
 from ddpm import __main__ as command
 from ddpm.bound import Bound, denoising_term, diagonal_kl, prior_term, reconstruction_term, reverse
 from ddpm.diffusion import to_pictures
-from ddpm.door import exit_code
+from ddpm.cli import exit_code
 from unet import Tokenizer
 
 

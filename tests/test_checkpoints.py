@@ -16,7 +16,7 @@ from ddpm.checkpoints import CHECKPOINT, CheckpointError, description, load, rea
 from ddpm.files import save
 from ddpm.model import Trained, generate, to_bytes
 from ddpm.noise import Noise
-from ddpm.settings import Settings
+from ddpm.config import Settings
 from unet import Tokenizer, UnknownWordError
 
 SETTINGS = Settings(batch=8, images=24, ema=(0.05, 0.5), T=100, schedule="cosine", warmup=0, learning_rate=1e-3)

@@ -9,13 +9,14 @@ import torch.nn.functional as F
 from test_real_data import noise, one_line, write_celeba, write_cifar
 
 from ddim import __main__ as command
-from ddim import classifier, features
-from ddim.classifier import Classifier, batches, load, ship, train, varied
+from ddpm.data import classifier
+from ddim.experiments import features
+from ddpm.data.classifier import Classifier, batches, load, ship, train, varied
 from ddpm.data.base import DataError
 from ddpm.data.cifar10 import pictures
 from ddpm.data.labels import load_labelled
 from ddpm.data.shapes import PALETTE, draw, read, scatter
-from ddpm.door import exit_code
+from ddpm.cli import exit_code
 from ddpm.files import CheckpointError, sha256
 
 COLOURS = tuple(PALETTE)

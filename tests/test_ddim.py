@@ -9,7 +9,7 @@ import torch
 
 import ddim
 import ddpm
-from ddim.sampling import solve_up
+from ddim.inversion import fixed_point
 from ddpm import GaussianEps, Noise, Schedule
 
 BOTH = pytest.mark.parametrize("kind", ["linear", "cosine"])

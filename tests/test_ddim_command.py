@@ -19,19 +19,19 @@ from tiny import SIXTEEN, make_unet
 import ddim
 import ddpm
 from ddim import __main__ as command
-from ddim import features, reconstruct, table
-from ddim.commands import edit as editing
-from ddim.commands import figures as drawing
-from ddim.commands import overhead
-from ddim.commands import reconstruct as rebuilding
-from ddim.commands import table as tabling
-from ddim.commands.common import name_of
-from ddim.commands.edit import WAYS
-from ddim.commands.table import prompts_for, usual_spacing
+from ddim.experiments import features, reconstruct, table
+from ddim.experiments import edit as editing
+from ddim.experiments import figures as drawing
+from ddim.experiments import overhead
+from ddim.experiments import reconstruct_command as rebuilding
+from ddim.experiments import table_command as tabling
+from ddim.experiments.common import name_of
+from ddim.experiments.edit import WAYS
+from ddim.experiments.table_command import prompts_for, usual_spacing
 from ddim.spectrum import power
 from ddpm import Schedule, checkpoints, files
 from ddpm.data import edits, shapes
-from ddpm.door import exit_code
+from ddpm.cli import exit_code
 from unet import Tokenizer
 
 PROMPT = "a photo of a small red circle on a blue background"

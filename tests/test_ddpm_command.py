@@ -13,8 +13,8 @@ from tiny import CONFIG, SIXTEEN, make_unet
 from ddpm import Schedule, checkpoints, files
 from ddpm import __main__ as command
 from ddpm.data.cifar10 import pictures
-from ddpm.door import exit_code
-from ddpm.neighbours import nearest
+from ddpm.cli import exit_code
+from ddpm.experiments.neighbours import nearest
 from unet import Tokenizer
 
 PROMPT = "a photo of a small red circle on a blue background"
@@ -152,7 +152,7 @@ class Sure:
 
 def test_score_of_real_pictures_knows_the_real_ones(cifar_model, tmp_path, monkeypatch):
     Sure.folder = cifar_model
-    monkeypatch.setattr(command.ddim.classifier, "load", lambda name: Sure())
+    monkeypatch.setattr(command.ddpm.data.classifier, "load", lambda name: Sure())
     out = tmp_path / "score.json"
     command.main([
         "score", "--model", str(cifar_model / "model.pt"), "--data-dir", str(cifar_model), "--n", "2",

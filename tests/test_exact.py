@@ -145,7 +145,7 @@ def test_float64_networks_are_asked_in_float64():
 
 
 def test_the_default_gamma_loses_the_same_share_over_any_number_of_steps():
-    from ddim.exact import check_gamma
+    from ddim.bdia import check_gamma
 
     for S in (2, 10, 1000):
         assert check_gamma(None, list(range(S, -1, -1))) ** S == pytest.approx(math.exp(-2), rel=1e-12)

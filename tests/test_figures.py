@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ddim import figures
+from ddim.experiments import sheets as figures
 
 
 def test_a_sheet_has_its_rows_below_each_other_and_its_columns_side_by_side(tmp_path, monkeypatch):

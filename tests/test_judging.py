@@ -5,7 +5,7 @@ import pytest
 from test_real_data import painted
 
 from ddpm.data.base import DataError
-from ddpm.data.judging import judged, shares
+from ddpm.data.judge import judged, shares
 from ddpm.data.shapes import Shape, draw
 from unet.vocabulary import CLASSES
 

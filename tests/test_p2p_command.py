@@ -13,14 +13,14 @@ import p2p
 from ddpm import Noise, checkpoints, files
 from ddpm.data.shapes import PALETTE, Shape, draw, read
 from ddpm.diffusion import to_bytes
-from ddpm.door import exit_code
+from ddpm.cli import exit_code
 from p2p import __main__ as command
-from p2p import score
-from p2p.commands import edit as editing
-from p2p.commands import score as scoring
-from p2p.commands import start as starting
-from p2p.commands import sweep as grid
-from p2p.pictures import overlay
+from p2p.experiments import score
+from p2p.experiments import edit as editing
+from p2p.experiments import score_command as scoring
+from p2p.experiments import start as starting
+from p2p.experiments import sweep as grid
+from p2p.experiments.overlays import overlay
 
 SOURCE = "a photo of a large red circle on a blue background"
 TARGET = "a photo of a large green circle on a blue background"

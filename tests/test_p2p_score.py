@@ -12,11 +12,11 @@ import ddim
 from ddpm import Noise
 from ddpm.data import DataError, shapes
 from ddpm.data.captions import parse_face, parse_thing
-from ddpm.data.judging import judged
+from ddpm.data.judge import judged
 from ddpm.data.pairs import KINDS, kind_between, pairs
 from ddpm.noise import noise_like
-from p2p import measures, score
-from p2p.rivals import SAMPLERS, WAYS, Recipe, differing, source_batch
+from p2p.experiments import measures, score
+from p2p.experiments.baselines import SAMPLERS, WAYS, Recipe, differing, source_batch
 from p2p.words import word_positions
 from unet.attention import Site
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from ddim import reconstruct
-from ddim.reconstruct import VARIANTS, Variant, round_trip, squared_errors, summary
+from ddim.experiments import reconstruct
+from ddim.experiments.reconstruct import VARIANTS, Variant, round_trip, squared_errors, summary
 from ddpm import GaussianEps, Schedule, guided
-from ddpm.gaussian import gaussian_like
+from ddpm.analytic import gaussian_like
 
 SCHEDULE = Schedule(1000, "cosine")
 EPS = GaussianEps(SCHEDULE, 0.1, 0.25)

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 import ddim
-from ddim import classifier, records, table
+from ddpm.data import classifier
+from ddim.experiments import records, table
 from ddpm import checkpoints
 from ddpm.files import manifest
 

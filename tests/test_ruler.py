@@ -9,7 +9,17 @@ import torch
 from PIL import Image
 
 from ddim import frechet_distance, kernel_distance, moments
-from ddim.ruler import DISTURBANCES, Ruler, blurred, compressed, halves, jackknife_error, noisy, plus_minus, readings
+from ddim.experiments.fid import (
+    DISTURBANCES,
+    Ruler,
+    blurred,
+    compressed,
+    halves,
+    jackknife_error,
+    noisy,
+    plus_minus,
+    readings,
+)
 
 TILES = np.random.default_rng(0).integers(40, 216, (12, 3, 4, 4), dtype=np.uint8)
 PICTURES = TILES.repeat(4, axis=2).repeat(4, axis=3)

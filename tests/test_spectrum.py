@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ddim.ruler import blurred, noisy
+from ddim.experiments.fid import blurred, noisy
 from ddim.spectrum import GRAIN, grained, plot, power, text
 
 SIZE = 16

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parent.parent
 ROOMS = ("unet", "ddpm", "ddim", "p2p")
 BUILT_ON = {"torch", "numpy", "matplotlib", "einops", "tqdm", "PIL"}  # Pillow comes with matplotlib
 CORE = tuple(f"ddpm.{name}" for name in ("schedule", "diffusion", "bound", "guidance", "noise", "gaussian", "mhvae"))
-SHARED = ("ddpm.files", "ddpm.pictures")  # how every room writes weights, records and figures
+SHARED = ("ddpm.files", "ddpm.images")  # how every room writes weights, records and figures
 # beside itself, what a room may import of ours; doors (train.py, __main__.py, commands/) may import anything
 MAY = {
     "unet": (),
@@ -81,7 +81,7 @@ def test_no_arrow_turns_back(path):
         ("ddpm.bound", "from . import training"),
         ("ddpm.training", "from ddim import sample"),
         ("ddpm.data.shapes", "import p2p.edit as e"),
-        ("ddpm.data.shapes", "def f():\n    from ddim.sampling import sample"),
+        ("ddpm.data.shapes", "def f():\n    from ddim.sampler import , sample")
         ("ddim.sampling", "from ddpm.training import Training"),
         ("ddim.sampling", "from ddpm import Schedule"),  # the whole room, where the core's file should be named
         ("ddim.sampling", "import unet"),

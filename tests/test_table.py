@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import ddim
-from ddim import ruler, table
+from ddim.experiments import fid as ruler, table
 from ddpm import GaussianEps, MixtureEps, Noise, Schedule
 from ddpm.data import shapes
 

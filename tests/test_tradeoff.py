@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ddim import tradeoff
+from ddim.experiments import strength_sweep as tradeoff
 from ddpm.data import DataError, Dataset, edits, shapes
 from ddpm.data.captions import parse_face, parse_thing
 

@@ -18,9 +18,9 @@ from PIL import Image
 
 import ddpm
 import train
-from ddpm import checkpoints, files, runs
+from ddpm import checkpoints, files, run_folder as runs
 from ddpm.data.shapes import SIZE, shapes
-from ddpm.door import exit_code
+from ddpm.cli import exit_code
 from ddpm.training import Training
 from unet import PRESETS
 
@@ -124,7 +124,7 @@ def test_the_report_has_the_checks_and_the_time(out):
     report = json.loads((out / "00000-shapes" / "report.json").read_text())
     checks = report["checks"]
     assert report["images"] == 64 and report["seconds"] > 0 and checks["n"] == 8
-    for name in ("on real renderings", *ddpm.report.SPLITS.values()):
+    for name in ("on real renderings", *ddpm.experiments.caption_accuracy.SPLITS.values()):
         assert set(checks[name]) == {"background", "colour", "size", "shape", "all"}
         assert all(0 <= share <= 1 for share in checks[name].values())
     assert checks["on real renderings"]["all"] == 1

@@ -17,7 +17,7 @@ import ddpm.training
 from ddpm import Schedule
 from ddpm.diffusion import to_pictures
 from ddpm.ema import Averages, decay
-from ddpm.settings import RECIPES, Settings, default_preset
+from ddpm.config import RECIPES, Settings, default_preset
 from ddpm.training import Feed, Training, generator, learning_rate
 from unet import PRESETS, Tokenizer
 

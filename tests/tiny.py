@@ -7,7 +7,7 @@ import torch
 
 from ddpm import Schedule, Trained
 from ddpm.data import Dataset
-from ddpm.settings import Settings
+from ddpm.config import Settings
 from ddpm.training import Training
 from unet import Tokenizer, UNet, UNetConfig
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from tqdm import tqdm
 
-from ddpm.door import Parser
+from ddpm.cli import Parser
 
 from . import PRESETS, Tokenizer, UNet, cost
 

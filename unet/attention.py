@@ -30,8 +30,10 @@ class Site:
     size: int
 
 
-Hook = Callable[[Tensor, Site], Tensor]
-"""hook(weights (B, heads, N, L), site) -> weights of the same shape. It returns, it never writes in place."""
+Hook = Callable[[Tensor, Site, Tensor], Tensor]
+"""hook(weights (B, heads, N, L), site, t (B,) long) -> weights of the same shape. It never writes in place."""
+SiteHook = Callable[[Tensor, Site], Tensor]
+"""A hook whose time is bound: what the layers are given."""
 
 
 class Text(NamedTuple):
@@ -42,7 +44,7 @@ class Text(NamedTuple):
 
 
 def attend(
-    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, site: Site | None = None, hook: Hook | None = None
+    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, site: Site | None = None, hook: SiteHook | None = None
 ) -> Tensor:
     """softmax(q k^T / sqrt(d)) v, Vaswani et al. 2017 Eq. (1), for q (B, heads, N, d) and k, v (B, heads, L, d).
 
@@ -78,7 +80,7 @@ class Attention(nn.Module):
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)
 
-    def forward(self, x: Tensor, text: Text | None = None, hook: Hook | None = None) -> Tensor:
+    def forward(self, x: Tensor, text: Text | None = None, hook: SiteHook | None = None) -> Tensor:
         h = self.norm(x)
         q = rearrange(self.to_q(h), "b (heads d) h w -> b heads (h w) d", heads=self.heads)
         if text is None:

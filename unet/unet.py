@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .attention import Attention, Hook, Site, Text
+from .attention import Attention, Hook, Site, SiteHook, Text
 from .blocks import Down, ResBlock, TimeEmbedding, Up
 from .text import TextEncoder
 
@@ -117,7 +117,7 @@ class Layer(nn.Module):
             site = Site(f"{name}.cross", "cross", stage, size)
             self.cross_attention = Attention(c_out, site, heads, config.groups, config.text_width)
 
-    def forward(self, x: Tensor, time: Tensor, text: Text, hook: Hook | None) -> Tensor:
+    def forward(self, x: Tensor, time: Tensor, text: Text, hook: SiteHook | None) -> Tensor:
         x = self.res(x, time)
         if self.self_attention is not None:
             x = self.self_attention(x, hook=hook)
@@ -191,14 +191,15 @@ class UNet(nn.Module):
         """
         text = tokens if isinstance(tokens, Text) else self.text(tokens)
         time = self.time(t)
-        out = self._body(x.contiguous(memory_format=torch.channels_last), time, text, hook).to(x.dtype)
+        at_t = None if hook is None else lambda weights, site: hook(weights, site, t)
+        out = self._body(x.contiguous(memory_format=torch.channels_last), time, text, at_t).to(x.dtype)
         if self.config.predicts == "eps":
             return out
         alpha_bar = self.alpha_bar[t][:, None, None, None]
         # v = sqrt(alpha_bar) eps - sqrt(1 - alpha_bar) x_0 (Salimans & Ho 2022), and x_t holds x_0: solved for eps
         return alpha_bar.sqrt().to(x.dtype) * out + (1 - alpha_bar).sqrt().to(x.dtype) * x
 
-    def _body(self, x: Tensor, time: Tensor, text: Text, hook: Hook | None) -> Tensor:
+    def _body(self, x: Tensor, time: Tensor, text: Text, hook: SiteHook | None) -> Tensor:
         x = self.first(F.pixel_unshuffle(x, self.config.stem))  # (B, channels, size / stem, size / stem)
         skips = [x]
         for layer in self.down:

@@ -8,7 +8,7 @@ from tqdm import tqdm
 
 from .base import DataError, Dataset
 from .captions import Face, face_captions
-from .reading import open_picture, to_array
+from .image_files import open_picture, to_array
 
 PICTURES, ATTRIBUTES = "img_align_celeba", "list_attr_celeba.txt"
 SPLITS = {"train": (1, 162_770), "valid": (162_771, 182_637), "test": (182_638, 202_599)}  # the official file numbers

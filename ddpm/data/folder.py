@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from .base import DataError, Dataset
-from .reading import open_picture, square, to_array
+from .image_files import open_picture, square, to_array
 
 CAPTIONS = "captions.txt"
 EXPLAINED = f"each line of {CAPTIONS} has a file name, a tab and a caption"

@@ -1,0 +1,114 @@
+"""Feature networks: what a distance between pictures is measured on. Numbers of different ones are never compared.
+
+- "classifier": our small classifier of the data set itself, shipped; its distance is printed as "FD-classifier".
+- "inception": the 2015-12-05 Inception network of the official FID (Heusel et al. 2017), as NVIDIA's TorchScript file;
+  only its distance is called "FID".
+"""
+
+import urllib.request
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ddpm import files
+
+from ddpm.data import classifier
+
+KINDS = ("classifier", "inception")
+URL = "https://nvlabs-fi-cdn.nvidia.com/stylegan2-ada-pytorch/pretrained/metrics/inception-2015-12-05.pt"
+SHA256 = "f58cb9b6ec323ed63459aa4fb441fe750cfe39fafad6da5cb504a16f19e958f4"  # of the file at URL, 95,607,719 bytes
+CACHE = Path("data/inception-2015-12-05.pt")  # where the file is put when it is fetched
+
+
+@dataclass(frozen=True)
+class Features:
+    """A feature network: called with uint8 (N, 3, H, W) it gives float32 (N, d).
+
+    name: what the distance on it is called. network, sha256: which network it is.
+    """
+
+    name: str
+    network: str
+    sha256: str
+    of_batch: Callable[[np.ndarray], Tensor]
+
+    @torch.no_grad()
+    def __call__(self, images: np.ndarray, batch: int = 256) -> Tensor:
+        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1] != 3:
+            raise ValueError(f"pictures are {images.dtype} {images.shape}, expected uint8 (N, 3, H, W)")
+        parts = [self.of_batch(images[first : first + batch]).float() for first in range(0, len(images), batch)]
+        return torch.cat(parts)
+
+
+def load(kind: str, data: str = "", path: str | Path | None = None, device: str = "cpu") -> Features:
+    """The feature network of a kind; data: the data set of the classifier; path: the Inception file, if it is there.
+
+    Raises ValueError for an unknown kind, or a file for a kind that takes none, files.CheckpointError for a file
+    that is missing, damaged or of another kind.
+    """
+    if path and kind != "inception":
+        raise ValueError(f"--inception {path} goes with --features inception, not {kind}: give both, or neither")
+    if kind == "classifier":
+        return of_classifier(classifier.load(data).to(device))
+    if kind == "inception":
+        return inception(Path(path) if path else fetched(), device)
+    raise ValueError(f"unknown feature network {kind!r}: expected one of {', '.join(KINDS)}")
+
+
+def of_classifier(network: classifier.Classifier) -> Features:
+    """What the classifier sees before its last layer, on the device where it is."""
+    device = network.last[0].weight.device
+
+    def of_batch(images: np.ndarray) -> Tensor:
+        return torch.cat([network.features(x.to(device)) for x in classifier.batches(images, network.size)]).cpu()
+
+    return Features("FD-classifier", f"classifier {network.info['data']}", network.sha256, of_batch)
+
+
+def inception(path: Path, device: str = "cpu") -> Features:
+    """The official FID's network from NVIDIA's TorchScript file: 2048 features of uint8 pictures of any size.
+
+    Only the very file is taken, by its sha256: a distance on any other network is no FID.
+    """
+    if not path.is_file():
+        raise files.CheckpointError(f"no Inception network at {path}: fetch it from {URL}")
+    check_official(path, str(path))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # the official network exists in this format only
+        network = torch.jit.load(str(path), map_location=device).eval()
+
+    def of_batch(images: np.ndarray) -> Tensor:
+        return network(torch.from_numpy(images).to(device), return_features=True).cpu()
+
+    return Features("FID", "inception-2015-12-05", SHA256, of_batch)
+
+
+def check_official(path: Path, name: str) -> None:
+    """CheckpointError unless the file at `path`, called `name`, is the official network."""
+    if (found := files.sha256(path)) != SHA256:
+        raise files.CheckpointError(
+            f"{name} is damaged or not the official network (sha256 {found[:12]}..., expected {SHA256[:12]}...): "
+            f"fetch {URL}"
+        )
+
+
+def fetched() -> Path:
+    """The Inception file in the data folder, fetched (96 MB) when it is not there. Raises files.CheckpointError."""
+    if CACHE.is_file():
+        return CACHE
+    CACHE.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with files.whole_file(CACHE) as temporary:
+            urllib.request.urlretrieve(URL, temporary)
+            check_official(temporary, "what was fetched")
+    except OSError as error:
+        raise files.CheckpointError(
+            f"the Inception network could not be fetched ({error}): put {URL} at {CACHE}, or name the file with "
+            "--inception; --features classifier needs no download"
+        ) from None
+    return CACHE

@@ -1,0 +1,190 @@
+"""A small classifier of a data set's own pictures: the feature network that needs no download, and a judge of edits.
+
+A convolutional network in the manner of ResNet-9: a stem, three blocks that halve the map, the mean over the last map
+as features, and one linear layer for each thing to be told (a head). What it is trained on is the caller's business.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .. import files
+from ..diffusion import to_pictures
+
+SHIPPED = Path(__file__).parent.parent / "weights" / "classifiers"
+MOST_BYTES = 8 * 2**20
+Heads = dict[str, tuple[str, ...]]
+KEYS = ("size", "widths", "heads", "weights", "info")  # what a file holds
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How the shipped classifier of a data set is made: size of its pictures, widths of the network, epochs."""
+
+    size: int
+    widths: tuple[int, ...]
+    epochs: int
+
+
+RECIPES = {
+    "shapes": Recipe(16, (16, 32, 48, 64), 3),
+    "cifar10": Recipe(32, (16, 48, 96, 192), 8),
+    "celeba": Recipe(32, (16, 32, 64, 128), 6),
+}
+
+
+def convolution(c_in: int, c_out: int, pool: bool = False) -> nn.Sequential:
+    """3 x 3 convolution, halving of the map if asked, normalisation over the batch, ReLU."""
+    halve = [nn.MaxPool2d(2)] if pool else []
+    return nn.Sequential(
+        nn.Conv2d(c_in, c_out, 3, padding=1, bias=False), *halve, nn.BatchNorm2d(c_out), nn.ReLU(inplace=True)
+    )
+
+
+class Block(nn.Module):
+    """(B, c_in, H, W) -> (B, c_out, H/2, W/2), with a residual pair of convolutions after the halving."""
+
+    def __init__(self, c_in: int, c_out: int):
+        super().__init__()
+        self.first = convolution(c_in, c_out, pool=True)
+        self.rest = nn.Sequential(convolution(c_out, c_out), convolution(c_out, c_out))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x)
+        return x + self.rest(x)
+
+
+class Classifier(nn.Module):
+    """Pictures (B, 3, size, size) in [-1, 1] -> logits (B, classes) for each head.
+
+    size: a multiple of 8. widths: channels of the stem and of the three blocks; the last is the number of features.
+    heads: what is told, and its classes: {"class": ("airplane", "car", ...)}. info: how it was trained.
+    """
+
+    def __init__(self, size: int, widths: tuple[int, ...], heads: Heads, info: dict | None = None):
+        super().__init__()
+        self.size, self.widths, self.info, self.sha256 = size, tuple(widths), info or {}, ""
+        self.heads = {name: tuple(classes) for name, classes in heads.items()}
+        stem, *rest = self.widths
+        self.body = nn.Sequential(
+            convolution(3, stem), *(Block(a, b) for a, b in zip([stem, *rest], rest, strict=False))
+        )
+        self.last = nn.ModuleList(nn.Linear(rest[-1], len(classes)) for classes in self.heads.values())
+        self.to(memory_format=torch.channels_last)
+
+    def features(self, x: Tensor) -> Tensor:
+        """Pictures in [-1, 1] (B, 3, size, size) -> (B, widths[-1])."""
+        return self.body(x.contiguous(memory_format=torch.channels_last)).mean(dim=(2, 3))
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        features = self.features(x)
+        return {name: layer(features) for name, layer in zip(self.heads, self.last, strict=True)}
+
+    @property
+    def accuracy(self) -> dict[str, float]:
+        """Share of the test pictures told right, for each head, as measured when it was trained."""
+        return self.info.get("accuracy", {})
+
+    @torch.no_grad()
+    def probabilities(self, images: np.ndarray, batch: int = 256) -> dict[str, Tensor]:
+        """uint8 (N, 3, H, W), square -> {head: (N, classes) probabilities}. Other sizes are resized."""
+        parts = [self(x) for x in batches(images, self.size, batch)]
+        return {name: torch.cat([part[name] for part in parts]).softmax(dim=1) for name in self.heads}
+
+    def scores(self, images: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+        """Share of pictures uint8 (N, 3, H, W) whose label (N, heads) is the likeliest class, for each head."""
+        told = self.probabilities(images)
+        return {
+            name: (told[name].argmax(dim=1).numpy() == labels[:, i]).mean().item() for i, name in enumerate(self.heads)
+        }
+
+
+def batches(images: np.ndarray, size: int, batch: int = 256) -> Iterator[Tensor]:
+    """uint8 (N, 3, H, W) -> float in [-1, 1], (<= batch, 3, size, size). ValueError for anything else."""
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1] != 3 or images.shape[2] != images.shape[3]:
+        raise ValueError(f"pictures are {images.dtype} {images.shape}, expected uint8 (N, 3, H, H)")
+    for first in range(0, len(images), batch):
+        x = to_pictures(images[first : first + batch])
+        if x.shape[2] != size:
+            x = F.interpolate(x, (size, size), mode="bilinear", antialias=True)
+        yield x
+
+
+# ---- training ------------------------------------------------------------------------------------------------------
+
+
+def varied(x: Tensor, reach: int, source: torch.Generator) -> Tensor:
+    """Every picture mirrored half of the time and moved by up to `reach` pixels; what comes in is a reflection."""
+    n, _, height, width = x.shape
+    flips = torch.rand(n, generator=source) < 0.5
+    x = torch.where(flips[:, None, None, None], x.flip(3), x)
+    dy, dx = torch.randint(0, 2 * reach + 1, (2, n), generator=source)
+    padded = F.pad(x, (reach,) * 4, mode="reflect")
+    rows = (torch.arange(height) + dy[:, None])[:, None, :, None]
+    columns = (torch.arange(width) + dx[:, None])[:, None, None, :]
+    return padded[torch.arange(n)[:, None, None, None], torch.arange(3)[:, None, None], rows, columns]
+
+
+def train(
+    network: Classifier,
+    images: np.ndarray,
+    labels: np.ndarray,
+    epochs: int,
+    batch: int = 128,
+    rate: float = 0.1,
+    seed: int = 0,
+) -> Iterator[tuple[float, float]]:
+    """Train in place on pictures uint8 (N, 3, size, size), labels (N, heads); yields (progress in 0..1, loss).
+
+    SGD with momentum; the learning rate rises to `rate` over a fifth of the steps and falls to zero. Cross-entropy
+    with smoothed labels, averaged over the heads.
+    """
+    source, targets = torch.Generator().manual_seed(seed), torch.from_numpy(labels).long()
+    batch = min(batch, len(images))
+    steps = epochs * (len(images) // batch)
+    optimizer = torch.optim.SGD(network.parameters(), rate, momentum=0.9, weight_decay=5e-4, nesterov=True)
+    network.train()
+    for step in range(steps):
+        if step % (len(images) // batch) == 0:
+            order = torch.randperm(len(images), generator=source).split(batch)
+        rows = order[step % (len(images) // batch)]
+        done = (step + 1) / steps
+        optimizer.param_groups[0]["lr"] = rate * min(done / 0.2, (1 - done) / 0.8)
+        (x,) = batches(images[rows.numpy()], network.size, batch)
+        logits = network(varied(x, network.size // 16, source)).values()
+        losses = [F.cross_entropy(z, y, label_smoothing=0.1) for z, y in zip(logits, targets[rows].T, strict=True)]
+        loss = torch.stack(losses).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        yield done, loss.item()
+    network.eval()
+
+
+# ---- files ---------------------------------------------------------------------------------------------------------
+
+
+def ship(network: Classifier, name: str) -> Path:
+    """Put the network, in half precision, among the shipped ones; returns the file."""
+    weights = {key: v.half() if v.is_floating_point() else v for key, v in network.state_dict().items()}
+    content = {"size": network.size, "widths": network.widths, "heads": network.heads}
+    return files.ship(SHIPPED, name, content | {"weights": weights, "info": network.info}, MOST_BYTES)
+
+
+def load(name: str) -> Classifier:
+    """The shipped classifier of a data set, ready to ask. Raises files.CheckpointError when there is none."""
+    if name not in files.manifest(SHIPPED):
+        known = ", ".join(files.manifest(SHIPPED)) or "none yet"
+        raise files.CheckpointError(f"no classifier {name!r}: expected one of {known}")
+    path = files.shipped(SHIPPED, name)
+    content = files.read(path)
+    with files.fitting(path):
+        network = Classifier(**{key: content[key] for key in KEYS if key != "weights"})
+        network.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in content["weights"].items()})
+    network.sha256 = files.sha256(path)
+    return network.eval().requires_grad_(False)

@@ -1,0 +1,100 @@
+"""What a model's pictures cost: the bound over many pictures of a data set, as a table, a record and a picture."""
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import fields
+from pathlib import Path
+
+import torch
+from matplotlib.figure import Figure
+
+from ..bound import Bound, bits_per_dim
+from ..data import Dataset
+from ..diffusion import to_pictures
+from ..model import Trained
+from ..noise import Noise
+from ..images import save_figure
+
+BATCH = 64
+
+
+def measure(
+    trained: Trained,
+    data: Dataset,
+    n: int,
+    captioned: bool = True,
+    variance: str = "posterior",
+    samples: int | None = None,
+    progress: Callable[[list], Iterable] = iter,
+) -> Bound:
+    """The bound of the first n pictures of a data set, in bits per dimension: see `bits_per_dim`.
+
+    captioned: the network is told each picture's first caption, or else the empty prompt. Picture i draws from seed i.
+    ValueError: n below 2 (no standard error) or above the number of pictures; what `bits_per_dim` raises.
+    """
+    if not 2 <= n <= len(data):
+        raise ValueError(f"n is {n} pictures, expected 2 to {len(data)}")
+    parts = []
+    for first in range(0, n, BATCH):
+        chosen = range(first, min(first + BATCH, n))
+        x_0 = to_pictures(data.images[chosen.start : chosen.stop]).to(trained.device)
+        eps = trained.eps([data.captions[i][0] for i in chosen] if captioned else None)
+        parts.append(bits_per_dim(eps, trained.schedule, x_0, variance, samples, Noise(chosen), progress=progress))
+    return Bound(*(torch.cat([getattr(part, f.name) for part in parts]) for f in fields(Bound)))
+
+
+def summary(bound: Bound) -> dict[str, dict[str, float]]:
+    """Mean over the pictures, and its standard error, of the three parts of the lecture's ELBO and of their sum.
+
+    "times" is the part of the error of "denoising" that comes from having sampled t: 0 for the exact sum.
+    """
+    parts = {
+        "prior": bound.prior,
+        "denoising": bound.total - bound.prior - bound.reconstruction,
+        "reconstruction": bound.reconstruction,
+        "total": bound.total,
+    }
+    n = len(bound.total)
+    result = {
+        name: {"mean": part.mean().item(), "standard error": part.std().item() / math.sqrt(n)}
+        for name, part in parts.items()
+    }
+    result["denoising"]["times"] = bound.standard_error.square().sum().sqrt().item() / n
+    return result
+
+
+def curve(bound: Bound, parts: int = 50) -> tuple[list[float], list[float]]:
+    """L_{t-1} over t, in bits per dimension: the means of t and of the term in each of (at most) 50 equal parts of
+    log t, over all pictures.
+    """
+    times = bound.times.flatten().cpu().double()
+    edges = torch.logspace(math.log10(times.min()), math.log10(times.max()), parts, dtype=torch.float64)
+    place = torch.bucketize(times, edges).unique(return_inverse=True)[1]
+    of_time, of_term = (place.bincount(weights=value) for value in (times, bound.denoising.flatten().cpu().double()))
+    return (of_time / place.bincount()).tolist(), (of_term / place.bincount()).tolist()
+
+
+def table(parts: dict[str, dict[str, float]]) -> str:
+    """The lines that `python -m ddpm bound` prints."""
+    names = {
+        "prior": "prior matching L_T",
+        "denoising": "denoising, sum of L_(t-1)",
+        "reconstruction": "reconstruction L_0",
+        "total": "bound on -log2 p(x_0)",
+    }
+    lines = [f"{'bits per dimension':28s}{'mean':>10s}  standard error over the pictures"]
+    for name, title in names.items():
+        part = parts[name]
+        sampled = f"   of it {part['times']:.5f} from sampled times" if part.get("times") else ""
+        lines.append(f"{title:28s}{part['mean']:10.5f}  +- {part['standard error']:.5f}{sampled}")
+    return "\n".join(lines)
+
+
+def plot(path: Path, times: list[float], terms: list[float], title: str) -> Path:
+    """L_{t-1} over t, both axes logarithmic; returns the path."""
+    figure = Figure(figsize=(6, 3.5), layout="constrained")
+    axis = figure.subplots()
+    axis.plot(times, terms, ".-", ms=5, lw=0.8)
+    axis.set(xlabel="t", ylabel="$L_{t-1}$, bits per dimension", xscale="log", yscale="log", title=title)
+    axis.grid(alpha=0.3, which="both")
+    return save_figure(figure, path)
