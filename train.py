@@ -1,7 +1,7 @@
 """Train a captioned diffusion model.
 
     python train.py                                the embedded shapes, from nothing to a scored model in minutes
-    python train.py --data cifar10 --minutes 30    real pictures; see --help for everything that can be set
+    python train.py --data cifar10 --minutes 30    real images; see --help for everything that can be set
     python train.py --resume runs/00003-cifar10    go on where a run stopped
     torchrun --nproc_per_node 2 train.py ...       on several GPUs
 """
@@ -23,12 +23,13 @@ import torch.distributed as dist
 from tqdm import tqdm
 
 import ddim
-from ddpm import Schedule, checkpoints, files, images as pictures, run_folder as runs
-from ddpm.experiments import caption_accuracy as report
-from ddpm.data import Dataset, load_data
+from ddpm import Schedule, checkpoints, files, run_folder
+from ddpm import images as sheets
 from ddpm.cli import Parser, exit_code
-from ddpm.model import Trained, generate
 from ddpm.config import RECIPES, Settings, default_preset
+from ddpm.data import Dataset, load_data
+from ddpm.experiments import caption_accuracy as report
+from ddpm.model import Trained, generate
 from ddpm.training import Record, Training
 from unet import PRESETS, Tokenizer, UNet, UNetConfig, cost
 
@@ -36,7 +37,7 @@ RESUMABLE = ("minutes", "images", "save_every", "report", "data_dir", "precision
 
 
 def sampler(eps, schedule, x_T, noise) -> Iterator:
-    """DDIM, the same for every picture a run shows."""
+    """DDIM, the same for every image a run shows."""
     return ddim.sample(eps, schedule, x_T, min(report.STEPS, schedule.T), report.ETA, generator=noise)
 
 
@@ -128,7 +129,7 @@ def assemble(settings: Settings, config: UNetConfig, content: dict | None) -> tu
 
 
 def read_data(settings: Settings, size: int) -> Dataset:
-    """The training pictures; the first process goes ahead, so that a download happens once."""
+    """The training images; the first process goes ahead, so that a download happens once."""
     if rank() > 0:
         dist.barrier()
     data = load_data(settings.data, settings.data_dir, "train", size)
@@ -152,10 +153,10 @@ def info(training: Training) -> dict:
         "images": training.images,
         "minutes": round(training.seconds / 60, 2),
         "ema": settings.ema[0],
-        "device": runs.device_name(training.device),
+        "device": run_folder.device_name(training.device),
         "precision": training.precision,
         "processes": training.world,
-        "code": runs.code_version(),
+        "code": run_folder.code_version(),
         "torch": str(torch.__version__),  # its own class of string would not load with weights_only
     }
 
@@ -173,13 +174,13 @@ def trained_so_far(training: Training, tokenizer: Tokenizer) -> Trained:
     return Trained(unet, tokenizer, training.schedule, info(training), training.precision)
 
 
-def save_pictures(folder: Path, training: Training, tokenizer: Tokenizer, captions: list[str]) -> Path:
+def save_samples(folder: Path, training: Training, tokenizer: Tokenizer, captions: list[str]) -> Path:
     """A captioned sample grid and the loss curve; returns the grid's path."""
     trained = trained_so_far(training, tokenizer)
     (images,) = generate(trained, captions, list(range(len(captions))), sampler, report.SCALE)
     (folder / "samples").mkdir(exist_ok=True)
-    pictures.loss_curve(folder / "loss.png", runs.lines(folder / "metrics.jsonl"))
-    return pictures.grid(folder / "samples" / f"{training.images:09d}.png", images, captions)
+    sheets.loss_curve(folder / "loss.png", run_folder.lines(folder / "metrics.jsonl"))
+    return sheets.grid(folder / "samples" / f"{training.images:09d}.png", images, captions)
 
 
 def watch(records: Iterator[Record]) -> Iterator[Record]:
@@ -199,13 +200,13 @@ def train(training: Training, folder: Path, tokenizer: Tokenizer, captions: list
     for record in watch(training.run()):
         if rank() > 0:
             continue
-        runs.append(folder / "metrics.jsonl", asdict(record))
+        run_folder.append(folder / "metrics.jsonl", asdict(record))
         if time.monotonic() - saved > 60 * training.settings.save_every or record.progress >= 1:
             save(folder, training, tokenizer)
             saved = time.monotonic()
         if int(4 * record.progress) > quarter:
             quarter = int(4 * record.progress)
-            tqdm.write(f"samples: {save_pictures(folder, training, tokenizer, captions)}")
+            tqdm.write(f"samples: {save_samples(folder, training, tokenizer, captions)}")
 
 
 def finish(training: Training, folder: Path, tokenizer: Tokenizer, began: float) -> None:
@@ -230,7 +231,7 @@ def print_report(result: dict, folder: Path) -> None:
         if isinstance(shares, dict):
             print(report.line(name, shares))
     print(f"{result['images']} images in {result['minutes']} minutes of training, {result['seconds']} s in all")
-    print(f"in {folder}: weights {checkpoints.CHECKPOINT}, loss curve loss.png, pictures samples, report report.json")
+    print(f"in {folder}: weights {checkpoints.CHECKPOINT}, loss curve loss.png, images samples, report report.json")
 
 
 def describe(settings: Settings, config: UNetConfig, args: argparse.Namespace) -> None:
@@ -272,12 +273,11 @@ def run(args: argparse.Namespace) -> None:
         training.restore(content)
     folder = Path(args.resume) if args.resume else None
     if rank() == 0:
-        folder = folder or runs.new_run(Path(args.out), settings.preset)
+        folder = folder or run_folder.new_run(Path(args.out), settings.preset)
         record = {"settings": asdict(settings), "network": asdict(unet.config), "at the start": info(training)}
         (folder / "config.json").write_text(json.dumps(record, indent=2) + "\n")
-        print(
-            f"{folder}: {settings.preset} on {runs.device_name(device)} in {training.precision}, {len(data)} pictures"
-        )
+        where = f"{run_folder.device_name(device)} in {training.precision}"
+        print(f"{folder}: {settings.preset} on {where}, {len(data)} images")
     chosen = torch.randperm(len(data), generator=torch.Generator().manual_seed(settings.seed))[:32]
     train(training, folder, tokenizer, [data.captions[i][0] for i in chosen])
     if rank() == 0:

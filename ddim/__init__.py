@@ -1,13 +1,14 @@
 """DDIM: the family q_sigma, time grids, sampling with few steps, inversion, editing, interpolation and distances."""
 
 from ddpm.data import classifier
+
+from .bdia import invert_exact, sample_exact
+from .dpm_solver import sample_2m
+from .editing import edit_exact, edit_inverted, edit_naive
 from .experiments import features
 from .experiments.distance import frechet_distance, kernel_distance, moments
-from .editing import edit_exact, edit_inverted, edit_naive
-from .bdia import invert_exact, sample_exact
 from .interpolation import slerp
 from .inversion import invert
-from .dpm_solver import sample_2m
 from .sampler import q_sigma, sample, sample_hat, sigma, step, step_hat, timesteps
 
 __all__ = [

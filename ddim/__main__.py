@@ -13,14 +13,13 @@ import argparse
 import sys
 
 from ddpm.cli import Parser, exit_code, finite, folder, positive, share
+from ddpm.experiments.classifier import classifier_command
 
 from .experiments import features, reconstruct, table
-from ddpm.experiments.classifier import classifier_command
 from .experiments.edit import WAYS, edit_command, sweep_command
 from .experiments.figures import figures_command
 from .experiments.reconstruct_command import reconstruct_command
 from .experiments.table_command import ruler_command, table_command
-
 from .sampler import SPACINGS
 
 FLAGS = {
@@ -29,22 +28,22 @@ FLAGS = {
     "data_dir": dict(help="where the data sets are"),
     "device": dict(help="cpu, cuda or mps"),
     "out": dict(type=folder, help="folder for the results"),
-    "n": dict(type=int, help="pictures"),
-    "seed": dict(type=int, help="of the first picture; the next ones count up"),
+    "n": dict(type=int, help="images"),
+    "seed": dict(type=int, help="of the first image; the next ones count up"),
     "columns": dict(type=int, nargs="+", help="numbers of steps S"),
     "rows": dict(nargs="+", help=f"etas, hat, {table.SECOND_ORDER}"),
     "spacing": dict(choices=SPACINGS, help="time grid; by default the paper's where it starts from noise"),
     "scale": dict(type=finite, help="guidance, 1 for none"),
     "features": dict(choices=features.KINDS, help="network that the distance is measured on"),
     "inception": dict(metavar="FILE", help="inception-2015-12-05.pt; fetched when left out"),
-    "reference": dict(help="split of the data set, or a folder of pictures"),
-    "size": dict(type=positive, help="of the pictures, for celeba"),
+    "reference": dict(help="split of the data set, or a folder of images"),
+    "size": dict(type=positive, help="of the images, for celeba"),
     "epochs": dict(type=positive, help="times through the training set; by default the recipe's"),
     "steps": dict(type=positive, help="DDIM steps"),
-    "batch": dict(type=positive, help="pictures at once"),
+    "batch": dict(type=positive, help="images at once"),
     "variants": dict(nargs="+", choices=reconstruct.CHOICES, help="ways there and back; the first is drawn over S"),
     "image": dict(required=True, help="a file, or an index into the test split"),
-    "prompt": dict(help="what the picture shows; its own caption when left out"),
+    "prompt": dict(help="what the image shows; its own caption when left out"),
     "target": dict(required=True, help="what it should show"),
     "strength": dict(type=share, help="how far to go, in [0, 1]"),
     "strengths": dict(type=share, nargs="+", help="how far to go, in [0, 1]"),

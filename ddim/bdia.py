@@ -31,7 +31,7 @@ def sample_exact(
     """Denoise along the grid: yields (s, x_s, predicted x_0) after each step.
 
     `x_T` is noise (B, ...), whose first step is a DDIM step, or the latent pair that `invert_exact` found. Each step is
-    x_s = gamma (x_r - up) + down from the two pictures before, at r > t: `up` and `down` are the DDIM steps from t to r
+    x_s = gamma (x_r - up) + down from the two images before, at r > t: `up` and `down` are the DDIM steps from t to r
     and to s. `gamma` in (0, 1], by default exp(-2/S): 1 is undamped, so that the odd and the even steps may drift
     apart; rounding grows like gamma^-S. x_s is float64, because the inverse must call the network at the very same
     point; the network computes in `dtype`. One call a step.
@@ -104,7 +104,7 @@ def triples(grid: list[int]) -> Iterator[tuple[int, int, int]]:
 def check_gamma(gamma: float | None, grid: list[int]) -> float:
     """gamma, or its default; ValueError when it or the grid cannot be inverted."""
     if len(grid) < 3:
-        raise ValueError(f"the times {grid} make 1 step, expected at least 2: a step needs two pictures before it")
+        raise ValueError(f"the times {grid} make 1 step, expected at least 2: a step needs two images before it")
     if gamma is None:
         return math.exp(-2 / (len(grid) - 1))
     if not 0 < gamma <= 1:

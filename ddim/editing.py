@@ -1,12 +1,12 @@
-"""Editing a picture with the sampler: go part of the way to noise, and come back with another caption.
+"""Editing an image with the sampler: go part of the way to noise, and come back with another caption.
 
-The lecture's naive idea noises the picture with the forward process ("noise", `edit_naive`). Its next one encodes the
-picture with the deterministic sampler, edits the condition and decodes ("invert", `edit_inverted`). The third is the
+The lecture's naive idea noises the image with the forward process ("noise", `edit_naive`). Its next one encodes the
+image with the deterministic sampler, edits the condition and decodes ("invert", `edit_inverted`). The third is the
 same with a sampler that runs backwards exactly ("exact", `edit_exact`).
 
-`strength` in [0, 1] says how far: through the last round(strength S) of the S steps, so 0 leaves the picture alone and
+`strength` in [0, 1] says how far: through the last round(strength S) of the S steps, so 0 leaves the image alone and
 1 keeps nothing of it but its noise. All are generators on EpsFn that yield (t, x_t, predicted x_0), on the way up and
-on the way down; the last x_t is the edited picture. x_0 (B, ...) is in [-1, 1], `steps` as in `sample`.
+on the way down; the last x_t is the edited image. x_0 (B, ...) is in [-1, 1], `steps` as in `sample`.
 """
 
 import torch
@@ -20,7 +20,6 @@ from .inversion import invert
 from .sampler import Steps, Trajectory, as_grid, sample
 
 
-
 def last_steps(T: int, steps: Steps, strength: float) -> list[int]:
     """The last round(strength S) steps of a grid of S steps, as a grid of its own; for strength 0 it is [0].
 
@@ -30,7 +29,7 @@ def last_steps(T: int, steps: Steps, strength: float) -> list[int]:
         raise ValueError(f"strength is {strength}, expected a number in [0, 1]")
     grid = as_grid(T, steps)
     if grid[-1] != 0:
-        raise ValueError(f"the times {grid} end at {grid[-1]}: an edit needs the way down to the picture, at 0")
+        raise ValueError(f"the times {grid} end at {grid[-1]}: an edit needs the way down to the image, at 0")
     S = len(grid) - 1
     return grid[S - round(strength * S) :]
 

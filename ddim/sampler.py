@@ -30,9 +30,9 @@ SPACINGS = ("linear", "quadratic")
 
 
 def sigma(schedule: Schedule, t: int, s: int, eta: float) -> float:
-    """Standard deviation of a step's noise: Eq. (16), eta sqrt((1 - a_s) / (1 - a_t)) sqrt(1 - a_t / a_s); a: alpha_bar.
+    """Standard deviation of a step's noise: Eq. (16), eta sqrt((1 - a_s) / (1 - a_t)) sqrt(1 - a_t / a_s).
 
-    0 <= s < t <= T for eta > 0. It is 0 at eta = 0 and at s = 0.
+    a is alpha_bar; 0 <= s < t <= T for eta > 0. It is 0 at eta = 0 and at s = 0.
     """
     if eta == 0:
         return 0.0
@@ -72,7 +72,8 @@ def step(
 def step_hat(schedule: Schedule, eps: Tensor, x_t: Tensor, t: int, s: int, noise: Tensor) -> tuple[Tensor, Tensor]:
     """A step of the paper's sigma-hat row, appendix D.3: the mean of eta = 1 with the larger noise sqrt(1 - a_t / a_s).
 
-    At s = t - 1 that noise is sqrt(beta_t). It does not keep the marginals, so it is outside the family; s = 0 adds none.
+    At s = t - 1 that noise is sqrt(beta_t). It does not keep the marginals, so it is outside the family. The step to
+    s = 0 adds none.
     """
     a_t, a_s = schedule.alpha_bar[[t, s]].tolist()
     mean, x_0 = step(schedule, eps, x_t, t, s, 1.0, torch.zeros_like(x_t))

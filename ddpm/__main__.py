@@ -1,8 +1,8 @@
 """The trained models from the terminal.
 
     python -m ddpm sample --model shapes --prompts "a photo of a small red circle on a blue background" --out circle.png
-    python -m ddpm score --model runs/00000-shapes         how many pictures show what their prompt says
-    python -m ddpm neighbours --model cifar10-cpu          samples beside their nearest training pictures
+    python -m ddpm score --model runs/00000-shapes         how many images show what their prompt says
+    python -m ddpm neighbours --model cifar10-cpu          samples beside their nearest training images
     python -m ddpm bound --model shapes --n 64             the ELBO term by term, in bits per dimension
     python -m ddpm ship runs/00000-shapes shapes           put a run's weights among the shipped models
 """
@@ -19,11 +19,14 @@ from tqdm import tqdm
 
 import ddim
 
-from .experiments import likelihood as bits, neighbours, caption_accuracy as report
-from . import checkpoints, images as pictures
+from . import checkpoints
+from . import images as sheets
+from .cli import Parser, exit_code, finite, image_file, json_file, positive, share
 from .data import load_data
 from .diffusion import VARIANCES
-from .cli import Parser, exit_code, finite, json_file, picture_file, positive, share
+from .experiments import caption_accuracy as report
+from .experiments import likelihood as bits
+from .experiments import neighbours
 from .files import write_json
 from .model import Sampler, Trained, generate
 
@@ -45,11 +48,11 @@ def sample_command(args: argparse.Namespace) -> None:
     batches = generate(trained, prompts, seeds, sampler(args), args.scale)
     images = np.concatenate(list(tqdm(batches, "batches", -(-len(prompts) // 64))))
     columns = args.count if args.count > 1 else min(8, len(prompts))
-    print(pictures.grid(Path(args.out), images, prompts, columns))
+    print(sheets.grid(Path(args.out), images, prompts, columns))
 
 
 def score_command(args: argparse.Namespace) -> None:
-    """Print, and with --out write, how many pictures show what their prompt says."""
+    """Print, and with --out write, how many images show what their prompt says."""
     trained = checkpoints.load(args.model, device=args.device)
     asked = {name: getattr(args, name) for name in ("model", "n", "steps", "eta", "scale")}
     of_shapes = trained.info["data"] == "shapes"
@@ -70,19 +73,19 @@ def score_drawings(trained: Trained, args: argparse.Namespace) -> dict:
 
 
 def score_photos(trained: Trained, args: argparse.Namespace) -> dict:
-    """A model of real pictures, by the shipped classifier and the rule that wrote the colour words."""
+    """A model of real images, by the shipped classifier and the rule that wrote the colour words."""
     data = load_data(trained.info["data"], args.data_dir, "test", trained.shape[1])
     judge = ddim.classifier.load(data.name)
     bar = partial(tqdm, total=-(-args.n // 64))
     result = report.score_real(trained, sampler(args), data, judge.probabilities, args.n, args.scale, bar)
-    for kind, real in result["real pictures"].items():
+    for kind, real in result["real images"].items():
         percent = f"real {100 * real['share']:5.1f} %  samples {100 * result['samples'][kind]['share']:5.1f} %"
         print(f"{kind:12s} {real['n']:5d} prompts  {percent}")
     return result | {"classifier": judge.sha256}
 
 
 def neighbours_command(args: argparse.Namespace) -> None:
-    """Samples beside their nearest training pictures, and how far samples and test pictures are from theirs."""
+    """Samples beside their nearest training images, and how far samples and test images are from theirs."""
     trained = checkpoints.load(args.model, device=args.device)
     training, test = (load_data(trained.info["data"], args.data_dir, s, trained.shape[1]) for s in ("train", "test"))
     rows = report.drawn_rows(test, args.n)
@@ -95,7 +98,7 @@ def neighbours_command(args: argparse.Namespace) -> None:
     result = {name: dict(zip(shares, np.percentile(d, shares).round(5), strict=True)) for name, (d, _) in found.items()}
     for name, percentiles in result.items():
         told = ", ".join(f"{share} % are below {value}" for share, value in percentiles.items())
-        print(f"{name}: distance to the nearest training picture: {told}")
+        print(f"{name}: distance to the nearest training image: {told}")
     matches, distances = training.images[found["samples"][1][:32]], {name: d for name, (d, _) in found.items()}
     asked = {name: getattr(args, name) for name in ("model", "n", "steps", "eta", "scale")}
     print(write_json(Path(args.out).with_suffix(".json"), asked | {"info": trained.card} | result))
@@ -108,7 +111,7 @@ def bound_command(args: argparse.Namespace) -> None:
     trained = checkpoints.load(args.model, device=args.device)
     name = trained.info["data"]
     data = load_data(name, args.data_dir, args.split, trained.unet.config.size)
-    bar = partial(tqdm, desc=f"{args.n} pictures, {bits.BATCH} at a time")
+    bar = partial(tqdm, desc=f"{args.n} images, {bits.BATCH} at a time")
     bound = bits.measure(trained, data, args.n, not args.null, args.variance, args.times, bar)
     parts, (times, terms) = bits.summary(bound), bits.curve(bound)
     print(bits.table(parts))
@@ -117,7 +120,7 @@ def bound_command(args: argparse.Namespace) -> None:
     seen = {"data": name, "images seen": trained.info.get("images")}
     record = asked | seen | {"schedule": schedule, "bits per dimension": parts}
     print(write_json(out, record | {"t": times, "L_(t-1)": terms}))
-    print(bits.plot(out.with_suffix(".png"), times, terms, f"{args.n} pictures of {name}, {args.split} split"))
+    print(bits.plot(out.with_suffix(".png"), times, terms, f"{args.n} images of {name}, {args.split} split"))
 
 
 def ship_command(args: argparse.Namespace) -> None:
@@ -142,20 +145,20 @@ def parser() -> argparse.ArgumentParser:
         command.add_argument("--device", default="cpu")
         if name == "sample":
             command.add_argument("--prompts", nargs="+", required=True)
-            command.add_argument("--count", type=positive, default=8, help="pictures of each prompt")
-            command.add_argument("--seed", type=int, default=0, help="of the first picture; the next ones count up")
-            command.add_argument("--out", type=picture_file, default="samples.png")
+            command.add_argument("--count", type=positive, default=8, help="images of each prompt")
+            command.add_argument("--seed", type=int, default=0, help="of the first image; the next ones count up")
+            command.add_argument("--out", type=image_file, default="samples.png")
         else:
-            command.add_argument("--n", type=positive, default=500, help="pictures of each kind")
+            command.add_argument("--n", type=positive, default=500, help="images of each kind")
             command.add_argument("--data-dir", default="data", help="where the data set lies (shapes needs none)")
-            picture = {"default": "neighbours.png", "type": picture_file}
+            image = {"default": "neighbours.png", "type": image_file}
             record = {"help": "a JSON file for the result", "type": json_file}
-            command.add_argument("--out", **picture if name == "neighbours" else record)
+            command.add_argument("--out", **image if name == "neighbours" else record)
     command = commands.add_parser("bound", help=bound_command.__doc__)
     command.set_defaults(work=bound_command)
     command.add_argument("--model", default="shapes", help="a shipped model's name, a run folder or a file")
-    command.add_argument("--n", type=positive, default=64, help="pictures, from the split's first on")
-    command.add_argument("--times", type=positive, help="random t for each picture (default: all of them, T calls)")
+    command.add_argument("--n", type=positive, default=64, help="images, from the split's first on")
+    command.add_argument("--times", type=positive, help="random t for each image (default: all of them, T calls)")
     command.add_argument("--split", default="test", help="of the data the model was trained on")
     command.add_argument("--data-dir", default="data", help="where the data are (the shapes need none)")
     command.add_argument("--variance", choices=VARIANCES, default="posterior", help="of p(x_(t-1) | x_t)")

@@ -44,12 +44,12 @@ class GaussianEps:
         return mean_s + (variance_s / variance_t).sqrt() * (x_t - mean_t)
 
 
-def gaussian_like(schedule: Schedule, pictures: torch.Tensor) -> EpsFn:
-    """The exact eps of a Gaussian with the mean and the covariance of pictures (N, C, H, W), N >= 2.
+def gaussian_like(schedule: Schedule, images: torch.Tensor) -> EpsFn:
+    """The exact eps of a Gaussian with the mean and the covariance of images (N, C, H, W), N >= 2.
 
     Along the axes of the covariance it is diagonal, so `GaussianEps` answers there and the answer is turned back.
     """
-    flat = pictures.flatten(1)
+    flat = images.flatten(1)
     variances, axes = torch.linalg.eigh(torch.cov(flat.T))
     along = GaussianEps(schedule, flat.mean(0) @ axes, variances.clamp(min=0))
 
@@ -63,7 +63,7 @@ class MixtureEps:
     """EpsFn of data drawn from K Gaussians: weights (K,), means (K, C, H, W), variances (K,) or like the means.
 
     Each component's eps counts by the probability that x_t came from it. The weights must be positive with sum 1, the
-    variances not below 0: with 0 it is the ideal network of K given pictures, which can only give those back.
+    variances not below 0: with 0 it is the ideal network of K given images, which can only give those back.
     ValueError otherwise, and for parts of different K.
     """
 

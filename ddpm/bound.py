@@ -1,4 +1,4 @@
-"""The variational bound, term by term: how many bits a picture costs (Ho et al. 2020, Eq. 5 and section 3.3).
+"""The variational bound, term by term: how many bits an image costs (Ho et al. 2020, Eq. 5 and section 3.3).
 
     -log p(x_0) <= L_T + sum over t = 2..T of E_q[L_{t-1}] + E_q[L_0]
     L_T     = KL(q(x_T | x_0) || N(0, I))                             the prior matching term
@@ -128,14 +128,14 @@ def bits_per_dim(
     levels: int | None = 256,
     progress: Callable[[list], Iterable] = iter,
 ) -> Bound:
-    """The bound of each picture in bits per dimension: Ho Eq. (5), with one draw of x_t for each term.
+    """The bound of each image in bits per dimension: Ho Eq. (5), with one draw of x_t for each term.
 
-    `x_0` (B, ...) in [-1, 1], 8-bit pictures by default: `levels` values, or None for a continuous density (which can
+    `x_0` (B, ...) in [-1, 1], 8-bit images by default: `levels` values, or None for a continuous density (which can
     be negative). `samples` None sums all T - 1 denoising terms: T calls of the network. `samples` K >= 2 draws K times
     for each image instead, uniform in 2..T: K + 1 calls, an unbiased total and its standard error. `variance` is
     p's: "posterior" or "beta". `clip` keeps the predicted x_0 in [-1, 1]. `generator`: see `ddpm.noise`. `progress`
     wraps the list of times that the loop walks: tqdm, for example.
-    ValueError: pictures outside [-1, 1] (with levels), T or samples below 2, an unknown variance.
+    ValueError: images outside [-1, 1] (with levels), T or samples below 2, an unknown variance.
     """
     check_bound(schedule, x_0, variance, samples, levels)
     one = torch.ones(len(x_0), dtype=torch.long, device=x_0.device)
@@ -175,7 +175,7 @@ def check_bound(schedule: Schedule, x_0: torch.Tensor, variance: str, samples: i
     if schedule.T < 2:
         raise ValueError(f"the schedule has T = {schedule.T}, expected at least 2: with one step there is no L_(t-1)")
     if levels is not None and x_0.abs().max() > 1:
-        raise ValueError(f"the picture's values reach {x_0.abs().max().item():.4g}, expected them in [-1, 1]")
+        raise ValueError(f"the image's values reach {x_0.abs().max().item():.4g}, expected them in [-1, 1]")
     if levels is not None and levels < 2:
         raise ValueError(f"levels is {levels}, expected at least 2, or None for a continuous density")
     if samples is not None and samples < 2:

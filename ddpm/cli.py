@@ -1,4 +1,8 @@
-"""How every command of the project reads its numbers, and how it ends."""
+"""The command line of all packages: one way to build commands, to read their flags, and to end.
+
+A command is a module with a docstring (its help), an EXAMPLE (one line that can be pasted), `add_flags(parser)` and
+`run(args)`. Flags with one meaning everywhere stand in `FLAGS`; a command names those it takes, with their defaults.
+"""
 
 import argparse
 import math
@@ -6,21 +10,45 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
+from types import ModuleType
+from typing import Any, NoReturn
+
+import torch
+
+# ---- commands ------------------------------------------------------------------------------------------------------
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser that tells what is wrong with a flag in one line, without the usage; so do its commands'."""
+    """A parser that says what is wrong with a flag in one line, without the usage; so do its commands'."""
 
     def error(self, message: str) -> NoReturn:
         """The line, and exit code 2."""
         self.exit(2, f"{self.prog}: error: {message}\n")
 
 
+def main(name: str, description: str, commands: dict[str, ModuleType], argv: list[str] | None = None) -> int:
+    """Parse, and run one of the commands; without any, list them with an example each. Returns the exit code."""
+    argv = sys.argv[1:] if argv is None else argv
+    as_written = argparse.RawDescriptionHelpFormatter
+    examples = "\n".join(f"  {module.EXAMPLE}" for module in commands.values())
+    flags = Parser(prog=name, description=description, epilog=f"examples:\n{examples}", formatter_class=as_written)
+    subparsers = flags.add_subparsers(required=True, metavar="COMMAND", dest="command")
+    for command, module in commands.items():
+        about = dict(help=module.__doc__.strip().splitlines()[0], description=module.__doc__)
+        parser = subparsers.add_parser(command, formatter_class=as_written, **about)
+        module.add_flags(parser)
+        parser.set_defaults(run=module.run)
+    if not argv:
+        flags.print_help()
+        return 0
+    args = flags.parse_args(argv)
+    return exit_code(f"{name} {args.command}", lambda: args.run(args))
+
+
 def exit_code(name: str, work: Callable[[], object]) -> int:
     """Run a command: 0 done; 1 the loss was not finite; 2 bad input or a file that cannot be used; 130 interrupted.
 
-    What went wrong is told in one line; bugs keep their traceback.
+    What went wrong is said in one line; bugs keep their traceback.
     """
     try:
         work()
@@ -31,6 +59,39 @@ def exit_code(name: str, work: Callable[[], object]) -> int:
         print(f"{name}: interrupted", file=sys.stderr)
         return 130
     return 0
+
+
+# ---- where results go ----------------------------------------------------------------------------------------------
+
+
+def output(args: argparse.Namespace, name: str, ending: str) -> Path:
+    """The file of a result: --out itself if it has an ending (which `ending` replaces), else --out/name + ending.
+
+    Its folder is made. OSError where it cannot be.
+    """
+    out = Path(args.out)
+    path = out.with_suffix(ending) if out.suffix else out / f"{name}{ending}"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def destination(text: str) -> str:
+    """Where results can be written: a folder or a file, there already or to be made."""
+    path = Path(text).absolute()
+    there = next(place for place in (path, *path.parents) if place.exists())
+    if not os.access(there, os.W_OK) or (there != path and not there.is_dir()):
+        raise argparse.ArgumentTypeError(f"{text!r}: cannot write there ({there})")
+    if path.is_dir() == bool(path.suffix) and path.exists():
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a folder, or the name of a file with an ending")
+    return text
+
+
+def best_device() -> str:
+    """A GPU if PyTorch finds one here, else the CPU."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+# ---- flags ---------------------------------------------------------------------------------------------------------
 
 
 def finite(text: str) -> float:
@@ -52,37 +113,46 @@ def share(text: str) -> float:
     return value
 
 
-def picture_file(text: str) -> str:
-    """Where a picture can be written."""
-    return named(text, ".png")
-
-
-def json_file(text: str) -> str:
-    """Where a record can be written."""
-    return named(text, ".json")
-
-
-def named(text: str, ending: str) -> str:
-    """A file's name with this ending, in an existing folder; no folder has the name itself."""
-    path = Path(text)
-    if path.suffix != ending or not path.parent.is_dir():
-        raise argparse.ArgumentTypeError(f"{text!r}: expected a name that ends in {ending}, in a folder that exists")
-    if path.is_dir():
-        raise argparse.ArgumentTypeError(f"{text!r} is a folder: expected the name of a file to write")
-    return text
-
-
-def folder(text: str) -> str:
-    """Where results can be written: a folder, or where one can be made."""
-    path = Path(text).absolute()
-    there = next(place for place in (path, *path.parents) if place.exists())
-    if not there.is_dir() or not os.access(there, os.W_OK):
-        raise argparse.ArgumentTypeError(f"{text!r}: expected a folder to write to, but {there} is none")
-    return text
-
-
 def positive(text: str) -> int:
     """A whole number from 1 on."""
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number, 1 or more")
     return int(text)
+
+
+def seeds(text: str) -> list[int]:
+    """0-3 or 7 or 0,4,9 -> seeds, at most 1,000 in a range."""
+    try:
+        parts = [part.partition("-") for part in text.split(",")]
+        ranges = [range(int(low), int(high if dash else low) + 1) for low, dash, high in parts]
+    except ValueError:
+        ranges = []
+    if not ranges or not all(0 < len(each) <= 1000 for each in ranges):
+        raise argparse.ArgumentTypeError(f"{text!r}: expected seeds such as 0-3 or 0,4,9")
+    return [seed for each in ranges for seed in each]
+
+
+FLAGS: dict[str, dict[str, Any]] = {
+    "model": dict(help="a shipped model's name, a run folder or a file"),
+    "data": dict(help="a data set: shapes, cifar10, celeba or folder"),
+    "data_dir": dict(help="where the data sets are"),
+    "split": dict(choices=("train", "test"), help="of the data set"),
+    "device": dict(help="cpu, cuda or mps; by default the best one here"),
+    "out": dict(type=destination, help="a folder for the results, or a file's name; made where missing"),
+    "n": dict(type=positive, help="images"),
+    "seed": dict(type=int, help="of the first image; the next ones count up"),
+    "seeds": dict(type=seeds, help="one image for each, such as 0-3 or 0,4,9"),
+    "steps": dict(type=positive, help="steps of the sampler"),
+    "eta": dict(type=share, help="noise of each step in [0, 1]: 0 is DDIM, 1 DDPM's posterior"),
+    "scale": dict(type=finite, help="guidance, 1 for none"),
+    "source": dict(help="caption of the image to edit"),
+    "target": dict(nargs="+", help="caption of the edit, or of several"),
+    "image": dict(help="a real image: a file, or its number in the test split"),
+}
+
+
+def add_flags(parser: argparse.ArgumentParser, **defaults: Any) -> None:
+    """Add flags of `FLAGS` by name, each with its default (`...`: required)."""
+    for name, default in defaults.items():
+        value = dict(required=True) if default is ... else dict(default=default)
+        parser.add_argument(f"--{name.replace('_', '-')}", **FLAGS[name], **value)

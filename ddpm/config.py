@@ -35,7 +35,7 @@ class Settings:
     schedule: str = option("linear", "linear or cosine")
     weighting: str = option("eps", "the loss's weighting of times: eps (Ho et al. 2020) or v (Salimans & Ho 2022)")
     drop: float = option(0.1, "share of the captions replaced by the null prompt, for guidance")
-    flip: bool = option(True, "mirror every other picture")
+    flip: bool = option(True, "mirror every other image")
     ema: tuple[float, ...] = option(
         (0.05, 0.01, 0.1), "half-lives of the averaged weights, as shares of the images seen; sampling uses the first"
     )
@@ -43,7 +43,7 @@ class Settings:
     precision: str = option("float32", "arithmetic in the network: float32, bfloat16, or auto, the faster one here")
     compile: bool = option(False, "torch.compile the network: slow to start, faster afterwards")
     save_every: float = option(2.0, "minutes between checkpoints")
-    report: int = option(500, "pictures to score at the end of a run on shapes (0: none)")
+    report: int = option(500, "images to score at the end of a run on shapes (0: none)")
 
     def __post_init__(self):
         for name in ("minutes", "images", "warmup", "weight_decay", "report", "seed"):
@@ -82,9 +82,9 @@ RECIPES: dict[str, Settings] = {
 
 def default_preset(data: str, device: str) -> str:
     """The preset for a data set: of the size that its device can train. Raises ValueError for an unknown data set."""
-    pictures = ("cifar10-cpu", "cifar10")
-    choices = {"shapes": ("shapes", "shapes"), "cifar10": pictures, "celeba": ("celeba64-cpu", "celeba64")}
-    choices["folder"] = pictures
+    images = ("cifar10-cpu", "cifar10")
+    choices = {"shapes": ("shapes", "shapes"), "cifar10": images, "celeba": ("celeba64-cpu", "celeba64")}
+    choices["folder"] = images
     if data not in choices:
         raise ValueError(f"unknown data set {data!r}: expected {', '.join(choices)}")
     return choices[data][device.startswith("cuda")]

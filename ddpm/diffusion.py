@@ -1,12 +1,11 @@
 """DDPM: the forward process, its posterior, the loss and ancestral sampling (Ho, Jain & Abbeel 2020).
 
 Nothing here knows a network: it is an `EpsFn`, any function (x_t (B,C,H,W), t (B,) long in 1..T) -> eps (B,C,H,W).
-In every formula t is an int or a (B,) long tensor, and coefficients are float64 until they meet the picture.
+In every formula t is an int or a (B,) long tensor, and coefficients are float64 until they meet the image.
 """
 
 from collections.abc import Callable, Iterator
 
-import numpy as np
 import torch
 
 from .noise import Draw, noise_like
@@ -16,18 +15,6 @@ EpsFn = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 Time = int | torch.Tensor
 VARIANCES = ("posterior", "beta")
 WEIGHTINGS = ("eps", "v")
-
-
-def to_bytes(x_0: torch.Tensor) -> np.ndarray:
-    """Pictures (B, 3, H, W) in [-1, 1] -> uint8 0..255; what lies outside is clipped."""
-    return ((x_0.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).cpu().numpy()
-
-
-def to_pictures(images: torch.Tensor | np.ndarray) -> torch.Tensor:
-    """uint8 0..255 -> float32 in [-1, 1], the range of every picture in the project."""
-    images = torch.tensor(images) if isinstance(images, np.ndarray) else images
-    assert images.dtype == torch.uint8, f"pictures must be uint8 in 0..255, got {images.dtype}: scaled twice?"
-    return images.float() / 127.5 - 1
 
 
 def q_sample(schedule: Schedule, x_0: torch.Tensor, t: Time, noise: torch.Tensor) -> torch.Tensor:
@@ -42,7 +29,7 @@ def q_sample(schedule: Schedule, x_0: torch.Tensor, t: Time, noise: torch.Tensor
 
 
 def predict_x0(schedule: Schedule, x_t: torch.Tensor, t: Time, eps: torch.Tensor) -> torch.Tensor:
-    """The picture that x_t and its noise eps stand for: Ho Eq. (15), Eq. (4) solved for x_0. t = 0 gives x_t back.
+    """The image that x_t and its noise eps stand for: Ho Eq. (15), Eq. (4) solved for x_0. t = 0 gives x_t back.
 
     x_t, eps (B, ...), t in 0..T -> x_0 (B, ...). ValueError: an int t outside 0..T.
     """
@@ -98,7 +85,7 @@ def simple_loss(
 
     weighting "v" divides it by alpha_bar_t. That is the squared error of v = sqrt(alpha_bar) eps - sqrt(1 - alpha_bar)
     x_0 (Salimans & Ho 2022, appendix D), because eps_hat - eps = sqrt(alpha_bar) (v_hat - v): the noisiest
-    times, where eps says little about the picture, count as much as the others. x_0, noise (B, ...). ValueError:
+    times, where eps says little about the image, count as much as the others. x_0, noise (B, ...). ValueError:
     another weighting.
     """
     check_choice("weighting", weighting, WEIGHTINGS)
@@ -155,7 +142,7 @@ def sample(
     """Ancestral sampling, Ho Algorithm 2: yields (t, x_t, predicted x_0) after each of the T steps, t = T-1 .. 0.
 
     `x_T` (B, ...) is standard normal; `variance` is "posterior" or "beta"; `generator` see `ddpm.noise`. The network
-    is asked once per step, never at t = 0; the last step adds no noise. `start` in 1..T: x_T is a picture noised to
+    is asked once per step, never at t = 0; the last step adds no noise. `start` in 1..T: x_T is an image noised to
     that time instead, from where the walk goes on. ValueError: a start outside 1..T, an unknown variance.
     """
     check_choice("variance", variance, VARIANCES)

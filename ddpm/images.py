@@ -1,12 +1,29 @@
-"""Pictures of pictures: captioned grids and loss curves, as PNG files."""
+"""Images of images: captioned grids and loss curves, as PNG files."""
 
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
+from einops import rearrange
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+
+
+def to_bytes(x_0: torch.Tensor) -> np.ndarray:
+    """Images (B, 3, H, W) in [-1, 1] -> uint8 0..255; what lies outside is clipped."""
+    return ((x_0.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).cpu().numpy()
+
+
+def from_bytes(images: torch.Tensor | np.ndarray) -> torch.Tensor:
+    """uint8 0..255 -> float32 in [-1, 1], the range of every image in the project."""
+    images = torch.tensor(images) if isinstance(images, np.ndarray) else images
+    assert images.dtype == torch.uint8, f"images must be uint8 in 0..255, got {images.dtype}: scaled twice?"
+    return images.float() / 127.5 - 1
+
+INCHES = 0.65  # of one image
 
 
 def save_figure(figure: Figure, path: Path) -> Path:
@@ -17,7 +34,7 @@ def save_figure(figure: Figure, path: Path) -> Path:
 
 
 def grid(path: Path, images: np.ndarray, captions: list[str], columns: int = 8) -> Path:
-    """Pictures uint8 (N, 3, H, W) in rows of `columns`, each above its caption."""
+    """Images uint8 (N, 3, H, W) in rows of `columns`, each above its caption."""
     rows = -(-len(images) // columns)
     figure = Figure(figsize=(1.5 * columns, 1.95 * rows), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
@@ -30,9 +47,9 @@ def grid(path: Path, images: np.ndarray, captions: list[str], columns: int = 8) 
 
 
 def strip(rows: dict[str, np.ndarray], columns: Sequence[str] = (), width: float = 6.0) -> Figure:
-    """Named rows of equally many pictures, uint8 (N, 3, H, W) each, N columns named or none: for a notebook.
+    """Named rows of equally many images, uint8 (N, 3, H, W) each, N columns named or none: for a notebook.
 
-    One white pixel parts a picture from the next. The figure is `width` inches wide.
+    One white pixel parts an image from the next. The figure is `width` inches wide.
     """
     padded = [np.pad(row, ((0, 0), (0, 0), (0, 1), (0, 1)), constant_values=255) for row in rows.values()]
     whole = np.concatenate([np.concatenate([*row], axis=2) for row in padded], axis=1)  # (3, R (H+1), N (W+1))
@@ -58,3 +75,55 @@ def loss_curve(path: Path, records: list[dict]) -> Path:
     axis.set(xlabel="images seen", ylabel="loss", yscale="log")
     axis.grid(alpha=0.3, which="both")
     return save_figure(figure, path)
+
+
+def sheet(
+    path: Path, images: np.ndarray, rows: list[str], columns: list[str], title: str = "", fold: int | None = None
+) -> Path:
+    """Images uint8 (R, C, 3, H, W) as one sheet, its R rows and C columns named; returns the path.
+
+    fold: the columns from there on stand in a block of their own, below the others.
+    """
+    cut = fold or len(columns)
+    blocks = [(images[:, part], columns[part]) for part in (slice(cut), slice(cut, None)) if columns[part]]
+    widest = max(len(names) for _, names in blocks)
+    inches = max(4.0, 0.3 + 0.08 * max(map(len, rows)) + INCHES * widest)
+    lines = [part for line in title.splitlines() for part in textwrap.wrap(line, int(15 * inches))]
+    tall = 0.18 * len(lines) + len(blocks) * (0.5 + INCHES * len(rows))
+    figure = Figure(figsize=(inches, tall), layout="constrained")
+    for axis, (images, names) in zip(figure.subplots(len(blocks), 1, squeeze=False)[:, 0], blocks, strict=True):
+        draw_block(axis, images, rows, names, widest)
+    figure.suptitle("\n".join(lines), fontsize=8)
+    return save_figure(figure, path)
+
+
+def draw_block(axis: Axes, images: np.ndarray, rows: list[str], columns: list[str], widest: int) -> None:
+    """A block of images, with white to its right where it has fewer than `widest` columns."""
+    R, C, _, height, width = images.shape
+    gap = max(1, height // 16)
+    white = ((0, 0), (0, widest - C), (0, 0), (0, 0), (0, 0))
+    framed = np.pad(images, ((0, 0), (0, 0), (0, 0), (0, gap), (0, gap)), constant_values=255)
+    framed = np.pad(framed, white, constant_values=255)
+    axis.imshow(rearrange(framed, "r c rgb h w -> (r h) (c w) rgb"), interpolation="nearest")
+    axis.set_xticks(np.arange(C) * (width + gap) + width / 2, columns, fontsize=7)
+    axis.set_yticks(np.arange(R) * (height + gap) + height / 2, rows, fontsize=7)
+    axis.tick_params(length=0)
+    axis.xaxis.tick_top()
+    axis.spines[:].set_visible(False)
+
+
+def squared_error(x: np.ndarray | torch.Tensor, y: np.ndarray | torch.Tensor, where: np.ndarray | None = None) -> np.ndarray:
+    """(n,) float64: mean squared error of each image on the [0, 1] scale.
+
+    x, y: both uint8 (n, 3, H, W), or both float tensors in [-1, 1], which nothing rounds or clips. where: (n, H, W)
+    bool, the pixels to compare, all by default; an image without any gives nan.
+    """
+    if isinstance(x, torch.Tensor):
+        difference = ((x - y) / 2).double().cpu().numpy()
+    else:
+        difference = (x.astype(np.float64) - y) / 255
+    squared = (difference**2).mean(axis=1)
+    if where is None:
+        return squared.mean(axis=(1, 2))
+    count = where.sum(axis=(1, 2))
+    return np.where(count > 0, (squared * where).sum(axis=(1, 2)) / np.maximum(count, 1), np.nan)

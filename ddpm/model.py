@@ -11,8 +11,9 @@ from torch import Tensor
 from unet import Hook, Tokenizer, UNet
 from unet.precision import autocast
 
-from .diffusion import EpsFn, to_bytes
+from .diffusion import EpsFn
 from .guidance import guided
+from .images import to_bytes
 from .noise import Noise
 from .schedule import Schedule
 
@@ -37,7 +38,7 @@ class Trained:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """(C, H, W) of the model's pictures."""
+        """(C, H, W) of the model's images."""
         return 3, self.unet.config.size, self.unet.config.size
 
     @property
@@ -55,9 +56,9 @@ class Trained:
     ) -> EpsFn:
         """The model as an EpsFn: (x_t (B,3,H,W), t (B,) long) -> eps like x_t, float32.
 
-        prompts: one for each picture of the batch, or a single one for all; None is the unconditional model. scale:
-        guidance (Ho & Salimans 2022), 1 for none. hook: sees the attention of the conditional call, once for each site. null: the
-        unconditional model of guidance, by default the prediction for the empty prompt.
+        prompts: one for each image of the batch, or a single one for all; None is the unconditional model. scale:
+        guidance (Ho & Salimans 2022), 1 for none. hook: sees the attention of the conditional call, once for each site.
+        null: the unconditional model of guidance, by default the prediction for the empty prompt.
         """
         if isinstance(prompts, str):
             raise ValueError(f"prompts is the string {prompts!r}: expected a list of prompts, such as [{prompts!r}]")
@@ -68,14 +69,14 @@ class Trained:
 
     def _bound(self, prompts: list[str], hook: Hook | None) -> EpsFn:
         if not prompts:
-            raise ValueError("no prompt given: expected one for each picture, or None for the unconditional model")
+            raise ValueError("no prompt given: expected one for each image, or None for the unconditional model")
         with torch.no_grad():
             text = self.unet.text(self.tokens(prompts))
 
         def eps(x_t: Tensor, t: Tensor) -> Tensor:
             if len(prompts) not in (1, len(x_t)):
                 raise ValueError(
-                    f"{len(prompts)} prompts for {len(x_t)} pictures: expected one for each, or a single one"
+                    f"{len(prompts)} prompts for {len(x_t)} images: expected one for each, or a single one"
                 )
             states, mask = (part.expand(len(x_t), *part.shape[1:]) for part in text)
             with torch.no_grad(), autocast(self.device, self.precision):
@@ -85,15 +86,15 @@ class Trained:
 
 
 Sampler = Callable[[EpsFn, Schedule, Tensor, Noise], Iterator[tuple[int, Tensor, Tensor]]]
-"""sampler(eps, schedule, x_T, noise) yields (t, x_t, predicted x_0); the last x_t is the picture."""
+"""sampler(eps, schedule, x_T, noise) yields (t, x_t, predicted x_0); the last x_t is the image."""
 
 
 def generate(
     trained: Trained, prompts: list[str], seeds: list[int], sampler: Sampler, scale: float = 1.0
 ) -> Iterator[np.ndarray]:
-    """One picture for each prompt and seed, in batches of uint8 (<= 64, 3, H, W).
+    """One image for each prompt and seed, in batches of uint8 (<= 64, 3, H, W).
 
-    The picture of a seed is the same in any batch. ValueError: pictures that are not finite.
+    The image of a seed is the same in any batch. ValueError: images that are not finite.
     """
     for first in range(0, len(prompts), 64):
         noise = Noise(seeds[first : first + 64])

@@ -22,7 +22,7 @@ class Noise:
         for t, x, x_0 in ddpm.sample(eps, schedule, x_T, generator=noise): ...
 
     `seeds` are ints in 0 .. 2^63 - 1, one for each image of the batch (ValueError: others, or none). The streams live
-    on the CPU and draw in float32, so that a seed means the same picture on every device and in every dtype.
+    on the CPU and draw in float32, so that a seed means the same image on every device and in every dtype.
     """
 
     def __init__(self, seeds: Iterable[int]):

@@ -1,4 +1,4 @@
-"""The noise schedule: how much of the picture is left at time t.
+"""The noise schedule: how much of the image is left at time t.
 
 Time runs t = 0 (data) to t = T (noise); every table has T + 1 entries and alpha_bar[0] == 1, so no formula
 needs a special first or last step. `alpha_bar` is the one name for what DDPM writes with a bar and DDIM without.
@@ -19,7 +19,7 @@ class Schedule:
     `T` is the number of steps (at least 1), `kind` is "linear" or "cosine":
 
     - "linear": beta_1 .. beta_T evenly from 1e-4 to 0.02 (Ho et al. 2020, section 4). The end points stay the same
-      for every T, so they suit T = 1000; with far fewer steps x_T would still show the picture.
+      for every T, so they suit T = 1000; with far fewer steps x_T would still show the image.
     - "cosine": alpha_bar_t = f(t) / f(0), f(t) = cos^2(pi/2 (t/T + s) / (1 + s)), betas at most 0.999
       (Nichol & Dhariwal 2021, Eq. 17). It means the same for every T.
 
@@ -61,7 +61,7 @@ class Schedule:
 
 
 def cast(x: torch.Tensor, *coefficients: torch.Tensor) -> list[torch.Tensor]:
-    """Float64 coefficients in x's dtype, so that a float32 picture stays float32."""
+    """Float64 coefficients in x's dtype, so that a float32 image stays float32."""
     return [coefficient.to(x.dtype) for coefficient in coefficients]
 
 

@@ -20,11 +20,12 @@ from torch import Tensor
 from unet import Tokenizer, UNet
 from unet.precision import autocast, resolve
 
-from .data.base import Dataset
-from .diffusion import simple_loss, to_pictures
-from .ema import Averages
-from .schedule import Schedule
 from .config import Settings
+from .data.base import Dataset
+from .diffusion import simple_loss
+from .ema import Averages
+from .images import from_bytes
+from .schedule import Schedule
 
 LOG_EVERY = 10  # steps between two records; asking a GPU for its loss at every step would stall it
 
@@ -49,7 +50,7 @@ class Record:
 
 @dataclass(frozen=True)
 class Batch:
-    """Pictures x_0 (B, 3, H, W) in [-1, 1], tokens (B, L), times t (B,) in 1..T and standard normal noise like x_0."""
+    """Images x_0 (B, 3, H, W) in [-1, 1], tokens (B, L), times t (B,) in 1..T and standard normal noise like x_0."""
 
     x_0: Tensor
     tokens: Tensor
@@ -67,7 +68,7 @@ class Feed:
     def __init__(self, data: Dataset, tokenizer: Tokenizer, words: int, settings: Settings, device: torch.device):
         if len(data) < settings.batch:
             raise ValueError(
-                f"the data set has {len(data)} pictures, fewer than a batch of {settings.batch}: try a smaller --batch"
+                f"the data set has {len(data)} images, fewer than a batch of {settings.batch}: try a smaller --batch"
             )
         self.settings, self.device = settings, device
         self.images = torch.from_numpy(data.images).to(device)
@@ -81,15 +82,15 @@ class Feed:
         self._orders: dict[int, Tensor] = {}
 
     def order(self, epoch: int) -> Tensor:
-        """The pictures of an epoch in their order; the last two epochs are kept."""
+        """The images of an epoch in their order; the last two epochs are kept."""
         if epoch not in self._orders:
             self._orders = {e: o for e, o in self._orders.items() if e == epoch - 1}
             order = torch.randperm(len(self.images), generator=generator(self.settings.seed, "order", epoch))
             self._orders[epoch] = order.to(self.device)  # once an epoch: a copy at every step would make a GPU wait
         return self._orders[epoch]
 
-    def pictures(self, step: int) -> Tensor:
-        """Which pictures a step sees, (batch,): the epochs stand one behind the other."""
+    def indices(self, step: int) -> Tensor:
+        """Which images a step sees, (batch,): the epochs stand one behind the other."""
         first = step * self.settings.batch
         epoch, start = divmod(first, len(self.images))
         chosen = self.order(epoch)[start : start + self.settings.batch]
@@ -98,11 +99,11 @@ class Feed:
         return chosen
 
     def batch(self, step: int) -> Batch:
-        """Pictures, one caption of each, one time each (stratified: one in every B-th part of 1..T), and noise."""
-        settings, chosen = self.settings, self.pictures(step)
+        """Images, one caption of each, one time each (stratified: one in every B-th part of 1..T), and noise."""
+        settings, chosen = self.settings, self.indices(step)
         source = generator(settings.seed, "draws", step, self.device)
         which, drop, flip, jitter = torch.rand(4, settings.batch, generator=source, device=self.device)
-        x_0 = to_pictures(self.images[chosen])
+        x_0 = from_bytes(self.images[chosen])
         if settings.flip:
             x_0 = torch.where((flip < 0.5)[:, None, None, None], x_0.flip(3), x_0)
         variant = (which * self.count[chosen]).long().clamp(max=self.count[chosen] - 1)

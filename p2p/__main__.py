@@ -1,10 +1,10 @@
-"""Prompt-to-Prompt at the terminal: edit a picture through its caption.
+"""Prompt-to-Prompt at the terminal: edit an image through its caption.
 
     python -m p2p --source "a photo of a large red circle on a blue background" \\
                   --target "a photo of a large green circle on a blue background" --out edit.png
     python -m p2p --source S --target T1 T2 T3 T4          one source, several targets
     python -m p2p --source S --weight large=-2,0,1,2,5     re-weighting, as a strip
-    python -m p2p --source S --target T --image FILE       a real picture (or its number in the test split)
+    python -m p2p --source S --target T --image FILE       a real image (or its number in the test split)
     python -m p2p --source S --target T --sweep            the grid of windows, with numbers
     python -m p2p score --model shapes --n 500             how good it is, beside the other ways of editing
 
@@ -15,12 +15,12 @@ more or fewer, and the shared words keep their maps (refine); --weight scales a 
 import argparse
 import sys
 
-from ddpm.cli import Parser, exit_code, finite, picture_file, positive
+from ddpm.cli import Parser, exit_code, finite, image_file, positive
 
+from .experiments.baselines import SAMPLERS, WAYS
 from .experiments.edit import edit_command
 from .experiments.score_command import TUNED, score_command
 from .real import ROUNDS
-from .experiments.baselines import SAMPLERS, WAYS
 from .words import split
 
 MOST_SEEDS = 1000
@@ -78,7 +78,7 @@ def edit_flags() -> argparse.ArgumentParser:
     flags = Parser(prog="python -m p2p", description=__doc__, formatter_class=as_written)
     common_flags(flags)
     flags.add_argument("--data-dir", default="data", help="where the real data sets are, for --image with a number")
-    flags.add_argument("--source", required=True, help="the prompt of the picture to edit")
+    flags.add_argument("--source", required=True, help="the prompt of the image to edit")
     flags.add_argument("--target", nargs="+", help="the prompt of the edit, or of several")
     flags.add_argument(
         "--weight",
@@ -93,17 +93,17 @@ def edit_flags() -> argparse.ArgumentParser:
     flags.add_argument("--cross-until", type=finite, help=kept.format("cross"))
     flags.add_argument("--self-until", type=finite, help=kept.format("self"))
     flags.add_argument("--blend", nargs="*", metavar="WORD", help="change only where these words (or all new) look")
-    flags.add_argument("--mask", help="a picture file of the model's size: change only where it is light")
+    flags.add_argument("--mask", help="an image file of the model's size: change only where it is light")
     flags.add_argument("--seeds", type=seeds_of, help="one for each pair, such as 0-3 (default)")
     flags.add_argument("--steps", type=positive, default=50)
     flags.add_argument("--scale", type=finite, default=1.0, help="guidance, 1 for none")
     flags.add_argument("--sampler", choices=list(SAMPLERS), help="default: ddim; ddpm is eta = 1, with shared noise")
-    flags.add_argument("--image", help="a real picture: a file, or a number in the model's test split")
-    flags.add_argument("--inversion", choices=("exact", "ddim", "null-text"), help="of the real picture")
+    flags.add_argument("--image", help="a real image: a file, or a number in the model's test split")
+    flags.add_argument("--inversion", choices=("exact", "ddim", "null-text"), help="of the real image")
     flags.add_argument("--rounds", type=positive, help=f"of the null text, for each step (default: {ROUNDS})")
-    flags.add_argument("--film", type=positive, metavar="K", help="show the source's way from noise in K pictures")
+    flags.add_argument("--film", type=positive, metavar="K", help="show the source's way from noise in K images")
     flags.add_argument("--map-size", type=positive, help="of the maps that are drawn (default: the largest)")
-    flags.add_argument("--out", type=picture_file, default="edit.png")
+    flags.add_argument("--out", type=image_file, default="edit.png")
     flags.set_defaults(work=edit_command)
     return flags
 

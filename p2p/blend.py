@@ -1,4 +1,4 @@
-"""Local blend: outside a mask the edit keeps the source's picture (Hertz et al. 2022, section 4, "Local editing")."""
+"""Local blend: outside a mask the edit keeps the source's image (Hertz et al. 2022, section 4, "Local editing")."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,13 +12,13 @@ from .store import AttentionStore, enlarge
 
 @dataclass(frozen=True)
 class LocalBlend:
-    """Where an edit may change the picture.
+    """Where an edit may change the image.
 
     words: for each of the batch's 2n prompts, sources first, the words whose maps make the mask. A pair's mask is the
         union of its source's and its target's: where the old thing was and where the new one is.
     mask: (H, W) or (n, H, W) bool, drawn by the user, instead of words.
     size: the map size to read, by default the largest seen. threshold: of the map's range, 0..1. grow: pixels of the
-        picture by which the mask is widened. start: share of the steps before which the edit is free.
+        image by which the mask is widened. start: share of the steps before which the edit is free.
     """
 
     words: Sequence[Sequence[str]] | None = None
@@ -45,7 +45,7 @@ class LocalBlend:
         if self.mask is not None:
             if self.mask.shape[-2:] != (height, width):
                 has = "x".join(map(str, self.mask.shape[-2:]))
-                raise ValueError(f"the mask has {has} pixels, the picture {height}x{width}: draw it at that size")
+                raise ValueError(f"the mask has {has} pixels, the image {height}x{width}: draw it at that size")
             if self.mask.dim() == 3 and len(self.mask) != n:
                 raise ValueError(f"{len(self.mask)} masks for {n} pairs: expected one for each, or a single one (H, W)")
             return self.mask.bool().expand(n, height, width)[:, None]

@@ -31,8 +31,9 @@ Values = Mapping[str, float] | Sequence[Mapping[str, float]] | None
 class Plan(NamedTuple):
     """An edit of n pairs as tensors.
 
-    mapping: (n, L, L), source words to target words. weights: (n, L), factors of the target's words. cross_until: (n, L),
-    the share of the steps in which a target word takes the source's map. self_until, self_size: of self-attention.
+    mapping: (n, L, L), source words to target words. weights: (n, L), factors of the target's words.
+    cross_until: (n, L), the share of the steps in which a target word takes the source's map.
+    self_until, self_size: of self-attention.
     progress: (T + 1,), the share of the steps that are done when the network is called at time t.
     """
 
@@ -68,9 +69,9 @@ def edit(
 
     source, target: one prompt for each pair, or a single one for all.
     x_T: (n, C, H, W), or the latent pair of `ddim.invert_exact` with sampler=ddim.sample_exact.
-    cross_until, self_until: the injection schedule, shares of the steps in [0, 1]. In the first cross_until of the steps
-        the target takes the source's cross-attention maps; in the first self_until its self-attention maps, where they
-        are at most self_size x self_size. 0 and 0 is plain sampling of the target.
+    cross_until, self_until: the injection schedule, shares of the steps in [0, 1]. In the first cross_until of the
+        steps the target takes the source's cross-attention maps; in the first self_until its self-attention maps, where
+        they are at most self_size x self_size. 0 and 0 is plain sampling of the target.
     word_until: word of the target -> its own share in place of cross_until.
     weights: word of the target -> factor of its maps in all steps, -2 .. 5 (re-weighting). word_until and weights are
         one mapping for all pairs, or one for each.

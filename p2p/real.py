@@ -1,4 +1,4 @@
-"""Edits of real pictures: find the noise that leads to the picture, then edit; and null-text optimisation, which makes
+"""Edits of real images: find the noise that leads to the image, then edit; and null-text optimisation, which makes
 the way back hold under guidance (Mokady et al. 2023).
 """
 
@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 import ddim
-from ddim.sampler import as_grid
-from ddim.sampler import Steps
+from ddim.sampler import Steps, as_grid
 from ddpm.diffusion import EpsFn, predict
 from ddpm.guidance import guide
 from unet.attention import Text
@@ -46,7 +45,7 @@ def null_states(trained: Any, n: int, tokens: int) -> Tensor:
 
 
 def as_text(states: Tensor, n: int) -> Text:
-    """States (m, tokens, width) as the prompts of n pictures, n a multiple of m."""
+    """States (m, tokens, width) as the prompts of n images, n a multiple of m."""
     states = states.repeat(n // len(states), 1, 1)
     return Text(states, torch.ones(states.shape[:2], dtype=torch.bool, device=states.device))
 
@@ -75,7 +74,7 @@ def null_text(
 
     x_0 (n, C, H, W) in [-1, 1], prompts as many. At each step t -> s the null states (n, tokens, width) are moved by
     `rounds` steps of Adam so that the guided step from where the walk is lands on the inversion's x_s; those of the
-    step before are where they start. The last x_s is the reconstruction. Each picture has states of its own.
+    step before are where they start. The last x_s is the reconstruction. Each image has states of its own.
     """
     grid = as_grid(trained.schedule.T, steps)
     eps = trained.eps(prompts)
@@ -96,7 +95,7 @@ def null_text(
 
 def descend(loss: Callable[[Tensor], Tensor], start: Tensor, rounds: int, rate: float) -> Tensor:
     """The states with the least mean loss on the way of `rounds` steps of Adam, start and end included, chosen for each
-    picture by itself. loss: (n, tokens, width) -> (n, ...).
+    image by itself. loss: (n, tokens, width) -> (n, ...).
     """
     states = start.detach().clone().requires_grad_()
     optimiser = torch.optim.Adam([states], lr=rate)

@@ -31,7 +31,7 @@ class AttentionStore:
         self._counts: dict[Site, int] = {}
 
     def __call__(self, weights: Tensor, site: Site, t: Tensor) -> Tensor:
-        """Record weights (B, heads, N, L) of a site at times t (B,), if the site is of a recorded kind; returns them."""
+        """Record weights (B, heads, N, L) of a site at times t (B,), if its kind is recorded; returns them."""
         if site.kind in self.kinds:
             maps = weights.detach().float().mean(dim=1)
             self._sums[site] = self._sums[site] + maps if site in self._sums else maps
@@ -88,13 +88,13 @@ class AttentionStore:
     def word(
         self, words: str | Sequence[str | Sequence[str]], size: int, stage: str | None = None, t: int | None = None
     ) -> Tensor:
-        """(B, size, size): the map of one word for all pictures, or of each picture's own word or words, summed.
+        """(B, size, size): the map of one word for all images, or of each image's own word or words, summed.
 
-        Arguments as for `maps`. ValueError: a word that is not in its prompt, words for too few or too many pictures.
+        Arguments as for `maps`. ValueError: a word that is not in its prompt, words for too few or too many images.
         """
         words = [words] * len(self.prompts) if isinstance(words, str) else words
         if len(words) != len(self.prompts):
-            raise ValueError(f"words for {len(words)} pictures, but the store has {len(self.prompts)} prompts")
+            raise ValueError(f"words for {len(words)} images, but the store has {len(self.prompts)} prompts")
         places = [
             [i for word in ([own] if isinstance(own, str) else own) for i in word_positions(prompt, word)]
             for prompt, own in zip(self.prompts, words, strict=True)

@@ -21,11 +21,11 @@ from ddpm import (
     posterior,
     q_sample,
 )
-from ddpm.experiments import likelihood as bits
 from ddpm import __main__ as command
 from ddpm.bound import Bound, denoising_term, diagonal_kl, prior_term, reconstruction_term, reverse
-from ddpm.diffusion import to_pictures
 from ddpm.cli import exit_code
+from ddpm.experiments import likelihood as bits
+from ddpm.images import from_bytes
 from unet import Tokenizer
 
 
@@ -158,7 +158,7 @@ def test_ddpm_eq_13_keeps_its_digits_far_out():
 @pytest.mark.parametrize("kind", ["linear", "cosine"])
 @pytest.mark.parametrize("T", [2, 10, 60])
 def test_ddpm_eq_5_is_tight_where_the_reverse_process_is_gaussian(kind, T):
-    """For N(0, I) data, variance beta is the true one and the bound is -log p(x_0), picture by picture, at any T."""
+    """For N(0, I) data, variance beta is the true one and the bound is -log p(x_0), image by image, at any T."""
     schedule, x = Schedule(T, kind), normal(3, 4, 4)
     x_0 = torch.stack([x, x])
     eps = GaussianEps(schedule, 0.0, 1.0)
@@ -225,7 +225,7 @@ def test_sampled_times_estimate_the_sum_with_an_honest_error_bar():
     assert bound.standard_error.square().mean().sqrt().item() == pytest.approx(spread.item(), rel=0.25)
 
 
-def test_a_picture_costs_the_same_in_any_batch():
+def test_a_image_costs_the_same_in_any_batch():
     schedule, x = Schedule(8), normal(3, 2, 4).clamp(-1, 1)
     eps = GaussianEps(schedule, 0.0, 0.3)
     whole = bits_per_dim(eps, schedule, x, samples=4, generator=Noise([0, 1, 2]))
@@ -241,10 +241,10 @@ def test_progress_sees_every_term():
     assert seen == [8, 7, 6, 5, 4, 3, 2]
 
 
-def test_clipping_keeps_the_reverse_means_picture_in_range():
+def test_clipping_keeps_the_reverse_means_image_in_range():
     schedule, x = Schedule(20), torch.full((1, 2), 5.0)
     mean, _ = reverse(lambda x, t: torch.zeros_like(x), schedule, x, torch.tensor([1]), "beta", True)
-    assert torch.allclose(mean, torch.ones(1, 2))  # at t = 1 the mean is the predicted picture
+    assert torch.allclose(mean, torch.ones(1, 2))  # at t = 1 the mean is the predicted image
 
 
 @pytest.mark.parametrize(
@@ -263,7 +263,7 @@ def test_wrong_arguments_get_one_clear_line(arguments, message):
         bits_per_dim(**(defaults | arguments))
 
 
-# Many pictures: python -m ddpm bound
+# Many images: python -m ddpm bound
 
 
 def tiny_model(T=12) -> Trained:
@@ -271,11 +271,11 @@ def tiny_model(T=12) -> Trained:
 
 
 @pytest.mark.parametrize("samples", [None, 3])
-def test_many_pictures_cost_what_they_cost_alone(samples, monkeypatch):
-    """Cut into batches of two, with captions and without: each picture as by itself, with its own caption and seed."""
+def test_many_images_cost_what_they_cost_alone(samples, monkeypatch):
+    """Cut into batches of two, with captions and without: each image as by itself, with its own caption and seed."""
     monkeypatch.setattr(bits, "BATCH", 2)
     trained, data = tiny_model(), make_data(6)
-    x_0 = to_pictures(torch.from_numpy(data.images))
+    x_0 = from_bytes(torch.from_numpy(data.images))
     for captioned in (True, False):
         bound = bits.measure(trained, data, 5, captioned, "beta", samples)
         assert bound.total.shape == (5,)
@@ -286,7 +286,7 @@ def test_many_pictures_cost_what_they_cost_alone(samples, monkeypatch):
 
 
 def test_the_summary_is_means_and_standard_errors():
-    """Two pictures of known costs: the mean of a and b has the standard error |a - b| / 2."""
+    """Two images of known costs: the mean of a and b has the standard error |a - b| / 2."""
     prior, reconstruction, total = torch.tensor([0.1, 0.3]), torch.tensor([1.0, 2.0]), torch.tensor([2.0, 5.0])
     denoising, times = torch.tensor([[0.5, 0.4], [1.7, 1.0]]), torch.tensor([[3, 2], [3, 2]])
     bound = Bound(total, prior, denoising, reconstruction, times, torch.tensor([0.3, 0.4]))
@@ -294,7 +294,7 @@ def test_the_summary_is_means_and_standard_errors():
     expected = {"prior": (0.2, 0.1), "denoising": (1.8, 0.9), "reconstruction": (1.5, 0.5), "total": (3.5, 1.5)}
     for name, (mean, error) in expected.items():
         assert (parts[name]["mean"], parts[name]["standard error"]) == pytest.approx((mean, error))
-    assert parts["denoising"]["times"] == pytest.approx(0.25)  # errors add in squares: 0.5 over two pictures
+    assert parts["denoising"]["times"] == pytest.approx(0.25)  # errors add in squares: 0.5 over two images
     assert bits.curve(bound)[0] == [2, 3] and bits.curve(bound)[1] == pytest.approx([0.7, 1.1])
 
 
@@ -330,8 +330,8 @@ def test_the_command_prints_writes_and_plots_the_terms(model, tmp_path, capsys):
     assert parts["total"]["mean"] == pytest.approx(three)
     for part in parts.values():
         assert f"{part['mean']:.5f}  +- {part['standard error']:.5f}" in printed
-    with Image.open(tmp_path / "bound.png") as picture:
-        assert picture.size == (600, 350) and str(tmp_path / "bound.png") in printed
+    with Image.open(tmp_path / "bound.png") as image:
+        assert image.size == (600, 350) and str(tmp_path / "bound.png") in printed
     command.main([*flags, "--times", "4", "--null", "--variance", "beta"])
     sampled = json.loads((tmp_path / "bound.json").read_text())
     assert sampled["null"] and sampled["bits per dimension"]["denoising"]["times"] > 0
@@ -341,7 +341,7 @@ def test_the_command_prints_writes_and_plots_the_terms(model, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("flags", "named"),
     [
-        (("--n", "1"), "n is 1 pictures, expected 2"),
+        (("--n", "1"), "n is 1 images, expected 2"),
         (("--times", "1", "--n", "2"), "samples is 1, expected at least 2"),
         (("--split", "validation"), "'validation'"),
         (("--out", "nowhere/bound.json"), "nowhere/bound.json"),

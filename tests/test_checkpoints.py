@@ -13,10 +13,10 @@ from tiny import CONFIG, make_training
 
 from ddpm import Schedule, checkpoints, files
 from ddpm.checkpoints import CHECKPOINT, CheckpointError, description, load, read, ship
+from ddpm.config import Settings
 from ddpm.files import save
 from ddpm.model import Trained, generate, to_bytes
 from ddpm.noise import Noise
-from ddpm.config import Settings
 from unet import Tokenizer, UnknownWordError
 
 SETTINGS = Settings(batch=8, images=24, ema=(0.05, 0.5), T=100, schedule="cosine", warmup=0, learning_rate=1e-3)
@@ -54,7 +54,7 @@ def shelf(tmp_path, monkeypatch):
 
 
 def ask(trained: Trained, prompts=("a red circle", "a blue square"), **keywords) -> torch.Tensor:
-    """The model's eps for two fixed noisy pictures."""
+    """The model's eps for two fixed noisy images."""
     x = torch.randn(2, *trained.shape, generator=torch.Generator().manual_seed(0))
     return trained.eps(list(prompts), **keywords)(x, torch.tensor([20, 90]))
 
@@ -329,7 +329,7 @@ def test_no_prompts_is_the_unconditional_model(trained, monkeypatch):
     assert torch.equal(trained.eps(None, scale=5.0)(x, t), expected) and len(calls) == 2
 
 
-def test_one_prompt_serves_every_picture(trained):
+def test_one_prompt_serves_every_image(trained):
     assert torch.equal(ask(trained, ["a red circle"]), ask(trained, ["a red circle", "a red circle"]))
 
 
@@ -340,7 +340,7 @@ def test_the_hook_sees_the_conditional_call_alone(trained):
 
 
 def test_wrong_prompts_are_told(trained):
-    with pytest.raises(ValueError, match="3 prompts for 2 pictures"):
+    with pytest.raises(ValueError, match="3 prompts for 2 images"):
         ask(trained, ["a", "a", "a"])
     with pytest.raises(ValueError, match="no prompt given"):
         ask(trained, [])
@@ -362,7 +362,7 @@ def one_call(eps, schedule, x_T, noise):
     yield 0, eps(x_T, torch.full((len(x_T),), schedule.T)) * 0.1 + noise(x_T) * 0.1, None
 
 
-def test_a_seed_is_the_same_picture_in_any_batch(trained):
+def test_a_seed_is_the_same_image_in_any_batch(trained):
     prompts = ["a red circle", "a blue square"] * 35
     (*_, last) = batches = list(generate(trained, prompts, list(range(70)), one_call, scale=2.0))
     assert [len(batch) for batch in batches] == [64, 6] and last.shape[1:] == trained.shape
@@ -372,7 +372,7 @@ def test_a_seed_is_the_same_picture_in_any_batch(trained):
     assert torch.equal(Noise([5]).start((3, 4, 4))[0], Noise([4, 5]).start((3, 4, 4))[1])
 
 
-def test_pictures_become_bytes_and_back():
+def test_images_become_bytes_and_back():
     levels = torch.arange(256, dtype=torch.float64) / 127.5 - 1
     x = levels.float().repeat(3, 1).reshape(1, 3, 16, 16)
     assert (to_bytes(x).reshape(3, -1) == list(range(256))).all()

@@ -9,14 +9,14 @@ import torch.nn.functional as F
 from test_real_data import noise, one_line, write_celeba, write_cifar
 
 from ddim import __main__ as command
-from ddpm.data import classifier
 from ddim.experiments import features
-from ddpm.data.classifier import Classifier, batches, load, ship, train, varied
+from ddpm.cli import exit_code
+from ddpm.data import classifier
 from ddpm.data.base import DataError
-from ddpm.data.cifar10 import pictures
+from ddpm.data.cifar10 import images
+from ddpm.data.classifier import Classifier, batches, load, ship, train, varied
 from ddpm.data.labels import load_labelled
 from ddpm.data.shapes import PALETTE, draw, read, scatter
-from ddpm.cli import exit_code
 from ddpm.files import CheckpointError, sha256
 
 COLOURS = tuple(PALETTE)
@@ -43,8 +43,8 @@ def shelf(tmp_path, monkeypatch):
 # ---- the network ---------------------------------------------------------------------------------------------------
 
 
-def test_a_picture_is_judged_alone():
-    """The answer for a picture is the same in any batch."""
+def test_a_image_is_judged_alone():
+    """The answer for an image is the same in any batch."""
     network, (images, _) = tiny(), backgrounds(7)
     together = network.probabilities(images)["background"]
     alone = torch.cat([network.probabilities(images[i : i + 1])["background"] for i in range(7)])
@@ -60,7 +60,7 @@ def test_logits_are_a_linear_layer_of_the_features():
     assert torch.allclose(network(x)["background"], logits, atol=1e-6)
 
 
-def test_plain_pictures_of_any_size_are_the_same_picture():
+def test_plain_images_of_any_size_are_the_same_image():
     network = tiny()
     plain = [np.full((1, 3, size, size), 200, dtype=np.uint8) for size in (8, 16, 50)]
     told = [network.probabilities(image)["background"] for image in plain]
@@ -68,7 +68,7 @@ def test_plain_pictures_of_any_size_are_the_same_picture():
 
 
 @pytest.mark.parametrize("shape", [(3, 16, 16), (2, 1, 16, 16), (2, 3, 16, 8)])
-def test_what_is_no_batch_of_square_pictures_is_refused(shape):
+def test_what_is_no_batch_of_square_images_is_refused(shape):
     with pytest.raises(ValueError, match="expected uint8"):
         tiny().probabilities(np.zeros(shape, dtype=np.uint8))
     with pytest.raises(ValueError, match="expected uint8"):
@@ -78,17 +78,17 @@ def test_what_is_no_batch_of_square_pictures_is_refused(shape):
 # ---- training ------------------------------------------------------------------------------------------------------
 
 
-def test_varied_pictures_are_mirrored_and_moved_ones():
+def test_varied_images_are_mirrored_and_moved_ones():
     """Each is one of the 2 x 5 x 5 that can come out, built here by cutting them out; and all kinds do come out."""
-    source, picture = torch.Generator().manual_seed(0), torch.randn(1, 3, 6, 6)
+    source, image = torch.Generator().manual_seed(0), torch.randn(1, 3, 6, 6)
     candidates = {}
     for flipped in (False, True):
-        padded = F.pad(picture.flip(3) if flipped else picture, (2, 2, 2, 2), mode="reflect")[0]
+        padded = F.pad(image.flip(3) if flipped else image, (2, 2, 2, 2), mode="reflect")[0]
         for dy in range(5):
             for dx in range(5):
                 candidates[flipped, dy, dx] = padded[:, dy : dy + 6, dx : dx + 6]
     seen = set()
-    for made in varied(picture.expand(400, -1, -1, -1), 2, source):
+    for made in varied(image.expand(400, -1, -1, -1), 2, source):
         matches = [key for key, candidate in candidates.items() if torch.equal(made, candidate)]
         assert len(matches) == 1
         seen.add(matches[0])
@@ -96,7 +96,7 @@ def test_varied_pictures_are_mirrored_and_moved_ones():
 
 
 def test_it_learns_what_can_be_seen_and_the_seed_says_how():
-    """Backgrounds of the shapes, told right on pictures of combinations that training never showed."""
+    """Backgrounds of the shapes, told right on images of combinations that training never showed."""
     images, labels = backgrounds(1000)
     networks = [tiny(), tiny()]
     for network in networks:
@@ -141,7 +141,7 @@ def test_what_is_too_large_is_not_shipped(shelf, monkeypatch):
 
 
 def test_the_shipped_judge_of_shapes_agrees_with_the_exact_checks():
-    """On combinations it has never seen, beside what `read` reads off the same pictures."""
+    """On combinations it has never seen, beside what `read` reads off the same images."""
     judge, drawn = load("shapes"), scatter(300, "test", 8)
     told, read_off = judge.probabilities(draw(drawn)), read(draw(drawn))
     for head, classes in judge.heads.items():
@@ -153,7 +153,7 @@ def test_the_command_trains_and_ships(shelf, tmp_path, monkeypatch, capsys):
     write_cifar(tmp_path)
     monkeypatch.setitem(classifier.RECIPES, "cifar10", classifier.Recipe(32, (4, 8, 8, 8), 1))
     command.main(["classifier", "--data", "cifar10", "--data-dir", str(tmp_path), "--epochs", "2"])
-    network, (images, labels) = load("cifar10"), pictures(tmp_path, "test")
+    network, (images, labels) = load("cifar10"), images(tmp_path, "test")
     assert network.info["epochs"] == 2 and network.heads["class"][3] == "cat"
     assert network.accuracy == network.scores(images, labels[:, None])
     assert str(shelf / "cifar10.pt") in capsys.readouterr().out
@@ -181,7 +181,7 @@ def test_the_classifiers_features_are_computed_on_the_device_asked_for():
 
 
 class Official(torch.nn.Module):
-    """Called like the official network: 2048 numbers of each picture, all its mean brightness."""
+    """Called like the official network: 2048 numbers of each image, all its mean brightness."""
 
     def forward(self, x: torch.Tensor, return_features: bool = False) -> torch.Tensor:
         return x.float().mean(dim=(1, 2, 3))[:, None].expand(-1, 2048) * float(return_features)
@@ -260,7 +260,7 @@ def test_labels_of_the_shapes_are_what_can_be_read_off_them():
 def test_labels_of_cifar10_are_those_of_the_files(tmp_path):
     write_cifar(tmp_path)
     data = load_labelled("cifar10", tmp_path, "train")
-    images, labels = pictures(tmp_path, "train")
+    images, labels = images(tmp_path, "train")
     assert (data.images == images).all() and (data.labels[:, 0] == labels).all()
     assert data.heads["class"][3] == "cat"
 

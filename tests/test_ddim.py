@@ -9,7 +9,6 @@ import torch
 
 import ddim
 import ddpm
-from ddim.inversion import fixed_point
 from ddpm import GaussianEps, Noise, Schedule
 
 BOTH = pytest.mark.parametrize("kind", ["linear", "cosine"])
@@ -287,7 +286,7 @@ def test_dpm_solver_pp_algorithm_2_has_order_2():
     assert orders(ddim.sample_2m) == pytest.approx([2, 2], abs=0.1)
 
 
-def test_the_second_order_wins_down_to_the_picture():
+def test_the_second_order_wins_down_to_the_image():
     schedule, x_T = Schedule(1000, "cosine"), normal(50, 1)
     eps = GaussianEps(schedule, 0.3, 0.25)
     truth = eps.flow(x_T, 1000, 0)

@@ -19,10 +19,9 @@ from tiny import SIXTEEN, make_unet
 import ddim
 import ddpm
 from ddim import __main__ as command
-from ddim.experiments import features, reconstruct, table
 from ddim.experiments import edit as editing
+from ddim.experiments import features, overhead, reconstruct, table
 from ddim.experiments import figures as drawing
-from ddim.experiments import overhead
 from ddim.experiments import reconstruct_command as rebuilding
 from ddim.experiments import table_command as tabling
 from ddim.experiments.common import name_of
@@ -30,8 +29,8 @@ from ddim.experiments.edit import WAYS
 from ddim.experiments.table_command import prompts_for, usual_spacing
 from ddim.spectrum import power
 from ddpm import Schedule, checkpoints, files
-from ddpm.data import edits, shapes
 from ddpm.cli import exit_code
+from ddpm.data import edits, shapes
 from unet import Tokenizer
 
 PROMPT = "a photo of a small red circle on a blue background"
@@ -75,7 +74,7 @@ def last_error(capsys) -> str:
     return capsys.readouterr().err.splitlines()[-1]
 
 
-def is_picture(path) -> bool:
+def is_image(path) -> bool:
     return np.ptp(np.asarray(Image.open(path).convert("RGB"))) > 0
 
 
@@ -96,7 +95,7 @@ def test_the_tables_cell_is_the_distance_by_hand(model, tmp_path, spacing, grid)
     *_, (_, x, _) = ddim.sample(trained.eps(None), trained.schedule, x_T, grid, 0.5, generator=noise)
     parts = [*ddim.moments(means(ddpm.to_bytes(x))), *ddim.moments(means(FEW("train", 60).images))]
     assert record["cells"]["0.5"]["2"]["distance"] == pytest.approx(ddim.frechet_distance(*parts), rel=1e-6)
-    assert is_picture(tmp_path / "table-tiny.png")
+    assert is_image(tmp_path / "table-tiny.png")
 
 
 def test_a_second_call_samples_only_what_is_missing(model, tmp_path, monkeypatch):
@@ -162,7 +161,7 @@ def test_captions_are_drawn_from_the_training_set_and_null_prompts_are_empty():
     assert prompts_for(args, split) == [""] * 40
 
 
-def test_the_training_set_is_read_once_for_pictures_and_captions(model, tmp_path, monkeypatch):
+def test_the_training_set_is_read_once_for_images_and_captions(model, tmp_path, monkeypatch):
     loaded, of_split = [], tabling.of_split
     monkeypatch.setattr(tabling, "of_split", lambda *asked: loaded.append(asked[-1]) or of_split(*asked))
     assert code_of(*table_flags(model, tmp_path, "--rows", 0, "--prompts", "captions")) == 0
@@ -186,8 +185,8 @@ def test_two_samples_are_enough(model, tmp_path):
     assert json.loads((tmp_path / "table-tiny.json").read_text())["cells"]["0"]["1"]["error"] is None
 
 
-def test_a_folder_of_pictures_is_a_reference(model, tmp_path):
-    folder = tmp_path / "pictures"
+def test_a_folder_of_images_is_a_reference(model, tmp_path):
+    folder = tmp_path / "images"
     folder.mkdir()
     for i, image in enumerate(FEW("train", 60).images):
         Image.fromarray(image.transpose(1, 2, 0)).save(folder / f"{i:02d}.png")
@@ -206,7 +205,7 @@ def test_the_quadratic_grid_is_usual_where_it_starts_from_noise(model, data, kin
     trained = replace(ddpm.load(model), info={"data": data}, schedule=Schedule(1000, kind))
     assert usual_spacing(trained) == spacing
     start = ddim.timesteps(1000, 50, spacing)[0]
-    assert trained.schedule.alpha_bar[start] < 0.01  # of the picture's variance left
+    assert trained.schedule.alpha_bar[start] < 0.01  # of the image's variance left
 
 
 # ---- the other commands ----------------------------------------------------------------------------------------------
@@ -225,7 +224,7 @@ def test_the_ruler_measures_halves_test_set_and_disturbances(tmp_path):
     record = json.loads((tmp_path / "ruler-shapes.json").read_text())
     assert len(record["lines"]) == 11
     assert record["settings"]["n"] == 20 and record["settings"]["reference_n"] == 30
-    assert "20 pictures" in (tmp_path / "ruler-shapes.txt").read_text()
+    assert "20 images" in (tmp_path / "ruler-shapes.txt").read_text()
 
 
 def test_reconstruct_tells_every_variant(model, tmp_path, monkeypatch):
@@ -236,14 +235,14 @@ def test_reconstruct_tells_every_variant(model, tmp_path, monkeypatch):
     assert {cell["n"] for row in cells.values() for cell in row.values()} == {5}
     assert len({cells[name]["3"]["mean"] for name in reconstruct.VARIANTS}) == len(reconstruct.VARIANTS)
     trained, test = ddpm.load(model), FEW("test", 60)
-    x_0 = ddpm.diffusion.to_pictures(test.images[:5])
+    x_0 = ddpm.diffusion.from_bytes(test.images[:5])
     eps = trained.eps([several[0] for several in test.captions[:5]], 4.0)
     *_, (_, x_T, _) = ddim.invert(eps, trained.schedule, x_0, 3)
     *_, (_, again, _) = ddim.sample(eps, trained.schedule, x_T, 3)
     assert cells["guidance 4"]["3"]["mean"] == pytest.approx(((again - x_0) / 2).square().mean().item(), rel=1e-3)
     assert [cell["calls"] for cell in cells[reconstruct.GAUSSIAN].values()] == [0, 0]
     assert all(cells[name][S]["largest"] < 1e-5 for name in ("exact", "exact, guidance 7.5") for S in "36")
-    assert is_picture(tmp_path / "reconstruct-tiny-5.png")
+    assert is_image(tmp_path / "reconstruct-tiny-5.png")
 
 
 def test_reconstruct_counts_the_calls_of_the_quadratic_grid(model, tmp_path):
@@ -255,11 +254,11 @@ def test_reconstruct_counts_the_calls_of_the_quadratic_grid(model, tmp_path):
 
 
 def test_a_second_call_measures_only_what_is_missing_and_a_gaussian_needs_no_network(model, tmp_path, monkeypatch):
-    """The strip walks its few pictures again where they came back in an earlier call."""
+    """The strip walks its few images again where they came back in an earlier call."""
     how = ("reconstruct", "--model", model, "--n", 9, "--steps", 4, "--out", tmp_path)
     assert code_of(*how, "--variants", "caption") == 0
-    record, picture = tmp_path / "reconstruct-tiny-9.json", tmp_path / "reconstruct-tiny-9.png"
-    first, strip = json.loads(record.read_text())["cells"], picture.read_bytes()
+    record, image = tmp_path / "reconstruct-tiny-9.json", tmp_path / "reconstruct-tiny-9.png"
+    first, strip = json.loads(record.read_text())["cells"], image.read_bytes()
     asked, trip = [], reconstruct.round_trip
 
     def noted(eps, schedule, x_0, *more):
@@ -268,7 +267,7 @@ def test_a_second_call_measures_only_what_is_missing_and_a_gaussian_needs_no_net
 
     monkeypatch.setattr(reconstruct, "round_trip", noted)
     assert code_of(*how, "--variants", "caption") == 0
-    assert asked == [6] and json.loads(record.read_text())["cells"] == first and picture.read_bytes() == strip
+    assert asked == [6] and json.loads(record.read_text())["cells"] == first and image.read_bytes() == strip
     asked.clear()
     assert code_of(*how, "--variants", reconstruct.GAUSSIAN) == 0
     both = json.loads(record.read_text())["cells"]
@@ -308,7 +307,7 @@ def test_the_edits_are_the_walks_by_hand_at_the_scale_eta_and_iterations_asked_f
     flags = ("--steps", 4, "--strength", 0.75, "--scale", 3, "--eta", 0.5, "--iterations", 2, "--seed", 5)
     assert code_of("edit", "--model", model, "--out", tmp_path, "--image", 3, "--target", TARGET, *flags) == 0
     trained, test, grid = ddpm.load(model), FEW("test", 60), [15, 10, 5, 0]
-    schedule, x_0, noise = trained.schedule, ddpm.diffusion.to_pictures(test.images[3:4]), ddpm.Noise([5])
+    schedule, x_0, noise = trained.schedule, ddpm.diffusion.from_bytes(test.images[3:4]), ddpm.Noise([5])
     source, target = trained.eps([test.captions[3][0]]), trained.eps([TARGET], 3.0)
     a = schedule.alpha_bar[15].item()
     noised = a**0.5 * x_0 + (1 - a) ** 0.5 * noise(x_0)
@@ -332,7 +331,7 @@ def test_edit_says_whether_the_new_caption_is_met():
     assert editing.verdicts("folder", images, TARGET) == [""] * 3
 
 
-def test_an_edit_of_real_pictures_is_met_where_the_classifier_says_so(monkeypatch):
+def test_an_edit_of_real_images_is_met_where_the_classifier_says_so(monkeypatch):
     told = torch.tensor([[0.1, 0.9], [0.8, 0.2], [0.7, 0.3]])  # a dog, a cat, a cat
     judge = SimpleNamespace(heads={"class": ("cat", "dog")}, probabilities=lambda images: {"class": told})
     monkeypatch.setattr(editing.classifier, "load", lambda name: judge)
@@ -348,7 +347,7 @@ def test_an_edit_of_drawings_is_met_where_every_word_is_right():
     assert editing.met("shapes", asked, images).tolist() == [True, False, False]
 
 
-def test_the_strip_shows_the_first_picture_that_every_way_edits():
+def test_the_strip_shows_the_first_image_that_every_way_edits():
     assert editing.example([np.array([True, False, True, True]), np.array([False, True, True, True])]) == 2
     assert editing.example([np.array([True, False]), np.array([False, True])]) == 0
 
@@ -358,11 +357,11 @@ def test_edit_writes_original_and_edits(model, tmp_path):
     assert code_of("edit", "--image", 3, *flags) == 0
     first = (tmp_path / "edit-tiny.png").read_bytes()
     assert code_of("edit", "--image", 4, *flags, "--scale", 2, "--ways", "invert") == 0
-    assert is_picture(tmp_path / "edit-tiny.png") and (tmp_path / "edit-tiny.png").read_bytes() != first
+    assert is_image(tmp_path / "edit-tiny.png") and (tmp_path / "edit-tiny.png").read_bytes() != first
 
 
-def test_edit_says_how_far_each_edit_is_from_its_picture(model, tmp_path, capsys):
-    """Strength 0 is the picture itself, all the way up and down with another caption is not."""
+def test_edit_says_how_far_each_edit_is_from_its_image(model, tmp_path, capsys):
+    """Strength 0 is the image itself, all the way up and down with another caption is not."""
     flags = ("--model", model, "--out", tmp_path, "--steps", 4, "--image", 3, "--target", TARGET)
     for strength in (0, 1):
         assert code_of("edit", *flags, "--strength", strength) == 0
@@ -371,7 +370,7 @@ def test_edit_says_how_far_each_edit_is_from_its_picture(model, tmp_path, capsys
         assert all(d == 0 for d in distances) if strength == 0 else all(d > 1e-4 for d in distances)
 
 
-def test_a_picture_file_is_edited_with_its_prompt(model, tmp_path, capsys):
+def test_a_image_file_is_edited_with_its_prompt(model, tmp_path, capsys):
     Image.fromarray(FEW("test", 1).images[0].transpose(1, 2, 0)).save(tmp_path / "mine.png")
     flags = ("--image", tmp_path / "mine.png", "--model", model, "--out", tmp_path, "--steps", 4, "--target", TARGET)
     assert code_of("edit", *flags) == 2
@@ -389,10 +388,10 @@ def test_sweep_measures_each_way_at_each_strength(model, tmp_path):
     for ways in curves.values():
         for points in ways.values():
             assert [p["strength"] for p in points] == [0, 0.5, 1]
-            assert (points[0]["lost"], points[0]["met"]) == (0, 0)  # strength 0 is the picture itself
+            assert (points[0]["lost"], points[0]["met"]) == (0, 0)  # strength 0 is the image itself
             assert points[1]["lost"] > 0 and points[2]["lost"] > 0
         assert len({ways[way][2]["lost"] for way in WAYS}) == len(WAYS)
-    assert is_picture(tmp_path / "sweep-tiny.png") and is_picture(tmp_path / "sweep-tiny-strip.png")
+    assert is_image(tmp_path / "sweep-tiny.png") and is_image(tmp_path / "sweep-tiny-strip.png")
 
 
 def test_the_sweeps_noise_has_the_seed_that_is_asked_for(model, tmp_path):
@@ -439,7 +438,7 @@ def test_spectrum_tells_detail_and_grain_of_each_row(model, tmp_path):
     assert rows["0.5"]["grain"][0] == pytest.approx(ddim.frechet_distance(*parts), rel=1e-6)
     shares = power(ddpm.to_bytes(x)) / power(FEW("train", 60).images)
     assert rows["0.5"]["power"] == pytest.approx(shares.tolist(), rel=0.05)
-    assert is_picture(tmp_path / "spectrum-tiny.png")
+    assert is_image(tmp_path / "spectrum-tiny.png")
 
 
 def test_figure_3_has_a_row_for_each_eta_and_a_block_for_each_number_of_steps(model, tmp_path, monkeypatch):
@@ -478,7 +477,7 @@ def test_figures_draws_three(model, tmp_path):
         patch.setattr(drawing, "of_split", lambda *_: pytest.fail("read the data set, which it has no use for"))
         assert code_of("figures", "--model", model, "--prompts", PROMPT, TARGET, "--out", tmp_path) == 0
     for name in ("samples", "consistency", "interpolation"):
-        assert is_picture(tmp_path / f"figures-tiny-{name}.png")
+        assert is_image(tmp_path / f"figures-tiny-{name}.png")
 
 
 def test_overhead_counts_loop_and_network(model, tmp_path, capsys, monkeypatch):
@@ -514,14 +513,14 @@ def test_overhead_refuses_more_steps_than_times_before_it_measures(model, capsys
         (("reconstruct", "--steps", "0"), "S is 0 steps, expected a whole number in 1..20"),
         (("reconstruct", "--steps", "2", "--n", "1"), "n is 1"),
         (("reconstruct", "--steps", "2", "1", "--n", "2"), "S = 1 is one step, and the exact way needs two"),
-        (("reconstruct", "--steps", "2", "--n", "61"), "n is 61, but the test split has 60 pictures"),
+        (("reconstruct", "--steps", "2", "--n", "61"), "n is 61, but the test split has 60 images"),
         (("sweep", "--n", "1"), "n is 1"),
         (("sweep", "--n", "0"), "n is 0"),
         (("sweep", "--n", "2", "--steps", "4", "--iterations", "-1"), "--iterations is -1: expected 0 or more"),
         (("edit", "--image", "0", "--target", TARGET, "--iterations", "-1"), "--iterations is -1: expected 0 or more"),
         (("sweep", "--n", "2", "--steps", "4", "--eta", "2"), "--eta: '2': expected a number in [0, 1]"),
         (("edit", "--image", "0", "--target", TARGET, "--eta", "hat"), "--eta: 'hat': expected a number"),
-        (("edit", "--image", "-1", "--target", TARGET, "--steps", "4"), "no picture -1 in the test split: expected"),
+        (("edit", "--image", "-1", "--target", TARGET, "--steps", "4"), "no image -1 in the test split: expected"),
         (("edit", "--image", "0", "--target", TARGET, "--strength", "0.1", "--steps", "4"), "0.1 of 4 steps rounds to"),
         (("sweep", "--n", "2", "--strengths", "0.5", "1.1"), "--strengths: '1.1': expected a number in [0, 1]"),
         (("spectrum", "--n", "2", "--seed", "-1"), "a seed is -1, expected 0 .. 2^63 - 1"),
@@ -536,7 +535,7 @@ def test_overhead_refuses_more_steps_than_times_before_it_measures(model, capsys
         (("table", "--columns", "2", "--seed", "-1"), "expected 0 .. 2^63 - 1"),
         (("edit", "--image", "0", "--target", "a photo of a zebra", "--steps", "4"), "'zebra'"),
         (("edit", "--image", "0", "--prompt", "a photo of a zebra", "--target", TARGET, "--steps", "4"), "'zebra'"),
-        (("edit", "--image", "60", "--target", TARGET, "--steps", "4"), "no picture 60 in the test split: expected"),
+        (("edit", "--image", "60", "--target", TARGET, "--steps", "4"), "no image 60 in the test split: expected"),
         (("edit", "--image", "nowhere.png", "--target", TARGET, "--steps", "4"), "nowhere.png is missing"),
         (("edit", "--image", "0", "--target", TARGET, "--strength", "1.5"), "1.5"),
         (("edit", "--image", "0", "--target", TARGET, "--steps", "21"), "21"),
@@ -560,14 +559,14 @@ def test_a_model_that_is_not_there_is_told(tmp_path, capsys, work):
     assert "nothing" in line and "shipped model" in line
 
 
-def test_a_picture_of_the_wrong_size_is_told(model, tmp_path, capsys):
+def test_a_image_of_the_wrong_size_is_told(model, tmp_path, capsys):
     Image.new("RGB", (40, 30)).save(tmp_path / "wide.png")
     flags = ("--model", model, "--prompt", PROMPT, "--target", TARGET, "--out", tmp_path, "--steps", 4)
     assert code_of("edit", "--image", tmp_path / "wide.png", *flags) == 2
     assert "40 x 30" in (line := last_error(capsys)) and "16 x 16" in line
 
 
-def test_a_file_that_is_no_picture_is_told(model, tmp_path, capsys):
+def test_a_file_that_is_no_image_is_told(model, tmp_path, capsys):
     (tmp_path / "text.png").write_text("hello")
     flags = ("--model", model, "--prompt", PROMPT, "--target", TARGET, "--out", tmp_path, "--steps", 4)
     assert code_of("edit", "--image", tmp_path / "text.png", *flags) == 2
@@ -575,7 +574,7 @@ def test_a_file_that_is_no_picture_is_told(model, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("n", [0, 1])
-def test_a_reference_folder_with_too_few_pictures_is_told(model, tmp_path, capsys, n):
+def test_a_reference_folder_with_too_few_images_is_told(model, tmp_path, capsys, n):
     (tmp_path / "few").mkdir()
     for i in range(n):
         Image.new("RGB", (16, 16)).save(tmp_path / "few" / f"{i}.png")
@@ -585,13 +584,13 @@ def test_a_reference_folder_with_too_few_pictures_is_told(model, tmp_path, capsy
 
 
 def test_a_seed_that_is_none_is_told_before_the_reference_is_read(model, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(tabling, "reference_set", lambda *_: pytest.fail("read pictures first"))
+    monkeypatch.setattr(tabling, "reference_set", lambda *_: pytest.fail("read images first"))
     assert code_of(*table_flags(model, tmp_path, "--seed", -1)) == 2
     assert "a seed is -1" in last_error(capsys)
 
 
-def test_an_edit_that_cannot_be_is_told_before_the_picture_is_read(model, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(editing, "of_split", lambda *_: pytest.fail("read pictures first"))
+def test_an_edit_that_cannot_be_is_told_before_the_image_is_read(model, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(editing, "of_split", lambda *_: pytest.fail("read images first"))
     flags = ("--model", model, "--out", tmp_path, "--steps", 21)
     for work in (("edit", "--image", 0, "--target", TARGET), ("sweep", "--n", 2)):
         assert code_of(*work, *flags) == 2
@@ -644,7 +643,7 @@ def test_an_out_that_is_a_file_is_told_before_any_work(model, tmp_path, capsys, 
 
 def test_data_without_edits_are_named(tmp_path, capsys, monkeypatch, model):
     monkeypatch.setattr(ddpm, "load", lambda *a, **k: replace(checkpoints.load(model), info={"data": "folder"}))
-    monkeypatch.setattr(editing, "of_split", lambda *_: pytest.fail("looked for pictures first"))
+    monkeypatch.setattr(editing, "of_split", lambda *_: pytest.fail("looked for images first"))
     assert code_of("sweep", "--model", model, "--out", tmp_path) == 2
     assert "no edits are known for the data set 'folder': expected one of shapes" in last_error(capsys)
 
@@ -654,13 +653,13 @@ def test_a_ruler_on_a_device_that_is_not_there_is_told(tmp_path, capsys):
     assert "PyTorch has no device 'banana' here" in last_error(capsys)
 
 
-def test_a_ruler_of_one_picture_is_told_before_any_work(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(tabling, "load_data", lambda *_: pytest.fail("read pictures first"))
+def test_a_ruler_of_one_image_is_told_before_any_work(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(tabling, "load_data", lambda *_: pytest.fail("read images first"))
     assert code_of("ruler", "--n", 1, "--out", tmp_path) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert "n is 1, expected 2 or more pictures" in line
+    assert "n is 1, expected 2 or more images" in line
 
 
-def test_a_ruler_longer_than_its_pictures_is_told(tmp_path, capsys):
+def test_a_ruler_longer_than_its_images_is_told(tmp_path, capsys):
     assert code_of("ruler", "--n", 31, "--out", tmp_path) == 2
     assert "n is 31" in last_error(capsys)

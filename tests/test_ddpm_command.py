@@ -12,7 +12,6 @@ from tiny import CONFIG, SIXTEEN, make_unet
 
 from ddpm import Schedule, checkpoints, files
 from ddpm import __main__ as command
-from ddpm.data.cifar10 import pictures
 from ddpm.cli import exit_code
 from ddpm.experiments.neighbours import nearest
 from unet import Tokenizer
@@ -92,12 +91,12 @@ def test_a_model_that_is_not_there_is_told(tmp_path, capsys):
     assert "nothing" in line and "shipped model" in line
 
 
-# ---- models of real pictures ---------------------------------------------------------------------------------------
+# ---- models of real images ---------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
 def cifar_model(tmp_path_factory):
-    """An untrained model of 32 x 32 pictures, and data in the official format for it."""
+    """An untrained model of 32 x 32 images, and data in the official format for it."""
     folder = tmp_path_factory.mktemp("cifar")
     write_cifar(folder)
     config, schedule = replace(CONFIG, size=32, stem=4, words=24), Schedule(20, "cosine")
@@ -107,7 +106,7 @@ def cifar_model(tmp_path_factory):
 
 
 def test_neighbours_are_the_nearest_mirrored_or_not():
-    """Training pictures with some noise on them, half of them mirrored: found again, at the noise's own distance."""
+    """Training images with some noise on them, half of them mirrored: found again, at the noise's own distance."""
     rng = np.random.default_rng(0)
     training = rng.integers(60, 190, (23, 3, 8, 8), dtype=np.uint8)
     rows = rng.permutation(23)[:6]
@@ -120,37 +119,37 @@ def test_neighbours_are_the_nearest_mirrored_or_not():
     assert nearest(training, training)[0].tolist() == [0] * 23
 
 
-def test_neighbours_command_writes_a_picture_and_numbers(cifar_model, tmp_path, monkeypatch, capsys):
+def test_neighbours_command_writes_a_image_and_numbers(cifar_model, tmp_path, monkeypatch, capsys):
     out = tmp_path / "near.png"
     command.main([
         "neighbours", "--model", str(cifar_model / "model.pt"), "--data-dir", str(cifar_model), "--n", "2",
         "--steps", "2", "--out", str(out),
     ])  # fmt: skip
     numbers = json.loads(out.with_suffix(".json").read_text())
-    assert numbers["test"]["90"] == 0  # this test batch is made of training pictures
+    assert numbers["test"]["90"] == 0  # this test batch is made of training images
     assert numbers["samples"]["1"] > 0
     with Image.open(out) as drawn:
         assert drawn.width > 500 and str(out) in capsys.readouterr().out
 
 
-def test_more_pictures_than_there_are_is_refused(cifar_model, tmp_path, capsys):
+def test_more_images_than_there_are_is_refused(cifar_model, tmp_path, capsys):
     flags = ["neighbours", "--model", str(cifar_model / "model.pt"), "--data-dir", str(cifar_model), "--n", "3"]
     assert exit_code("x", lambda: command.main([*flags, "--out", str(tmp_path / "x.png")])) == 2
-    assert "n is 3, but cifar10 has 2 pictures here" in capsys.readouterr().err
+    assert "n is 3, but cifar10 has 2 images here" in capsys.readouterr().err
 
 
 class Sure:
-    """A judge that knows the two pictures of the test batch, and calls everything else a frog."""
+    """A judge that knows the two images of the test batch, and calls everything else a frog."""
 
     sha256 = "none"
 
     def probabilities(self, images):
-        known, labels = pictures(self.folder, "test")
+        known, labels = images(self.folder, "test")
         told = [next((y for x, y in zip(known, labels, strict=True) if (x == image).all()), 6) for image in images]
         return {"class": np.eye(10)[told]}
 
 
-def test_score_of_real_pictures_knows_the_real_ones(cifar_model, tmp_path, monkeypatch):
+def test_score_of_real_images_knows_the_real_ones(cifar_model, tmp_path, monkeypatch):
     Sure.folder = cifar_model
     monkeypatch.setattr(command.ddpm.data.classifier, "load", lambda name: Sure())
     out = tmp_path / "score.json"
@@ -160,8 +159,8 @@ def test_score_of_real_pictures_knows_the_real_ones(cifar_model, tmp_path, monke
     ])  # fmt: skip
     result = json.loads(out.read_text())
     assert result["info"] == {"ema": 0.05, "data": "cifar10"}  # and not where the file lies
-    assert result["real pictures"]["class"] == {"share": 1.0, "n": 2}
-    assert result["real pictures"]["background"] == {"share": 1.0, "n": 2}
+    assert result["real images"]["class"] == {"share": 1.0, "n": 2}
+    assert result["real images"]["background"] == {"share": 1.0, "n": 2}
     assert result["samples"]["class"] == {"share": 0.0, "n": 2}
 
 

@@ -97,7 +97,7 @@ def test_ddpm_eq_6_and_eq_7_are_bayes_rule(kind, t):
 
 
 @BOTH
-def test_ddpm_eq_6_at_time_1_is_the_picture_itself(kind):
+def test_ddpm_eq_6_at_time_1_is_the_image_itself(kind):
     x_0, x_1 = normal(2, 3), normal(2, 3, seed=1)
     mean, variance = posterior(Schedule(30, kind), x_0, x_1, 1)
     assert torch.allclose(mean, x_0, rtol=0, atol=1e-12) and variance == 0
@@ -328,11 +328,11 @@ def test_sde_eq_13_and_ddim_eq_14_lead_where_flow_says(t, s):
 
 
 def test_with_variance_0_the_mixture_is_a_memory():
-    """The ideal network of a data set of three pictures gives back one of them, from any noise."""
-    schedule, pictures = Schedule(300, "cosine"), normal(3, 2, 4, 4).clamp(-1, 1)
-    eps = MixtureEps(schedule, torch.full((3,), 1 / 3), pictures, torch.zeros(3))
+    """The ideal network of a data set of three images gives back one of them, from any noise."""
+    schedule, images = Schedule(300, "cosine"), normal(3, 2, 4, 4).clamp(-1, 1)
+    eps = MixtureEps(schedule, torch.full((3,), 1 / 3), images, torch.zeros(3))
     x = last(sample(eps, schedule, normal(6, 2, 4, 4, seed=5), generator=torch.Generator().manual_seed(0)))
-    distance = (x.unsqueeze(1) - pictures).abs().amax((2, 3, 4)).amin(1)
+    distance = (x.unsqueeze(1) - images).abs().amax((2, 3, 4)).amin(1)
     assert distance.max() < 1e-6
 
 

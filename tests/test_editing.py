@@ -57,13 +57,13 @@ def test_a_strength_outside_0_to_1_is_refused(strength):
     ("times", "says"),
     [([900, 500, 100], "end at 100: an edit needs the way down"), ([900, 2.7, 0], "the time 2.7 is no whole number")],
 )
-def test_times_of_ones_own_are_whole_and_go_down_to_the_picture(times, says):
+def test_times_of_ones_own_are_whole_and_go_down_to_the_image(times, says):
     with pytest.raises(ValueError, match=says):
         lower_part(1000, times, 0.5)
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_strength_0_leaves_the_picture_alone(way):
+def test_strength_0_leaves_the_image_alone(way):
     assert torch.equal(edited(way, NARROW, WIDE, 0), PICTURES)
 
 
@@ -81,7 +81,7 @@ def test_the_walk_goes_up_and_comes_down_the_same_times(way):
 # ---- the same condition both ways ------------------------------------------------------------------------------------
 
 
-def test_the_exact_way_gives_the_picture_back():
+def test_the_exact_way_gives_the_image_back():
     assert (edited("exact", WIDE, WIDE, 0.7) - PICTURES).abs().max() < 1e-9
 
 
@@ -108,9 +108,9 @@ def test_an_edit_follows_both_flows(way):
     assert (edited(way, NARROW, WIDE, 0.8, 400) - expected).abs().max() < 0.02
 
 
-def test_the_naive_way_forgets_the_picture_and_samples_the_target_at_strength_1():
-    pictures = torch.full((64, 3, 8, 8), 0.9, dtype=torch.float64)
-    *_, (_, x, _) = ddim.edit_naive(WIDE, SCHEDULE, pictures, 1.0, 200, generator=Noise(range(64)))
+def test_the_naive_way_forgets_the_image_and_samples_the_target_at_strength_1():
+    images = torch.full((64, 3, 8, 8), 0.9, dtype=torch.float64)
+    *_, (_, x, _) = ddim.edit_naive(WIDE, SCHEDULE, images, 1.0, 200, generator=Noise(range(64)))
     n = x.numel()
     assert x.mean().item() == pytest.approx(-0.3, abs=5 * 0.5 / n**0.5)
     assert x.std().item() == pytest.approx(0.5, abs=5 * 0.5 / n**0.5 + 0.01)  # 0.01: 200 steps are not infinitely many
@@ -118,15 +118,15 @@ def test_the_naive_way_forgets_the_picture_and_samples_the_target_at_strength_1(
 
 def test_the_naive_way_lands_where_the_gaussians_composed_say():
     """Deterministic decoding maps x_t linearly, so the mean over noises is the flow of the mean of q(x_t | x_0)."""
-    picture = torch.full((400, 1, 4, 4), 0.2, dtype=torch.float64)
+    image = torch.full((400, 1, 4, 4), 0.2, dtype=torch.float64)
     top = lower_part(1000, 400, 0.5)[0]
-    *_, (_, x, _) = ddim.edit_naive(WIDE, SCHEDULE, picture, 0.5, 400, eta=0.0, generator=Noise(range(400)))
+    *_, (_, x, _) = ddim.edit_naive(WIDE, SCHEDULE, image, 0.5, 400, eta=0.0, generator=Noise(range(400)))
     signal = SCHEDULE.alpha_bar[top].sqrt().item()
     expected = WIDE.flow(torch.tensor([[[[signal * 0.2]]]], dtype=torch.float64), top, 0).item()
     assert x.mean().item() == pytest.approx(expected, abs=0.02)
 
 
-def test_a_picture_of_a_seed_is_the_same_in_any_batch():
+def test_a_image_of_a_seed_is_the_same_in_any_batch():
     *_, (_, together, _) = ddim.edit_naive(WIDE, SCHEDULE, PICTURES, 0.5, 10, generator=Noise(range(4)))
     *_, (_, alone, _) = ddim.edit_naive(WIDE, SCHEDULE, PICTURES[2:3], 0.5, 10, generator=Noise([2]))
     assert torch.equal(together[2:3], alone)

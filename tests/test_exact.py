@@ -23,7 +23,7 @@ def last(trajectory):
 
 
 def encode(eps, schedule, x_0, steps, **options):
-    """The latent pair of a picture."""
+    """The latent pair of an image."""
     *_, (_, below, _), (_, x_T, _) = ddim.invert_exact(eps, schedule, x_0, steps, **options)
     return x_T, below
 
@@ -74,7 +74,7 @@ def test_a_thousand_steps_come_back_too(kind):
 
 
 def test_ddim_itself_does_not_come_back():
-    """What the pair buys: the same 50 calls each way with DDIM miss the picture by a thousand times as much."""
+    """What the pair buys: the same 50 calls each way with DDIM miss the image by a thousand times as much."""
     schedule, x_0 = Schedule(1000, "cosine"), normal(2, 3, 8, 8).clamp(-1, 1)
     for eps in networks(schedule):
         x_T = last(ddim.invert(eps, schedule, x_0, 50))

@@ -1,4 +1,4 @@
-"""Sheets of pictures: what stands where."""
+"""Sheets of images: what stands where."""
 
 import numpy as np
 

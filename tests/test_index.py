@@ -109,7 +109,7 @@ def missing(text: str, page: Path, monkeypatch) -> list[str]:
 
 
 def rows() -> list[list[str]]:
-    """The cells of the index's rows: slide, function, test, command or notebook, picture."""
+    """The cells of the index's rows: slide, function, test, command or notebook, image."""
     lines = [line for line in INDEX.read_text().splitlines() if line.startswith("| ")]
     cells = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines]
     return [row for row in cells if len(row) == 5 and row[0] not in ("slide and formula", "---")]
@@ -147,7 +147,7 @@ def test_every_notebook_is_in_the_index():
         "`python train.py --dataset cifar10`",
         "[1: A heading that is not there](1_the_bound.ipynb)",
         "[2: The KL divergence of two Gaussians](1_the_bound.ipynb)",
-        "[a picture](../ddpm/results/nothing.png)",
+        "[an image](../ddpm/results/nothing.png)",
     ],
 )
 def test_a_name_that_does_not_exist_would_be_seen(wrong, monkeypatch):

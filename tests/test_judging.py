@@ -1,4 +1,4 @@
-"""Whether pictures show what their prompts say: pictures drawn to say it, or not to, and a classifier that knows."""
+"""Whether images show what their prompts say: images drawn to say it, or not to, and a classifier that knows."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ def certain(classes: list[str]) -> dict[str, np.ndarray]:
 
 
 def faces(*holding: str, names: str) -> dict[str, np.ndarray]:
-    """A classifier that finds these attributes, one string for each picture, among all that it knows."""
+    """A classifier that finds these attributes, one string for each image, among all that it knows."""
     return {
         name: np.array([[1.0, 0.0], [0.0, 1.0]])[[int(name in held.split()) for held in holding]]
         for name in names.split()
@@ -63,8 +63,8 @@ def test_faces_are_judged_by_their_attributes():
 
 
 def test_what_cannot_be_judged_is_refused():
-    picture = painted("red", "gray")[None]
-    with pytest.raises(DataError, match="nothing judges pictures of 'folder'"):
-        judged("folder", picture, ["a photo of a car"])
+    image = painted("red", "gray")[None]
+    with pytest.raises(DataError, match="nothing judges images of 'folder'"):
+        judged("folder", image, ["a photo of a car"])
     with pytest.raises(ValueError, match="no sentence of the CIFAR-10 grammar"):
-        judged("cifar10", picture, ["a photo of a cathedral"], certain(["car"]))
+        judged("cifar10", image, ["a photo of a cathedral"], certain(["car"]))

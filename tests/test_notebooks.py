@@ -133,8 +133,8 @@ def test_it_is_kept_with_its_outputs(path):
     assert [cell["execution_count"] for cell in code] == list(range(1, len(code) + 1))
     outputs = [output for cell in code for output in cell["outputs"]]
     assert not [o for o in outputs if o["output_type"] == "error" or o.get("name") == "stderr"]
-    pictures = [o["data"]["image/png"] for o in outputs if "image/png" in o.get("data", {})]
-    assert len(pictures) >= 2 and max(map(len, pictures)) <= MOST_PICTURE * 4 / 3
+    images = [o["data"]["image/png"] for o in outputs if "image/png" in o.get("data", {})]
+    assert len(images) >= 2 and max(map(len, images)) <= MOST_PICTURE * 4 / 3
     assert path.stat().st_size <= MOST_BYTES
 
 
@@ -155,14 +155,14 @@ def test_the_half_way_time_of_the_linear_schedule():
     assert next(t for t, share in enumerate(left) if share < 0.5) == SOLUTIONS["2_the_forward_process"][0]
 
 
-def test_a_strip_has_each_picture_in_its_row_and_column():
-    pictures = np.random.default_rng(0).integers(0, 256, (2, 5, 3, 4, 4), dtype=np.uint8)
-    (axis,) = strip({"first": pictures[0], "second": pictures[1]}, list("abcde")).axes
+def test_a_strip_has_each_image_in_its_row_and_column():
+    images = np.random.default_rng(0).integers(0, 256, (2, 5, 3, 4, 4), dtype=np.uint8)
+    (axis,) = strip({"first": images[0], "second": images[1]}, list("abcde")).axes
     (shown,) = axis.get_images()
     assert shown.get_array().shape == (10, 25, 3)  # one white line below and right of each
     for row, column in np.ndindex(2, 5):
         tile = shown.get_array()[5 * row : 5 * row + 5, 5 * column : 5 * column + 5]
-        assert (tile[:4, :4] == pictures[row, column].transpose(1, 2, 0)).all()
+        assert (tile[:4, :4] == images[row, column].transpose(1, 2, 0)).all()
         assert (tile[4] == 255).all() and (tile[:, 4] == 255).all()
     assert [label.get_text() for label in axis.get_yticklabels()] == ["first", "second"]
     assert axis.get_xticks().tolist() == [2.5, 7.5, 12.5, 17.5, 22.5]

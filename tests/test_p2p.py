@@ -38,7 +38,7 @@ def joint(prompts: list[str], scale: float = 1.0, n: int = 2, steps: int = 4, sa
 
 @pytest.mark.parametrize("scale", [1.0, 3.0])
 @pytest.mark.parametrize("sampler", [ddim.sample, ddim.sample_2m, ddim.sample_exact, p2p.shared_noise([7, 8])])
-def test_the_same_prompt_twice_is_the_same_picture_bit_for_bit(scale, sampler):
+def test_the_same_prompt_twice_is_the_same_image_bit_for_bit(scale, sampler):
     source, target = edited(target=SOURCE, scale=scale, sampler=sampler).chunk(2)
     assert torch.equal(source, target)
 
@@ -168,7 +168,7 @@ def test_of_a_refined_prompt_maps_sum_to_one_and_what_the_new_word_adds():
     ],
 )
 def test_the_kind_decides_which_maps_the_target_takes(kind, target, matrix):
-    """At the first site of the first step both halves still see the same picture: the maps can be told."""
+    """At the first site of the first step both halves still see the same image: the maps can be told."""
     source = "a photo of green circle" if "red blue" in target else SOURCE
     plain, store = (p2p.AttentionStore([source, target], by_time=True) for _ in range(2))
     edited(source, target, start(1), cross_until=0, self_until=0, store=plain)
@@ -268,10 +268,10 @@ def test_a_store_notes_the_kinds_of_sites_it_is_asked_for():
     assert store.sites == [CROSS] and store.largest == 2
 
 
-def test_words_for_another_number_of_pictures_are_refused():
+def test_words_for_another_number_of_images_are_refused():
     store = p2p.AttentionStore(["a b", "b c"])
     store.add(1, maps(), CROSS)
-    with pytest.raises(ValueError, match="words for 1 pictures, but the store has 2 prompts"):
+    with pytest.raises(ValueError, match="words for 1 images, but the store has 2 prompts"):
         store.word(["a"], 2)
 
 
@@ -292,7 +292,7 @@ def square_mask() -> torch.Tensor:
 
 
 @pytest.mark.parametrize("sampler", [ddim.sample, ddim.sample_2m, ddim.sample_exact])
-def test_outside_a_drawn_mask_the_sources_picture_is_kept(sampler):
+def test_outside_a_drawn_mask_the_sources_image_is_kept(sampler):
     x = edited(cross_until=0, self_until=0, blend=p2p.LocalBlend(mask=square_mask()), sampler=sampler)
     changes = (x[:2] - x[2:]).abs().amax(dim=1)
     assert (changes[:, ~square_mask()] == 0).all()
@@ -303,8 +303,8 @@ def test_a_blend_is_of_the_predicted_x_0_too():
     """The second-order sampler goes on from it."""
     blend = p2p.LocalBlend(mask=square_mask(), start=0.0)
     for _, x, x_0 in p2p.edit(TRAINED, SOURCE, TARGET, start(), 4, cross_until=0, blend=blend, sampler=ddim.sample_2m):
-        for picture in (x, x_0):
-            source, target = picture[..., ~square_mask()].chunk(2)
+        for image in (x, x_0):
+            source, target = image[..., ~square_mask()].chunk(2)
             assert torch.equal(source, target)
 
 
@@ -364,9 +364,9 @@ def test_above_goes_by_each_maps_own_range():
         ({"source": "..."}, "the prompt '...' has no word"),
         ({"target": " ".join(["a"] * 9)}, "has 9 words, but this model reads at most 7"),
         ({"target": "a zebra"}, "unknown word 'zebra'"),
-        ({"source": [SOURCE] * 3}, "3 prompts for 2 pictures: expected one for each, or a single one"),
+        ({"source": [SOURCE] * 3}, "3 prompts for 2 images: expected one for each, or a single one"),
         ({"windows": [{}]}, "1 mappings for 2 pairs: expected one for each, or a single one"),
-        ({"blend": lambda: p2p.LocalBlend(mask=torch.ones(4, 5))}, "the mask has 4x5 pixels, the picture 8x8"),
+        ({"blend": lambda: p2p.LocalBlend(mask=torch.ones(4, 5))}, "the mask has 4x5 pixels, the image 8x8"),
         ({"blend": lambda: p2p.LocalBlend(mask=torch.ones(3, 8, 8))}, "3 masks for 2 pairs"),
         ({"blend": lambda: p2p.LocalBlend(mask=torch.ones(8))}, r"the mask has the shape \(8,\): expected \(H, W\)"),
         ({"blend": lambda: p2p.LocalBlend(mask=torch.ones(8, 8), grow=-1)}, "grow is -1: expected 0 or more"),

@@ -11,12 +11,12 @@ from tiny import make_data, make_trained
 import ddim
 import p2p
 from ddpm import Noise, checkpoints, files
-from ddpm.data.shapes import PALETTE, Shape, draw, read
-from ddpm.diffusion import to_bytes
 from ddpm.cli import exit_code
+from ddpm.data.shapes import PALETTE, Shape, draw, read
+from ddpm.images import to_bytes
 from p2p import __main__ as command
-from p2p.experiments import score
 from p2p.experiments import edit as editing
+from p2p.experiments import score
 from p2p.experiments import score_command as scoring
 from p2p.experiments import start as starting
 from p2p.experiments import sweep as grid
@@ -65,8 +65,8 @@ def code_of(*flags) -> int:
 
 
 @pytest.fixture
-def picture(tmp_path):
-    """A picture file."""
+def image_path(tmp_path):
+    """An image file."""
     path = tmp_path / "real.png"
     image = draw([Shape("circle", "red", "blue", "large")])[0].transpose(1, 2, 0)
     Image.fromarray(image).resize((64, 48), Image.Resampling.NEAREST).save(path)
@@ -89,7 +89,7 @@ def picture(tmp_path):
         (["--target", TARGET.upper() + "."], "replace (red -> green)"),
     ],
 )
-def test_an_edit_says_what_it_is_and_writes_its_picture(run, tmp_path, capsys, flags, says):
+def test_an_edit_says_what_it_is_and_writes_its_image(run, tmp_path, capsys, flags, says):
     assert run("--source", SOURCE, *flags) == 0
     out = capsys.readouterr().out
     assert says in out and str(tmp_path / "edit.png") in out
@@ -98,7 +98,7 @@ def test_an_edit_says_what_it_is_and_writes_its_picture(run, tmp_path, capsys, f
 
 @pytest.fixture
 def columns(run, monkeypatch):
-    """Run an edit and give what it would draw: column -> pictures uint8 (n, 3, 16, 16)."""
+    """Run an edit and give what it would draw: column -> images uint8 (n, 3, 16, 16)."""
 
     def drawn(*flags) -> dict[str, np.ndarray]:
         seen = {}
@@ -115,7 +115,7 @@ def columns(run, monkeypatch):
 
 
 def alone(prompt: str, scale: float = 1.0) -> np.ndarray:
-    """The pictures of seeds 0 and 1 without any edit."""
+    """The images of seeds 0 and 1 without any edit."""
     x_T = Noise([0, 1]).start(TRAINED.shape)
     *_, (_, x, _) = ddim.sample(TRAINED.eps([prompt], scale), TRAINED.schedule, x_T, 3)
     return to_bytes(x)
@@ -160,7 +160,7 @@ def test_each_kind_of_edit_has_its_own_windows(run, capsys, target, kept):
 def test_the_maps_of_the_words_are_drawn_in_colour_over_grey(columns):
     seen = columns("--target", TARGET)
     for word in ("START", "red", "circle"):
-        assert not np.array_equal(seen[word][:, 0], seen[word][:, 2])  # red and blue differ: no grey picture
+        assert not np.array_equal(seen[word][:, 0], seen[word][:, 2])  # red and blue differ: no grey image
 
 
 def test_re_weighting_has_the_windows_of_its_kind_of_word(run, capsys):
@@ -178,7 +178,7 @@ def test_targets_with_the_same_new_words_have_columns_of_their_own(columns):
         assert far(seen[f"plain\n{name}"], alone(target)) <= 1
 
 
-def test_every_value_of_a_strip_has_a_column_and_the_plain_picture_is_made_once(run, monkeypatch):
+def test_every_value_of_a_strip_has_a_column_and_the_plain_image_is_made_once(run, monkeypatch):
     names, walks = [], []
     monkeypatch.setattr(editing, "sheet", lambda path, cells, rows, columns, title, fold: names.extend(columns))
     monkeypatch.setattr(editing, "edit", lambda *a, **how: (walks.append(how), p2p.edit(*a, **how))[1])
@@ -216,45 +216,45 @@ def test_a_weighted_word_is_where_a_blend_without_words_looks(columns):
         (["--scale", "2", "--rounds", "2"], "reconstruction, null-text, guidance 2, before: mean squared error"),
     ],
 )
-def test_a_real_picture_is_inverted_and_edited(run, capsys, picture, flags, says):
-    assert run("--source", SOURCE, "--target", TARGET, "--image", picture, *flags) == 0
+def test_a_real_image_is_inverted_and_edited(run, capsys, image_path, flags, says):
+    assert run("--source", SOURCE, "--target", TARGET, "--image", image_path, *flags) == 0
     assert says in capsys.readouterr().out
 
 
-def test_a_picture_of_the_test_split_goes_by_its_number(columns, monkeypatch):
+def test_a_image_of_the_test_split_goes_by_its_number(columns, monkeypatch):
     images = make_data(5, 16).images
     monkeypatch.setattr(starting, "load_data", lambda data, root, split, size: {"test": make_data(5, 16)}[split])
     seen = columns("--target", TARGET, "--image", "3")
-    assert np.array_equal(seen["picture"][0], images[3]) and not np.array_equal(images[3], images[0])
+    assert np.array_equal(seen["image"][0], images[3]) and not np.array_equal(images[3], images[0])
 
 
 def real_x_0(path) -> torch.Tensor:
-    """The picture in a file as the command takes it: the square in its middle, of the model's size."""
+    """The image in a file as the command takes it: the square in its middle, of the model's size."""
     with Image.open(path) as whole:
         left = (whole.width - whole.height) // 2
         square = whole.crop((left, 0, left + whole.height, whole.height)).resize((16, 16), Image.Resampling.BOX)
     return torch.from_numpy(np.asarray(square).transpose(2, 0, 1)[None].copy()).float() / 127.5 - 1
 
 
-def test_inversion_by_ddim_is_sampled_back_by_ddim(columns, picture):
-    x_0 = real_x_0(picture)
+def test_inversion_by_ddim_is_sampled_back_by_ddim(columns, image_path):
+    x_0 = real_x_0(image)
     *_, (_, x, _) = ddim.sample(TRAINED.eps([SOURCE]), TRAINED.schedule, p2p.real.latent(TRAINED, [SOURCE], x_0, 3), 3)
-    seen = columns("--target", TARGET, "--image", picture, "--inversion", "ddim")
-    assert far(seen["picture"], to_bytes(x_0)) <= 1
-    assert far(seen["source"], to_bytes(x)) <= 1 < far(seen["source"], seen["picture"])
+    seen = columns("--target", TARGET, "--image", image_path, "--inversion", "ddim")
+    assert far(seen["image"], to_bytes(x_0)) <= 1
+    assert far(seen["source"], to_bytes(x)) <= 1 < far(seen["source"], seen["image"])
 
 
-def test_the_null_text_of_so_many_rounds_is_what_the_edit_uses(columns, picture, monkeypatch):
+def test_the_null_text_of_so_many_rounds_is_what_the_edit_uses(columns, image_path, monkeypatch):
     """At a rate that shows in bytes; 1 round would be the default."""
     monkeypatch.setattr(p2p.real, "ROUNDS", 1)
     null_text = p2p.real.null_text
     monkeypatch.setattr(p2p.real, "null_text", lambda *given: null_text(*given, rate=0.3))
-    seen = columns("--target", TARGET, "--image", picture, "--scale", "4", "--rounds", "3")["source"]
+    seen = columns("--target", TARGET, "--image", image_path, "--scale", "4", "--rounds", "3")["source"]
     after = {}
     for rounds in (3, 1):
-        *_, (_, x, _) = null_text(TRAINED, [SOURCE], real_x_0(picture), 3, 4.0, rounds, rate=0.3)
+        *_, (_, x, _) = null_text(TRAINED, [SOURCE], real_x_0(image), 3, 4.0, rounds, rate=0.3)
         after[rounds] = to_bytes(x)
-    x_T = p2p.real.latent(TRAINED, [SOURCE], real_x_0(picture), 3)
+    x_T = p2p.real.latent(TRAINED, [SOURCE], real_x_0(image), 3)
     *_, (_, x, _) = ddim.sample(TRAINED.eps([SOURCE], 4.0), TRAINED.schedule, x_T, 3)
     assert far(seen, after[3]) <= 1 < min(far(seen, after[1]), far(seen, to_bytes(x)))
 
@@ -280,7 +280,7 @@ def test_a_film_comes_before_the_source_and_starts_with_the_noise(columns):
     assert far(seen["t = 20"], to_bytes(Noise([0, 1]).start(TRAINED.shape))) == 0
 
 
-def test_a_sweep_writes_a_picture_and_its_numbers(run, tmp_path, monkeypatch):
+def test_a_sweep_writes_a_image_and_its_numbers(run, tmp_path, monkeypatch):
     monkeypatch.setattr(score, "CROSSES", (0.0, 1.0))
     assert run("--source", SOURCE, "--target", TARGET, "--sweep") == 0
     rows = json.loads((tmp_path / "edit.json").read_text())
@@ -306,7 +306,7 @@ def test_a_sweep_shows_the_source_and_each_windows_edit_and_measures_the_target(
         before, after = np.split(to_bytes(x), 2)
         assert far(seen["cells"][i // 2, 0], before[0]) <= 1 and far(seen["cells"][i // 2, 1 + i % 2], after[0]) <= 1
         assert far(asked[i][0], after) <= 1 and asked[i][1] == [TARGET] * 2
-        places = [np.array([(each.x, each.y) for each in read(pictures)]) for pictures in (before, after)]
+        places = [np.array([(each.x, each.y) for each in read(images)]) for images in (before, after)]
         assert row["drift"] == pytest.approx(np.median(np.linalg.norm(places[1] - places[0], axis=1)), abs=1e-6)
 
 
@@ -314,9 +314,9 @@ def test_a_sweep_shows_the_source_and_each_windows_edit_and_measures_the_target(
     "flags",
     [["--cross-until", "2"], ["--weight", "red=2"], ["--window", "red=1"], ["--blend", "zebra"], ["--mask", "no.png"]],
 )
-def test_a_bad_edit_of_a_real_picture_is_refused_before_the_inversion(run, monkeypatch, picture, flags):
+def test_a_bad_edit_of_a_real_image_is_refused_before_the_inversion(run, monkeypatch, image_path, flags):
     monkeypatch.setattr(editing, "start_of", lambda *_: pytest.fail("inverted first"))
-    assert run("--source", SOURCE, "--target", TARGET, "--image", picture, *flags) == 2
+    assert run("--source", SOURCE, "--target", TARGET, "--image", image_path, *flags) == 2
 
 
 def test_a_blend_takes_size_and_threshold_of_its_kind_of_edit(run, monkeypatch):
@@ -408,7 +408,7 @@ def test_re_weighting_goes_from_the_other_colour_to_the_words_own():
         (["--target", TARGET, "--blend", "square"], "--blend names 'square', which is in neither prompt"),
         (["--target", TARGET, "--mask", "none.png"], "none.png is missing"),
         (["--target", TARGET, "--image", "none.png"], "none.png is missing"),
-        (["--target", TARGET, "--image", "30000000"], "--image is 30000000, but the test split has the pictures 0 .."),
+        (["--target", TARGET, "--image", "30000000"], "--image is 30000000, but the test split has the images 0 .."),
         (["--target", TARGET, "--seeds", "x"], "expected seeds such as 0-3"),
         (["--target", TARGET, "--map-size", "5"], "this model has cross-attention maps of the sizes [8, 16]"),
         (["--target", TARGET, "--window", "green=0.2,0.9"], "expected one share for a word"),
@@ -417,7 +417,7 @@ def test_re_weighting_goes_from_the_other_colour_to_the_words_own():
         (["--target", TARGET, "--scale", "nan"], "'nan': expected a number"),
         (["--target", TARGET, "--scale", "0"], "--scale is 0: expected 1 (no guidance) or more"),
         (["--target", TARGET, "--scale", "0.5"], "--scale is 0.5: expected 1 (no guidance) or more"),
-        (["--target", TARGET, "--mask", ""], "--mask is empty: expected a picture file"),
+        (["--target", TARGET, "--mask", ""], "--mask is empty: expected an image file"),
         (["--target", TARGET, "--blend", ","], "--blend ',' has no word"),
         (["--target", TARGET, "--seeds", "0-3,7-5"], "'0-3,7-5': expected seeds such as 0-3"),
         (["--target", TARGET, "--steps", "21"], "21 steps are more than this model's 20 times"),
@@ -433,7 +433,7 @@ def test_re_weighting_goes_from_the_other_colour_to_the_words_own():
         (["--target", TARGET, "--sweep", "--self-until", "0"], "--sweep leaves nothing to do for --self-until"),
         (["--target", TARGET, "--mask", "m.png", "--blend"], "--mask leaves nothing to do for --blend"),
         (["--target", TARGET, "--image", "3", "--sampler", "2m"], "--image leaves nothing to do for --sampler"),
-        (["--target", TARGET, "--inversion", "ddim"], "--inversion is of a real picture: it needs --image"),
+        (["--target", TARGET, "--inversion", "ddim"], "--inversion is of a real image: it needs --image"),
         (["--target", TARGET, "--seeds", str(2**64)], "expected 0 .. 2^63 - 1"),
         (["--target", TARGET, "--device", "banana"], "PyTorch has no device 'banana' here"),
         (["--target", TARGET, "--out", "nowhere/edit.png"], "in a folder that exists"),
@@ -456,13 +456,13 @@ def test_a_folder_is_no_file_to_write(run, model, tmp_path, capsys):
     assert "is a folder: expected the name of a file" in capsys.readouterr().err
 
 
-def test_files_that_are_no_pictures_or_of_the_wrong_size_are_named(run, tmp_path, capsys, picture):
-    (tmp_path / "text.png").write_text("no picture")
+def test_files_that_are_no_images_or_of_the_wrong_size_are_named(run, tmp_path, capsys, image_path):
+    (tmp_path / "text.png").write_text("no image")
     edit = ("--source", SOURCE, "--target", TARGET)
     for flags, says in (
-        (("--image", tmp_path / "text.png"), "cannot be read as a picture"),
-        (("--mask", tmp_path / "text.png"), "cannot be read as a picture"),
-        (("--mask", picture), "has 64x48 pixels: expected 16x16"),
+        (("--image", tmp_path / "text.png"), "cannot be read as an image"),
+        (("--mask", tmp_path / "text.png"), "cannot be read as an image"),
+        (("--mask", image), "has 64x48 pixels: expected 16x16"),
     ):
         assert run(*edit, *flags) == 2
         assert says in line_of(capsys)
@@ -506,7 +506,7 @@ def test_what_cannot_be_scored_is_refused_before_any_work(model, tmp_path, capsy
 
 @pytest.mark.parametrize(("steps", "count"), [(10, 5), (10, 3), (4, 9)])
 def test_the_film_starts_with_the_noise_and_shows_the_sources_at_their_times(steps, count):
-    """Pictures whose value is their time; the last state is the source itself and stays out."""
+    """Images whose value is their time; the last state is the source itself and stays out."""
     times = [100 * i // steps for i in range(steps - 1, -1, -1)]
     x_T = torch.full((2, 3, 4, 4), 1.0)
     states = [(t, torch.cat([torch.full((2, 3, 4, 4), t / 100), torch.full((2, 3, 4, 4), -1.0)])) for t in times]

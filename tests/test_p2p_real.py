@@ -1,4 +1,4 @@
-"""Edits of real pictures: the way to noise and back, exact or with null text, on an untrained network."""
+"""Edits of real images: the way to noise and back, exact or with null text, on an untrained network."""
 
 import pytest
 import torch
@@ -15,7 +15,7 @@ PROMPTS = [SOURCE, "a photo of a small white cross on a green background"]
 TRAINED = make_trained()
 
 
-def real_pictures() -> torch.Tensor:
+def real_images() -> torch.Tensor:
     drawn = draw([Shape("circle", "red", "blue", "large"), Shape("cross", "white", "green", "small", 6.0, 9.0)])
     return torch.from_numpy(drawn).float() / 127.5 - 1
 
@@ -27,15 +27,15 @@ def sources(**start) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("scale", [1.0, 4.0])
-def test_the_source_row_of_an_exactly_inverted_picture_is_the_picture(scale):
-    x_T = real.latent_pair(TRAINED, PROMPTS, real_pictures(), 5, scale)
+def test_the_source_row_of_an_exactly_inverted_image_is_the_image(scale):
+    x_T = real.latent_pair(TRAINED, PROMPTS, real_images(), 5, scale)
     again = sources(x_T=x_T, sampler=ddim.sample_exact, scale=scale, cross_until=0, self_until=0)
-    assert (again - real_pictures()).abs().max() < 1e-4
+    assert (again - real_images()).abs().max() < 1e-4
 
 
-def test_the_inversions_rounds_bring_ddim_nearer_to_the_picture():
+def test_the_inversions_rounds_bring_ddim_nearer_to_the_image():
     """Plain inversion asks the network at the wrong time; the fixed point mends that."""
-    x_0, eps = real_pictures(), TRAINED.eps(PROMPTS)
+    x_0, eps = real_images(), TRAINED.eps(PROMPTS)
     *_, (_, plain, _) = ddim.invert(eps, TRAINED.schedule, x_0, 10)
     errors = []
     for x_T in (plain, real.latent(TRAINED, PROMPTS, x_0, 10)):
@@ -46,7 +46,7 @@ def test_the_inversions_rounds_bring_ddim_nearer_to_the_picture():
 
 def test_the_null_prompts_start_as_the_empty_prompt():
     """Attention to copies of one token is attention to that token."""
-    x, t = real_pictures(), torch.full((2,), 10)
+    x, t = real_images(), torch.full((2,), 10)
     one = real.null_of(TRAINED, {10: real.null_states(TRAINED, 1, 1)})(x, t)
     many = real.null_of(TRAINED, {10: real.null_states(TRAINED, 2, 6)})(x, t)
     empty = TRAINED.eps(None)(x, t)
@@ -54,7 +54,7 @@ def test_the_null_prompts_start_as_the_empty_prompt():
     assert (many - empty).abs().max() < 0.01 * empty.abs().max()
 
 
-def test_descend_finds_the_least_of_a_parabola_for_each_picture():
+def test_descend_finds_the_least_of_a_parabola_for_each_image():
     aim = torch.tensor([[[0.3]], [[-0.2]]])
     found = real.descend(lambda states: (states - aim).square(), torch.zeros(2, 1, 1), 200, 0.02)
     assert (found - aim).abs().max() < 1e-2
@@ -68,7 +68,7 @@ def test_descend_counts_its_last_step_too():
 
 
 def test_null_text_brings_a_guided_reconstruction_back():
-    x_0, scale = real_pictures(), 4.0
+    x_0, scale = real_images(), 4.0
     walk = list(real.null_text(TRAINED, PROMPTS, x_0, 5, scale, rounds=12, rate=0.1))
     states = {t: state for t, _, state in walk}
     assert list(states) == ddim.timesteps(20, 5)[:-1]
@@ -79,8 +79,8 @@ def test_null_text_brings_a_guided_reconstruction_back():
     assert (error_after < 0.5 * error_before).all()
 
 
-def test_null_text_of_a_picture_does_not_depend_on_the_other():
-    x_0 = real_pictures()
+def test_null_text_of_a_image_does_not_depend_on_the_other():
+    x_0 = real_images()
     together, alone = (
         list(real.null_text(TRAINED, prompts, x, 3, 3.0, rounds=3))[-1][1]
         for prompts, x in ((PROMPTS, x_0), (PROMPTS[1:], x_0[1:]))

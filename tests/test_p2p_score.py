@@ -1,4 +1,4 @@
-"""What Prompt-to-Prompt is measured with, on pictures whose truth is drawn: measures, pairs of captions, the score."""
+"""What Prompt-to-Prompt is measured with, on images whose truth is drawn: measures, pairs of captions, the score."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -34,7 +34,7 @@ def task(kind: str, n: int) -> score.Task:
 
 
 def drawn(prompts: list[str], x: float = 8.0) -> np.ndarray:
-    """The picture each full prompt asks for, centred at (x, 8)."""
+    """The image each full prompt asks for, centred at (x, 8)."""
     return shapes.draw([shapes.Shape(**shapes.parse(prompt), x=x) for prompt in prompts])
 
 
@@ -187,7 +187,7 @@ def test_every_way_edits_pair_i_alike_in_any_batch(way, sampler):
 
 
 def nothing_to_edit(**how) -> tuple[Recipe, score.Batch]:
-    """Pairs whose target is the source, with the pictures that the recipe makes of them."""
+    """Pairs whose target is the source, with the images that the recipe makes of them."""
     recipe, prompts = replace(QUICK, **how), task("colour", 3).sources
     return recipe, source_batch(TINY, recipe, prompts, prompts, [0, 1, 2])
 
@@ -211,7 +211,7 @@ def test_encoding_and_decoding_by_one_prompt_comes_back_the_closer_the_more_the_
     assert many < 0.5 * few and many < 0.1 * batch.x_0.square().mean()
 
 
-def test_iterations_bring_a_picture_back_from_its_code_closer():
+def test_iterations_bring_a_image_back_from_its_code_closer():
     _, batch = nothing_to_edit()
     plain, refined = (
         (WAYS[way](TINY, Recipe(steps=20), batch) - batch.x_0).square().mean()
@@ -385,7 +385,7 @@ def test_maps_are_localised_for_each_kind_of_word_and_size():
 
 @pytest.mark.parametrize("inside", [True, False])
 def test_maps_that_are_the_true_masks_are_localised_perfectly(in_pairs, monkeypatch, inside):
-    """Each picture's colour word looks exactly at the object, its background's exactly at the rest; or the reverse."""
+    """Each image's colour word looks exactly at the object, its background's exactly at the rest; or the reverse."""
 
     def looks(trained, recipe, batch, store):
         masks = np.stack([r.mask for r in shapes.read(score.to_bytes(batch.x_0))]) > 0.5
@@ -404,7 +404,7 @@ def test_maps_that_are_the_true_masks_are_localised_perfectly(in_pairs, monkeypa
 
 
 def test_reweighting_measures_how_far_each_word_moves_its_colour(in_pairs, monkeypatch):
-    """An editor that paints the object as far from `zero` to `one` as the weight of that picture's word says."""
+    """An editor that paints the object as far from `zero` to `one` as the weight of that image's word says."""
     asked = task("colour", 3)
     words, zero, one = words_of(asked)["colour"], np.full((3, 3), 50.0), np.array([[90.0, 50, 50]] * 3)
 

@@ -1,4 +1,4 @@
-"""CIFAR-10, CelebA and one's own folder: files as their authors write them, pictures whose colours are known."""
+"""CIFAR-10, CelebA and one's own folder: files as their authors write them, images whose colours are known."""
 
 import hashlib
 import http.client
@@ -43,10 +43,10 @@ RGB = {
 
 def painted(colour: str, background: str) -> np.ndarray:
     """uint8 (3, 32, 32): a square of 16 x 16 in the middle of a plain background."""
-    picture = np.empty((32, 32, 3), dtype=np.uint8)
-    picture[:] = RGB[background]
-    picture[8:24, 8:24] = RGB[colour]
-    return picture.transpose(2, 0, 1)
+    image = np.empty((32, 32, 3), dtype=np.uint8)
+    image[:] = RGB[background]
+    image[8:24, 8:24] = RGB[colour]
+    return image.transpose(2, 0, 1)
 
 
 def one_line(message: str) -> bool:
@@ -228,7 +228,7 @@ def python_2_batch(images: np.ndarray, labels: list[int]) -> bytes:
 
 
 def write_cifar(root, batch=python_3_batch) -> np.ndarray:
-    """Six batches of two pictures each; returns the training pictures."""
+    """Six batches of two images each; returns the training images."""
     target = root / "cifar-10-batches-py"
     target.mkdir(parents=True)
     images = np.stack([painted("white", "green"), painted("red", "gray")])
@@ -373,12 +373,12 @@ Sideburns Smiling Straight_Hair Wavy_Hair Wearing_Earrings Wearing_Hat Wearing_L
 Wearing_Necktie Young""".split()
 
 
-def write_celeba(root, pictures: dict[str, Image.Image], facts: dict[str, str] | None = None, count=True, kind="PNG"):
+def write_celeba(root, images: dict[str, Image.Image], facts: dict[str, str] | None = None, count=True, kind="PNG"):
     """The official layout; PNG content under a .jpg name keeps pixels exact. facts: name -> attributes that hold."""
     (root / "celeba" / "img_align_celeba").mkdir(parents=True)
     rows = []
-    for name, picture in pictures.items():
-        picture.save(root / "celeba" / "img_align_celeba" / name, format=kind)
+    for name, image in images.items():
+        image.save(root / "celeba" / "img_align_celeba" / name, format=kind)
         held = (facts or {}).get(name, "Young No_Beard").split()
         rows.append(f"{name} " + " ".join(" 1" if attribute in held else "-1" for attribute in ATTRIBUTES))
     head = [str(len(rows))] * count + [" ".join(ATTRIBUTES)]
@@ -389,7 +389,7 @@ def noise(size: tuple[int, int]) -> Image.Image:
     return Image.fromarray(np.random.default_rng(0).integers(256, size=(*size[::-1], 3), dtype=np.uint8))
 
 
-def test_celeba_crops_full_pictures_like_ddim(tmp_path):
+def test_celeba_crops_full_images_like_ddim(tmp_path):
     row, column = np.mgrid[:218, :178].astype(np.uint8)
     write_celeba(tmp_path, {"000001.jpg": Image.fromarray(np.stack([row, column, row], axis=2))})
     (image,) = celeba(tmp_path, size=128).images
@@ -400,10 +400,10 @@ def test_celeba_crops_full_pictures_like_ddim(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
-def test_celeba_takes_pictures_of_the_right_size_as_they_are(tmp_path, kind):
+def test_celeba_takes_images_of_the_right_size_as_they_are(tmp_path, kind):
     write_celeba(tmp_path, {"000001.jpg": noise((64, 64))}, kind=kind)
-    with Image.open(tmp_path / "celeba" / "img_align_celeba" / "000001.jpg") as picture:
-        pixels = np.asarray(picture).transpose(2, 0, 1)
+    with Image.open(tmp_path / "celeba" / "img_align_celeba" / "000001.jpg") as image:
+        pixels = np.asarray(image).transpose(2, 0, 1)
     np.testing.assert_array_equal(celeba(tmp_path).images[0], pixels)
     means = pixels.reshape(3, 32, 2, 32, 2).mean(axis=(2, 4))
     assert abs(celeba(tmp_path, size=32).images[0] - means).max() <= 1  # Pillow rounds rows, then columns
@@ -444,11 +444,11 @@ def test_celeba_errors_name_what_is_wrong(tmp_path):
     write_celeba(tmp_path, {"000001.jpg": noise((8, 8)), "000002.jpg": noise((8, 9))})
     with pytest.raises(DataError, match=r"000002\.jpg has 8 x 9 pixels"):
         celeba(tmp_path, size=8)
-    with pytest.raises(DataError, match="none of the test pictures"):
+    with pytest.raises(DataError, match="none of the test images"):
         celeba(tmp_path, "test", 8)
     path = tmp_path / "celeba" / "img_align_celeba" / "000001.jpg"
     path.write_bytes(path.read_bytes()[:60])
-    with pytest.raises(DataError, match=r"000001\.jpg cannot be read as a picture"):
+    with pytest.raises(DataError, match=r"000001\.jpg cannot be read as an image"):
         celeba(tmp_path, size=8)
 
 
@@ -457,7 +457,7 @@ def test_damaged_attribute_lists_are_named(tmp_path):
     path = tmp_path / "celeba" / "list_attr_celeba.txt"
     lines = path.read_text().splitlines()
     for damaged, message in [
-        (lines[:-1], "announces 3 pictures but lists 2"),
+        (lines[:-1], "announces 3 images but lists 2"),
         ([*lines[:-1], lines[-1][:-5]], "list_attr_celeba.txt:5: expected"),
         ([*lines[:2], lines[2].replace("-1", "0", 1), *lines[3:]], "list_attr_celeba.txt:3: expected"),
         ([lines[0], lines[1].replace("Male", "Female"), *lines[2:]], "Male is not there"),
@@ -476,7 +476,7 @@ def test_damaged_attribute_lists_are_named(tmp_path):
 # ---- one's own folder ------------------------------------------------------------------------------------------------
 
 
-def test_folder_reads_pictures_and_their_captions(tmp_path):
+def test_folder_reads_images_and_their_captions(tmp_path):
     pixels = np.zeros((4, 8, 3), np.uint8)
     pixels[:, 2:6] = 200
     Image.fromarray(pixels).save(tmp_path / "wide.png")
@@ -493,9 +493,9 @@ def test_folder_reads_pictures_and_their_captions(tmp_path):
 def test_folder_turns_photos_upright(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # to be shown turned by a quarter
-    picture = Image.new("RGB", (4, 4))
-    picture.paste((255, 255, 255), (0, 0, 4, 2))
-    picture.save(tmp_path / "a.png", exif=exif)
+    image = Image.new("RGB", (4, 4))
+    image.paste((255, 255, 255), (0, 0, 4, 2))
+    image.save(tmp_path / "a.png", exif=exif)
     (tmp_path / "captions.txt").write_text("a.png\ta square\n")
     assert (folder(tmp_path, 4).images[0, 0] == [[0, 0, 255, 255]] * 4).all()
 
@@ -507,8 +507,8 @@ def test_folder_turns_photos_upright(tmp_path):
         (b"a.png\t  \n", r"captions\.txt:1: expected"),
         (b"\ta square\n", r"captions\.txt:1: expected"),
         (b"b.png\ta square\n", r"b\.png is missing"),
-        (b"broken.png\ta square\n", r"broken\.png cannot be read as a picture"),
-        (b"\n\n", "lists no pictures"),
+        (b"broken.png\ta square\n", r"broken\.png cannot be read as an image"),
+        (b"\n\n", "lists no images"),
         (b"a.png\ta sm\xf8r square\n", "not UTF-8"),
     ],
 )

@@ -16,12 +16,12 @@ EPS = GaussianEps(SCHEDULE, 0.1, 0.25)
 PICTURES = 0.1 + 0.5 * torch.randn(6, 3, 4, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
 
-def error(S: int, way=0, pictures=PICTURES) -> float:
-    return squared_errors(pictures, round_trip(EPS, SCHEDULE, pictures, S, way=way)).mean().item()
+def error(S: int, way=0, images=PICTURES) -> float:
+    return squared_errors(images, round_trip(EPS, SCHEDULE, images, S, way=way)).mean().item()
 
 
 def test_the_error_of_a_point_is_known():
-    """Pictures that differ by 0.2 in [-1, 1] differ by 0.1 in [0, 1]."""
+    """Images that differ by 0.2 in [-1, 1] differ by 0.1 in [0, 1]."""
     assert squared_errors(torch.zeros(2, 3, 4, 4), torch.full((2, 3, 4, 4), 0.2)).tolist() == pytest.approx([0.01] * 2)
 
 
@@ -65,20 +65,20 @@ def test_iterations_approach_the_exact_inverse():
 
 
 def test_the_exact_way_is_exact_in_float32():
-    pictures = PICTURES.float().clamp(-1, 1)
-    assert (round_trip(EPS, SCHEDULE, pictures, 10, way="exact") - pictures).abs().max() < 1e-5
+    images = PICTURES.float().clamp(-1, 1)
+    assert (round_trip(EPS, SCHEDULE, images, 10, way="exact") - images).abs().max() < 1e-5
 
 
-def test_the_eps_of_a_gaussian_like_the_pictures_solves_its_linear_system():
+def test_the_eps_of_a_gaussian_like_the_images_solves_its_linear_system():
     """eps = sqrt(1 - a) (a C + (1 - a) I)^-1 (x_t - sqrt(a) mean), with the covariance C as NumPy has it."""
-    pictures = torch.randn(200, 3, 2, 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    pictures = (pictures.cumsum(2) + 0.3).contiguous()  # neighbours that go together
-    flat = pictures.flatten(1).numpy()
+    images = torch.randn(200, 3, 2, 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    images = (images.cumsum(2) + 0.3).contiguous()  # neighbours that go together
+    flat = images.flatten(1).numpy()
     x_t, a = PICTURES[:, :, :2, :2], SCHEDULE.alpha_bar[400].item()
     covariance = a * np.cov(flat.T) + (1 - a) * np.eye(12)
     from_mean = x_t.flatten(1).numpy() - math.sqrt(a) * flat.mean(0)
     expected = math.sqrt(1 - a) * np.linalg.solve(covariance, from_mean.T).T
-    found = gaussian_like(SCHEDULE, pictures)(x_t, torch.full((6,), 400))
+    found = gaussian_like(SCHEDULE, images)(x_t, torch.full((6,), 400))
     assert np.abs(found.flatten(1).numpy() - expected).max() < 1e-9
 
 
@@ -101,7 +101,7 @@ def test_guidance_needs_a_caption_to_cost_anything():
 # ---- the sum of it ---------------------------------------------------------------------------------------------------
 
 
-def test_the_summary_of_whole_pictures():
+def test_the_summary_of_whole_images():
     again = PICTURES + torch.tensor([0.0, 0.2, 0.4, 0.2, 0.2, 0.2]).view(6, 1, 1, 1)
     said = summary(PICTURES, again)
     assert said["mean"] == pytest.approx((4 * 0.01 + 0.04) / 6)
@@ -111,7 +111,7 @@ def test_the_summary_of_whole_pictures():
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, 1e4])
-def test_lost_pictures_are_counted_and_leave_the_mean_a_number(bad):
+def test_lost_images_are_counted_and_leave_the_mean_a_number(bad):
     again = PICTURES.clone()
     again[0] = bad
     said = summary(PICTURES, again)

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 import ddim
-from ddpm.data import classifier
-from ddim.experiments import records, table
+from ddpm.experiments import records, table
 from ddpm import checkpoints
+from ddpm.data import classifier
 from ddpm.files import manifest
 
 RESULTS = Path(ddim.__file__).parent / "results"

@@ -30,7 +30,7 @@ def normal(n: int, d: int = 3, seed: int = 0) -> torch.Tensor:
 
 
 def means(images: np.ndarray) -> torch.Tensor:
-    """Features one can work out: mean of each channel, and the pictures' contrast."""
+    """Features one can work out: mean of each channel, and the images' contrast."""
     images = torch.from_numpy(images).float() / 255
     return torch.cat([images.mean((2, 3)), images.std((2, 3))], dim=1)
 
@@ -61,18 +61,18 @@ def test_the_error_bar_is_the_spread_of_independent_repetitions():
 
 
 @pytest.mark.parametrize("n", [4, 5, 19, 21, 64])
-def test_any_number_of_pictures_from_4_on_has_error_bars(n):
+def test_any_number_of_images_from_4_on_has_error_bars(n):
     measure = Ruler(normal(50)).measure(normal(n, seed=1))
     assert measure["error"] > 0 and measure["kid_error"] > 0
 
 
 @pytest.mark.parametrize("n", [2, 3])
-def test_two_pictures_have_a_distance_but_no_error_bar(n):
+def test_two_images_have_a_distance_but_no_error_bar(n):
     measure = Ruler(normal(50)).measure(normal(n, seed=1))
     assert np.isfinite(measure["distance"]) and measure["error"] is None and measure["kid_error"] is None
 
 
-def test_one_picture_has_no_distance():
+def test_one_image_has_no_distance():
     with pytest.raises(ValueError, match="at least 2"):
         Ruler(normal(50)).measure(normal(1))
 
@@ -96,7 +96,7 @@ def test_no_disturbance_changes_nothing(change):
     assert np.array_equal(change(PICTURES), PICTURES)
 
 
-def test_blur_and_jpeg_keep_a_plain_picture():
+def test_blur_and_jpeg_keep_a_plain_image():
     plain = np.full((2, 3, 16, 16), 200, dtype=np.uint8)
     assert np.array_equal(blurred(plain, 2.0), plain)
     assert abs(compressed(plain, 90).astype(int) - 200).max() <= 1
@@ -142,7 +142,7 @@ def test_the_jpegs_have_the_quality_that_their_lines_say(quality):
 # ---- the ruler's lines -----------------------------------------------------------------------------------------------
 
 
-def test_halves_share_no_picture():
+def test_halves_share_no_image():
     images = np.arange(10, dtype=np.uint8).reshape(10, 1, 1, 1).repeat(3, axis=1)
     ours, others = halves(images, 4)
     assert (len(ours), len(others)) == (4, 5)

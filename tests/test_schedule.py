@@ -55,14 +55,14 @@ def test_improved_ddpm_eq_17_cosine_alpha_bar(T):
 
 
 def test_at_gives_shapes_that_multiply_a_batch():
-    schedule, picture, point = Schedule(10), torch.zeros(3, 1, 4, 4), torch.zeros(3, 2)
+    schedule, image, point = Schedule(10), torch.zeros(3, 1, 4, 4), torch.zeros(3, 2)
     t = torch.tensor([0, 5, 10])
-    assert schedule.at("alpha_bar", 5, picture).shape == ()
-    assert schedule.at("alpha_bar", t, picture).shape == (3, 1, 1, 1)
+    assert schedule.at("alpha_bar", 5, image).shape == ()
+    assert schedule.at("alpha_bar", t, image).shape == (3, 1, 1, 1)
     assert schedule.at("alpha_bar", t, point).shape == (3, 1)
     assert torch.equal(schedule.at("beta", t, point).flatten(), schedule.beta[t])
-    assert schedule.at("snr", 5, picture) == schedule.snr[5]
-    assert cast(picture, schedule.at("beta", t, picture))[0].dtype == torch.float32
+    assert schedule.at("snr", 5, image) == schedule.snr[5]
+    assert cast(image, schedule.at("beta", t, image))[0].dtype == torch.float32
 
 
 @pytest.mark.parametrize("t", [-1, 11])

@@ -111,9 +111,9 @@ def test_training_shows_every_word_and_every_pair_of_words():
         assert {row[place] for row in combinations("train")} == set(words)
 
 
-def test_no_picture_stands_in_both_splits():
-    pictures = [{image.tobytes() for image in shapes(split, 400).images} for split in ("train", "test")]
-    assert not pictures[0] & pictures[1]
+def test_no_image_stands_in_both_splits():
+    images = [{image.tobytes() for image in shapes(split, 400).images} for split in ("train", "test")]
+    assert not images[0] & images[1]
 
 
 def test_a_seed_names_its_data():
@@ -141,13 +141,13 @@ def test_an_unknown_split_is_refused():
 
 @pytest.mark.parametrize("wrong", [("star", "red", "blue", "small"), ("circle", "beige", "blue", "small"),
                                    ("circle", "red", "beige", "small"), ("circle", "red", "blue", "huge")])  # fmt: skip
-def test_a_picture_of_an_unknown_word_is_refused(wrong):
+def test_a_image_of_an_unknown_word_is_refused(wrong):
     unknown = next(word for word in wrong if word in ("star", "beige", "huge"))
     with pytest.raises(ValueError, match=repr(unknown)):
         Shape(*wrong)
 
 
-# ---- pictures ------------------------------------------------------------------------------------------------------
+# ---- images ------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -228,13 +228,13 @@ def test_place_and_radius_are_read_within_a_fifth_of_a_pixel(real, readings):
 
 
 def test_the_mask_is_what_was_drawn(real, readings):
-    """Pixel by pixel in 99 of 100 pictures: `read` forgets what covers less than 0.15 of a pixel, and nothing else."""
+    """Pixel by pixel in 99 of 100 images: `read` forgets what covers less than 0.15 of a pixel, and nothing else."""
     wrong = [abs(coverage(s.shape, s.x, s.y, s.radius)[0] - r.mask).max() for s, r in zip(real, readings, strict=True)]
     assert np.mean(np.array(wrong) < 0.15 + 0.02) >= 0.99  # a colour in bytes is known to within 1 part in 100
 
 
 @pytest.mark.parametrize("colour", [*PALETTE.values(), (0, 0, 0), (128, 128, 128)])
-def test_a_blank_picture_shows_nothing(colour):
+def test_a_blank_image_shows_nothing(colour):
     (reading,) = read(np.broadcast_to(np.array(colour, np.uint8)[None, :, None, None], (1, 3, SIZE, SIZE)))
     assert (reading.shape, reading.size, reading.colour) == (None, None, None)
     assert reading.background == next((name for name, rgb in PALETTE.items() if rgb == colour), None)
@@ -259,7 +259,7 @@ def test_a_colour_far_from_the_palette_has_no_name(colour):
 
 
 def test_reading_survives_the_noise_that_a_sampler_leaves(real):
-    """A standard deviation of 6 in 255: what generated pictures have, and more."""
+    """A standard deviation of 6 in 255: what generated images have, and more."""
     noise = np.random.default_rng(0).normal(0, 6, (len(real), 3, SIZE, SIZE))
     readings = read(np.clip(draw(real) + noise, 0, 255).round().astype(np.uint8))
     for word in WORDS:
@@ -281,12 +281,12 @@ def test_the_score_counts_right():
         assert score(images, changed) == pytest.approx(expected)
 
 
-def test_what_a_prompt_leaves_out_is_not_held_against_the_picture():
+def test_what_a_prompt_leaves_out_is_not_held_against_the_image():
     drawn = scatter(40, "train", seed=9)
     assert score(draw(drawn), [caption(None, None, s.shape, None) for s in drawn])["all"] == 1
 
 
-def test_two_faults_in_one_picture_are_one_failure():
+def test_two_faults_in_one_image_are_one_failure():
     s = Shape("circle", "green", "white", "small")
     prompt = caption("large", "blue", "circle", "white")
     assert score(draw([s]), [prompt]) == {"background": 1, "colour": 0, "size": 0, "shape": 1, "all": 0}

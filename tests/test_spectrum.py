@@ -11,7 +11,7 @@ NOISE = np.random.default_rng(0).integers(100, 156, (40, 3, SIZE, SIZE), dtype=n
 
 
 def wave(k: int, amplitude: float = 51) -> np.ndarray:
-    """Two pictures of k waves across, of this amplitude in 0..255."""
+    """Two images of k waves across, of this amplitude in 0..255."""
     x = 127.5 + amplitude * np.cos(2 * np.pi * k * np.arange(SIZE) / SIZE)
     return np.broadcast_to(np.rint(x), (2, 3, SIZE, SIZE)).astype(np.uint8)
 
@@ -24,13 +24,13 @@ def test_a_cosine_has_all_its_power_at_its_own_number_of_cycles(k):
 
 
 def test_power_adds_up_to_the_variance():
-    """Parseval, for pictures with nothing in the corners of their spectrum."""
+    """Parseval, for images with nothing in the corners of their spectrum."""
     images = np.concatenate([wave(1), wave(2), wave(5)])
     variance = ((images / 127.5 - 1) - (images / 127.5 - 1).mean(axis=(2, 3), keepdims=True)) ** 2
     assert power(images).sum() == pytest.approx(variance.mean(), rel=1e-3)
 
 
-def test_many_pictures_have_the_mean_of_their_parts_power():
+def test_many_images_have_the_mean_of_their_parts_power():
     """More than are worked on at once."""
     many = np.concatenate([np.repeat(wave(2), 400, axis=0), np.repeat(wave(5), 400, axis=0)])
     assert power(many) == pytest.approx((power(wave(2)) + power(wave(5))) / 2, rel=1e-9, abs=1e-12)
@@ -46,7 +46,7 @@ def test_white_noise_has_power_as_there_are_frequencies_and_blur_takes_the_fine_
     assert (np.diff(left) < 0).all()
 
 
-def test_grain_is_the_distance_of_the_noisy_pictures():
+def test_grain_is_the_distance_of_the_noisy_images():
     class Means:
         def frechet(self, features):
             return float(features.mean())

@@ -6,10 +6,10 @@ Imports are read with `ast`, not run, so a forbidden one is found inside a funct
 import ast
 import re
 import sys
-import tomllib
 from pathlib import Path
 
 import pytest
+import tomllib
 
 ROOT = Path(__file__).parent.parent
 ROOMS = ("unet", "ddpm", "ddim", "p2p")

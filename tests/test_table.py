@@ -4,7 +4,8 @@ import pytest
 import torch
 
 import ddim
-from ddim.experiments import fid as ruler, table
+from ddim.experiments import fid as ruler
+from ddim.experiments import table
 from ddpm import GaussianEps, MixtureEps, Noise, Schedule
 from ddpm.data import shapes
 
@@ -75,9 +76,9 @@ def test_sigma_hat_is_noisy_down_to_t_1_like_the_published_code():
 
 def test_with_the_exact_eps_both_rows_fall_from_s_2_to_5_and_eta_0_is_below_eta_1_at_3_and_5():
     """No network errs here, so the distance is that of taking few steps; other S and eta are not looked at."""
-    pictures = torch.nn.functional.avg_pool2d(torch.from_numpy(shapes.shapes("train", 200).images) / 127.5 - 1, 4)
-    schedule, reference = Schedule(1000, "linear"), ruler.Ruler(pictures.flatten(1))
-    eps = MixtureEps(schedule, torch.full((200,), 1 / 200), pictures, torch.full((200,), 1e-3))
+    images = torch.nn.functional.avg_pool2d(torch.from_numpy(shapes.shapes("train", 200).images) / 127.5 - 1, 4)
+    schedule, reference = Schedule(1000, "linear"), ruler.Ruler(images.flatten(1))
+    eps = MixtureEps(schedule, torch.full((200,), 1 / 200), images, torch.full((200,), 1e-3))
 
     def cell(row: str, S: int) -> ruler.Measure:
         noise = Noise(range(256))
@@ -152,4 +153,4 @@ def test_the_plot_has_a_line_for_every_row_even_of_an_eta_of_ones_own(tmp_path, 
 
 def test_the_text_says_whose_numbers_stand_in_brackets():
     record = {"settings": SETTINGS | {"data": "celeba"}, "cells": {"0": {"10": CELL}}}
-    assert "(17.33)" in table.text(record) and "of 64 x 64 pictures" in table.text(record)
+    assert "(17.33)" in table.text(record) and "of 64 x 64 images" in table.text(record)

@@ -23,7 +23,7 @@ def test_lost_counts_only_what_should_stay():
     assert tradeoff.lost(before, after, keep) == pytest.approx(0.25)
     keep[:, 0] = False
     assert tradeoff.lost(before, after, keep) == 0
-    keep[1, 0] = True  # the second picture loses a quarter of its pixels
+    keep[1, 0] = True  # the second image loses a quarter of its pixels
     assert tradeoff.lost(before, after, keep) == pytest.approx(0.125)
 
 

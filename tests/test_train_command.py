@@ -18,9 +18,10 @@ from PIL import Image
 
 import ddpm
 import train
-from ddpm import checkpoints, files, run_folder as runs
-from ddpm.data.shapes import SIZE, shapes
+from ddpm import checkpoints, files
+from ddpm import run_folder as runs
 from ddpm.cli import exit_code
+from ddpm.data.shapes import SIZE, shapes
 from ddpm.training import Training
 from unet import PRESETS
 
@@ -36,8 +37,8 @@ SHORT = [
 
 
 @pytest.fixture(autouse=True)
-def few_pictures(monkeypatch):
-    """200 pictures are drawn faster than 30,000."""
+def few_images(monkeypatch):
+    """200 images are drawn faster than 30,000."""
     real = train.load_data
 
     def load_data(name, data_dir, split, size):
@@ -75,7 +76,7 @@ def same(one, two) -> bool:
 
 @pytest.fixture(scope="module")
 def out(tmp_path_factory):
-    """One whole run of 64 images with a report of 8 pictures, made once and only read."""
+    """One whole run of 64 images with a report of 8 images, made once and only read."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(train, "load_data", lambda name, data_dir, split, size: shapes(split, 200))
         place = tmp_path_factory.mktemp("runs")
@@ -114,10 +115,10 @@ def test_metrics_tell_the_course(out):
     assert record["learning_rate"] == 1e-3 and 0 < record["loss"] < 3 and record["rate"] > 0
 
 
-def test_pictures_can_be_opened(out):
+def test_images_can_be_opened(out):
     for name in ("loss.png", "samples/000000064.png"):
-        with Image.open(out / "00000-shapes" / name) as picture:
-            assert min(picture.size) > 100 and np.ptp(np.asarray(picture.convert("L"))) > 50
+        with Image.open(out / "00000-shapes" / name) as image:
+            assert min(image.size) > 100 and np.ptp(np.asarray(image.convert("L"))) > 50
 
 
 def test_the_report_has_the_checks_and_the_time(out):
@@ -177,19 +178,19 @@ def whole(tmp_path_factory):
     """A run of 240 images in one go: 30 steps."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(train, "load_data", lambda name, data_dir, split, size: shapes(split, 200))
-        patch.setattr(train, "save_pictures", lambda *rest: None)
+        patch.setattr(train, "save_images", lambda *rest: None)
         place = tmp_path_factory.mktemp("whole")
         call("--out", place, "--images", 240, *SHORT, "--dropout", "0.2")
     return place / "00000-shapes"
 
 
 @pytest.fixture
-def no_pictures(monkeypatch):
+def no_images(monkeypatch):
     """Sample grids have their own test."""
-    monkeypatch.setattr(train, "save_pictures", lambda *rest: None)
+    monkeypatch.setattr(train, "save_images", lambda *rest: None)
 
 
-def test_a_resumed_run_ends_where_the_whole_one_does(whole, tmp_path, no_pictures):
+def test_a_resumed_run_ends_where_the_whole_one_does(whole, tmp_path, no_images):
     call("--out", tmp_path, "--images", 120, *SHORT, "--dropout", "0.2")
     folder = tmp_path / "00000-shapes"
     assert weights(folder)["step"] == 15
@@ -202,7 +203,7 @@ def test_a_resumed_run_ends_where_the_whole_one_does(whole, tmp_path, no_picture
     assert told[0]["loss"] == expected[0]["loss"]
 
 
-def test_ctrl_c_loses_only_what_came_after_the_last_checkpoint(whole, tmp_path, no_pictures, monkeypatch, capsys):
+def test_ctrl_c_loses_only_what_came_after_the_last_checkpoint(whole, tmp_path, no_images, monkeypatch, capsys):
     """Checkpoints at every record (steps 10, 20, 30), Ctrl-C in step 26."""
     one_step = Training.one_step
 
@@ -223,7 +224,7 @@ def test_ctrl_c_loses_only_what_came_after_the_last_checkpoint(whole, tmp_path, 
     assert [record["step"] for record in runs.lines(folder / "metrics.jsonl")] == [10, 20, 30]
 
 
-def test_a_spoiled_run_ends_with_1_and_keeps_its_good_checkpoint(tmp_path, no_pictures, monkeypatch, capsys):
+def test_a_spoiled_run_ends_with_1_and_keeps_its_good_checkpoint(tmp_path, no_images, monkeypatch, capsys):
     loss = Training.loss
     monkeypatch.setattr(Training, "loss", lambda self, batch: loss(self, batch) * (math.nan if self.step == 16 else 1))
     assert exit_of("--out", tmp_path, "--images", 240, "--save-every", 1e-9, *SHORT) == 1
@@ -253,7 +254,7 @@ def test_a_finished_run_resumed_changes_nothing(whole):
 # ---- starting from weights -----------------------------------------------------------------------------------------
 
 
-def test_init_takes_the_averaged_weights_and_a_fresh_optimizer(whole, tmp_path, no_pictures):
+def test_init_takes_the_averaged_weights_and_a_fresh_optimizer(whole, tmp_path, no_images):
     settings, config, _ = train.configure(
         train.parser().parse_args(["--device", "cpu", "--init", str(whole), "--images", "64"])
     )
@@ -266,7 +267,7 @@ def test_init_takes_the_averaged_weights_and_a_fresh_optimizer(whole, tmp_path, 
     assert all(torch.equal(p, start.unet.state_dict()[name]) for name, p in unet.state_dict().items())
 
 
-def test_a_run_says_what_it_started_from(whole, tmp_path, no_pictures):
+def test_a_run_says_what_it_started_from(whole, tmp_path, no_images):
     call("--out", tmp_path, "--init", whole, "--images", 16, "--batch", 8, "--report", 0)
     assert checkpoints.load(tmp_path / "00000-shapes").info["init"] == str(whole)
     assert "init" not in checkpoints.load(whole).info
@@ -296,7 +297,7 @@ def test_init_trains_with_its_own_schedule(whole, T, kind):
         (["--minutes", "0"], "for ever"),
         (["--minutes", "soon"], "--minutes"),
         (["--images", "64", "--batch", "0"], "batch is 0"),
-        (["--images", "64", "--batch", "201"], "200 pictures.*batch of 201"),
+        (["--images", "64", "--batch", "201"], "200 images.*batch of 201"),
         (["--images", "64", "--batch", "8", "--accumulate", "3"], "cannot be shared"),
         (["--images", "64", "--seed", "-1"], "seed is -1"),
         (["--images", "64", "--schedule", "sigmoid"], "schedule is 'sigmoid'"),
@@ -380,7 +381,7 @@ def test_a_process_with_fewer_times_than_sampling_steps_is_sampled_all_the_same(
 
 
 def test_two_processes_share_one_run_folder(tmp_path):
-    """torchrun on a folder of pictures: one run folder, one report, a checkpoint that loads."""
+    """torchrun on a folder of images: one run folder, one report, a checkpoint that loads."""
     data, place = tmp_path / "data", tmp_path / "runs"
     data.mkdir()
     for i in range(16):

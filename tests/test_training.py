@@ -15,9 +15,9 @@ from tiny import CONFIG, make_data, make_training, make_unet
 
 import ddpm.training
 from ddpm import Schedule
-from ddpm.diffusion import to_pictures
-from ddpm.ema import Averages, decay
 from ddpm.config import RECIPES, Settings, default_preset
+from ddpm.ema import Averages, decay
+from ddpm.images import from_bytes
 from ddpm.training import Feed, Training, generator, learning_rate
 from unet import PRESETS, Tokenizer
 
@@ -124,9 +124,9 @@ def test_the_learning_rate_rises_stays_and_falls_to_zero():
 
 
 @pytest.mark.parametrize(("n", "batch"), [(24, 8), (25, 8), (11, 8), (8, 8), (13, 13), (30, 7)])
-def test_each_epoch_shows_each_picture_once(n, batch):
+def test_each_epoch_shows_each_image_once(n, batch):
     feed = make_feed(n, batch=batch)
-    stream = torch.cat([feed.pictures(step) for step in range(4 * n // batch + 1)])
+    stream = torch.cat([feed.images(step) for step in range(4 * n // batch + 1)])
     epochs = [stream[i * n : (i + 1) * n].tolist() for i in range(4)]
     assert all(sorted(epoch) == list(range(n)) for epoch in epochs)
     assert len({tuple(epoch) for epoch in epochs}) == 4  # each in an order of its own
@@ -162,23 +162,23 @@ def test_times_stay_in_range_whatever_T_and_batch(T, batch):
     assert t.min() >= 1 and t.max() <= T
 
 
-def test_time_does_not_know_the_picture():
-    """Times are sorted in a batch, so pictures must not be: each picture meets early and late times."""
+def test_time_does_not_know_the_image():
+    """Times are sorted in a batch, so images must not be: each image meets early and late times."""
     feed, sums = make_feed(24), torch.zeros(24)
     for step in range(600):
-        sums[feed.pictures(step)] += feed.batch(step).t / SETTINGS.T
-    # 200 uniform draws for each picture: a mean of 1/2 with a standard deviation of sqrt(1 / 12 / 200)
+        sums[feed.images(step)] += feed.batch(step).t / SETTINGS.T
+    # 200 uniform draws for each image: a mean of 1/2 with a standard deviation of sqrt(1 / 12 / 200)
     assert (sums / 200 - 0.5).abs().max() < 5 * math.sqrt(1 / 12 / 200)
 
 
 def drawn_captions(feed: Feed, steps: int) -> Counter:
-    """How often each picture got each caption; None stands for the null prompt."""
+    """How often each image got each caption; None stands for the null prompt."""
     tokenizer, seen = Tokenizer(), Counter()
     for step in range(steps):
-        for picture, sentence in zip(
-            feed.pictures(step).tolist(), tokenizer.decode(feed.batch(step).tokens), strict=True
+        for image, sentence in zip(
+            feed.images(step).tolist(), tokenizer.decode(feed.batch(step).tokens), strict=True
         ):
-            seen[picture, sentence or None] += 1
+            seen[image, sentence or None] += 1
     return seen
 
 
@@ -188,7 +188,7 @@ def test_captions_are_dropped_and_drawn_evenly():
     shown, dropped = 8 * steps, sum(n for (_, sentence), n in seen.items() if sentence is None)
     assert abs(dropped - share * shown) < 5 * math.sqrt(share * (1 - share) * shown)
     for i, variants in enumerate(make_data(24).captions):
-        told = {sentence: n for (picture, sentence), n in seen.items() if picture == i and sentence}
+        told = {sentence: n for (image, sentence), n in seen.items() if image == i and sentence}
         assert set(told) == set(variants)
         expected = sum(told.values()) / len(variants)
         chi_square = sum((n - expected) ** 2 / expected for n in told.values())
@@ -210,20 +210,20 @@ def test_captions_are_dropped_never_or_always(drop):
     assert told == {drop == 0}
 
 
-def test_half_of_the_pictures_are_mirrored():
-    feed, images = make_feed(24), to_pictures(torch.from_numpy(make_data(24).images))
+def test_half_of_the_images_are_mirrored():
+    feed, images = make_feed(24), from_bytes(torch.from_numpy(make_data(24).images))
     mirrored = 0
     for step in range(500):
-        chosen, x_0 = images[feed.pictures(step)], feed.batch(step).x_0
+        chosen, x_0 = images[feed.images(step)], feed.batch(step).x_0
         straight, flipped = ((x_0 == x).flatten(1).all(1) for x in (chosen, chosen.flip(3)))
         assert (straight ^ flipped).all()
         mirrored += flipped.sum().item()
     assert abs(mirrored - 2000) < 5 * math.sqrt(1000)
 
 
-def test_without_flip_no_picture_is_mirrored():
-    feed, images = make_feed(24, flip=False), to_pictures(torch.from_numpy(make_data(24).images))
-    assert all(torch.equal(feed.batch(step).x_0, images[feed.pictures(step)]) for step in range(20))
+def test_without_flip_no_image_is_mirrored():
+    feed, images = make_feed(24, flip=False), from_bytes(torch.from_numpy(make_data(24).images))
+    assert all(torch.equal(feed.batch(step).x_0, images[feed.images(step)]) for step in range(20))
 
 
 def test_noise_is_standard_normal_and_knows_nothing():
@@ -232,13 +232,13 @@ def test_noise_is_standard_normal_and_knows_nothing():
     assert abs(noise.mean()) < 5 / math.sqrt(n) and abs(noise.var() - 1) < 5 * math.sqrt(2 / n)
 
 
-def test_pictures_are_bytes_turned_into_minus_one_to_one():
+def test_images_are_bytes_turned_into_minus_one_to_one():
     bytes_ = torch.arange(256, dtype=torch.uint8)
-    values = to_pictures(bytes_)
+    values = from_bytes(bytes_)
     assert values.dtype == torch.float32 and values.min() == -1 and values.max() == 1
     torch.testing.assert_close(values.double(), torch.linspace(-1, 1, 256, dtype=torch.float64), rtol=0, atol=1e-6)
     with pytest.raises(AssertionError, match="scaled twice"):
-        to_pictures(values)
+        from_bytes(values)
 
 
 def test_parts_of_a_batch_interleave_and_lose_no_row():
@@ -250,7 +250,7 @@ def test_parts_of_a_batch_interleave_and_lose_no_row():
 
 
 def test_a_batch_larger_than_the_data_is_refused():
-    with pytest.raises(ValueError, match="7 pictures.* batch of 8"):
+    with pytest.raises(ValueError, match="7 images.* batch of 8"):
         make_feed(7)
 
 
@@ -347,7 +347,7 @@ def test_a_finished_run_has_nothing_more_to_do():
     assert list(training.run()) == []
 
 
-def test_one_picture_is_memorised():
+def test_one_image_is_memorised():
     """The loss of a constant data set must fall to a small part: everything in the loop works together."""
     settings = replace(SETTINGS, images=8 * 150, learning_rate=5e-3, warmup=10, flip=False, drop=0.0, schedule="cosine")
     training = make_training(settings, replace(CONFIG, predicts="v"), n=8)

@@ -32,7 +32,7 @@ def keep(weights, site):
 @pytest.mark.parametrize(
     "shape", [{}, {"stem": 2, "size": 16}, {"multipliers": (2, 3)}, {"blocks": 2, "text_layers": 0}]
 )
-def test_eps_has_the_shape_and_type_of_the_picture(predicts, shape):
+def test_eps_has_the_shape_and_type_of_the_image(predicts, shape):
     config = replace(CONFIG, predicts=predicts, **shape)
     x, t, tokens = inputs(config)
     eps = make_unet(config)(x, t, tokens)
@@ -76,7 +76,7 @@ def test_rows_of_a_batch_are_independent(change):
     assert (one[1] - two[1]).abs().max() > 1e-3  # and what was changed matters: x, t and the words all enter
 
 
-def test_a_picture_is_the_same_in_any_batch():
+def test_a_image_is_the_same_in_any_batch():
     unet = make_unet()
     x, t, tokens = inputs()
     with torch.no_grad():
@@ -84,7 +84,7 @@ def test_a_picture_is_the_same_in_any_batch():
 
 
 def test_v_is_turned_into_eps():
-    """A twin that "predicts eps" shows what the last layer says: v. The picture it means must fit x_t and eps."""
+    """A twin that "predicts eps" shows what the last layer says: v. The image it means must fit x_t and eps."""
     v_unet, twin = make_unet(replace(CONFIG, predicts="v")), make_unet(CONFIG)
     twin.load_state_dict(v_unet.state_dict())
     x_t, t, tokens = inputs()

@@ -1,4 +1,4 @@
-"""What several tests share: a network that trains in milliseconds, pictures to feed it, and a whole run in memory."""
+"""What several tests share: a network that trains in milliseconds, images to feed it, and a whole run in memory."""
 
 from dataclasses import replace
 
@@ -6,8 +6,8 @@ import numpy as np
 import torch
 
 from ddpm import Schedule, Trained
-from ddpm.data import Dataset
 from ddpm.config import Settings
+from ddpm.data import Dataset
 from ddpm.training import Training
 from unet import Tokenizer, UNet, UNetConfig
 
@@ -41,7 +41,7 @@ def make_trained() -> Trained:
 
 
 def make_data(n: int, size: int = 8, seed: int = 0) -> Dataset:
-    """n pictures of noise; picture i has i % 3 + 1 captions."""
+    """n images of noise; image i has i % 3 + 1 captions."""
     images = np.random.default_rng(seed).integers(0, 256, (n, 3, size, size), dtype=np.uint8)
     sentences = ("a red circle", "a blue square", "a small cross on a white background")
     return Dataset("noise", images, [sentences[: i % 3 + 1] for i in range(n)])

@@ -35,7 +35,7 @@ def matrix_rate(device: torch.device, bf16: bool) -> float:
 def measure(
     name: str, batch: int, device: torch.device, bf16: bool, compiled: bool
 ) -> tuple[float, float, float, float]:
-    """Parameters, GFLOP of one picture forward, and pictures/s forward and in a training step."""
+    """Parameters, GFLOP of one image forward, and images/s forward and in a training step."""
     config, tokenizer = PRESETS[name], Tokenizer()
     unet = UNet(config, len(tokenizer), torch.linspace(1, 0.01, 1001)).to(device)
     parameters, gflop = cost(unet)

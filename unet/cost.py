@@ -8,7 +8,7 @@ from .unet import UNet
 
 
 def cost(unet: UNet) -> tuple[int, float]:
-    """Parameters, and GFLOP of one picture's way forward; training takes about three times as many.
+    """Parameters, and GFLOP of one image's way forward; training takes about three times as many.
 
     A multiplication and an addition are two FLOP. Counted are matrix products and convolutions, those of attention too:
     the fused kernel of the CPU would hide them from PyTorch's counter, so here attention runs unfused.

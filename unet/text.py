@@ -1,4 +1,4 @@
-"""From a caption to vectors that a picture can attend to: a tokenizer of whole words and a tiny transformer."""
+"""From a caption to vectors that an image can attend to: a tokenizer of whole words and a tiny transformer."""
 
 import difflib
 from collections.abc import Sequence

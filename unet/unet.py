@@ -1,4 +1,4 @@
-"""The network of the whole project: a U-Net that reads a noisy picture, its time and a caption, and names the noise."""
+"""The network of the whole project: a U-Net that reads a noisy image, its time and a caption, and names the noise."""
 
 from dataclasses import dataclass
 
@@ -15,7 +15,7 @@ from .text import TextEncoder
 class UNetConfig:
     """What a U-Net is made of. Sizes are in pixels of the map, after the stem.
 
-    size: the picture is size x size.
+    size: the image is size x size.
     stem: side of the pixel blocks that become channels at the start (1: none); maps start at size / stem.
     channels, multipliers: stage i of the way down has channels * multipliers[i] channels; each stage halves the map.
     blocks: residual blocks of a stage on the way down; one more on the way up.
@@ -184,7 +184,7 @@ class UNet(nn.Module):
         return [layer.site for layer in self.modules() if isinstance(layer, Attention)]
 
     def forward(self, x: Tensor, t: Tensor, tokens: Tensor | Text, hook: Hook | None = None) -> Tensor:
-        """x (B, 3, size, size) noisy pictures, t (B,) long in 1..T, tokens (B, words) long -> eps like x, float32.
+        """x (B, 3, size, size) noisy images, t (B,) long in 1..T, tokens (B, words) long -> eps like x, float32.
 
         tokens may also be the `Text` that `self.text(tokens)` gave: a sampler need not read a prompt at every step.
         hook: see `unet.attention.Hook`; it fires once for each of `self.sites`.

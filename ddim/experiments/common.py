@@ -10,10 +10,9 @@ from tqdm import tqdm
 import ddpm
 from ddpm.checkpoints import CHECKPOINT
 from ddpm.data import Dataset, load_data
+from ddpm.experiments import records
 from ddpm.files import sha256, write_json
 from ddpm.model import Trained
-
-from . import records
 
 BATCH = 64
 
@@ -86,9 +85,9 @@ def check_seed(seed: int) -> None:
 
 
 def at_least_two(n: int) -> None:
-    """ValueError unless n pictures can have a mean and a spread."""
+    """ValueError unless n images can have a mean and a spread."""
     if n < 2:
-        raise ValueError(f"n is {n}, expected 2 or more pictures")
+        raise ValueError(f"n is {n}, expected 2 or more images")
 
 
 def in_batches(n: int) -> Iterator[slice]:
@@ -97,12 +96,12 @@ def in_batches(n: int) -> Iterator[slice]:
 
 
 def drawn(trained: Trained, prompts: list[str], seeds: list[int], scale: float, sampler: Callable) -> np.ndarray:
-    """One picture for each prompt and seed, (N, 3, H, W)."""
+    """One image for each prompt and seed, (N, 3, H, W)."""
     return np.concatenate(list(ddpm.generate(trained, prompts, seeds, sampler, scale)))
 
 
 def counted(walk: Callable[..., Iterator], bar: tqdm) -> Callable[..., Iterator]:
-    """A sampler that moves the bar by one call for each picture and step."""
+    """A sampler that moves the bar by one call for each image and step."""
 
     def walked(*arguments) -> Iterator:
         for state in walk(*arguments):

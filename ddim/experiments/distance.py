@@ -1,4 +1,4 @@
-"""Distances between two sets of pictures, measured on their features. Which features is the caller's business."""
+"""Distances between two sets of images, measured on their features. Which features is the caller's business."""
 
 import torch
 

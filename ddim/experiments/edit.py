@@ -1,4 +1,4 @@
-"""Editing with the sampler: one picture, and every way of editing over the strength."""
+"""Editing with the sampler: one image, and every way of editing over the strength."""
 
 import argparse
 from collections.abc import Callable, Iterator
@@ -10,15 +10,18 @@ import torch
 from tqdm import tqdm
 
 import ddpm
-from ddpm.data import edits, judge as judging, image_files as reading
+from ddpm.data import classifier, edits
+from ddpm.data import image_files as reading
+from ddpm.data import judge as judging
 from ddpm.data.base import DataError
-from ddpm.diffusion import to_pictures
+from ddpm.diffusion import last
+from ddpm.images import from_bytes
 from ddpm.model import Trained
 
-from ddpm.data import classifier
-from . import sheets as figures, reconstruct, strength_sweep as tradeoff
 from ..editing import edit_exact, edit_inverted, edit_naive, last_steps
-from ddpm.diffusion import last
+from . import reconstruct
+from . import sheets as figures
+from . import strength_sweep as tradeoff
 from .common import (
     at_least_two,
     check_free,
@@ -69,31 +72,31 @@ def check_edit(trained: Trained, args: argparse.Namespace, strengths: list[float
             )
 
 
-def picture(trained: Trained, args: argparse.Namespace) -> tuple[np.ndarray, str | None]:
-    """The picture to edit, uint8 (3, H, W), and its caption if it has one: a file, or an index into the test split."""
+def image_and_caption(trained: Trained, args: argparse.Namespace) -> tuple[np.ndarray, str | None]:
+    """The image to edit, uint8 (3, H, W), and its caption if it has one: a file, or an index into the test split."""
     size = trained.unet.config.size
     if args.image.removeprefix("-").isdecimal():
         test = of_split(trained, args.data_dir, "test")
         if not 0 <= int(args.image) < len(test):
-            raise DataError(f"there is no picture {args.image} in the test split: expected 0..{len(test) - 1}")
+            raise DataError(f"there is no image {args.image} in the test split: expected 0..{len(test) - 1}")
         return test.images[int(args.image)], test.captions[int(args.image)][0]
-    file = reading.open_picture(Path(args.image))
+    file = reading.open_image(Path(args.image))
     if file.size != (size, size):
-        raise DataError(f"{args.image} has {file.width} x {file.height} pixels, the model's pictures {size} x {size}")
+        raise DataError(f"{args.image} has {file.width} x {file.height} pixels, the model's images {size} x {size}")
     return reading.to_array(file, size), None
 
 
 def edit_command(args: argparse.Namespace) -> None:
-    """Edit one picture: encode, change the caption, decode."""
+    """Edit one image: encode, change the caption, decode."""
     check_free(args, ".png")
     trained, ways = ddpm.load(args.model, device=args.device), once(args.ways)
     check_edit(trained, args, [args.strength])
-    image, caption = picture(trained, args)
+    image, caption = image_and_caption(trained, args)
     source = args.prompt if args.prompt is not None else caption
     if source is None:
         raise ValueError(f"say what {args.image} shows: --prompt")
     edit = editor(trained, args, [source], [args.target])
-    x_0 = to_pictures(image[None]).to(trained.device)
+    x_0 = from_bytes(image[None]).to(trained.device)
     results = [last(edit(way, x_0, args.strength, range(args.seed, args.seed + 1))) for way in ways]
     images = np.concatenate([image[None], *(ddpm.to_bytes(x) for x in results)])
     title = f"{source}\n-> {args.target}\nstrength {args.strength:g}, {args.steps} steps, guidance {args.scale:g}"
@@ -105,7 +108,7 @@ def edit_command(args: argparse.Namespace) -> None:
 
 
 def verdicts(data: str, images: np.ndarray, target: str) -> list[str]:
-    """Of each picture, whether it shows the target; empty words where nobody can tell."""
+    """Of each image, whether it shows the target; empty words where nobody can tell."""
     try:
         told = None if data == "shapes" else classifier.load(data).probabilities(images)
         found = judging.judged(data, images, [target] * len(images), told)
@@ -116,7 +119,7 @@ def verdicts(data: str, images: np.ndarray, target: str) -> list[str]:
 
 
 def met(data: str, todo: edits.Edits, images: np.ndarray) -> np.ndarray:
-    """(N,) bool, which pictures show their target: all exact checks of the shapes, elsewhere the classifier's head."""
+    """(N,) bool, which images show their target: all exact checks of the shapes, elsewhere the classifier's head."""
     if data == "shapes":
         found = judging.judged(data, images, todo.targets, None)
         return np.all([np.asarray(shown) != 0 for shown in found.values()], axis=0)
@@ -126,7 +129,7 @@ def met(data: str, todo: edits.Edits, images: np.ndarray) -> np.ndarray:
 
 
 def sweep_command(args: argparse.Namespace) -> None:
-    """Every way of editing over the strength: what is lost of the picture, and how often the new caption is met."""
+    """Every way of editing over the strength: what is lost of the image, and how often the new caption is met."""
     at_least_two(args.n)
     check_free(args, ".json", ".txt", ".png", "-strip.png")
     trained, args.ways, args.strengths = load_for_sweep(args)
@@ -134,7 +137,7 @@ def sweep_command(args: argparse.Namespace) -> None:
     todo = {kind: edits.edits(test, kind, args.n) for kind in args.edits or edits.KINDS[data]}
     if few := [kind for kind, e in todo.items() if len(e.images) < args.n]:
         most = len(todo[few[0]].images)
-        raise ValueError(f"n is {args.n}, but the test split has {most} pictures for the edit {few[0]!r}")
+        raise ValueError(f"n is {args.n}, but the test split has {most} images for the edit {few[0]!r}")
     settings = model_facts(trained, args) | {"n": args.n, "steps": args.steps, "eta": args.eta, "guidance": args.scale}
     settings |= {"iterations": args.iterations, "seed": args.seed, "strengths": args.strengths, "ways": args.ways}
     settings |= {"edits": list(todo)}
@@ -166,29 +169,29 @@ def load_for_sweep(args: argparse.Namespace) -> tuple[Trained, list[str], list[f
 def swept(
     trained: Trained, args: argparse.Namespace, kind: str, e: edits.Edits
 ) -> tuple[dict[str, tradeoff.Points], list[np.ndarray]]:
-    """Each way's points, and its pictures at every strength, uint8 (strengths, n, 3, H, W)."""
-    curves, pictures, judge = {}, [], partial(met, trained.info["data"], e)
+    """Each way's points, and its images at every strength, uint8 (strengths, n, 3, H, W)."""
+    curves, strips, judge = {}, [], partial(met, trained.info["data"], e)
     for way in args.ways:
         walk = tradeoff.points(partial(edited, trained, args, e, way), args.strengths, e.images, e.keep, judge)
         points, images = zip(*tqdm(walk, f"{kind}, {way}", len(args.strengths)), strict=True)
         curves[way] = list(points)
-        pictures.append(np.stack(images))
-    return curves, pictures
+        strips.append(np.stack(images))
+    return curves, strips
 
 
 def example(met_by: list[np.ndarray]) -> int:
-    """The picture that the strip shows: the first whose edit every way brings about when it goes furthest, or else the
+    """The image that the strip shows: the first whose edit every way brings about when it goes furthest, or else the
     first of all.
     """
     return int(np.all(met_by, axis=0).argmax())
 
 
 def edited(trained: Trained, args: argparse.Namespace, e: edits.Edits, way: str, strength: float) -> np.ndarray:
-    """All pictures edited one way; picture i has seed --seed + i."""
+    """All images edited one way; image i has seed --seed + i."""
     parts = []
     for part in in_batches(len(e.images)):
         edit = editor(trained, args, e.sources[part], e.targets[part])
-        x_0 = to_pictures(e.images[part]).to(trained.device)
+        x_0 = from_bytes(e.images[part]).to(trained.device)
         seeds = range(args.seed + part.start, args.seed + part.stop)
         parts.append(ddpm.to_bytes(last(edit(way, x_0, strength, seeds))))
     return np.concatenate(parts)

@@ -1,4 +1,4 @@
-"""Feature networks: what a distance between pictures is measured on. Numbers of different ones are never compared.
+"""Feature networks: what a distance between images is measured on. Numbers of different ones are never compared.
 
 - "classifier": our small classifier of the data set itself, shipped; its distance is printed as "FD-classifier".
 - "inception": the 2015-12-05 Inception network of the official FID (Heusel et al. 2017), as NVIDIA's TorchScript file;
@@ -16,7 +16,6 @@ import torch
 from torch import Tensor
 
 from ddpm import files
-
 from ddpm.data import classifier
 
 KINDS = ("classifier", "inception")
@@ -40,7 +39,7 @@ class Features:
     @torch.no_grad()
     def __call__(self, images: np.ndarray, batch: int = 256) -> Tensor:
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1] != 3:
-            raise ValueError(f"pictures are {images.dtype} {images.shape}, expected uint8 (N, 3, H, W)")
+            raise ValueError(f"images are {images.dtype} {images.shape}, expected uint8 (N, 3, H, W)")
         parts = [self.of_batch(images[first : first + batch]).float() for first in range(0, len(images), batch)]
         return torch.cat(parts)
 
@@ -71,7 +70,7 @@ def of_classifier(network: classifier.Classifier) -> Features:
 
 
 def inception(path: Path, device: str = "cpu") -> Features:
-    """The official FID's network from NVIDIA's TorchScript file: 2048 features of uint8 pictures of any size.
+    """The official FID's network from NVIDIA's TorchScript file: 2048 features of uint8 images of any size.
 
     Only the very file is taken, by its sha256: a distance on any other network is no FID.
     """

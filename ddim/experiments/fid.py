@@ -1,7 +1,7 @@
-"""The ruler before the measurement: a reference set of pictures, distances to it with error bars, and what they mean.
+"""The ruler before the measurement: a reference set of images, distances to it with error bars, and what they mean.
 
-A distance depends on the feature network, the reference set and the number of pictures n: with fewer it is larger
-(the covariance of n pictures is a guess). So n stands beside every figure, and figures of different n are not compared.
+A distance depends on the feature network, the reference set and the number of images n: with fewer it is larger
+(the covariance of n images is a guess). So n stands beside every figure, and figures of different n are not compared.
 """
 
 import io
@@ -14,7 +14,7 @@ from PIL import Image, ImageFilter
 from .distance import check_features, frechet_distance, kernel_distance, moments
 
 PARTS = 10  # for the error bars
-MOST_IN_KERNEL = 1000  # reference pictures that KID compares with: its matrix has a number for each pair
+MOST_IN_KERNEL = 1000  # reference images that KID compares with: its matrix has a number for each pair
 Measure = dict[str, float | None]
 
 
@@ -57,11 +57,11 @@ def jackknife_error(values: list[float]) -> float:
     return (np.var(values) * (len(values) - 1)) ** 0.5
 
 
-# ---- how a picture can be wrong --------------------------------------------------------------------------------------
+# ---- how an image can be wrong --------------------------------------------------------------------------------------
 
 
 def noisy(images: np.ndarray, strength: float, seed: int = 0) -> np.ndarray:
-    """Gaussian noise of standard deviation `strength` (in 0..255) on pictures uint8 (N, 3, H, W)."""
+    """Gaussian noise of standard deviation `strength` (in 0..255) on images uint8 (N, 3, H, W)."""
     noise = np.random.default_rng(seed).normal(scale=strength, size=images.shape)
     return np.clip(np.round(images + noise), 0, 255).astype(np.uint8)
 
@@ -69,21 +69,21 @@ def noisy(images: np.ndarray, strength: float, seed: int = 0) -> np.ndarray:
 def compressed(images: np.ndarray, quality: int) -> np.ndarray:
     """Through a JPEG file of this quality and back, uint8 (N, 3, H, W)."""
 
-    def through_jpeg(picture: Image.Image) -> Image.Image:
+    def through_jpeg(image: Image.Image) -> Image.Image:
         file = io.BytesIO()
-        picture.save(file, "JPEG", quality=quality)
+        image.save(file, "JPEG", quality=quality)
         return Image.open(file)
 
-    return each_picture(through_jpeg, images)
+    return each_image(through_jpeg, images)
 
 
 def blurred(images: np.ndarray, radius: float) -> np.ndarray:
     """Gaussian blur of this radius in pixels, uint8 (N, 3, H, W)."""
-    return each_picture(lambda picture: picture.filter(ImageFilter.GaussianBlur(radius)), images)
+    return each_image(lambda image: image.filter(ImageFilter.GaussianBlur(radius)), images)
 
 
-def each_picture(change: Callable[[Image.Image], Image.Image], images: np.ndarray) -> np.ndarray:
-    """A change of a Pillow picture, made to each of uint8 (N, 3, H, W)."""
+def each_image(change: Callable[[Image.Image], Image.Image], images: np.ndarray) -> np.ndarray:
+    """A change of a Pillow image, made to each of uint8 (N, 3, H, W)."""
     changed = [np.asarray(change(Image.fromarray(image.transpose(1, 2, 0)))).transpose(2, 0, 1) for image in images]
     return np.stack(changed)
 
@@ -102,7 +102,7 @@ DISTURBANCES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 
 
 def halves(images: np.ndarray, n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """n pictures of one random half, and all of the other half. ValueError: n below 2 or more than a half has."""
+    """n images of one random half, and all of the other half. ValueError: n below 2 or more than a half has."""
     order = np.random.default_rng(seed).permutation(len(images))
     half = len(images) // 2
     if not 2 <= n <= half:
@@ -115,12 +115,12 @@ def readings(
 ) -> Iterator[tuple[str, Measure]]:
     """Name and measure of the ruler's lines, all against the same half of the training set.
 
-    train, test: uint8 (N, 3, H, W). n pictures of the other half as they are, n of the test set, and the same n of the
+    train, test: uint8 (N, 3, H, W). n images of the other half as they are, n of the test set, and the same n of the
     training set with each disturbance.
     """
     ours, others = halves(train, n)
     if len(test) < n:
-        raise ValueError(f"n is {n}, but the test set has {len(test)} pictures")
+        raise ValueError(f"n is {n}, but the test set has {len(test)} images")
     ruler = Ruler(features(others))
     yield "training, the other half", ruler.measure(features(ours))
     yield "test set", ruler.measure(features(test[:n]))

@@ -7,12 +7,13 @@ import numpy as np
 import torch
 
 import ddpm
+from ddpm.diffusion import last
 from ddpm.model import Trained
 
-from . import sheets as figures, table
 from ..interpolation import slerp
-from ddpm.diffusion import last
 from ..sampler import sample
+from . import sheets as figures
+from . import table
 from .common import check_free, check_seed, drawn, of_split, result
 
 FIGURE_3 = (10, 100)  # numbers of steps in the paper's figure
@@ -44,7 +45,7 @@ def figures_command(args: argparse.Namespace) -> None:
 
 
 def first_captions(trained: Trained, args: argparse.Namespace) -> list[str]:
-    """Captions of the first six test pictures."""
+    """Captions of the first six test images."""
     return [several[0] for several in of_split(trained, args.data_dir, "test").captions[:6]]
 
 

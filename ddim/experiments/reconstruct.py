@@ -1,6 +1,6 @@
-"""There and back: a picture inverted and sampled again, and how much of it is lost (DDIM Table 2).
+"""There and back: an image inverted and sampled again, and how much of it is lost (DDIM Table 2).
 
-The error is the mean squared error per dimension with pictures on the [0, 1] scale, nothing clipped.
+The error is the mean squared error per dimension with images on the [0, 1] scale, nothing clipped.
 """
 
 from dataclasses import dataclass
@@ -9,16 +9,16 @@ import numpy as np
 import torch
 
 from ddpm.diffusion import EpsFn
+from ddpm.experiments import records
 from ddpm.schedule import Schedule
 
-from . import records
 from ..bdia import invert_exact, sample_exact
-from ..sampler import Steps, sample
 from ..inversion import invert
+from ..sampler import Steps, sample
 
 PAPER = {10: 0.014, 20: 0.0065, 50: 0.0023, 100: 0.0009, 200: 0.0004, 500: 0.0001, 1000: 0.0001}  # CIFAR-10 test set
-DIVERGED = 1.0  # mean squared error above which a picture counts as lost: no two pictures in [0, 1] differ by more
-CELL = {  # of the record: network calls for each picture, and `summary`
+DIVERGED = 1.0  # mean squared error above which an image counts as lost: no two images in [0, 1] differ by more
+CELL = {  # of the record: network calls for each image, and `summary`
     "calls": int, "n": int, "mean": records.NUMBER | None, "median": records.NUMBER | None,
     "largest": records.NUMBER | None, "diverged": records.NUMBER,
 }  # fmt: skip
@@ -28,7 +28,7 @@ GAUSSIAN = "Gaussian, exact eps"  # no network: data of the same mean and covari
 
 @dataclass(frozen=True)
 class Variant:
-    """How a picture goes there and back: its caption or the null prompt, guidance, and the way to invert.
+    """How an image goes there and back: its caption or the null prompt, guidance, and the way to invert.
 
     way: the number of fixed-point iterations of `ddim.invert`, or "exact" for BDIA.
     """
@@ -73,14 +73,14 @@ def calls(S: int, variant: Variant) -> int:
 
 
 def squared_errors(x_0: torch.Tensor, again: torch.Tensor) -> torch.Tensor:
-    """(B,): mean squared error per dimension on the [0, 1] scale, of pictures (B, ...) in [-1, 1]."""
+    """(B,): mean squared error per dimension on the [0, 1] scale, of images (B, ...) in [-1, 1]."""
     return ((again - x_0) / 2).square().flatten(1).mean(1)
 
 
 def summary(x_0: torch.Tensor, again: torch.Tensor) -> dict[str, float | None]:
-    """What is said of n pictures (n, ...) in [-1, 1] that went there and back.
+    """What is said of n images (n, ...) in [-1, 1] that went there and back.
 
-    mean of their squared errors and largest difference of a value are over the pictures that came back, the median is
+    mean of their squared errors and largest difference of a value are over the images that came back, the median is
     over all (None where most are lost), diverged is the share whose error is not finite or above `DIVERGED`.
     """
     errors = squared_errors(x_0, again).double().cpu().numpy()
@@ -98,7 +98,7 @@ def summary(x_0: torch.Tensor, again: torch.Tensor) -> dict[str, float | None]:
 
 
 def shown(record: dict) -> list[tuple[str, int]]:
-    """What a strip of pictures shows: the first variant at every S it has, the others at the middle one of theirs."""
+    """What a strip of images shows: the first variant at every S it has, the others at the middle one of theirs."""
     first, *others = records.rows_of(record, CHOICES)
     steps = {name: sorted(map(int, record["cells"][name])) for name in (first, *others)}
     middle = {name: max((S for S in steps[name] if S <= 50), default=steps[name][0]) for name in others}

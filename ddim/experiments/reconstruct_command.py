@@ -1,4 +1,4 @@
-"""There and back: test pictures inverted and sampled again, DDIM's Table 2."""
+"""There and back: test images inverted and sampled again, DDIM's Table 2."""
 
 import argparse
 from collections.abc import Callable
@@ -10,28 +10,30 @@ import torch
 from tqdm import tqdm
 
 import ddpm
-from ddpm.data import Dataset
-from ddpm.diffusion import EpsFn, to_pictures
 from ddpm.analytic import gaussian_like
+from ddpm.data import Dataset
+from ddpm.diffusion import EpsFn
+from ddpm.images import from_bytes
 from ddpm.model import Trained
 
-from . import sheets as figures, reconstruct, records, table
 from ..sampler import timesteps
-from .reconstruct import GAUSSIAN, VARIANTS
+from . import reconstruct, records, table
+from . import sheets as figures
 from .common import at_least_two, check_free, head, in_batches, model_facts, of_split, once, result, tell
+from .reconstruct import GAUSSIAN, VARIANTS
 
-SHOWN = 6  # pictures of the strip
+SHOWN = 6  # images of the strip
 NO_NETWORK = f"{GAUSSIAN}: no network, data of the training set's mean and covariance: what the steps lose"
 Walk = Callable[[str, int, torch.Tensor], torch.Tensor]
 
 
 def walker(trained: Trained, args: argparse.Namespace, captions: list[str], bar: tqdm) -> Walk:
-    """walk(variant, S, pictures) -> how the first pictures of the test split come back, (n, 3, H, W)."""
+    """walk(variant, S, images) -> how the first images of the test split come back, (n, 3, H, W)."""
 
     @cache
     def gaussian() -> EpsFn:
         training = of_split(trained, args.data_dir, "train").images
-        return gaussian_like(trained.schedule, to_pictures(training).to(trained.device))
+        return gaussian_like(trained.schedule, from_bytes(training).to(trained.device))
 
     def bound(name: str, part: slice) -> EpsFn:
         if name == GAUSSIAN:
@@ -55,14 +57,14 @@ def steps_of(trained: Trained, args: argparse.Namespace, S: int) -> int:
 
 
 def cost(trained: Trained, args: argparse.Namespace, name: str, S: int) -> int:
-    """Network calls for a picture, there and back."""
+    """Network calls for an image, there and back."""
     return 0 if name == GAUSSIAN else reconstruct.calls(steps_of(trained, args, S), VARIANTS[name])
 
 
 def filled(trained: Trained, args: argparse.Namespace, test: Dataset, path: Path, record: dict) -> dict:
-    """Measure what the record lacks; returns the first pictures that come back in each cell of the strip."""
+    """Measure what the record lacks; returns the first images that come back in each cell of the strip."""
     captions = [several[0] for several in test.captions[: args.n]]
-    x_0, back = to_pictures(test.images[: args.n]).to(trained.device), {}
+    x_0, back = from_bytes(test.images[: args.n]).to(trained.device), {}
 
     def work(cells: list[tuple[str, int]], n: int) -> int:
         return n * sum(cost(trained, args, name, S) for name, S in cells)
@@ -86,7 +88,7 @@ def filled(trained: Trained, args: argparse.Namespace, test: Dataset, path: Path
 
 
 def reconstruct_command(args: argparse.Namespace) -> None:
-    """Invert test pictures and sample them again: DDIM's Table 2, and what guidance and exact inversion do to it."""
+    """Invert test images and sample them again: DDIM's Table 2, and what guidance and exact inversion do to it."""
     ending = f"-{args.n}" if args.spacing == "linear" else f"-{args.n}-{args.spacing}"
     check_free(args, *(ending + kind for kind in (".json", ".txt", ".png")))
     args.steps, args.variants = once(args.steps), once(args.variants)
@@ -98,13 +100,13 @@ def reconstruct_command(args: argparse.Namespace) -> None:
     at_least_two(args.n)
     test = of_split(trained, args.data_dir, "test")
     if args.n > len(test):
-        raise ValueError(f"n is {args.n}, but the test split has {len(test)} pictures")
+        raise ValueError(f"n is {args.n}, but the test split has {len(test)} images")
     path = result(args, f"{ending}.json")
     settings = model_facts(trained, args) | {"n": args.n, "spacing": args.spacing}
     record = records.resume(path, settings, reconstruct.CELL)
     back = filled(trained, args, test, path, record)
     more = (
-        "mean squared error per dimension, pictures in [0, 1]; S steps each way, nothing clipped; network in float32",
+        "mean squared error per dimension, images in [0, 1]; S steps each way, nothing clipped; network in float32",
         "paper: DDIM Table 2 (CIFAR-10, unconditional); largest: difference of a value in [-1, 1]; calls: network's",
         *([NO_NETWORK] if GAUSSIAN in record["cells"] else []),
         *(table.grid_line(trained.schedule.T, S, args.spacing) for S in records.columns_of(record)),

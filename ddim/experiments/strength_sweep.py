@@ -1,7 +1,7 @@
-"""The lecture's dilemma, measured: too little noise and the edit does not happen, too much and the picture is lost.
+"""The lecture's dilemma, measured: too little noise and the edit does not happen, too much and the image is lost.
 
-A point is what editing n pictures with one strength gives: `lost`, the mean squared error ([0, 1] scale) over the
-pixels that the edit should leave alone, and `met`, the share of pictures that show what the new caption says.
+A point is what editing n images with one strength gives: `lost`, the mean squared error ([0, 1] scale) over the
+pixels that the edit should leave alone, and `met`, the share of images that show what the new caption says.
 """
 
 from collections.abc import Callable, Iterator
@@ -21,7 +21,7 @@ NAMES = {"noise": "noise and denoise", "invert": "DDIM inversion", "exact": "exa
 
 
 def lost(before: np.ndarray, after: np.ndarray, keep: np.ndarray) -> float:
-    """Mean over pictures uint8 (N, 3, H, W) of the squared error, [0, 1] scale, over the pixels of keep (N, H, W)."""
+    """Mean over images uint8 (N, 3, H, W) of the squared error, [0, 1] scale, over the pixels of keep (N, H, W)."""
     squared = ((after.astype(np.float64) - before) / 255) ** 2
     return float(((squared.mean(axis=1) * keep).sum(axis=(1, 2)) / keep.sum(axis=(1, 2))).mean())
 
@@ -33,9 +33,9 @@ def points(
     keep: np.ndarray,
     met: Callable[[np.ndarray], np.ndarray],
 ) -> Iterator[tuple[dict[str, float], np.ndarray]]:
-    """A point for each strength, with the edited pictures uint8 (N, 3, H, W) that it was measured on.
+    """A point for each strength, with the edited images uint8 (N, 3, H, W) that it was measured on.
 
-    met: which of the pictures show their target, (N,).
+    met: which of the images show their target, (N,).
     """
     for strength in strengths:
         after = edited(strength)

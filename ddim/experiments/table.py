@@ -1,6 +1,6 @@
 """The S x eta table of DDIM (Song, Meng & Ermon 2021, Table 1; the lecture's "Sample Efficiency of DDIM").
 
-A cell is the distance between n samples made with S steps at one eta and a reference set of real pictures. A row is
+A cell is the distance between n samples made with S steps at one eta and a reference set of real images. A row is
 named by its eta, "hat" for the larger variance, "2m" for the second-order sampler. A table is kept as a record of
 `records`.
 """
@@ -11,14 +11,12 @@ from pathlib import Path
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatter
 
+from ddpm.experiments.records import NUMBER, columns_of, rows_of
 from ddpm.images import save_figure
 
-
-from ..sampler import timesteps
-from .records import NUMBER, columns_of, rows_of
-from .fid import Measure, plus_minus, thousandfold
-from ..sampler import Trajectory, sample, sample_hat
 from ..dpm_solver import sample_2m
+from ..sampler import Trajectory, sample, sample_hat, timesteps
+from .fid import Measure, plus_minus, thousandfold
 
 HAT, SECOND_ORDER = "hat", "2m"
 COLUMNS = (10, 20, 50, 100, 1000)
@@ -42,7 +40,7 @@ PAPER = {  # FID of the official network at 50,000 samples, columns as in COLUMN
 CELL = {"distance": NUMBER, "error": NUMBER | None, "kid": NUMBER, "kid_error": NUMBER | None}
 THEIRS = {
     "cifar10": "FID of the official network, 50,000 samples, quadratic grid",
-    "celeba": "FID of the official network, 50,000 samples, of 64 x 64 pictures",
+    "celeba": "FID of the official network, 50,000 samples, of 64 x 64 images",
 }
 
 
@@ -84,7 +82,7 @@ def cell_sampler(row: str, S: int, spacing: str) -> Callable[..., Trajectory]:
 
 
 def calls(T: int, cells: list[tuple[str, int]], spacing: str) -> int:
-    """Steps that the cells take for one picture. ValueError: an S outside 1..T."""
+    """Steps that the cells take for one image. ValueError: an S outside 1..T."""
     return sum(len(grid_of(row, T, S, spacing)) - 1 for row, S in cells)
 
 

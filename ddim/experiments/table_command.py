@@ -11,12 +11,14 @@ from tqdm import tqdm
 
 import ddpm
 from ddpm.checkpoints import usable
-from ddpm.data import Dataset, load_data, image_files as reading, shapes
+from ddpm.data import Dataset, load_data, shapes
+from ddpm.data import image_files as reading
 from ddpm.data.base import DataError
 from ddpm.model import Trained
 
-from . import features, records, fid as ruler, table
 from ..sampler import timesteps
+from . import features, records, table
+from . import fid as ruler
 from .common import (
     at_least_two,
     check_free,
@@ -32,21 +34,21 @@ from .common import (
 )
 
 
-def pictures_in(folder: Path, size: int) -> np.ndarray:
-    """All pictures of a folder, uint8 (N, 3, size, size), the square in the middle. DataError for fewer than 2."""
+def images_in(folder: Path, size: int) -> np.ndarray:
+    """All images of a folder, uint8 (N, 3, size, size), the square in the middle. DataError for fewer than 2."""
     names = sorted(path for path in folder.iterdir() if path.suffix.lower() in (".png", ".jpg", ".jpeg", ".webp"))
     if len(names) < 2:
         raise DataError(f"the reference folder {folder} has {len(names)} .png, .jpg or .webp files: expected 2 or more")
-    return np.stack([reading.to_array(reading.square(reading.open_picture(name)), size) for name in names])
+    return np.stack([reading.to_array(reading.square(reading.open_image(name)), size) for name in names])
 
 
 def reference_set(reference: str, size: int, split: Callable[[str], Dataset]) -> np.ndarray:
-    """The real pictures that samples are compared with: a split of the model's data set, or a folder."""
+    """The real images that samples are compared with: a split of the model's data set, or a folder."""
     if reference in ("train", "test"):
         return split(reference).images
     if Path(reference).is_dir():
-        return pictures_in(Path(reference), size)
-    raise DataError(f"no reference {reference!r}: expected train, test, or a folder of pictures")
+        return images_in(Path(reference), size)
+    raise DataError(f"no reference {reference!r}: expected train, test, or a folder of images")
 
 
 def prompts_for(args: argparse.Namespace, split: Callable[[str], Dataset]) -> list[str]:
@@ -59,7 +61,7 @@ def prompts_for(args: argparse.Namespace, split: Callable[[str], Dataset]) -> li
 
 
 def table_settings(trained: Trained, args: argparse.Namespace, network: features.Features, real: np.ndarray) -> dict:
-    """All that a cell depends on; real: the reference pictures."""
+    """All that a cell depends on; real: the reference images."""
     return {"distance": network.name} | model_facts(trained, args) | {
         "n": args.n, "spacing": args.spacing, "clipping": "none",
         "prompts": args.prompts, "guidance": args.scale, "seed": args.seed,
@@ -77,7 +79,7 @@ def cell_measurer(
     prompts: list[str],
     bar: tqdm,
 ) -> Callable[[str, int], ruler.Measure]:
-    """measure(row, S) -> cell: n samples with the same x_T and prompts in every cell, against the real pictures."""
+    """measure(row, S) -> cell: n samples with the same x_T and prompts in every cell, against the real images."""
     reference, seeds = ruler.Ruler(network(real)), list(range(args.seed, args.seed + args.n))
 
     def measure(row: str, S: int) -> ruler.Measure:
@@ -106,7 +108,7 @@ def table_command(args: argparse.Namespace) -> None:
     if args.prompts == "null" and args.scale != 1:
         raise ValueError(f"guidance {args.scale} needs --prompts captions: without a caption there is nothing to guide")
     network = features.load(args.features, trained.info["data"], args.inception, args.device)
-    split = cache(partial(of_split, trained, args.data_dir))  # pictures and captions may be of the same one
+    split = cache(partial(of_split, trained, args.data_dir))  # images and captions may be of the same one
     real = reference_set(args.reference, trained.unet.config.size, split)
     path = result(args, ".json")
     record = records.resume(path, table_settings(trained, args, network, real), table.CELL)
@@ -133,5 +135,5 @@ def ruler_command(args: argparse.Namespace) -> None:
     check_same(args, settings)
     lines = tqdm(ruler.readings(network, train, test, n), "lines", 2 + len(ruler.DISTURBANCES))
     measures = dict(lines)
-    about = f"{network.name} of {n} pictures of {args.data} against {settings['reference_n']} of the training set"
+    about = f"{network.name} of {n} images of {args.data} against {settings['reference_n']} of the training set"
     tell(args, {"settings": settings, "lines": measures}, ruler.text([about, f"features: {network.network}"], measures))

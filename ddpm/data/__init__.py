@@ -1,4 +1,4 @@
-"""Data sets: pictures as bytes, and captions that are true of them."""
+"""Data sets: images as bytes, and captions that are true of them."""
 
 from . import celeba, cifar10, folder, shapes
 from .base import DataError, Dataset
@@ -7,12 +7,12 @@ __all__ = ["DataError", "Dataset", "load_data"]
 
 
 def load_data(name: str, data_dir: str, split: str = "train", size: int = 32) -> Dataset:
-    """A data set by name, with pictures of size x size. Raises DataError for an unknown name, and what its loader
+    """A data set by name, with images of size x size. Raises DataError for an unknown name, and what its loader
     raises.
     """
     own = {"shapes": shapes.SIZE, "cifar10": cifar10.SIZE}.get(name, size)
     if size != own:
-        raise DataError(f"{name} has pictures of {own} x {own}, the network is for {size} x {size}: use --size {own}")
+        raise DataError(f"{name} has images of {own} x {own}, the network is for {size} x {size}: use --size {own}")
     if name == "shapes":
         return shapes.shapes(split)
     if name == "cifar10":

@@ -1,4 +1,4 @@
-"""What a data set is to the training loop: pictures as bytes, and for each picture the captions that are true of it."""
+"""What a data set is to the training loop: images as bytes, and for each image the captions that are true of it."""
 
 from dataclasses import dataclass
 
@@ -11,11 +11,11 @@ class DataError(ValueError):
 
 @dataclass(frozen=True)
 class Dataset:
-    """Pictures with captions.
+    """Images with captions.
 
     images: uint8 (N, 3, H, W), values 0..255, H == W.
-    captions: for each picture a non-empty tuple of sentences that are all true of it, the fullest first. Training draws
-        one of them afresh each time it shows the picture, so a sentence that stands twice is drawn twice as often.
+    captions: for each image a non-empty tuple of sentences that are all true of it, the fullest first. Training draws
+        one of them afresh each time it shows the image, so a sentence that stands twice is drawn twice as often.
     """
 
     name: str
@@ -28,12 +28,12 @@ class Dataset:
                 f"{self.name}: images must be uint8 (N, 3, H, W), got {self.images.dtype} {self.images.shape}"
             )
         if self.images.shape[2] != self.images.shape[3]:
-            raise DataError(f"{self.name}: pictures must be square, got {self.images.shape[2:]} pixels")
+            raise DataError(f"{self.name}: images must be square, got {self.images.shape[2:]} pixels")
         if len(self.images) != len(self.captions):
-            raise DataError(f"{self.name}: {len(self.images)} pictures but {len(self.captions)} caption entries")
+            raise DataError(f"{self.name}: {len(self.images)} images but {len(self.captions)} caption entries")
         if not all(self.captions):
             raise DataError(
-                f"{self.name}: picture {next(i for i, c in enumerate(self.captions) if not c)} has no caption"
+                f"{self.name}: image {next(i for i, c in enumerate(self.captions) if not c)} has no caption"
             )
 
     def __len__(self) -> int:

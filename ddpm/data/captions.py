@@ -18,7 +18,7 @@ LONGEST = 20  # words a caption may have
 
 @dataclass(frozen=True)
 class Thing:
-    """What a caption says of a CIFAR-10 picture; None for what it leaves out."""
+    """What a caption says of a CIFAR-10 image; None for what it leaves out."""
 
     kind: str
     colour: str | None = None

@@ -8,11 +8,11 @@ from tqdm import tqdm
 
 from .base import DataError, Dataset
 from .captions import Face, face_captions
-from .image_files import open_picture, to_array
+from .image_files import open_image, to_array
 
 PICTURES, ATTRIBUTES = "img_align_celeba", "list_attr_celeba.txt"
 SPLITS = {"train": (1, 162_770), "valid": (162_771, 182_637), "test": (182_638, 202_599)}  # the official file numbers
-FULL_SIZE = (178, 218)  # width, height of the aligned pictures
+FULL_SIZE = (178, 218)  # width, height of the aligned images
 CROP = (25, 57, 153, 185)  # left, top, right, bottom: 64 pixels around row 121, column 89, as in the code of DDIM
 HAIR = {"Black_Hair": "black", "Blond_Hair": "blond", "Brown_Hair": "brown", "Gray_Hair": "gray"}
 STYLE = {"Wavy_Hair": "wavy", "Straight_Hair": "straight"}
@@ -59,7 +59,7 @@ def read_attributes(path: Path) -> dict[str, dict[str, bool]]:
             raise DataError(f"{path}:{number}: expected a file name and {len(names)} values 1 or -1, got {line[:60]!r}")
         rows[name] = dict(zip(names, (value == "1" for value in values), strict=True))
     if counted and int(lines[0]) != len(rows):
-        raise DataError(f"{path} announces {lines[0].strip()} pictures but lists {len(rows)}: fetch it again")
+        raise DataError(f"{path} announces {lines[0].strip()} images but lists {len(rows)}: fetch it again")
     return rows
 
 
@@ -77,7 +77,7 @@ def _beard(row: dict[str, bool]) -> str | None:
 
 
 def face_of(row: dict[str, bool]) -> Face:
-    """What the grammar can say of a picture with these attributes."""
+    """What the grammar can say of an image with these attributes."""
     facts = {word: row[name] for name, word in YES_OR_NO.items()}
     person, age = "man" if row["Male"] else "woman", "young" if row["Young"] else "old"
     face = Face(person, age=age, beard=_beard(row), **facts)
@@ -86,15 +86,15 @@ def face_of(row: dict[str, bool]) -> Face:
     return replace(face, hair=_only(row, HAIR), style=_only(row, STYLE))
 
 
-def face_picture(path: Path, size: int) -> np.ndarray:
-    """uint8 (3, size, size): a full picture is cropped as in DDIM's code; a square one is resized where it must be."""
-    picture = open_picture(path)
-    if picture.size == FULL_SIZE:
-        picture = picture.crop(CROP)
-    if picture.width != picture.height:
-        shape = f"{picture.width} x {picture.height}"
-        raise DataError(f"{path} has {shape} pixels: expected 178 x 218 (the aligned pictures) or a square")
-    return to_array(picture, size)
+def face_image(path: Path, size: int) -> np.ndarray:
+    """uint8 (3, size, size): a full image is cropped as in DDIM's code; a square one is resized where it must be."""
+    image = open_image(path)
+    if image.size == FULL_SIZE:
+        image = image.crop(CROP)
+    if image.width != image.height:
+        shape = f"{image.width} x {image.height}"
+        raise DataError(f"{path} has {shape} pixels: expected 178 x 218 (the aligned images) or a square")
+    return to_array(image, size)
 
 
 def chosen(data_dir: str | Path, split: str = "train") -> tuple[list[str], dict[str, dict[str, bool]]]:
@@ -103,20 +103,20 @@ def chosen(data_dir: str | Path, split: str = "train") -> tuple[list[str], dict[
         raise DataError(f"celeba has no split {split!r}: expected {', '.join(SPLITS)}")
     root, (first, last) = Path(data_dir) / "celeba", SPLITS[split]
     if not (root / PICTURES).is_dir():
-        raise DataError(f"{root / PICTURES} is missing: put CelebA's aligned pictures there, from {SOURCE}")
+        raise DataError(f"{root / PICTURES} is missing: put CelebA's aligned images there, from {SOURCE}")
     rows = read_attributes(root / ATTRIBUTES)
     there = {path.name for path in (root / PICTURES).iterdir()}
     names = [name for name in sorted(rows, key=_number) if first <= _number(name) <= last and name in there]
     if not names:
-        raise DataError(f"{root / PICTURES} has none of the {split} pictures {first:06d}.jpg .. {last:06d}.jpg")
+        raise DataError(f"{root / PICTURES} has none of the {split} images {first:06d}.jpg .. {last:06d}.jpg")
     return names, rows
 
 
-def pictures(data_dir: str | Path, names: list[str], size: int, split: str) -> np.ndarray:
+def load_images(data_dir: str | Path, names: list[str], size: int, split: str) -> np.ndarray:
     """The files of these names, uint8 (N, 3, size, size); split is for the progress bar."""
     images = np.empty((len(names), 3, size, size), dtype=np.uint8)
-    for i, name in enumerate(tqdm(names, desc=f"celeba {split}", unit=" pictures", leave=False, disable=None)):
-        images[i] = face_picture(Path(data_dir) / "celeba" / PICTURES / name, size)
+    for i, name in enumerate(tqdm(names, desc=f"celeba {split}", unit=" images", leave=False, disable=None)):
+        images[i] = face_image(Path(data_dir) / "celeba" / PICTURES / name, size)
     return images
 
 
@@ -124,8 +124,8 @@ def celeba(data_dir: str | Path, split: str = "train", size: int = 64) -> Datase
     """CelebA from data_dir/celeba/img_align_celeba and data_dir/celeba/list_attr_celeba.txt, the official layout.
 
     split: "train" (file numbers up to 162770), "valid" (up to 182637) or "test". A folder with only some of the
-    pictures gives those. Raises DataError for an unknown split, a missing folder or list, a damaged file, no picture.
+    images gives those. Raises DataError for an unknown split, a missing folder or list, a damaged file, no image.
     """
     names, rows = chosen(data_dir, split)
     captions = [face_captions(face_of(rows[name]), _number(name)) for name in names]
-    return Dataset("celeba", pictures(data_dir, names, size, split), captions)
+    return Dataset("celeba", load_images(data_dir, names, size, split), captions)

@@ -56,7 +56,7 @@ def _votes(kind: str) -> np.ndarray:
 
 
 def describe(images: np.ndarray, labels: np.ndarray) -> list[Thing]:
-    """What can be said of each picture: its class, and the colours and the light as far as they are clear.
+    """What can be said of each image: its class, and the colours and the light as far as they are clear.
 
     images: uint8 (N, 3, 32, 32). labels: (N,), 0..9 in the order of `CLASSES`.
     """
@@ -172,8 +172,8 @@ def _download(data_dir: Path) -> None:
         raise DataError(f"CIFAR-10 is not in {data_dir} and could not be fetched ({error}): {advice}") from error
 
 
-def pictures(data_dir: str | Path, split: str = "train", download: bool = True) -> tuple[np.ndarray, np.ndarray]:
-    """The pictures uint8 (N, 3, 32, 32) and labels (N,) of a split; see `cifar10`."""
+def load_images(data_dir: str | Path, split: str = "train", download: bool = True) -> tuple[np.ndarray, np.ndarray]:
+    """The images uint8 (N, 3, 32, 32) and labels (N,) of a split; see `cifar10`."""
     if split not in SPLITS:
         raise DataError(f"cifar10 has no split {split!r}: expected {', '.join(SPLITS)}")
     root = Path(data_dir) / FOLDER
@@ -187,11 +187,11 @@ def pictures(data_dir: str | Path, split: str = "train", download: bool = True) 
 
 
 def cifar10(data_dir: str | Path, split: str = "train", download: bool = True) -> Dataset:
-    """CIFAR-10 from data_dir/cifar-10-batches-py: 50,000 ("train") or 10,000 ("test") pictures of 32 x 32.
+    """CIFAR-10 from data_dir/cifar-10-batches-py: 50,000 ("train") or 10,000 ("test") images of 32 x 32.
 
     A missing folder is downloaded (170 MB) unless download is False. The captions name the class, the colours of object
     and background and the light of the photo, as far as the pixels make them clear: see `describe`. Raises DataError
     for an unknown split, a failed download, and files that are missing or damaged.
     """
-    images, labels = pictures(data_dir, split, download)
+    images, labels = load_images(data_dir, split, download)
     return Dataset("cifar10", images, [thing_captions(thing) for thing in _describe_all(images, labels)])

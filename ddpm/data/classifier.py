@@ -1,4 +1,4 @@
-"""A small classifier of a data set's own pictures: the feature network that needs no download, and a judge of edits.
+"""A small classifier of a data set's own images: the feature network that needs no download, and a judge of edits.
 
 A convolutional network in the manner of ResNet-9: a stem, three blocks that halve the map, the mean over the last map
 as features, and one linear layer for each thing to be told (a head). What it is trained on is the caller's business.
@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .. import files
-from ..diffusion import to_pictures
+from ..images import from_bytes
 
 SHIPPED = Path(__file__).parent.parent / "weights" / "classifiers"
 MOST_BYTES = 8 * 2**20
@@ -24,7 +24,7 @@ KEYS = ("size", "widths", "heads", "weights", "info")  # what a file holds
 
 @dataclass(frozen=True)
 class Recipe:
-    """How the shipped classifier of a data set is made: size of its pictures, widths of the network, epochs."""
+    """How the shipped classifier of a data set is made: size of its images, widths of the network, epochs."""
 
     size: int
     widths: tuple[int, ...]
@@ -60,7 +60,7 @@ class Block(nn.Module):
 
 
 class Classifier(nn.Module):
-    """Pictures (B, 3, size, size) in [-1, 1] -> logits (B, classes) for each head.
+    """Images (B, 3, size, size) in [-1, 1] -> logits (B, classes) for each head.
 
     size: a multiple of 8. widths: channels of the stem and of the three blocks; the last is the number of features.
     heads: what is told, and its classes: {"class": ("airplane", "car", ...)}. info: how it was trained.
@@ -78,7 +78,7 @@ class Classifier(nn.Module):
         self.to(memory_format=torch.channels_last)
 
     def features(self, x: Tensor) -> Tensor:
-        """Pictures in [-1, 1] (B, 3, size, size) -> (B, widths[-1])."""
+        """Images in [-1, 1] (B, 3, size, size) -> (B, widths[-1])."""
         return self.body(x.contiguous(memory_format=torch.channels_last)).mean(dim=(2, 3))
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
@@ -87,7 +87,7 @@ class Classifier(nn.Module):
 
     @property
     def accuracy(self) -> dict[str, float]:
-        """Share of the test pictures told right, for each head, as measured when it was trained."""
+        """Share of the test images told right, for each head, as measured when it was trained."""
         return self.info.get("accuracy", {})
 
     @torch.no_grad()
@@ -97,7 +97,7 @@ class Classifier(nn.Module):
         return {name: torch.cat([part[name] for part in parts]).softmax(dim=1) for name in self.heads}
 
     def scores(self, images: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-        """Share of pictures uint8 (N, 3, H, W) whose label (N, heads) is the likeliest class, for each head."""
+        """Share of images uint8 (N, 3, H, W) whose label (N, heads) is the likeliest class, for each head."""
         told = self.probabilities(images)
         return {
             name: (told[name].argmax(dim=1).numpy() == labels[:, i]).mean().item() for i, name in enumerate(self.heads)
@@ -107,9 +107,9 @@ class Classifier(nn.Module):
 def batches(images: np.ndarray, size: int, batch: int = 256) -> Iterator[Tensor]:
     """uint8 (N, 3, H, W) -> float in [-1, 1], (<= batch, 3, size, size). ValueError for anything else."""
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1] != 3 or images.shape[2] != images.shape[3]:
-        raise ValueError(f"pictures are {images.dtype} {images.shape}, expected uint8 (N, 3, H, H)")
+        raise ValueError(f"images are {images.dtype} {images.shape}, expected uint8 (N, 3, H, H)")
     for first in range(0, len(images), batch):
-        x = to_pictures(images[first : first + batch])
+        x = from_bytes(images[first : first + batch])
         if x.shape[2] != size:
             x = F.interpolate(x, (size, size), mode="bilinear", antialias=True)
         yield x
@@ -119,7 +119,7 @@ def batches(images: np.ndarray, size: int, batch: int = 256) -> Iterator[Tensor]
 
 
 def varied(x: Tensor, reach: int, source: torch.Generator) -> Tensor:
-    """Every picture mirrored half of the time and moved by up to `reach` pixels; what comes in is a reflection."""
+    """Every image mirrored half of the time and moved by up to `reach` pixels; what comes in is a reflection."""
     n, _, height, width = x.shape
     flips = torch.rand(n, generator=source) < 0.5
     x = torch.where(flips[:, None, None, None], x.flip(3), x)
@@ -139,7 +139,7 @@ def train(
     rate: float = 0.1,
     seed: int = 0,
 ) -> Iterator[tuple[float, float]]:
-    """Train in place on pictures uint8 (N, 3, size, size), labels (N, heads); yields (progress in 0..1, loss).
+    """Train in place on images uint8 (N, 3, size, size), labels (N, heads); yields (progress in 0..1, loss).
 
     SGD with momentum; the learning rate rises to `rate` over a fifth of the steps and falls to zero. Cross-entropy
     with smoothed labels, averaged over the heads.

@@ -1,6 +1,6 @@
-"""Which colour words are true of a picture: pixels are named in CIELAB, then the middle is weighed against the border.
+"""Which colour words are true of an image: pixels are named in CIELAB, then the middle is weighed against the border.
 
-Everything is numpy on whole batches; 50,000 pictures of 32 x 32 take a few seconds. Only clear cases get a word.
+Everything is numpy on whole batches; 50,000 images of 32 x 32 take a few seconds. Only clear cases get a word.
 """
 
 from functools import lru_cache
@@ -116,7 +116,7 @@ def _bins(images: np.ndarray) -> np.ndarray:
 
 
 def _middle(size: int) -> np.ndarray:
-    """(size, size) weights, sum 1: a Gaussian around the middle, a fifth of the picture wide."""
+    """(size, size) weights, sum 1: a Gaussian around the middle, a fifth of the image wide."""
     offset = (np.arange(size) + 0.5) / size - 0.5
     weight = np.exp(-(offset[:, None] ** 2 + offset**2) / (2 * 0.2**2))
     return weight / weight.sum()
@@ -190,9 +190,9 @@ def _shaded_white(middle: np.ndarray, best: np.ndarray) -> np.ndarray:
 
 
 def colour_words(images: np.ndarray, tables: np.ndarray, may_fill: np.ndarray) -> list[tuple[str | None, str | None]]:
-    """The colour words of object and background of each picture, None where none is clear.
+    """The colour words of object and background of each image, None where none is clear.
 
-    images: uint8 (N, 3, H, W), H == W >= 8. tables: (N, names, colours + 1), the `votes` for each picture's object.
+    images: uint8 (N, 3, H, W), H == W >= 8. tables: (N, names, colours + 1), the `votes` for each image's object.
     may_fill: bool (N,): whether the object may fill the frame, so that its colour is read off without a border.
     """
     bins = _bins(images)

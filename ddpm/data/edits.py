@@ -1,7 +1,7 @@
-"""Edits to measure an editor with: real pictures, their captions, the captions with one thing changed, and the truth.
+"""Edits to measure an editor with: real images, their captions, the captions with one thing changed, and the truth.
 
 Of the shapes the truth is known to the pixel: the edited attributes are drawn at the same place, and an edit should
-leave alone every pixel in which that drawing is the picture it started from.
+leave alone every pixel in which that drawing is the image it started from.
 """
 
 from dataclasses import dataclass, replace
@@ -44,7 +44,7 @@ def other(word: str, words: list[str], *taken: str) -> str:
 
 
 def changed(s: shapes.Shape, kind: str) -> shapes.Shape:
-    """The same picture with another colour, background or shape; object and background stay different."""
+    """The same image with another colour, background or shape; object and background stay different."""
     words = list(shapes.SHAPES if kind == "shape" else shapes.PALETTE)
     return replace(s, **{kind: other(getattr(s, kind), words, s.colour, s.background)})
 
@@ -84,7 +84,7 @@ def everywhere(images: np.ndarray) -> np.ndarray:
 
 
 def edits(dataset: Dataset, kind: str, n: int, split: str = "test") -> Edits:
-    """n edits of a kind of pictures of the data set, which is of that split. DataError: a kind it has not, no captions
+    """n edits of a kind of images of the data set, which is of that split. DataError: a kind it has not, no captions
     that can be edited.
     """
     kinds = KINDS.get(dataset.name, ())

@@ -1,11 +1,11 @@
-"""A folder of one's own pictures: any format Pillow reads, with a file `captions.txt` beside them."""
+"""A folder of one's own images: any format Pillow reads, with a file `captions.txt` beside them."""
 
 from pathlib import Path
 
 import numpy as np
 
 from .base import DataError, Dataset
-from .image_files import open_picture, square, to_array
+from .image_files import open_image, square, to_array
 
 CAPTIONS = "captions.txt"
 EXPLAINED = f"each line of {CAPTIONS} has a file name, a tab and a caption"
@@ -28,22 +28,22 @@ def read_captions(path: Path) -> dict[str, tuple[str, ...]]:
             raise DataError(f"{path}:{number}: expected a file name, a tab and a caption, got {line!r}")
         captions[name] = (*captions.get(name, ()), caption)
     if not captions:
-        raise DataError(f"{path} lists no pictures: {EXPLAINED}")
+        raise DataError(f"{path} lists no images: {EXPLAINED}")
     return captions
 
 
 def folder(data_dir: str | Path, size: int = 32) -> Dataset:
-    """The pictures that data_dir/captions.txt lists, cut to the square in the middle and resized to size x size.
+    """The images that data_dir/captions.txt lists, cut to the square in the middle and resized to size x size.
 
-    A picture with several lines has several captions. Pictures that are not listed are left out. Raises DataError for a
-    missing folder or file, a line without a tab, a listed picture that is missing or cannot be read.
+    An image with several lines has several captions. Images that are not listed are left out. Raises DataError for a
+    missing folder or file, a line without a tab, a listed image that is missing or cannot be read.
     """
     data_dir = Path(data_dir)
     if not data_dir.is_dir():
-        raise DataError(f"{data_dir} is not a folder: expected pictures and {CAPTIONS} in it")
+        raise DataError(f"{data_dir} is not a folder: expected images and {CAPTIONS} in it")
     captions = read_captions(data_dir / CAPTIONS)
     for name in captions:
         if not (data_dir / name).is_file():
             raise DataError(f"{data_dir / name} is missing, but {CAPTIONS} lists it")
-    images = [to_array(square(open_picture(data_dir / name)), size) for name in captions]
+    images = [to_array(square(open_image(data_dir / name)), size) for name in captions]
     return Dataset(data_dir.resolve().name, np.stack(images), list(captions.values()))

@@ -1,4 +1,4 @@
-"""Picture files -> arrays."""
+"""Image files -> arrays."""
 
 from pathlib import Path
 
@@ -8,11 +8,11 @@ from PIL import Image, ImageOps
 from .base import DataError
 
 
-def open_picture(path: Path, ground: str = "white") -> Image.Image:
-    """The picture in a file: RGB, upright, transparent parts on a ground. Raises DataError that names the file."""
+def open_image(path: Path, ground: str = "white") -> Image.Image:
+    """The image in a file: RGB, upright, transparent parts on a ground. Raises DataError that names the file."""
     try:
-        with Image.open(path) as picture:
-            upright = ImageOps.exif_transpose(picture)
+        with Image.open(path) as image:
+            upright = ImageOps.exif_transpose(image)
             if not upright.has_transparency_data:
                 return upright.convert("RGB")
             below = Image.new("RGBA", upright.size, ground)
@@ -20,19 +20,19 @@ def open_picture(path: Path, ground: str = "white") -> Image.Image:
     except FileNotFoundError:
         raise DataError(f"{path} is missing") from None
     except Exception as error:  # decoders raise whatever they stumble over: OSError, SyntaxError, zlib.error, ...
-        raise DataError(f"{path} cannot be read as a picture ({error}): replace or remove it") from error
+        raise DataError(f"{path} cannot be read as an image ({error}): replace or remove it") from error
 
 
-def to_array(picture: Image.Image, size: int) -> np.ndarray:
-    """A square picture -> uint8 (3, size, size); shrunk by averaging areas, and left as it is when it has that size."""
-    if picture.size != (size, size):
-        smaller = size <= picture.width
-        picture = picture.resize((size, size), Image.Resampling.BOX if smaller else Image.Resampling.BICUBIC)
-    return np.asarray(picture).transpose(2, 0, 1)
+def to_array(image: Image.Image, size: int) -> np.ndarray:
+    """A square image -> uint8 (3, size, size); shrunk by averaging areas, and left as it is when it has that size."""
+    if image.size != (size, size):
+        smaller = size <= image.width
+        image = image.resize((size, size), Image.Resampling.BOX if smaller else Image.Resampling.BICUBIC)
+    return np.asarray(image).transpose(2, 0, 1)
 
 
-def square(picture: Image.Image) -> Image.Image:
-    """The largest square in the middle of a picture."""
-    side = min(picture.size)
-    left, top = (picture.width - side) // 2, (picture.height - side) // 2
-    return picture.crop((left, top, left + side, top + side))
+def square(image: Image.Image) -> Image.Image:
+    """The largest square in the middle of an image."""
+    side = min(image.size)
+    left, top = (image.width - side) // 2, (image.height - side) // 2
+    return image.crop((left, top, left + side, top + side))

@@ -1,6 +1,6 @@
-"""Does a picture show what its prompt says? One answer for each kind of word, for each data set's own grammar.
+"""Does an image show what its prompt says? One answer for each kind of word, for each data set's own grammar.
 
-Shapes are read exactly. In pictures of CIFAR-10 and CelebA a classifier is asked about the class or the attributes, and
+Shapes are read exactly. In images of CIFAR-10 and CelebA a classifier is asked about the class or the attributes, and
 the colour words of CIFAR-10 are read off the pixels by the rule that wrote the captions (`cifar10.describe`).
 """
 
@@ -22,7 +22,7 @@ ATTRIBUTE = {word: name for name, word in (YES_OR_NO | HAIR).items()} | {"bald":
 
 
 def judged(name: str, images: np.ndarray, prompts: list[str], told: Told | None = None) -> dict[str, np.ndarray]:
-    """Kind of word -> (N,) 1.0 where the picture shows the prompt's word, 0.0 where not, nan where nothing is said.
+    """Kind of word -> (N,) 1.0 where the image shows the prompt's word, 0.0 where not, nan where nothing is said.
 
     name: the data set whose grammar the prompts follow. images: uint8 (N, 3, H, W). told: a classifier's answers, for
     cifar10 with the head "class", for celeba with the 40 attributes, each (no, yes); shapes need none.
@@ -30,13 +30,18 @@ def judged(name: str, images: np.ndarray, prompts: list[str], told: Told | None 
     """
     judges = {"shapes": _shapes, "cifar10": _things, "celeba": _faces}
     if name not in judges:
-        raise DataError(f"nothing judges pictures of {name!r}: expected {', '.join(judges)}")
+        raise DataError(f"nothing judges images of {name!r}: expected {', '.join(judges)}")
     rows = judges[name](images, prompts, told)
     return {kind: np.array([row.get(kind, UNSAID) for row in rows], dtype=float) for kind in _kinds(rows)}
 
 
+def all_shown(judged: dict[str, np.ndarray]) -> np.ndarray:
+    """(n,) bool: the image shows every word of its prompt."""
+    return np.stack([shown != 0 for shown in judged.values()]).all(axis=0)
+
+
 def shares(answers: dict[str, np.ndarray]) -> dict[str, dict[str, float]]:
-    """Kind of word -> {"share" of the pictures that show it, "n" prompts that say it}."""
+    """Kind of word -> {"share" of the images that show it, "n" prompts that say it}."""
     return {
         kind: {"share": float(np.nanmean(values)), "n": int((~np.isnan(values)).sum())}
         for kind, values in answers.items()

@@ -1,4 +1,4 @@
-"""What is to be told of a picture, as numbers: for classifiers, which judge what a model has drawn."""
+"""What is to be told of an image, as numbers: for classifiers, which judge what a model has drawn."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,11 +34,11 @@ def load_labelled(name: str, data_dir: str | Path, split: str = "train", size: i
         rows = [[classes.index(getattr(s, head)) for head, classes in heads.items()] for s in drawn]
         return Labelled(shapes.draw(drawn), heads, np.array(rows))
     if name == "cifar10":
-        images, labels = cifar10.pictures(data_dir, split)
+        images, labels = cifar10.load_images(data_dir, split)
         return Labelled(images, {"class": CLASSES}, labels.astype(np.int64)[:, None])
     if name == "celeba":
         names, attributes = celeba.chosen(data_dir, split)
         heads = {attribute: NO_YES for attribute in attributes[names[0]]}
         rows = [[int(attributes[file][head]) for head in heads] for file in names]
-        return Labelled(celeba.pictures(data_dir, names, size, split), heads, np.array(rows))
+        return Labelled(celeba.load_images(data_dir, names, size, split), heads, np.array(rows))
     raise DataError(f"no labels for the data set {name!r}: expected shapes, cifar10 or celeba")

@@ -1,6 +1,6 @@
-"""Pairs of captions that differ by one edit, for pictures that a model makes itself: Prompt-to-Prompt's examination.
+"""Pairs of captions that differ by one edit, for images that a model makes itself: Prompt-to-Prompt's examination.
 
-Edits of real pictures are in `edits`.
+Edits of real images are in `edits`.
 """
 
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from .captions import AGES, Face, Thing, face_sentence, parse_face, parse_thing,
 from .cifar10 import PALETTES
 
 SWAPS = {"cat": "dog", "horse": "deer", "car": "truck", "ship": "airplane"}
-BACKGROUNDS = ("white", "blue", "green", "gray", "brown", "black")  # those that many pictures of CIFAR-10 have
+BACKGROUNDS = ("white", "blue", "green", "gray", "brown", "black")  # those that many images of CIFAR-10 have
 HAIR = ("black", "blond", "brown")
 
 

@@ -1,6 +1,6 @@
 """The embedded data set: one coloured shape on a plain background. Whatever a caption says can be drawn and read off.
 
-`draw` turns attributes into a picture, `read` turns a picture (a generated one, say) back into attributes, and so every
+`draw` turns attributes into an image, `read` turns an image (a generated one, say) back into attributes, and so every
 edit of a caption can be checked against the truth. Combinations of colour, shape and background are divided between the
 splits: the test split consists of those that training never shows.
 """
@@ -31,7 +31,7 @@ _RGB = np.array(list(PALETTE.values()), dtype=np.float64)
 
 @dataclass(frozen=True)
 class Shape:
-    """What one picture shows. x, y: the centre in pixels from the top left; radius in pixels."""
+    """What one image shows. x, y: the centre in pixels from the top left; radius in pixels."""
 
     shape: str
     colour: str
@@ -86,7 +86,7 @@ def parse(sentence: str) -> dict[str, str | None]:
     return said
 
 
-# ---- pictures ------------------------------------------------------------------------------------------------------
+# ---- images ------------------------------------------------------------------------------------------------------
 
 
 def _box(dx: np.ndarray, dy: np.ndarray, half_width: np.ndarray, half_height: np.ndarray) -> np.ndarray:
@@ -116,7 +116,7 @@ def coverage(shape: str, x, y, radius, size: int = SIZE) -> np.ndarray:
 
 
 def draw(shapes: list[Shape]) -> np.ndarray:
-    """Attributes -> pictures, uint8 (N, 3, 16, 16)."""
+    """Attributes -> images, uint8 (N, 3, 16, 16)."""
     images = np.empty((len(shapes), 3, SIZE, SIZE), dtype=np.uint8)
     for kind in SHAPES:
         rows = [i for i, s in enumerate(shapes) if s.shape == kind]
@@ -161,7 +161,7 @@ def shapes(split: str = "train", n: int = 30_000, seed: int = 0) -> Dataset:
     return Dataset("shapes", draw(drawn), [variants(s) for s in drawn])
 
 
-# ---- reading a picture ---------------------------------------------------------------------------------------------
+# ---- reading an image ---------------------------------------------------------------------------------------------
 
 
 def _nearest(colours: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -171,7 +171,7 @@ def _nearest(colours: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _separate(images: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Pictures (N, 3, H, W) -> colours of background and object (N, 3), and the object's mask (N, H, W) in 0..1."""
+    """Images (N, 3, H, W) -> colours of background and object (N, 3), and the object's mask (N, H, W) in 0..1."""
     border = np.ones(images.shape[2:], dtype=bool)
     border[1:-1, 1:-1] = False
     back = np.median(images[:, :, border], axis=2)
@@ -209,7 +209,7 @@ class Reading:
 
 
 def read(images: np.ndarray, least_fit: float = 0.75, most_distance: float = 60.0) -> list[Reading]:
-    """Pictures, uint8 or float (N, 3, 16, 16) in 0..255 -> what each shows, by drawing every shape over it.
+    """Images, uint8 or float (N, 3, 16, 16) in 0..255 -> what each shows, by drawing every shape over it.
 
     The mask's area and centre of mass give each candidate's radius and place in closed form; the candidate whose
     drawing overlaps most (intersection over union) is the shape. A word is None where the best overlap is below
@@ -225,7 +225,7 @@ def read(images: np.ndarray, least_fit: float = 0.75, most_distance: float = 60.
         ys[shape] = y - unit_drop * radii[shape]
         drawn = coverage(shape, x, ys[shape], radii[shape], images.shape[3])
         either, both = np.maximum(drawn, masks).sum(axis=(1, 2)), np.minimum(drawn, masks).sum(axis=(1, 2))
-        fits[shape] = both / np.maximum(either, 1e-9)  # a blank picture has neither
+        fits[shape] = both / np.maximum(either, 1e-9)  # a blank image has neither
     best = np.stack([fits[shape] for shape in SHAPES]).argmax(axis=0)
     (back_i, back_d), (front_i, front_d) = _nearest(back), _nearest(front)
     names, middle = list(PALETTE), sum(RADII.values()) / 2
@@ -237,7 +237,7 @@ def read(images: np.ndarray, least_fit: float = 0.75, most_distance: float = 60.
         colour = names[front_i[i]] if front_d[i] <= most_distance else None
         readings.append(Reading(
             shape=shape if good else None,
-            colour=None if colour == background else colour,  # a blank picture: the colour of no object
+            colour=None if colour == background else colour,  # a blank image: the colour of no object
             background=background,
             size=SIZES[int(radii[shape][i] > middle)] if good else None,
             x=x[i], y=ys[shape][i], radius=radii[shape][i], fit=fits[shape][i], mask=masks[i],
@@ -246,7 +246,7 @@ def read(images: np.ndarray, least_fit: float = 0.75, most_distance: float = 60.
 
 
 def score(images: np.ndarray, prompts: list[str]) -> dict[str, float]:
-    """Share of pictures, uint8 (N, 3, 16, 16), that show their prompt's background, colour, size, shape, and "all"."""
+    """Share of images, uint8 (N, 3, 16, 16), that show their prompt's background, colour, size, shape, and "all"."""
     hits = {name: [] for name in ("background", "colour", "size", "shape")}
     for reading, sentence in zip(read(images), prompts, strict=True):
         said = parse(sentence)

@@ -5,9 +5,8 @@ import argparse
 import torch
 from tqdm import tqdm
 
-from ..data.labels import load_labelled
-
 from ..data import classifier
+from ..data.labels import load_labelled
 
 
 def classifier_command(args: argparse.Namespace) -> None:
@@ -25,5 +24,5 @@ def classifier_command(args: argparse.Namespace) -> None:
     accuracy = {name: round(share, 4) for name, share in network.scores(test.images, test.labels).items()}
     network.info.update(data=args.data, epochs=epochs, seed=args.seed, accuracy=accuracy)
     told = ", ".join(f"{head} {100 * share:.1f} %" for head, share in accuracy.items())
-    print(f"told right in {len(test.images)} test pictures: {told}")
+    print(f"told right in {len(test.images)} test images: {told}")
     print(classifier.ship(network, args.data))

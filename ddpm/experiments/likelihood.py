@@ -1,4 +1,4 @@
-"""What a model's pictures cost: the bound over many pictures of a data set, as a table, a record and a picture."""
+"""What a model's images cost: the bound over many images of a data set, as a table, a record and an image."""
 
 import math
 from collections.abc import Callable, Iterable
@@ -10,10 +10,9 @@ from matplotlib.figure import Figure
 
 from ..bound import Bound, bits_per_dim
 from ..data import Dataset
-from ..diffusion import to_pictures
+from ..images import from_bytes, save_figure
 from ..model import Trained
 from ..noise import Noise
-from ..images import save_figure
 
 BATCH = 64
 
@@ -27,24 +26,24 @@ def measure(
     samples: int | None = None,
     progress: Callable[[list], Iterable] = iter,
 ) -> Bound:
-    """The bound of the first n pictures of a data set, in bits per dimension: see `bits_per_dim`.
+    """The bound of the first n images of a data set, in bits per dimension: see `bits_per_dim`.
 
-    captioned: the network is told each picture's first caption, or else the empty prompt. Picture i draws from seed i.
-    ValueError: n below 2 (no standard error) or above the number of pictures; what `bits_per_dim` raises.
+    captioned: the network is told each image's first caption, or else the empty prompt. Image i draws from seed i.
+    ValueError: n below 2 (no standard error) or above the number of images; what `bits_per_dim` raises.
     """
     if not 2 <= n <= len(data):
-        raise ValueError(f"n is {n} pictures, expected 2 to {len(data)}")
+        raise ValueError(f"n is {n} images, expected 2 to {len(data)}")
     parts = []
     for first in range(0, n, BATCH):
         chosen = range(first, min(first + BATCH, n))
-        x_0 = to_pictures(data.images[chosen.start : chosen.stop]).to(trained.device)
+        x_0 = from_bytes(data.images[chosen.start : chosen.stop]).to(trained.device)
         eps = trained.eps([data.captions[i][0] for i in chosen] if captioned else None)
         parts.append(bits_per_dim(eps, trained.schedule, x_0, variance, samples, Noise(chosen), progress=progress))
     return Bound(*(torch.cat([getattr(part, f.name) for part in parts]) for f in fields(Bound)))
 
 
 def summary(bound: Bound) -> dict[str, dict[str, float]]:
-    """Mean over the pictures, and its standard error, of the three parts of the lecture's ELBO and of their sum.
+    """Mean over the images, and its standard error, of the three parts of the lecture's ELBO and of their sum.
 
     "times" is the part of the error of "denoising" that comes from having sampled t: 0 for the exact sum.
     """
@@ -65,7 +64,7 @@ def summary(bound: Bound) -> dict[str, dict[str, float]]:
 
 def curve(bound: Bound, parts: int = 50) -> tuple[list[float], list[float]]:
     """L_{t-1} over t, in bits per dimension: the means of t and of the term in each of (at most) 50 equal parts of
-    log t, over all pictures.
+    log t, over all images.
     """
     times = bound.times.flatten().cpu().double()
     edges = torch.logspace(math.log10(times.min()), math.log10(times.max()), parts, dtype=torch.float64)
@@ -82,7 +81,7 @@ def table(parts: dict[str, dict[str, float]]) -> str:
         "reconstruction": "reconstruction L_0",
         "total": "bound on -log2 p(x_0)",
     }
-    lines = [f"{'bits per dimension':28s}{'mean':>10s}  standard error over the pictures"]
+    lines = [f"{'bits per dimension':28s}{'mean':>10s}  standard error over the images"]
     for name, title in names.items():
         part = parts[name]
         sampled = f"   of it {part['times']:.5f} from sampled times" if part.get("times") else ""

@@ -1,4 +1,4 @@
-"""The ways of editing that Prompt-to-Prompt is compared with, and itself: all start from the same source pictures."""
+"""The ways of editing that Prompt-to-Prompt is compared with, and itself: all start from the same source images."""
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -13,7 +13,7 @@ from ddpm.diffusion import last
 from ddpm.noise import Noise
 
 from ..blend import LocalBlend
-from ..editing import Shares, edit, shared_noise
+from ..editing import Values, edit, shared_noise
 from ..real import ITERATIONS
 from ..store import AttentionStore
 from ..words import changed
@@ -28,7 +28,7 @@ SAMPLERS: dict[str, Callable[[list[int]], Callable[..., Trajectory]]] = {  # nam
 
 @dataclass(frozen=True)
 class Recipe:
-    """How pictures are made and edited: what `edit` takes, and the `strength` of the naive editing.
+    """How images are made and edited: what `edit` takes, and the `strength` of the naive editing.
 
     size, threshold, grow: of the local blend (`LocalBlend`).
     """
@@ -54,7 +54,7 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Batch:
-    """n pairs to edit: prompts, seeds, x_T (n, 3, H, W), and the source pictures x_0 (n, 3, H, W) that came from it."""
+    """n pairs to edit: prompts, seeds, x_T (n, 3, H, W), and the source images x_0 (n, 3, H, W) that came from it."""
 
     sources: list[str]
     targets: list[str]
@@ -64,7 +64,7 @@ class Batch:
 
 
 def source_batch(trained: Any, recipe: Recipe, sources: list[str], targets: list[str], seeds: list[int]) -> Batch:
-    """The source pictures of n pairs, one seed each."""
+    """The source images of n pairs, one seed each."""
     x_T = Noise(seeds).start(trained.shape, trained.device)
     sampler = SAMPLERS[recipe.sampler](seeds)
     walk = sampler(trained.eps(sources, recipe.scale), trained.schedule, x_T, recipe.steps)
@@ -99,7 +99,7 @@ def prompt_to_prompt(
     batch: Batch,
     blend: LocalBlend | None = None,
     store: AttentionStore | None = None,
-    weights: Shares = None,
+    weights: Values = None,
 ) -> Tensor:
     """`p2p.edit`: the edits (n, 3, H, W)."""
     how = {name: getattr(recipe, name) for name in ("steps", "scale", "cross_until", "self_until")}

@@ -1,4 +1,4 @@
-"""Edit pictures through their caption, and draw what came of it."""
+"""Edit images through their caption, and draw what came of it."""
 
 import argparse
 from pathlib import Path
@@ -10,27 +10,26 @@ from torch import Tensor
 from tqdm import tqdm
 
 import ddpm
-from ddim.experiments.sheets import sheet
-from ddpm.diffusion import last
 from ddpm.data import image_files as reading
 from ddpm.data.pairs import kind_between, kind_of_word
-from ddpm.diffusion import to_bytes
+from ddpm.diffusion import last
+from ddpm.images import sheet, to_bytes
 from ddpm.model import Trained
 from unet.vocabulary import GRAMMAR
 
-from . import overlays as pictures, score
 from ..blend import LocalBlend
+from ..commands.sweep import sweep
 from ..editing import edit, listed, make_plan
-from .baselines import Recipe
 from ..store import AttentionStore
 from ..words import changed, kind_of, split
+from . import overlays, score
+from .baselines import Recipe
 from .checks import check_file, check_guidance, check_steps
 from .score_command import REWEIGHT
 from .start import inversion, start_of
-from ..commands.sweep import sweep
 
 USUAL = Recipe(cross_until=0.8, self_until=0.4)  # windows of an edit that is none of the scored kinds
-Column = tuple[str, np.ndarray]  # its name, and a picture for each row
+Column = tuple[str, np.ndarray]  # its name, and an image for each row
 
 
 class Job(NamedTuple):
@@ -42,11 +41,11 @@ class Job(NamedTuple):
 
 
 def drawn_mask(path: str, size: int) -> Tensor:
-    """The mask in a picture file, bool (size, size): what is lighter than middle grey, and drawn at all, may change."""
-    picture = reading.open_picture(Path(path), ground="black")
-    if picture.size != (size, size):
-        raise ValueError(f"the mask {path} has {picture.width}x{picture.height} pixels: expected {size}x{size}")
-    return torch.from_numpy(np.asarray(picture.convert("L")) > 127)
+    """The mask in an image file, bool (size, size): what is lighter than middle grey, and drawn at all, may change."""
+    image = reading.open_image(Path(path), ground="black")
+    if image.size != (size, size):
+        raise ValueError(f"the mask {path} has {image.width}x{image.height} pixels: expected {size}x{size}")
+    return torch.from_numpy(np.asarray(image.convert("L")) > 127)
 
 
 def blend_of(args: argparse.Namespace, recipe: Recipe, job: Job, n: int, size: int) -> LocalBlend | None:
@@ -63,7 +62,7 @@ def blend_of(args: argparse.Namespace, recipe: Recipe, job: Job, n: int, size: i
     if lost := [word for word in wanted if word not in source + target]:
         raise ValueError(f"--blend names {lost[0]!r}, which is in neither prompt")
     if not wanted:
-        raise ValueError("--blend: the prompts do not differ, so name the words around which the picture may change")
+        raise ValueError("--blend: the prompts do not differ, so name the words around which the image may change")
     return recipe.blend([source] * n + [target] * n)
 
 
@@ -107,7 +106,7 @@ def check_together(args: argparse.Namespace) -> None:
         if name in given and (lost := [other for other in others if other in given]):
             raise ValueError(f"--{name} leaves nothing to do for --{lost[0].replace('_', '-')}: give one of them")
     if args.image is None and args.inversion:
-        raise ValueError("--inversion is of a real picture: it needs --image")
+        raise ValueError("--inversion is of a real image: it needs --image")
     for name in ("window", "weight"):
         words = [word for word, _ in getattr(args, name)]
         if again := [word for i, word in enumerate(words) if word in words[:i]]:
@@ -119,7 +118,7 @@ def check_together(args: argparse.Namespace) -> None:
     if args.inversion == "null-text" and args.scale == 1:
         raise ValueError("--inversion null-text undoes guidance, and --scale 1 is none: give a larger --scale")
     if empty := [name for name in ("image", "mask") if getattr(args, name) == ""]:
-        raise ValueError(f"--{empty[0]} is empty: expected a picture file")
+        raise ValueError(f"--{empty[0]} is empty: expected an image file")
     check_guidance(args.scale)
     for suffix in (".png", ".json") if args.sweep else (".png",):
         check_file(Path(args.out).with_suffix(suffix))
@@ -148,7 +147,7 @@ def kept_by(trained: Trained, args: argparse.Namespace, job: Job, n: int) -> dic
 
 
 def edit_command(args: argparse.Namespace) -> None:
-    """Edit pictures through their caption and draw source, plain re-generation, edit and the words' maps."""
+    """Edit images through their caption and draw source, plain re-generation, edit and the words' maps."""
     check_together(args)
     trained = ddpm.load(args.model, device=args.device)
     check_steps(args.steps, trained.schedule.T)
@@ -160,12 +159,12 @@ def edit_command(args: argparse.Namespace) -> None:
     args.target = trained.tokenizer.decode(trained.tokens(args.target)) if args.target else []
     n = 1 if args.image else len(args.seeds)
     todo = [(job, kept_by(trained, args, job, n)) for job in jobs_of(args)]
-    start, picture = start_of(trained, args)
+    start, image = start_of(trained, args)
     if args.sweep:
         job = todo[0][0]
         return sweep(trained, args, start, n, job.target, job.weights, told(args.source, job.target, job.weights))
     columns, maps = drawn(trained, args, start, todo, n)
-    columns = columns if picture is None else [("picture", picture), *columns]
+    columns = columns if image is None else [("image", image), *columns]
     names, images = zip(*columns, *maps, strict=True)
     rows = [Path(args.image).name] if args.image else [f"seed {seed}" for seed in args.seeds]
     print(sheet(Path(args.out), np.stack(images, axis=1), rows, list(names), args.source, fold=len(columns)))
@@ -174,7 +173,7 @@ def edit_command(args: argparse.Namespace) -> None:
 def drawn(
     trained: Trained, args: argparse.Namespace, start: dict, todo: list, n: int
 ) -> tuple[list[Column], list[Column]]:
-    """The columns of all jobs: the film, the sources, each target's plain picture, its edits; and the words' maps."""
+    """The columns of all jobs: the film, the sources, each target's plain image, its edits; and the words' maps."""
     how = {"steps": args.steps, "scale": args.scale} | start
     columns, maps, plain = [], [], {args.source}
     for (name, target, weights), kept in tqdm(todo, "edits", disable=len(todo) == 1):
@@ -186,7 +185,7 @@ def drawn(
         if not maps:
             walk = film(trained.schedule.T, start["x_T"], states, n, args.film) if args.film else {}
             columns = [*walk.items(), ("source", source)]
-            images, words = pictures.word_maps(source, store, args.map_size or store.largest)
+            images, words = overlays.word_maps(source, store, args.map_size or store.largest)
             maps = list(zip(words, images.swapaxes(0, 1), strict=True))
         label = lines_of(args.source, target, args.target)
         if target not in plain:
@@ -198,7 +197,7 @@ def drawn(
 
 
 def film(T: int, x_T: Tensor | tuple[Tensor, Tensor], states: list[tuple[int, Tensor]], n: int, count: int) -> dict:
-    """At most `count` pictures of the sources' way from noise, evenly spaced, by their times."""
+    """At most `count` images of the sources' way from noise, evenly spaced, by their times."""
     walk = [(T, x_T[0] if isinstance(x_T, tuple) else x_T), *states[:-1]]
     return {f"t = {t}": to_bytes(x[:n]) for t, x in walk[:: -(-len(walk) // count)]}
 

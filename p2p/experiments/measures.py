@@ -1,6 +1,6 @@
 """How good an edit is: was it made, what did it leave alone, and do the maps show where the words are.
 
-Pictures are uint8 (n, 3, H, W). Nothing here knows a data set: what a picture shows is told by a judge, and the true
+Images are uint8 (n, 3, H, W). Nothing here knows a data set: what an image shows is told by a judge, and the true
 place of things by readings, both handed in.
 """
 
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 Judged = dict[str, np.ndarray]
-"""Kind of word -> (n,) 1.0 where a picture shows its prompt's word, 0.0 where not, nan where the prompt says none."""
+"""Kind of word -> (n,) 1.0 where an image shows its prompt's word, 0.0 where not, nan where the prompt says none."""
 LEVELS = 50  # thresholds tried for the best overlap of a map with a mask
 
 
@@ -26,11 +26,6 @@ def succeeded(before: Judged, after: Judged, changed: str | None) -> np.ndarray:
         wanted = np.ones_like(good) if kind == changed else before.get(kind, shown * np.nan) == 1
         good &= (shown == 1) | ~wanted
     return good
-
-
-def all_shown(judged: Judged) -> np.ndarray:
-    """(n,) bool: the picture shows every word of its prompt."""
-    return np.stack([shown != 0 for shown in judged.values()]).all(axis=0)
 
 
 def overlap(mask_1: np.ndarray, mask_2: np.ndarray) -> np.ndarray:
@@ -53,7 +48,7 @@ def edges(images: np.ndarray) -> np.ndarray:
 
 
 def edge_agreement(before: np.ndarray, after: np.ndarray) -> np.ndarray:
-    """(n,): correlation of the two pictures' edges, 1 for the same outlines; 0 where a picture has none."""
+    """(n,): correlation of the two images' edges, 1 for the same outlines; 0 where an image has none."""
     x, y = (e - e.mean(axis=(1, 2), keepdims=True) for e in (edges(before), edges(after)))
     norm = np.sqrt((x**2).sum(axis=(1, 2)) * (y**2).sum(axis=(1, 2)))
     return (x * y).sum(axis=(1, 2)) / np.maximum(norm, 1e-9)

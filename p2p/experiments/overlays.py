@@ -1,4 +1,4 @@
-"""What an edit looks like: pictures beside the maps that made them."""
+"""What an edit looks like: images beside the maps that made them."""
 
 import matplotlib
 import numpy as np
@@ -6,12 +6,12 @@ from torch import Tensor
 
 from ..store import AttentionStore, enlarge
 
-GREY = 0.35  # how much of the picture shines through its map
-SCALE = 2  # pixels of the sheet for one of the picture
+GREY = 0.35  # how much of the image shines through its map
+SCALE = 2  # pixels of the sheet for one of the image
 
 
 def overlay(images: np.ndarray, maps: Tensor) -> np.ndarray:
-    """uint8 (B, 3, H, W): maps (B, h, w), each from its least to its largest value in colour, over grey pictures."""
+    """uint8 (B, 3, H, W): maps (B, h, w), each from its least to its largest value in colour, over grey images."""
     heat = enlarge(maps, images.shape[-1]).cpu().numpy()
     low, high = heat.min(axis=(1, 2), keepdims=True), heat.max(axis=(1, 2), keepdims=True)
     colour = matplotlib.colormaps["inferno"]((heat - low) / np.maximum(high - low, 1e-9))[..., :3].transpose(0, 3, 1, 2)
@@ -20,9 +20,9 @@ def overlay(images: np.ndarray, maps: Tensor) -> np.ndarray:
 
 
 def word_maps(images: np.ndarray, store: AttentionStore, size: int) -> tuple[np.ndarray, list[str]]:
-    """The averaged map of every token of the first prompts over its picture, uint8 (B, L, 3, H, W), and their names.
+    """The averaged map of every token of the first prompts over its image, uint8 (B, L, 3, H, W), and their names.
 
-    store: of at least the B pictures, whose prompts have one length; START is the first token.
+    store: of at least the B images, whose prompts have one length; START is the first token.
     """
     maps = store.maps(size)[: len(images)]
     names = ["START", *store.prompts[0].split()]

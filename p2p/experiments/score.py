@@ -1,6 +1,6 @@
 """Prompt-to-Prompt and its rivals on many pairs, and the windows that suit each kind of edit.
 
-What a picture shows is told by `judge(pictures, prompts)`, the true place of things by `read(pictures)` where that can
+What an image shows is told by `judge(images, prompts)`, the true place of things by `read(images)` where that can
 be known (of shapes), else None. Both are handed in: nothing here knows a data set.
 """
 
@@ -14,8 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ddpm.diffusion import to_bytes
+from ddpm.images import to_bytes
 
+from ..store import AttentionStore, enlarge
+from .baselines import WAYS, Batch, Recipe, differing, prompt_to_prompt, source_batch
 from .measures import (
     Judged,
     all_shown,
@@ -28,8 +30,6 @@ from .measures import (
     succeeded,
     to_keep,
 )
-from .baselines import WAYS, Batch, Recipe, differing, prompt_to_prompt, source_batch
-from ..store import AttentionStore, enlarge
 
 BATCH = 50
 EDITS = 2  # raised when the same edit comes out differently, so that rows of before are not taken for today's
@@ -43,7 +43,7 @@ NOISY = Recipe(steps=30, sampler="ddpm", scale=4.0)
 # all other windows, and keeps nothing. Guidance and sampler from trying: a prompt that leaves out the colour is easily
 # drawn in two colours at once, which guidance and noise mend; but with noise a new shape drifts more (0.54 pixel on
 # 200 pairs, against 0.33 on 500). The windows of re-weighting no sweep chose, which leaves it out: from trying. Of real
-# pictures: by eye. The sweep's pictures are not apart from those of the score: both begin with the same seeds.
+# images: by eye. The sweep's images are not apart from those of the score: both begin with the same seeds.
 RECIPES: dict[tuple[str, str], Recipe] = {
     ("shapes", "colour"): Recipe(cross_until=1.0),
     ("shapes", "background"): Recipe(cross_until=1.0),
@@ -83,7 +83,7 @@ class Task:
 
 
 def batches(trained: Any, recipe: Recipe, task: Task) -> Iterator[Batch]:
-    """The task's source pictures, seed i for pair i, BATCH at a time."""
+    """The task's source images, seed i for pair i, BATCH at a time."""
     for first in range(0, len(task.sources), BATCH):
         part = slice(first, first + BATCH)
         seeds = list(range(len(task.sources)))[part]
@@ -173,7 +173,7 @@ def localise(
     trained: Any, recipe: Recipe, task: Task, words: dict[str, list[str]], bar: Callable = iter
 ) -> dict[str, dict[str, dict[str, float]]]:
     """Kind of word -> map size -> pointing game and mean best overlap of its averaged map with its true place, in
-    percent, over the task's source pictures.
+    percent, over the task's source images.
 
     words: kind -> the word of each source prompt. The place of the kind "background" is all but the object.
     """
@@ -209,7 +209,7 @@ def reweighting(
     bar: Callable = iter,
 ) -> dict[str, Any]:
     """What the weight of a colour word does to the colour of its place: weight -> mean of `along` from the colour
-    `zero` (n, 3) to the word's own, `one`; and the percentage of pictures in which no larger weight gives less.
+    `zero` (n, 3) to the word's own, `one`; and the percentage of images in which no larger weight gives less.
 
     words: the word of each source prompt. The place is the source's object, or all else where the task says background.
     """

@@ -9,16 +9,16 @@ import numpy as np
 from tqdm import tqdm
 
 import ddpm
+from ddpm.cli import finite, positive
 from ddpm.data.classifier import load as load_classifier
 from ddpm.data.judge import judged
 from ddpm.data.pairs import KINDS, pairs
 from ddpm.data.shapes import PALETTE, parse, read
-from ddpm.cli import finite, positive
 from ddpm.files import sha256, write_json
 from ddpm.model import Trained
 
-from . import score
 from ..editing import check_share
+from . import score
 from .baselines import SAMPLERS, WAYS, Recipe
 from .checks import check_file, check_guidance, check_steps
 
@@ -33,14 +33,14 @@ TUNED = {
 
 
 def judge_of(trained: Trained) -> score.Judge:
-    """Does a picture show its prompt? Exact checks for shapes, a classifier for the rest."""
+    """Does an image show its prompt? Exact checks for shapes, a classifier for the rest."""
     data = trained.info["data"]
     classifier = None if data == "shapes" else load_classifier(data)
     return lambda images, prompts: judged(data, images, prompts, classifier and classifier.probabilities(images))
 
 
 def reader(trained: Trained) -> score.Read | None:
-    """What tells where the things of a picture are, of shapes; None for other data."""
+    """What tells where the things of an image are, of shapes; None for other data."""
     return read if trained.info["data"] == "shapes" else None
 
 
