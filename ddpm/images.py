@@ -112,7 +112,10 @@ def draw_block(axis: Axes, images: np.ndarray, rows: list[str], columns: list[st
     axis.spines[:].set_visible(False)
 
 
-def squared_error(x: np.ndarray | torch.Tensor, y: np.ndarray | torch.Tensor, where: np.ndarray | None = None) -> np.ndarray:
+Images = np.ndarray | torch.Tensor
+
+
+def squared_error(x: Images, y: Images, where: np.ndarray | None = None) -> np.ndarray:
     """(n,) float64: mean squared error of each image on the [0, 1] scale.
 
     x, y: both uint8 (n, 3, H, W), or both float tensors in [-1, 1], which nothing rounds or clips. where: (n, H, W)
