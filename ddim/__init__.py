@@ -1,27 +1,21 @@
-"""DDIM: the family q_sigma, time grids, sampling with few steps, inversion, editing, interpolation and distances."""
-
-from ddpm.data import classifier
+"""DDIM: the family q_sigma, sampling with few steps, inversion, editing, interpolation and Frechet distance."""
 
 from .bdia import invert_exact, sample_exact
 from .dpm_solver import sample_2m
 from .editing import edit_exact, edit_inverted, edit_naive
-from .experiments import features
-from .experiments.distance import frechet_distance, kernel_distance, moments
+from .experiments.fid import frechet_distance, kernel_distance
 from .interpolation import slerp
 from .inversion import invert
 from .sampler import q_sigma, sample, sample_hat, sigma, step, step_hat, timesteps
 
 __all__ = [
-    "classifier",
     "edit_exact",
     "edit_inverted",
     "edit_naive",
-    "features",
     "frechet_distance",
     "invert",
     "invert_exact",
     "kernel_distance",
-    "moments",
     "q_sigma",
     "sample",
     "sample_2m",

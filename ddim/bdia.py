@@ -1,8 +1,8 @@
 """A sampler with an exact inverse: BDIA, bi-directional integration approximation (Zhang, Lewis & Kleijn 2023).
 
-A DDIM step calls the network at x_t and arrives at x_s, from where x_t can only be approximated. A BDIA step calls it
-in the middle of three neighbouring times and adds to the outer one; the inverse calls it at the same point and
-subtracts. The price is a second image to keep: the latent of an image is the pair (x_T, x at the grid's next time).
+A DDIM step calls the network at x_t and gives x_s, from which x_t can only be approximated. A BDIA step calls the
+network in the middle of three neighbouring times and adds to the outer one; its inverse calls it at the same point and
+subtracts. The price is a second image: the latent of an image is the pair (x_T, x at the grid's next time).
 """
 
 import math
@@ -43,8 +43,8 @@ def sample_exact(
         far, x = (x.double() for x in x_T)
     else:
         far = x_T.double()
-        answer = predict(eps, far.to(dtype), grid[0]).double()
-        x, x_0 = step(schedule, answer, far, grid[0], grid[1])
+        prediction = predict(eps, far.to(dtype), grid[0]).double()
+        x, x_0 = step(schedule, prediction, far, grid[0], grid[1])
         if on_step:
             x, x_0 = on_step(grid[1], x, x_0)
         yield grid[1], x, x_0
@@ -72,8 +72,8 @@ def invert_exact(
         *_, (_, below, _), (_, x_T, _) = ddim.invert_exact(eps, schedule, x_0, 50)
         *_, (_, again, _) = ddim.sample_exact(eps, schedule, (x_T, below), 50)     # == x_0 to rounding
 
-    The first step is the inverted DDIM step of `ddim.invert` and need not be exact: both of its ends are kept. The
-    network is asked once per step, in x_0's dtype, and never at t = 0. Same `gamma` and errors as `sample_exact`.
+    The first step is the inverted DDIM step of `ddim.invert` and need not be exact: both of its ends are in the pair.
+    The network is called once a step, in x_0's dtype, and never at t = 0. `gamma` and errors as in `sample_exact`.
     """
     grid = as_grid(schedule.T, steps, spacing)
     gamma = check_gamma(gamma, grid)
@@ -90,9 +90,9 @@ def both_ways(
     eps: EpsFn, schedule: Schedule, x_t: torch.Tensor, t: int, before: int, after: int, dtype: torch.dtype
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """One call of the network at (x_t, t): the DDIM steps from there to both neighbours, and the predicted x_0."""
-    answer = predict(eps, x_t.to(dtype), t).double()
-    x_before, x_0 = step(schedule, answer, x_t, t, before)
-    return x_before, step(schedule, answer, x_t, t, after)[0], x_0
+    prediction = predict(eps, x_t.to(dtype), t).double()
+    x_before, x_0 = step(schedule, prediction, x_t, t, before)
+    return x_before, step(schedule, prediction, x_t, t, after)[0], x_0
 
 
 def triples(grid: list[int]) -> Iterator[tuple[int, int, int]]:

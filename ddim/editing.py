@@ -1,12 +1,13 @@
-"""Editing an image with the sampler: go part of the way to noise, and come back with another caption.
+"""Editing an image with the sampler: encode it up to an intermediate time, then denoise with another caption.
 
-The lecture's naive idea noises the image with the forward process ("noise", `edit_naive`). Its next one encodes the
-image with the deterministic sampler, edits the condition and decodes ("invert", `edit_inverted`). The third is the
-same with a sampler that runs backwards exactly ("exact", `edit_exact`).
+- `edit_naive`: SDEdit (Meng et al. 2022), "partial noising" on the slide. The forward process noises the image.
+- `edit_inverted`: DDIM inversion encodes the image under the source's caption, DDIM decodes it under the target's.
+- `edit_exact`: the same with BDIA, whose inversion is exact.
 
-`strength` in [0, 1] says how far: through the last round(strength S) of the S steps, so 0 leaves the image alone and
-1 keeps nothing of it but its noise. All are generators on EpsFn that yield (t, x_t, predicted x_0), on the way up and
-on the way down; the last x_t is the edited image. x_0 (B, ...) is in [-1, 1], `steps` as in `sample`.
+`strength` in [0, 1] says how far the image is encoded: through the last round(strength S) of the S steps. At 0 the
+image stays as it is; at 1 nothing of it remains but its noise. All are generators on EpsFn that yield (t, x_t,
+predicted x_0), first upwards and then downwards; the last x_t is the edited image. x_0 (B, ...) is in [-1, 1], `steps`
+as in `sample`. ValueError: a strength outside [0, 1]; times that do not end at 0; see `timesteps`.
 """
 
 import torch
@@ -21,15 +22,12 @@ from .sampler import Steps, Trajectory, as_grid, sample
 
 
 def last_steps(T: int, steps: Steps, strength: float) -> list[int]:
-    """The last round(strength S) steps of a grid of S steps, as a grid of its own; for strength 0 it is [0].
-
-    ValueError: strength outside [0, 1], a list of times that does not end at 0, and what `as_grid` refuses.
-    """
+    """The last round(strength S) steps of a grid of S steps, as a grid of its own; at strength 0 it is [0]."""
     if not 0 <= strength <= 1:
         raise ValueError(f"strength is {strength}, expected a number in [0, 1]")
     grid = as_grid(T, steps)
     if grid[-1] != 0:
-        raise ValueError(f"the times {grid} end at {grid[-1]}: an edit needs the way down to the image, at 0")
+        raise ValueError(f"the times {grid} end at {grid[-1]}: an edit must end at the image, t = 0")
     S = len(grid) - 1
     return grid[S - round(strength * S) :]
 
@@ -44,10 +42,10 @@ def edit_naive(
     eta: float = 1.0,
     generator: Draw = None,
 ) -> Trajectory:
-    """Noise x_0 to an intermediate time, then denoise with the target's condition: the lecture's naive editing.
+    """SDEdit (Meng et al. 2022): noise x_0 to an intermediate time, then denoise with the target's condition.
 
-    eta = 1 is the reverse process of DDPM, 0 that of DDIM: the noise of the way up is random in both. `generator` draws
-    that noise first, then that of the steps; see `ddpm.noise`.
+    eta = 1 denoises with DDPM's posterior, 0 with DDIM; the noise that is added to the image is random in both.
+    `generator` draws that noise first, then the noise of the steps; see `ddpm.noise`.
     """
     grid = last_steps(schedule.T, steps, strength)
     x_t = q_sample(schedule, x_0, grid[0], noise_like(x_0, generator))
@@ -66,9 +64,9 @@ def edit_inverted(
     steps: Steps,
     iterations: int = 0,
 ) -> Trajectory:
-    """Encode x_0 with DDIM inversion under the source's condition, decode with the target's: nothing is random.
+    """Encode x_0 with DDIM inversion under the source's condition, decode it under the target's: nothing is random.
 
-    With the same condition both ways it is a reconstruction, whose error falls with S and with `iterations` (`invert`).
+    With the same condition for both it reconstructs x_0; the error falls with S and with `iterations` (see `invert`).
     """
     grid = last_steps(schedule.T, steps, strength)
     x_t = x_0
@@ -88,9 +86,9 @@ def edit_exact(
     strength: float,
     steps: Steps,
 ) -> Trajectory:
-    """`edit_inverted` with the sampler that inverts exactly (BDIA): the same condition both ways gives x_0 back.
+    """`edit_inverted` with BDIA, which inverts exactly: the same condition for both reconstructs x_0 to rounding.
 
-    ValueError: a strength above 0 that leaves one step, because the latent is a pair.
+    ValueError: a strength above 0 that leaves a single step, because the latent is a pair.
     """
     grid = last_steps(schedule.T, steps, strength)
     x_t, below = x_0, x_0

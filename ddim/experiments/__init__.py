@@ -1,1 +1,1 @@
-"""The commands of `python -m ddim`, doors like `__main__.py`: they read flags, call, and save."""
+"""The experiments of `python -m ddim`: one file for one command, which measures, writes, plots and prints."""

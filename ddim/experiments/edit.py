@@ -1,197 +1,125 @@
-"""Editing with the sampler: one image, and every way of editing over the strength."""
+"""Edit one image with the sampler: SDEdit, DDIM inversion and exact inversion beside each other."""
 
 import argparse
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import torch
+from torch import Tensor
 from tqdm import tqdm
 
 import ddpm
-from ddpm.data import classifier, edits
-from ddpm.data import image_files as reading
-from ddpm.data import judge as judging
-from ddpm.data.base import DataError
+from ddpm import cli
+from ddpm.data import image_files
 from ddpm.diffusion import last
-from ddpm.images import from_bytes
+from ddpm.images import from_bytes, sheet, squared_error, to_bytes
 from ddpm.model import Trained
 
 from ..editing import edit_exact, edit_inverted, edit_naive, last_steps
-from . import reconstruct
-from . import sheets as figures
-from . import strength_sweep as tradeoff
-from .common import (
-    at_least_two,
-    check_free,
-    check_same,
-    check_seed,
-    head,
-    in_batches,
-    model_facts,
-    name_of,
-    of_split,
-    once,
-    result,
-    tell,
-)
+from ..sampler import Trajectory
+from .common import model_data, name_of, result, shown_words
 
-WAYS = ("noise", "invert", "exact")
+EXAMPLE = 'python -m ddim edit --image 1 --target "a photo of a small red circle on a green background" --strength 0.9'
+METHODS = {"sdedit": "SDEdit", "ddim": "DDIM inversion", "exact": "exact inversion"}
+
+# ---- measure ---------------------------------------------------------------------------------------------------------
 
 
-def editor(trained: Trained, args: argparse.Namespace, sources: list[str], targets: list[str]) -> Callable:
-    """edit(way, x_0, strength, seeds) -> trajectory; the source's caption unguided, the target's guided by --scale."""
+def editor(
+    trained: Trained, args: argparse.Namespace, sources: list[str], targets: list[str]
+) -> Callable[[str, Tensor, float, range], Trajectory]:
+    """edit(method, x_0, strength, seeds): the source's caption without guidance, the target's with --scale."""
     source, target, schedule = trained.eps(sources), trained.eps(targets, args.scale), trained.schedule
 
-    def edit(way: str, x_0: torch.Tensor, strength: float, seeds: range) -> Iterator:
-        if way == "noise":
+    def edit(method: str, x_0: Tensor, strength: float, seeds: range) -> Trajectory:
+        if method == "sdedit":
             return edit_naive(target, schedule, x_0, strength, args.steps, args.eta, generator=ddpm.Noise(seeds))
-        if way == "invert":
+        if method == "ddim":
             return edit_inverted(source, target, schedule, x_0, strength, args.steps, args.iterations)
         return edit_exact(source, target, schedule, x_0, strength, args.steps)
 
     return edit
 
 
-def check_edit(trained: Trained, args: argparse.Namespace, strengths: list[float]) -> None:
-    """ValueError, before any work, for iterations or a seed below 0, and for strengths that come to no step, or leave
-    the exact way a single one.
-    """
-    check_seed(args.seed)  # "noise" may not be the first of the ways
-    if args.iterations < 0:
-        raise ValueError(f"--iterations is {args.iterations}: expected 0 or more")
+def check_strengths(trained: Trained, args: argparse.Namespace, strengths: list[float]) -> None:
+    """ValueError, before any work, for a strength that leaves exact inversion a single step."""
     for strength in strengths:
-        steps = len(last_steps(trained.schedule.T, args.steps, strength)) - 1
-        if steps == 0 < strength:
-            raise ValueError(f"strength {strength:g} of {args.steps} steps rounds to no step: take more --steps")
-        if steps == 1 and "exact" in args.ways:
+        if "exact" in args.methods and len(last_steps(trained.schedule.T, args.steps, strength)) == 2:
             raise ValueError(
-                f"strength {strength:g} of {args.steps} steps is one step, and the exact way needs two: take more "
-                "--steps, another strength, or --ways without it"
+                f"strength {strength:g} of {args.steps} steps is one step, and exact inversion needs two: take more "
+                "--steps, another strength, or --methods without it"
             )
 
 
-def image_and_caption(trained: Trained, args: argparse.Namespace) -> tuple[np.ndarray, str | None]:
-    """The image to edit, uint8 (3, H, W), and its caption if it has one: a file, or an index into the test split."""
-    size = trained.unet.config.size
-    if args.image.removeprefix("-").isdecimal():
-        test = of_split(trained, args.data_dir, "test")
-        if not 0 <= int(args.image) < len(test):
-            raise DataError(f"there is no image {args.image} in the test split: expected 0..{len(test) - 1}")
-        return test.images[int(args.image)], test.captions[int(args.image)][0]
-    file = reading.open_image(Path(args.image))
-    if file.size != (size, size):
-        raise DataError(f"{args.image} has {file.width} x {file.height} pixels, the model's images {size} x {size}")
-    return reading.to_array(file, size), None
+def image_and_caption(trained: Trained, args: argparse.Namespace) -> tuple[np.ndarray, str]:
+    """The image to edit, uint8 (3, H, W), and its caption: --source, or that of an image of the test split."""
+    if args.image.isdecimal():
+        test = model_data(trained, args.data_dir, "test")
+        if int(args.image) >= len(test):
+            raise ValueError(f"--image is {args.image}, but the test split has the images 0 .. {len(test) - 1}")
+        return test.images[int(args.image)], args.source or test.captions[int(args.image)][0]
+    if args.source is None:
+        raise ValueError(f"{args.image} has no caption: say what it shows with --source")
+    file = image_files.square(image_files.open_image(Path(args.image)))
+    return image_files.to_array(file, trained.unet.config.size), args.source
 
 
-def edit_command(args: argparse.Namespace) -> None:
-    """Edit one image: encode, change the caption, decode."""
-    check_free(args, ".png")
-    trained, ways = ddpm.load(args.model, device=args.device), once(args.ways)
-    check_edit(trained, args, [args.strength])
-    image, caption = image_and_caption(trained, args)
-    source = args.prompt if args.prompt is not None else caption
-    if source is None:
-        raise ValueError(f"say what {args.image} shows: --prompt")
-    edit = editor(trained, args, [source], [args.target])
-    x_0 = from_bytes(image[None]).to(trained.device)
-    results = [last(edit(way, x_0, args.strength, range(args.seed, args.seed + 1))) for way in ways]
-    images = np.concatenate([image[None], *(ddpm.to_bytes(x) for x in results)])
-    title = f"{source}\n-> {args.target}\nstrength {args.strength:g}, {args.steps} steps, guidance {args.scale:g}"
-    for way, x, judged in zip(ways, results, verdicts(trained.info["data"], images[1:], args.target), strict=True):
-        distance = reconstruct.squared_errors(x_0, x).item()
-        print(f"{tradeoff.NAMES[way]:20s} squared difference from the original {distance:.4f} ([0, 1] scale){judged}")
-    columns = ["original", *(tradeoff.NAMES[way].replace(" ", "\n") for way in ways)]
-    print(figures.sheet(result(args, ".png"), images[None], [""], columns, title))
+# ---- as text ---------------------------------------------------------------------------------------------------------
 
 
-def verdicts(data: str, images: np.ndarray, target: str) -> list[str]:
-    """Of each image, whether it shows the target; empty words where nobody can tell."""
+def text(record: list[dict]) -> str:
+    """A line for each edit: how far it is from the image, and which words of the target it does not show."""
+    lines = [f"{'':20s}{'squared error':>14s}  target"]
+    for row in record:
+        lines.append(f"{METHODS[row['method']]:20s}{row['error']:>14.4f}  {row['target']}{row['missing']}")
+    return "\n".join(lines)
+
+
+def missing_words(data: str, image: np.ndarray, target: str) -> str:
+    """"; not shown: colour" for an image uint8 (3, H, W); nothing where nobody can tell, or all is shown."""
     try:
-        told = None if data == "shapes" else classifier.load(data).probabilities(images)
-        found = judging.judged(data, images, [target] * len(images), told)
-    except ValueError:  # a sentence or a data set without a judge
-        return [""] * len(images)
-    missed = [", ".join(kind for kind, shown in found.items() if shown[i] == 0) for i in range(len(images))]
-    return [f"; caption not met: {kinds}" if kinds else "; caption met" for kinds in missed]
+        words = shown_words(data, image[None], [target])
+    except ValueError:  # another grammar, or a dataset without a judge
+        return ""
+    missing = [kind for kind, shown in words.items() if shown[0] == 0]
+    return f"; not shown: {', '.join(missing)}" if missing else "; all words shown"
 
 
-def met(data: str, todo: edits.Edits, images: np.ndarray) -> np.ndarray:
-    """(N,) bool, which images show their target: all exact checks of the shapes, elsewhere the classifier's head."""
-    if data == "shapes":
-        found = judging.judged(data, images, todo.targets, None)
-        return np.all([np.asarray(shown) != 0 for shown in found.values()], axis=0)
-    judge = classifier.load(data)
-    told = judge.probabilities(images)[todo.head].argmax(1).tolist()
-    return np.array([judge.heads[todo.head][k] == word for k, word in zip(told, todo.wanted, strict=True)])
+# ---- command ---------------------------------------------------------------------------------------------------------
 
 
-def sweep_command(args: argparse.Namespace) -> None:
-    """Every way of editing over the strength: what is lost of the image, and how often the new caption is met."""
-    at_least_two(args.n)
-    check_free(args, ".json", ".txt", ".png", "-strip.png")
-    trained, args.ways, args.strengths = load_for_sweep(args)
-    test, data = of_split(trained, args.data_dir, "test"), trained.info["data"]
-    todo = {kind: edits.edits(test, kind, args.n) for kind in args.edits or edits.KINDS[data]}
-    if few := [kind for kind, e in todo.items() if len(e.images) < args.n]:
-        most = len(todo[few[0]].images)
-        raise ValueError(f"n is {args.n}, but the test split has {most} images for the edit {few[0]!r}")
-    settings = model_facts(trained, args) | {"n": args.n, "steps": args.steps, "eta": args.eta, "guidance": args.scale}
-    settings |= {"iterations": args.iterations, "seed": args.seed, "strengths": args.strengths, "ways": args.ways}
-    settings |= {"edits": list(todo)}
-    check_same(args, settings)
-    curves, strips, titles, moved = {}, [], [], np.array(args.strengths) > 0
-    for kind, e in todo.items():
-        curves[kind], after = swept(trained, args, kind, e)
-        shown = example([met(data, e, images[-1]) for images in after])
-        strips += [np.stack([e.images[shown], *images[moved, shown]]) for images in after]
-        titles.append(f"{e.sources[shown]}  ->  {e.targets[shown]}")
-    asked = f"n = {args.n} of each edit, {args.steps} steps, eta {args.eta} (noise), guidance {args.scale:g}"
-    asked += f", seed {args.seed}"
-    tell(args, {"settings": settings, "curves": curves}, tradeoff.text(head(trained, args, asked), curves))
-    print(tradeoff.plot(result(args, ".png"), curves, f"{name_of(args.model)}: {asked}"))
-    names = [f"{kind}: {tradeoff.NAMES[way]}" for kind in todo for way in args.ways]
-    columns = ["original", *(f"{strength:g}" for strength in args.strengths if strength > 0)]
-    print(figures.sheet(result(args, "-strip.png"), np.stack(strips), names, columns, "\n".join(titles)))
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """The flags of `python -m ddim edit`."""
+    cli.add_flags(parser, model="shapes", image=..., source=None, target=..., data_dir="data")
+    cli.add_flags(parser, device=cli.best_device(), out="results", seed=0)
+    parser.add_argument("--strength", type=cli.share, default=0.6, help="share of the steps, in [0, 1]")
+    add_method_flags(parser, steps=50)
 
 
-def load_for_sweep(args: argparse.Namespace) -> tuple[Trained, list[str], list[float]]:
-    """The model, the ways and the rising strengths. ValueError for what cannot be swept."""
+def add_method_flags(parser: argparse.ArgumentParser, steps: int) -> None:
+    """The flags that say how to edit."""
+    cli.add_flags(parser, steps=steps, scale=1.0, eta=1.0)
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS), help="--eta is for sdedit")
+    parser.add_argument("--iterations", type=int, default=0, help="fixed-point iterations of each step of ddim")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Encode the image, decode it under each target; show original and edits."""
     trained = ddpm.load(args.model, device=args.device)
-    if (data := trained.info["data"]) not in edits.KINDS:
-        raise ValueError(f"no edits are known for the data set {data!r}: expected one of {', '.join(edits.KINDS)}")
-    check_edit(trained, args, args.strengths)
-    return trained, once(args.ways), sorted(set(args.strengths))
-
-
-def swept(
-    trained: Trained, args: argparse.Namespace, kind: str, e: edits.Edits
-) -> tuple[dict[str, tradeoff.Points], list[np.ndarray]]:
-    """Each way's points, and its images at every strength, uint8 (strengths, n, 3, H, W)."""
-    curves, strips, judge = {}, [], partial(met, trained.info["data"], e)
-    for way in args.ways:
-        walk = tradeoff.points(partial(edited, trained, args, e, way), args.strengths, e.images, e.keep, judge)
-        points, images = zip(*tqdm(walk, f"{kind}, {way}", len(args.strengths)), strict=True)
-        curves[way] = list(points)
-        strips.append(np.stack(images))
-    return curves, strips
-
-
-def example(met_by: list[np.ndarray]) -> int:
-    """The image that the strip shows: the first whose edit every way brings about when it goes furthest, or else the
-    first of all.
-    """
-    return int(np.all(met_by, axis=0).argmax())
-
-
-def edited(trained: Trained, args: argparse.Namespace, e: edits.Edits, way: str, strength: float) -> np.ndarray:
-    """All images edited one way; image i has seed --seed + i."""
-    parts = []
-    for part in in_batches(len(e.images)):
-        edit = editor(trained, args, e.sources[part], e.targets[part])
-        x_0 = from_bytes(e.images[part]).to(trained.device)
-        seeds = range(args.seed + part.start, args.seed + part.stop)
-        parts.append(ddpm.to_bytes(last(edit(way, x_0, strength, seeds))))
-    return np.concatenate(parts)
+    check_strengths(trained, args, [args.strength])
+    image, source = image_and_caption(trained, args)
+    x_0, record, images = from_bytes(image[None]).to(trained.device), [], []
+    for target, method in tqdm([(t, m) for t in args.target for m in args.methods], "edits"):
+        edit = editor(trained, args, [source], [target])
+        x = last(edit(method, x_0, args.strength, range(args.seed, args.seed + 1)))
+        images.append(to_bytes(x)[0])
+        missing = missing_words(trained.info["data"], images[-1], target)
+        record.append({"method": method, "target": target, "error": squared_error(x_0, x).item(), "missing": missing})
+    rows = [[image, *images[i : i + len(args.methods)]] for i in range(0, len(images), len(args.methods))]
+    columns = ["original", *(METHODS[method].replace(" ", "\n") for method in args.methods)]
+    how = f"strength {args.strength:g}, {args.steps} steps, guidance {args.scale:g}"
+    title = "\n".join([source, *(f"-> {target}" for target in args.target), how])
+    path = result(args, f"edit-{name_of(args.model)}", ".png")
+    sheet(path, np.array(rows), [""] * len(rows), columns, title)
+    print(text(record))
+    print(path)

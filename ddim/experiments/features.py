@@ -1,10 +1,11 @@
-"""Feature networks: what a distance between images is measured on. Numbers of different ones are never compared.
+"""Feature networks: distances between images are measured on their features. Numbers of different ones do not compare.
 
-- "classifier": our small classifier of the data set itself, shipped; its distance is printed as "FD-classifier".
+- "classifier": our small classifier of the dataset itself, shipped; its distance is printed as "FD-classifier".
 - "inception": the 2015-12-05 Inception network of the official FID (Heusel et al. 2017), as NVIDIA's TorchScript file;
   only its distance is called "FID".
 """
 
+import argparse
 import urllib.request
 import warnings
 from collections.abc import Callable
@@ -44,23 +45,27 @@ class Features:
         return torch.cat(parts)
 
 
-def load(kind: str, data: str = "", path: str | Path | None = None, device: str = "cpu") -> Features:
-    """The feature network of a kind; data: the data set of the classifier; path: the Inception file, if it is there.
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """The flags that choose a feature network."""
+    parser.add_argument("--features", choices=KINDS, default="classifier", help="network that the distance is on")
+    parser.add_argument("--inception", metavar="FILE", help="inception-2015-12-05.pt; fetched where left out")
 
-    Raises ValueError for an unknown kind, or a file for a kind that takes none, files.CheckpointError for a file
-    that is missing, damaged or of another kind.
+
+def load(kind: str, data: str = "", path: str | Path | None = None, device: str | torch.device = "cpu") -> Features:
+    """The feature network of a kind; data: the dataset of the classifier; path: the Inception file, where it is here.
+
+    A path means "inception". ValueError: an unknown kind; files.CheckpointError: a file that is missing, damaged or of
+    another kind.
     """
-    if path and kind != "inception":
-        raise ValueError(f"--inception {path} goes with --features inception, not {kind}: give both, or neither")
+    if path or kind == "inception":
+        return inception(Path(path) if path else fetched(), device)
     if kind == "classifier":
         return of_classifier(classifier.load(data).to(device))
-    if kind == "inception":
-        return inception(Path(path) if path else fetched(), device)
     raise ValueError(f"unknown feature network {kind!r}: expected one of {', '.join(KINDS)}")
 
 
 def of_classifier(network: classifier.Classifier) -> Features:
-    """What the classifier sees before its last layer, on the device where it is."""
+    """The inputs of the classifier's last layer, computed on the device where it is."""
     device = network.last[0].weight.device
 
     def of_batch(images: np.ndarray) -> Tensor:
@@ -69,10 +74,10 @@ def of_classifier(network: classifier.Classifier) -> Features:
     return Features("FD-classifier", f"classifier {network.info['data']}", network.sha256, of_batch)
 
 
-def inception(path: Path, device: str = "cpu") -> Features:
+def inception(path: Path, device: str | torch.device = "cpu") -> Features:
     """The official FID's network from NVIDIA's TorchScript file: 2048 features of uint8 images of any size.
 
-    Only the very file is taken, by its sha256: a distance on any other network is no FID.
+    Only this file is accepted, by its sha256: a distance on any other network is no FID.
     """
     if not path.is_file():
         raise files.CheckpointError(f"no Inception network at {path}: fetch it from {URL}")
@@ -107,7 +112,7 @@ def fetched() -> Path:
             check_official(temporary, "what was fetched")
     except OSError as error:
         raise files.CheckpointError(
-            f"the Inception network could not be fetched ({error}): put {URL} at {CACHE}, or name the file with "
+            f"the Inception network could not be fetched ({error}): put {URL} at {CACHE}, or give the file with "
             "--inception; --features classifier needs no download"
         ) from None
     return CACHE

@@ -1,66 +1,80 @@
-"""Three figures: samples over eta and S, one x_T over S, and between two x_T."""
+"""Figures of the DDIM paper: samples over eta and S (Figure 3), one x_T over S (5), between two x_T (6)."""
 
 import argparse
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import torch
+from tqdm import tqdm
 
 import ddpm
+from ddpm import cli
 from ddpm.diffusion import last
+from ddpm.images import sheet, to_bytes
 from ddpm.model import Trained
 
 from ..interpolation import slerp
 from ..sampler import sample
-from . import sheets as figures
-from . import table
-from .common import check_free, check_seed, drawn, of_split, result
+from .common import calls_bar, images_of, model_data, name_of, result
+from .table import COLUMNS, HAT, calls, cell_sampler, label
 
+EXAMPLE = 'python -m ddim figures --prompts "a photo of a large green cross on a white background"'
+ROWS = ("0", "0.2", "0.5", "1", HAT)
 FIGURE_3 = (10, 100)  # numbers of steps in the paper's figure
+POINTS = 11  # of an interpolation
 
 
-def figures_command(args: argparse.Namespace) -> None:
-    """Three figures: samples over eta and S (the paper's Figure 3), one x_T over S, and between two x_T."""
-    check_free(args, "-samples.png", "-consistency.png", "-interpolation.png")
-    check_seed(args.seed)
-    trained = ddpm.load(args.model, device=args.device)
-    T, prompts = trained.schedule.T, args.prompts or first_captions(trained, args)
-    seeds = list(range(args.seed, args.seed + len(prompts)))
-    draw = partial(drawn, trained, prompts, seeds, args.scale)
+def samples(path: Path, trained: Trained, prompts: list[str], args: argparse.Namespace, bar: tqdm) -> Path:
+    """A row for each eta, a block of columns for each S; the same x_T in every row."""
+    seeds, counts = list(range(args.seed, args.seed + len(prompts))), up_to(trained, FIGURE_3)
+    draw = partial(images_of, trained, prompts, seeds, args.scale, bar=bar)
+    blocks = [np.stack([draw(cell_sampler(row, S)) for row in ROWS]) for S in counts]
+    names = [f"S = {S}" if i == 0 else "" for S in counts for i in range(len(prompts))]
+    return sheet(path, np.concatenate(blocks, axis=1), [label(row) for row in ROWS], names)
 
-    etas = [row for row in table.ROWS if row != table.SECOND_ORDER]
-    few_and_many = cut(FIGURE_3, T)
-    blocks = [np.stack([draw(table.cell_sampler(row, S, "linear")) for row in etas]) for S in few_and_many]
-    names = [f"S = {S}" if i == 0 else "" for S in few_and_many for i in range(len(prompts))]
-    path = result(args, "-samples.png")
-    print(figures.sheet(path, np.concatenate(blocks, axis=1), [table.label(row) for row in etas], names))
 
-    counts = cut((5, *table.COLUMNS), T)
-    columns = [draw(table.cell_sampler("0", S, "linear")) for S in counts]
-    path = result(args, "-consistency.png")
+def consistency(path: Path, trained: Trained, prompts: list[str], args: argparse.Namespace, bar: tqdm) -> Path:
+    """A row for each x_T, a column for each S, at eta 0."""
+    seeds, counts = list(range(args.seed, args.seed + len(prompts))), up_to(trained, (5, *COLUMNS))
+    columns = [images_of(trained, prompts, seeds, args.scale, cell_sampler("0", S), bar) for S in counts]
     names = [f"S = {S}" for S in counts]
-    print(figures.sheet(path, np.stack(columns, axis=1), [f"x_T {i}" for i in seeds], names, "same x_T, eta 0"))
-
-    print(figures.sheet(result(args, "-interpolation.png"), *interpolated(trained, prompts[:4], args)))
+    return sheet(path, np.stack(columns, axis=1), [f"x_T {i}" for i in seeds], names, "same x_T, eta 0")
 
 
-def first_captions(trained: Trained, args: argparse.Namespace) -> list[str]:
-    """Captions of the first six test images."""
-    return [several[0] for several in of_split(trained, args.data_dir, "test").captions[:6]]
-
-
-def cut(counts: tuple[int, ...], T: int) -> list[int]:
-    """Numbers of steps, none above T and none twice."""
-    return list(dict.fromkeys(min(S, T) for S in counts))
-
-
-def interpolated(trained: Trained, prompts: list[str], args: argparse.Namespace) -> tuple:
-    """A sheet of DDIM samples (S = 50, or T if that is less) between two x_T, a row for each prompt."""
-    weights = torch.linspace(0, 1, 11, device=trained.device)
-    rows, S = [], min(50, trained.schedule.T)
+def interpolation(path: Path, trained: Trained, prompts: list[str], args: argparse.Namespace, bar: tqdm) -> Path:
+    """A row for each prompt: DDIM samples (S = 50, or T if that is less) between two x_T."""
+    weights = torch.linspace(0, 1, POINTS, device=trained.device)
+    rows, (S,) = [], up_to(trained, (50,))
     for i, prompt in enumerate(prompts):
         ends = ddpm.Noise([args.seed + 2 * i, args.seed + 2 * i + 1]).start(trained.shape, trained.device)
-        x_T = slerp(ends[:1].expand(11, -1, -1, -1), ends[1:].expand(11, -1, -1, -1), weights)
-        eps = trained.eps([prompt], args.scale)
-        rows.append(ddpm.to_bytes(last(sample(eps, trained.schedule, x_T, S))))
-    return np.stack(rows), [""] * len(rows), [f"{w:.1f}" for w in weights.tolist()], f"slerp of x_T, S = {S}"
+        x_T = slerp(ends[:1].expand(POINTS, -1, -1, -1), ends[1:].expand(POINTS, -1, -1, -1), weights)
+        rows.append(to_bytes(last(sample(trained.eps([prompt], args.scale), trained.schedule, x_T, S))))
+        bar.update(S * POINTS)
+    names = [f"{w:.1f}" for w in weights.tolist()]
+    return sheet(path, np.stack(rows), [""] * len(rows), names, f"slerp of x_T, S = {S}")
+
+
+def up_to(trained: Trained, counts: tuple[int, ...]) -> list[int]:
+    """Numbers of steps, none above T and none twice."""
+    return list(dict.fromkeys(min(S, trained.schedule.T) for S in counts))
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """The flags of `python -m ddim figures`."""
+    cli.add_flags(parser, model="shapes", data_dir="data", device=cli.best_device(), out="results", seed=0, scale=1.0)
+    parser.add_argument("--prompts", nargs="+", help="captions, each in quotes; by default six of the test split")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Draw the three figures."""
+    trained, name = ddpm.load(args.model, device=args.device), f"figures-{name_of(args.model)}"
+    prompts = args.prompts or [several[0] for several in model_data(trained, args.data_dir, "test").captions[:6]]
+    cells = [(row, S) for S in up_to(trained, FIGURE_3) for row in ROWS]
+    cells += [("0", S) for S in up_to(trained, (5, *COLUMNS))]
+    T, between = trained.schedule.T, prompts[:4]
+    work = calls(T, cells, "linear") * len(prompts) + len(between) * POINTS * min(50, T)
+    with calls_bar(work) as bar:
+        for draw, captions in ((samples, prompts), (consistency, prompts), (interpolation, between)):
+            path = draw(result(args, name, ".png", f"-{draw.__name__}"), trained, captions, args, bar)
+            tqdm.write(str(path))

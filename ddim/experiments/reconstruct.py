@@ -1,41 +1,62 @@
-"""There and back: an image inverted and sampled again, and how much of it is lost (DDIM Table 2).
+"""Does inversion reconstruct the image? Test images inverted and sampled again (DDIM, Table 2).
 
 The error is the mean squared error per dimension with images on the [0, 1] scale, nothing clipped.
 """
 
+import argparse
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
+from tqdm import tqdm
 
-from ddpm.diffusion import EpsFn
+import ddpm
+from ddpm import cli
+from ddpm.analytic import gaussian_like
+from ddpm.data import Dataset
+from ddpm.diffusion import EpsFn, last
 from ddpm.experiments import records
+from ddpm.images import from_bytes, sheet, squared_error, to_bytes
+from ddpm.model import Trained
 from ddpm.schedule import Schedule
 
 from ..bdia import invert_exact, sample_exact
 from ..inversion import invert
-from ..sampler import Steps, sample
+from ..sampler import SPACINGS, Steps, sample, timesteps
+from .common import calls_bar, in_batches, model_data, model_facts, name_of, result, write
+from .table import grid_line
 
+EXAMPLE = "python -m ddim reconstruct --model shapes --n 16 --steps 10 20 50 --variants caption exact"
 PAPER = {10: 0.014, 20: 0.0065, 50: 0.0023, 100: 0.0009, 200: 0.0004, 500: 0.0001, 1000: 0.0001}  # CIFAR-10 test set
-DIVERGED = 1.0  # mean squared error above which an image counts as lost: no two images in [0, 1] differ by more
+DIVERGED = 1.0  # squared error above which an image counts as lost: no two images in [0, 1] differ by more
 CELL = {  # of the record: network calls for each image, and `summary`
     "calls": int, "n": int, "mean": records.NUMBER | None, "median": records.NUMBER | None,
     "largest": records.NUMBER | None, "diverged": records.NUMBER,
 }  # fmt: skip
 EXACT = "exact"
 GAUSSIAN = "Gaussian, exact eps"  # no network: data of the same mean and covariance, what the steps alone lose
+NOTES = (
+    "mean squared error per dimension, images in [0, 1]; S steps each way, nothing clipped; network in float32",
+    "paper: DDIM Table 2 (CIFAR-10, unconditional); largest: difference of a value in [-1, 1]; calls: network's",
+)
+NO_NETWORK = f"{GAUSSIAN}: no network, data of the training set's mean and covariance: what the steps lose"
+SHOWN = 6  # images of the sheet
 
 
 @dataclass(frozen=True)
 class Variant:
-    """How an image goes there and back: its caption or the null prompt, guidance, and the way to invert.
+    """How an image is inverted and sampled again: with its caption or the null prompt, guidance, kind of inversion.
 
-    way: the number of fixed-point iterations of `ddim.invert`, or "exact" for BDIA.
+    inversion: the number of fixed-point iterations of `ddim.invert`, or "exact" for BDIA.
     """
 
     captions: bool = True
     scale: float = 1.0
-    way: int | str = 0
+    inversion: int | str = 0
 
 
 VARIANTS = {
@@ -44,72 +65,132 @@ VARIANTS = {
     "guidance 2": Variant(scale=2.0),
     "guidance 4": Variant(scale=4.0),
     "guidance 7.5": Variant(scale=7.5),
-    "2 iterations": Variant(way=2),
-    "5 iterations": Variant(way=5),
-    "exact": Variant(way=EXACT),
-    "exact, guidance 7.5": Variant(scale=7.5, way=EXACT),
+    "2 iterations": Variant(inversion=2),
+    "5 iterations": Variant(inversion=5),
+    "exact": Variant(inversion=EXACT),
+    "exact, guidance 7.5": Variant(scale=7.5, inversion=EXACT),
 }
 CHOICES = (*VARIANTS, GAUSSIAN)
 
 
 def round_trip(
-    eps: EpsFn, schedule: Schedule, x_0: torch.Tensor, steps: Steps, spacing: str = "linear", way: int | str = 0
-) -> torch.Tensor:
-    """x_0 (B, ...) inverted and sampled again on the same grid, S steps each way; way as in `Variant`."""
-    if way == EXACT:
+    eps: EpsFn, schedule: Schedule, x_0: Tensor, steps: Steps, spacing: str = "linear", inversion: int | str = 0
+) -> Tensor:
+    """x_0 (B, ...) inverted and sampled again on the same grid, S steps each; inversion as in `Variant`."""
+    if inversion == EXACT:
         *_, (_, below, _), (_, x_T, _) = invert_exact(eps, schedule, x_0, steps, spacing)
-        *_, (_, again, _) = sample_exact(eps, schedule, (x_T, below), steps, spacing, dtype=x_0.dtype)
-        return again
-    *_, (_, x_T, _) = invert(eps, schedule, x_0, steps, spacing, iterations=way)
-    *_, (_, again, _) = sample(eps, schedule, x_T, steps, spacing=spacing)
-    return again
+        return last(sample_exact(eps, schedule, (x_T, below), steps, spacing, dtype=x_0.dtype))
+    x_T = last(invert(eps, schedule, x_0, steps, spacing, iterations=inversion))
+    return last(sample(eps, schedule, x_T, steps, spacing=spacing))
 
 
 def calls(S: int, variant: Variant) -> int:
-    """Network calls of a round trip of S steps each way; guidance asks twice."""
-    each_way = S - 1 if variant.way == EXACT else S
-    upwards = S if variant.way == EXACT else S * (1 + variant.way)
-    return (upwards + each_way) * (2 if variant.captions and variant.scale != 1 else 1)
+    """Network calls of a round trip of S steps upwards and S downwards; guidance needs two calls a step."""
+    down = S - 1 if variant.inversion == EXACT else S
+    up = S if variant.inversion == EXACT else S * (1 + variant.inversion)
+    return (up + down) * (2 if variant.captions and variant.scale != 1 else 1)
 
 
-def squared_errors(x_0: torch.Tensor, again: torch.Tensor) -> torch.Tensor:
-    """(B,): mean squared error per dimension on the [0, 1] scale, of images (B, ...) in [-1, 1]."""
-    return ((again - x_0) / 2).square().flatten(1).mean(1)
+def summary(x_0: Tensor, again: Tensor) -> dict[str, float | None]:
+    """The errors of n images (n, C, H, W) in [-1, 1] that were inverted and sampled again.
 
-
-def summary(x_0: torch.Tensor, again: torch.Tensor) -> dict[str, float | None]:
-    """What is said of n images (n, ...) in [-1, 1] that went there and back.
-
-    mean of their squared errors and largest difference of a value are over the images that came back, the median is
-    over all (None where most are lost), diverged is the share whose error is not finite or above `DIVERGED`.
+    diverged: the share whose squared error is not finite or above `DIVERGED`. The mean of the squared errors and the
+    largest difference of a value are over the others, the median is over all (None where most have diverged).
     """
-    errors = squared_errors(x_0, again).double().cpu().numpy()
+    errors = squared_error(x_0, again)
     largest = (again - x_0).abs().flatten(1).amax(1).double().cpu().numpy()
     lost = ~(errors <= DIVERGED)  # true for NaN too
-    kept = errors[~lost]
+    rest = errors[~lost]
     median = float(np.median(np.where(lost, np.inf, errors)))
     return {
         "n": len(errors),
-        "mean": float(kept.mean()) if len(kept) else None,
+        "mean": float(rest.mean()) if len(rest) else None,
         "median": median if np.isfinite(median) else None,
-        "largest": float(largest[~lost].max()) if len(kept) else None,
+        "largest": float(largest[~lost].max()) if len(rest) else None,
         "diverged": float(lost.mean()),
     }
 
 
 def shown(record: dict) -> list[tuple[str, int]]:
-    """What a strip of images shows: the first variant at every S it has, the others at the middle one of theirs."""
+    """The cells that the image shows: the first variant at every S it has, the others at the largest S up to 50."""
     first, *others = records.rows_of(record, CHOICES)
     steps = {name: sorted(map(int, record["cells"][name])) for name in (first, *others)}
     middle = {name: max((S for S in steps[name] if S <= 50), default=steps[name][0]) for name in others}
     return [(first, S) for S in steps[first]] + list(middle.items())
 
 
-def text(head: list[str], record: dict) -> str:
+# ---- measure ---------------------------------------------------------------------------------------------------------
+
+
+def cost(T: int, name: str, S: int, spacing: str) -> int:
+    """Network calls for an image. ValueError: an S outside 1..T."""
+    steps = len(timesteps(T, S, spacing)) - 1
+    return 0 if name == GAUSSIAN else calls(steps, VARIANTS[name])
+
+
+def reconstructor(
+    trained: Trained, args: argparse.Namespace, captions: list[str], bar: tqdm
+) -> Callable[[str, int, Tensor], Tensor]:
+    """again(variant, S, x_0): the first images (n, 3, H, W) of the test split, inverted and sampled again."""
+
+    @cache
+    def gaussian() -> EpsFn:
+        training = model_data(trained, args.data_dir, "train").images
+        return gaussian_like(trained.schedule, from_bytes(training).to(trained.device))
+
+    def eps_of(name: str, part: slice) -> EpsFn:
+        if name == GAUSSIAN:
+            return gaussian()
+        return trained.eps(captions[part] if VARIANTS[name].captions else None, VARIANTS[name].scale)
+
+    def again(name: str, S: int, x_0: Tensor) -> Tensor:
+        parts, inversion = [], 0 if name == GAUSSIAN else VARIANTS[name].inversion
+        for part in in_batches(len(x_0)):
+            eps = eps_of(name, part)
+            parts.append(round_trip(eps, trained.schedule, x_0[part], S, args.spacing, inversion))
+            bar.update(len(parts[-1]) * cost(trained.schedule.T, name, S, args.spacing))
+        return torch.cat(parts)
+
+    return again
+
+
+def measure(
+    trained: Trained, args: argparse.Namespace, test: Dataset, path: Path, record: dict
+) -> dict[tuple[str, int], Tensor]:
+    """Fill the record's missing cells; returns the first images that come back in each cell of `shown`."""
+    variants, steps = list(dict.fromkeys(args.variants)), list(dict.fromkeys(args.steps))
+    captions, back = [several[0] for several in test.captions[: args.n]], {}
+    x_0 = from_bytes(test.images[: args.n]).to(trained.device)
+
+    def work(cells: list[tuple[str, int]], n: int) -> int:
+        return n * sum(cost(trained.schedule.T, *cell, args.spacing) for cell in cells)
+
+    with calls_bar(work(records.missing(record, variants, steps), len(x_0))) as bar:
+        again = reconstructor(trained, args, captions, bar)
+
+        def cell_of(name: str, S: int) -> records.Cell:
+            x = again(name, S, x_0)
+            back[name, S] = x[:SHOWN]
+            return {"calls": work([(name, S)], 1)} | summary(x_0, x)
+
+        for name, S, cell in records.fill(path, record, variants, steps, cell_of):
+            tqdm.write(f"{name}, S = {S}: {scientific(cell['mean'])}")
+        earlier = [cell for cell in shown(record) if cell not in back]
+        bar.total += work(earlier, len(x_0[:SHOWN]))
+        return back | {cell: again(*cell, x_0[:SHOWN]) for cell in earlier}
+
+
+# ---- as text and as an image -----------------------------------------------------------------------------------------
+
+
+def text(record: dict) -> str:
     """The record as a table: a line for each variant and S, the unguided ones beside the paper's."""
-    lines = [*head, ""]
+    settings = record["settings"]
+    lines = [f"reconstruct: model {settings['model']}, data {settings['data']}", *NOTES]
+    lines += [NO_NETWORK] * (GAUSSIAN in record["cells"])
+    lines += [grid_line(settings["T"], S, settings["spacing"]) for S in records.columns_of(record)]
     titles = ("mean", "median", "paper", "largest", "diverged", "calls", "n")
-    lines.append(f"{'':22s}{'S':>5s}" + "".join(f"{title:>12s}" for title in titles))
+    lines += ["", f"{'':22s}{'S':>5s}" + "".join(f"{title:>12s}" for title in titles)]
     for name in records.rows_of(record, CHOICES):
         for S, cell in sorted(record["cells"][name].items(), key=lambda item: int(item[0])):
             paper = PAPER.get(int(S)) if name in ("caption", "null prompt") else None
@@ -120,5 +201,39 @@ def text(head: list[str], record: dict) -> str:
 
 
 def scientific(value: float | None) -> str:
-    """Two digits, a dash for what is not there."""
+    """Two digits, or a dash for None."""
     return "-" if value is None else f"{value:.1e}"
+
+
+def plot(path: Path, record: dict, images: np.ndarray, back: dict[tuple[str, int], Tensor]) -> Path:
+    """The first images uint8 (N, 3, H, W) beside those that come back in the cells of `shown`."""
+    cells = shown(record)
+    columns = ["original", *("\n".join([*name.split(maxsplit=1), f"S = {S}"]) for name, S in cells)]
+    rows = np.stack([images, *(to_bytes(back[cell].nan_to_num()) for cell in cells)], axis=1)
+    return sheet(path, rows, [""] * len(rows), columns)
+
+
+# ---- command ---------------------------------------------------------------------------------------------------------
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """The flags of `python -m ddim reconstruct`."""
+    cli.add_flags(parser, model="shapes", data_dir="data", device=cli.best_device(), out="results", n=128)
+    steps = (10, 20, 50, 100)
+    parser.add_argument("--steps", type=cli.positive, nargs="+", default=steps, help="numbers of steps S, each way")
+    parser.add_argument("--variants", nargs="+", choices=CHOICES, default=CHOICES, help="the first is shown at every S")
+    parser.add_argument("--spacing", choices=SPACINGS, default="linear", help="time grid; the paper's is quadratic")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Measure the cells that are missing; write and print the table, and show some of the images."""
+    trained = ddpm.load(args.model, device=args.device)
+    test = model_data(trained, args.data_dir, "test")
+    if args.n > len(test):
+        raise ValueError(f"n is {args.n}, but the test split has {len(test)} images")
+    name = f"reconstruct-{name_of(args.model)}-{args.n}" + ("-quadratic" if args.spacing == "quadratic" else "")
+    path = result(args, name, ".json")
+    record = records.resume(path, model_facts(trained, args) | {"n": args.n, "spacing": args.spacing}, CELL)
+    back = measure(trained, args, test, path, record)
+    write(args, name, record, text(record))
+    print(plot(result(args, name, ".png"), record, test.images[: args.n][:SHOWN], back))

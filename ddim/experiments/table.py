@@ -1,23 +1,38 @@
 """The S x eta table of DDIM (Song, Meng & Ermon 2021, Table 1; the lecture's "Sample Efficiency of DDIM").
 
-A cell is the distance between n samples made with S steps at one eta and a reference set of real images. A row is
-named by its eta, "hat" for the larger variance, "2m" for the second-order sampler. A table is kept as a record of
-`records`.
+A cell is the Frechet distance between n samples made with S steps at one eta and a reference set of real images. A row
+is named by its eta, "hat" for sigma-hat, "2m" for the second-order sampler. The result is a record of `records`: a
+second call measures the cells that are missing.
 """
 
+import argparse
+import dataclasses
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatter
+from tqdm import tqdm
 
+import ddpm
+from ddpm import cli
+from ddpm.data import image_files
+from ddpm.data.base import DataError
+from ddpm.experiments import records
 from ddpm.experiments.records import NUMBER, columns_of, rows_of
 from ddpm.images import save_figure
+from ddpm.model import Sampler, Trained
 
 from ..dpm_solver import sample_2m
-from ..sampler import Trajectory, sample, sample_hat, timesteps
-from .fid import Measure, plus_minus, thousandfold
+from ..sampler import SPACINGS, Trajectory, sample, sample_hat, timesteps
+from . import features
+from .common import calls_bar, images_of, model_data, model_facts, name_of, result, write
+from .fid import Measure, Reference, plus_minus, thousandfold
 
+EXAMPLE = "python -m ddim table --model shapes --n 100 --columns 5 10 20"
 HAT, SECOND_ORDER = "hat", "2m"
 COLUMNS = (10, 20, 50, 100, 1000)
 ROWS = ("0", "0.2", "0.5", "1", HAT, SECOND_ORDER)
@@ -38,37 +53,33 @@ PAPER = {  # FID of the official network at 50,000 samples, columns as in COLUMN
     },
 }
 CELL = {"distance": NUMBER, "error": NUMBER | None, "kid": NUMBER, "kid_error": NUMBER | None}
+OLDER = {"precision": "float32", "device": "cpu"}  # what records without these settings were measured with
 THEIRS = {
     "cifar10": "FID of the official network, 50,000 samples, quadratic grid",
     "celeba": "FID of the official network, 50,000 samples, of 64 x 64 images",
 }
 
 
+# ---- cells -----------------------------------------------------------------------------------------------------------
+
+
 def row_name(text: str) -> str:
-    """"0.20" -> "0.2". ValueError unless it is an eta in [0, 1], "hat" or "2m"."""
-    if text in (HAT, SECOND_ORDER):
-        return text
-    try:
-        eta = float(text)
-    except ValueError:
-        raise ValueError(f"row {text!r}: expected an eta in [0, 1], {HAT} or {SECOND_ORDER}") from None
-    if not 0 <= eta <= 1:
-        raise ValueError(f"row {text!r}: expected an eta in [0, 1], {HAT} or {SECOND_ORDER}")
-    return f"{abs(eta):g}"  # -0 is 0
+    """"0.20" -> "0.2": an eta in [0, 1], "hat" or "2m"."""
+    return text if text in (HAT, SECOND_ORDER) else f"{abs(cli.share(text)):g}"  # -0 is 0
 
 
 def grid_of(row: str, T: int, S: int, spacing: str) -> list[int]:
     """The times of a cell. ValueError: an S outside 1..T.
 
-    A step to 0 adds no noise, and within the family hardly any would be left to add; sigma-hat has much. The published
-    code's grid ends at its first time, our t = 1, so its sigma-hat is noisy down to there: this row stops there too.
+    The step to 0 adds no noise. Within the family hardly any is left there, but sigma-hat has much. The published
+    code's grid ends at its first time, our t = 1, and adds noise down to there: the row "hat" has this time too.
     """
     grid = timesteps(T, S, spacing)
     return [*grid[:-1], 1, 0] if row == HAT and grid[-2] > 1 else grid
 
 
-def cell_sampler(row: str, S: int, spacing: str) -> Callable[..., Trajectory]:
-    """sampler(eps, schedule, x_T, noise) of a cell, as `ddpm.generate` wants it; predicted x_0 are not clipped."""
+def cell_sampler(row: str, S: int, spacing: str = "linear") -> Sampler:
+    """The sampler of a cell, for `ddpm.generate`; predicted x_0 are not clipped."""
 
     def sampler(eps, schedule, x_T, noise) -> Trajectory:
         grid = grid_of(row, schedule.T, S, spacing)
@@ -86,13 +97,73 @@ def calls(T: int, cells: list[tuple[str, int]], spacing: str) -> int:
     return sum(len(grid_of(row, T, S, spacing)) - 1 for row, S in cells)
 
 
+def usual_spacing(trained: Trained) -> str:
+    """The paper's grid. Its quadratic one, for CIFAR-10, starts at t = 801, where only the linear schedule is noise."""
+    as_in_paper = trained.info["data"] == "cifar10" and trained.schedule.kind == "linear"
+    return "quadratic" if as_in_paper else "linear"
+
+
+# ---- measure ---------------------------------------------------------------------------------------------------------
+
+
+def reference_images(reference: str, trained: Trained, data_dir: str) -> np.ndarray:
+    """The real images that samples are compared with: a split of the model's dataset, or all images of a folder."""
+    if reference in ("train", "test"):
+        return model_data(trained, data_dir, reference).images
+    endings = (".png", ".jpg", ".jpeg", ".webp")
+    files = sorted(path for path in Path(reference).glob("*") if path.suffix.lower() in endings)
+    if len(files) < 2:
+        raise DataError(f"--reference {reference!r}: expected train, test, or a folder of 2 or more images {endings}")
+    size = trained.unet.config.size
+    return np.stack([image_files.to_array(image_files.square(image_files.open_image(file)), size) for file in files])
+
+
+def prompts_of(trained: Trained, args: argparse.Namespace) -> list[str]:
+    """n null prompts, or with --captions n captions of the training set, drawn as training draws them."""
+    if not args.captions:
+        return [""] * args.n
+    captions, rng = model_data(trained, args.data_dir, "train").captions, np.random.default_rng(args.seed)
+    chosen = [captions[i] for i in rng.integers(len(captions), size=args.n)]
+    return [several[rng.integers(len(several))] for several in chosen]
+
+
+def settings_of(trained: Trained, args: argparse.Namespace, network: features.Features, real: np.ndarray) -> dict:
+    """All that a cell depends on; real: the reference images."""
+    return {"distance": network.name} | model_facts(trained, args) | {
+        "n": args.n, "spacing": args.spacing, "clipping": "none",
+        "prompts": "captions" if args.captions else "null", "guidance": args.scale, "seed": args.seed,
+        "features": network.network, "features_sha256": network.sha256,
+        "reference": args.reference, "reference_n": len(real),
+        "reference_sha256": hashlib.sha256(real.tobytes()).hexdigest(),
+        "precision": trained.precision, "device": trained.device.type,
+    }  # fmt: skip
+
+
+def measurer(
+    trained: Trained,
+    args: argparse.Namespace,
+    network: features.Features,
+    real: np.ndarray,
+    prompts: list[str],
+    bar: tqdm,
+) -> Callable[[str, int], Measure]:
+    """measure(row, S) -> cell: n samples with the same x_T and prompts in every cell, against the real images."""
+    reference, seeds = Reference(network(real)), list(range(args.seed, args.seed + args.n))
+
+    def measure(row: str, S: int) -> Measure:
+        sampler = cell_sampler(row, S, args.spacing)
+        return reference.measure(network(images_of(trained, prompts, seeds, args.scale, sampler, bar)))
+
+    return measure
+
+
+# ---- as text ---------------------------------------------------------------------------------------------------------
+
+
 def paper_cell(data: str, row: str, S: int) -> float | None:
     """The paper's FID, None where the paper has none."""
     numbers = PAPER.get(data, {}).get(row)
     return numbers[COLUMNS.index(S)] if numbers and S in COLUMNS else None
-
-
-# ---- as text ---------------------------------------------------------------------------------------------------------
 
 
 def text(record: dict) -> str:
@@ -127,13 +198,13 @@ def text(record: dict) -> str:
 def grid_line(T: int, S: int, spacing: str) -> str:
     """What the grid of S steps really is: the quadratic one can have fewer steps, and starts below T."""
     grid = timesteps(T, S, spacing)
-    calls_ = len(grid) - 1
-    once = f" ({S - calls_} coincide with others and are listed once)" if calls_ < S else ""
-    return f"grid of S = {S}: {calls_} calls{once}, from t = {grid[0]} to {grid[-2]}, then 0"
+    n = len(grid) - 1
+    once = f" ({S - n} coincide with others and are listed once)" if n < S else ""
+    return f"grid of S = {S}: {n} calls{once}, from t = {grid[0]} to {grid[-2]}, then 0"
 
 
 def label(row: str) -> str:
-    """How a row is called."""
+    """The name of a row in the text and in the plot."""
     return {HAT: "hat", SECOND_ORDER: "2M"}.get(row, f"eta {row}")
 
 
@@ -162,12 +233,52 @@ def plot(path: Path, record: dict) -> Path:
     if apart:
         axes[1].set_title("the paper: official network, 50,000 samples", fontsize=9)
         axes[1].set_ylabel("FID")
-    drawn = sorted({*columns_of(record), *(COLUMNS if paper else ())})
     for axis in axes:
-        axis.set(xscale="log", yscale="log", xlabel="S, steps")
-        axis.set_xticks(drawn, [str(S) for S in drawn])
-        axis.set_xticks([], minor=True)
-        for format_ in (axis.yaxis.set_major_formatter, axis.yaxis.set_minor_formatter):
-            format_(LogFormatter(labelOnlyBase=False, minor_thresholds=(2, 0.5)))
-        axis.grid(alpha=0.3, which="both")
+        as_log_log(axis, sorted({*columns_of(record), *(COLUMNS if paper else ())}))
     return save_figure(figure, path)
+
+
+def as_log_log(axis: Axes, columns: list[int]) -> None:
+    """Both axes logarithmic, with the numbers of steps as ticks."""
+    axis.set(xscale="log", yscale="log", xlabel="S, steps")
+    axis.set_xticks(columns, [str(S) for S in columns])
+    axis.set_xticks([], minor=True)
+    for set_format in (axis.yaxis.set_major_formatter, axis.yaxis.set_minor_formatter):
+        set_format(LogFormatter(labelOnlyBase=False, minor_thresholds=(2, 0.5)))
+    axis.grid(alpha=0.3, which="both")
+
+
+# ---- command ---------------------------------------------------------------------------------------------------------
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """The flags of `python -m ddim table`."""
+    cli.add_flags(parser, model="shapes", data_dir="data", device=cli.best_device(), out="results", n=500, seed=0)
+    parser.add_argument("--columns", type=cli.positive, nargs="+", default=COLUMNS, help="numbers of steps S")
+    parser.add_argument("--rows", type=row_name, nargs="+", default=ROWS, help=f"etas, {HAT}, {SECOND_ORDER}")
+    parser.add_argument("--spacing", choices=SPACINGS, help="time grid; by default the paper's where it fits")
+    parser.add_argument("--captions", action="store_true", help="captions of the training set, not the null prompt")
+    cli.add_flags(parser, scale=1.0)
+    features.add_flags(parser)
+    parser.add_argument("--reference", default="train", help="real images: train, test, or a folder")
+    parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32", help="of the network")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Measure the cells that are missing; write and print the table."""
+    trained = dataclasses.replace(ddpm.load(args.model, device=args.device), precision=args.precision)
+    name, args.spacing = f"table-{name_of(args.model)}", args.spacing or usual_spacing(trained)
+    rows, columns = list(dict.fromkeys(args.rows)), list(dict.fromkeys(args.columns))
+    calls(trained.schedule.T, [(row, S) for row in rows for S in columns], args.spacing)  # checks every S
+    network = features.load(args.features, trained.info["data"], args.inception, trained.device)
+    real = reference_images(args.reference, trained, args.data_dir)
+    path = result(args, name, ".json")
+    record = records.resume(path, settings_of(trained, args, network, real), CELL, OLDER)
+    if todo := records.missing(record, rows, columns):
+        prompts = prompts_of(trained, args)
+        with calls_bar(calls(trained.schedule.T, todo, args.spacing) * args.n) as bar:
+            measure = measurer(trained, args, network, real, prompts, bar)
+            for row, S, cell in records.fill(path, record, rows, columns, measure):
+                tqdm.write(f"{label(row)}, S = {S}: {plus_minus(cell['distance'], cell['error'])}")
+    write(args, name, record, text(record))
+    print(plot(result(args, name, ".png"), record))

@@ -1,7 +1,8 @@
-"""Records of measured cells: long work that stops anywhere and goes on there.
+"""Records of measured cells: long work that stops anywhere and resumes there.
 
 A record is a JSON file {"settings": {...}, "cells": {row: {S: cell}}}, a cell {name: number}. It is rewritten whole
-after each cell; the next call measures what is missing, and cells made with other settings are never mixed.
+after each cell; the next call measures what is missing. Cells made with other settings are never mixed, and one command
+writes a record at a time.
 """
 
 import json
@@ -9,22 +10,25 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from ddpm.files import write_json
+from ..files import write_json
 
 NUMBER = int | float
 Cell = dict[str, NUMBER | None]
 Kinds = dict[str, type]  # what a cell must have: name -> type
 
 
-def resume(path: Path, settings: dict, kinds: Kinds) -> dict:
-    """The record at `path`, or an empty one. ValueError when its cells were made with other settings, naming one."""
+def resume(path: Path, settings: dict, kinds: Kinds, older: dict | None = None) -> dict:
+    """The record at `path`, or an empty one. older: settings that older records lack, with the values they had.
+
+    ValueError: a file that is no record of such cells, or cells made with other settings, naming one.
+    """
     if not path.exists():
         return {"settings": settings, "cells": {}}
     record = read(path)
     if not is_record(record, kinds):
         raise ValueError(f"{path} is no record of such cells: choose another --out")
-    check_same(path, record["settings"], settings)
-    return record
+    check_same(path, (older or {}) | record["settings"], settings)
+    return {"settings": settings, "cells": record["cells"]}
 
 
 def read(path: Path) -> Any:
@@ -45,19 +49,15 @@ def check_same(path: Path, before: dict, settings: dict) -> None:
             )
 
 
-def is_record(found: Any, kinds: Kinds) -> bool:
-    """Is it {"settings": {...}, "cells": {row: {S: cell}}}?"""
-    if not isinstance(found, dict) or not all(isinstance(found.get(name), dict) for name in ("settings", "cells")):
+def is_record(content: Any, kinds: Kinds) -> bool:
+    """Is it {"settings": {...}, "cells": {row: {S: cell}}}, with cells of these kinds?"""
+    try:
+        rows = content["cells"].values()
+        cells = [(S, cell) for row in rows for S, cell in row.items()]
+        whole = all(isinstance(cell[name], kind) for _, cell in cells for name, kind in kinds.items())
+        return isinstance(content["settings"], dict) and all(rows) and all(S.isdecimal() for S, _ in cells) and whole
+    except (TypeError, KeyError, AttributeError):  # another structure
         return False
-    rows = found["cells"].values()
-    return all(isinstance(row, dict) and row and all(is_cell(*cell, kinds) for cell in row.items()) for row in rows)
-
-
-def is_cell(S: str, found: Any, kinds: Kinds) -> bool:
-    """Is it a number of steps and its cell?"""
-    if not S.isdecimal() or not isinstance(found, dict):
-        return False
-    return all(isinstance(found.get(name, ""), kind) for name, kind in kinds.items())
 
 
 def missing(record: dict, rows: list[str], columns: list[int]) -> list[tuple[str, int]]:
@@ -70,15 +70,16 @@ def fill(
 ) -> Iterator[tuple[str, int, Cell]]:
     """Measure the missing cells, writing the record after each; yields (row, S, cell).
 
-    Cells that another process has written to the file meanwhile are kept: several may fill one table.
+    The record is written before the first cell too, so that a second command with other settings is refused at once.
+    ValueError: another command has written to the file meanwhile.
     """
+    written = write_json(path, record).read_text()
     for row, S in missing(record, rows, columns):
         cell = measure(row, S)
-        beside = read(path)["cells"] if path.exists() else {}
-        for name, found in beside.items():
-            record["cells"][name] = found | record["cells"].get(name, {})
+        if path.read_text() != written:
+            raise ValueError(f"{path} was changed by another command meanwhile: run one at a time, or choose another --out")
         record["cells"].setdefault(row, {})[str(S)] = cell
-        write_json(path, record)
+        written = write_json(path, record).read_text()
         yield row, S, cell
 
 
