@@ -1,16 +1,15 @@
 """Distances of feature sets against closed forms and brute force."""
 
 import math
+import statistics
 
 import numpy as np
 import pytest
 import torch
+from helpers import normal
 
 import ddim
-
-
-def normal(*shape, seed=0):
-    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+from ddim.experiments.fid import Reference, jackknife_error, moments, plus_minus
 
 
 def covariance(d, seed=0):
@@ -64,7 +63,7 @@ def test_singular_covariances_work():
     moved = [turn @ mu_1, turn @ c_1 @ turn.T, turn @ mu_2, turn @ c_2 @ turn.T]
     assert ddim.frechet_distance(*moved) == pytest.approx(ddim.frechet_distance(mu_1, c_1, mu_2, c_2), abs=1e-6)
     features = normal(8, 50), normal(8, 50, seed=1) + 1
-    assert math.isfinite(ddim.frechet_distance(*ddim.moments(features[0]), *ddim.moments(features[1])))
+    assert math.isfinite(ddim.frechet_distance(*moments(features[0]), *moments(features[1])))
 
 
 def test_planes_at_a_right_angle_do_not_overlap():
@@ -73,8 +72,8 @@ def test_planes_at_a_right_angle_do_not_overlap():
 
 
 def test_frechet_distance_is_0_for_the_same_and_symmetric():
-    mu, c = ddim.moments(normal(100, 10))
-    other = ddim.moments(normal(100, 10, seed=1) * 2 + 1)
+    mu, c = moments(normal(100, 10))
+    other = moments(normal(100, 10, seed=1) * 2 + 1)
     assert abs(ddim.frechet_distance(mu, c, mu, c)) < 1e-9
     there, back = ddim.frechet_distance(mu, c, *other), ddim.frechet_distance(*other, mu, c)
     assert there == pytest.approx(back, rel=1e-10) and there > 1
@@ -90,7 +89,7 @@ def test_arrays_and_float32_are_worked_on_in_float64():
 
 def test_moments_are_numpys():
     features = normal(30, 7)
-    mu, c = ddim.moments(features.float())
+    mu, c = moments(features.float())
     assert mu.dtype == c.dtype == torch.float64
     assert np.allclose(mu, features.numpy().mean(0), atol=1e-6)
     assert np.allclose(c, np.cov(features.numpy(), rowvar=False), atol=1e-6)
@@ -123,11 +122,70 @@ def test_kernel_distance_sees_a_shift():
     assert ddim.kernel_distance(x, far) > 100 * abs(ddim.kernel_distance(x, near))
 
 
+# ---- error bars ------------------------------------------------------------------------------------------------------
+
+
+def test_the_distance_is_frechets_and_kids():
+    reference, ours = normal(300, 3, seed=1), normal(40, 3, seed=2) + 0.5
+    measure = Reference(reference).measure(ours)
+    assert measure["distance"] == pytest.approx(ddim.frechet_distance(*moments(ours), *moments(reference)), rel=1e-9)
+    parts = [ddim.kernel_distance(ours[i : i + 4], reference) for i in range(0, 40, 4)]
+    assert measure["kid"] == pytest.approx(sum(parts) / 10, rel=1e-9)
+    assert measure["kid_error"] == pytest.approx(statistics.stdev(parts) / 10**0.5, rel=1e-9)
+
+
+def test_the_jackknife_of_a_mean_is_the_textbooks_standard_error():
+    x = np.random.default_rng(3).normal(size=20)
+    left_out = [np.delete(x, i).mean() for i in range(20)]
+    assert jackknife_error(left_out) == pytest.approx(x.std(ddof=1) / 20**0.5, rel=1e-12)
+
+
+def test_the_error_bar_is_the_spread_of_independent_repetitions():
+    reference = Reference(normal(300, 3, seed=9))
+    repetitions = [reference.measure(normal(200, 3, seed=s) + 0.5) for s in range(100, 160)]
+    spread = np.std([m["distance"] for m in repetitions], ddof=1)
+    assert np.mean([m["error"] for m in repetitions]) == pytest.approx(spread, rel=0.35)
+
+
+@pytest.mark.parametrize("n", [4, 5, 19, 21, 64])
+def test_any_number_of_images_from_4_on_has_error_bars(n):
+    measure = Reference(normal(50, 3)).measure(normal(n, 3, seed=1))
+    assert measure["error"] > 0 and measure["kid_error"] > 0
+
+
+@pytest.mark.parametrize("n", [2, 3])
+def test_two_images_have_a_distance_but_no_error_bar(n):
+    measure = Reference(normal(50, 3)).measure(normal(n, 3, seed=1))
+    assert np.isfinite(measure["distance"]) and measure["error"] is None and measure["kid_error"] is None
+
+
+def test_one_image_has_no_distance():
+    with pytest.raises(ValueError, match="at least 2"):
+        Reference(normal(50, 3)).measure(normal(1, 3))
+
+
+def test_a_large_reference_is_thinned_for_kid_alone():
+    reference = normal(5000, 3)
+    assert len(Reference(reference).kernel_sample) == 1000  # every fifth
+    assert torch.equal(Reference(reference).moments[0], reference.double().mean(0))
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "words"),
+    [(0.12345, 0.01, "0.123 ± 0.010"), (12.3456, None, "12.35"), (367.4, 2.0, "367.4 ± 2.0")],
+)
+def test_numbers_have_the_digits_they_deserve(value, error, words):
+    assert plus_minus(value, error) == words
+
+
+# ---- errors --------------------------------------------------------------------------------------------------------
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda m, c: ddim.moments(torch.zeros(1, 4)), r"shape \(1, 4\), expected \(n, d\) with n at least 2"),
-        (lambda m, c: ddim.moments(torch.zeros(4)), r"shape \(4,\), expected"),
+        (lambda m, c: moments(torch.zeros(1, 4)), r"shape \(1, 4\), expected \(n, d\) with n at least 2"),
+        (lambda m, c: moments(torch.zeros(4)), r"shape \(4,\), expected"),
         (lambda m, c: ddim.kernel_distance(torch.zeros(1, 4), torch.zeros(5, 4)), r"shape \(1, 4\), expected"),
         (lambda m, c: ddim.kernel_distance(torch.zeros(5, 4), torch.zeros(5, 3)), "4 and 3 features, expected as many"),
         (lambda m, c: ddim.frechet_distance(m, c, m[:3], c[:3, :3]), r"shapes .*\(3,\), \(3, 3\)\], expected"),

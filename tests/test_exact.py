@@ -5,21 +5,17 @@ from itertools import pairwise
 
 import pytest
 import torch
+from helpers import normal as normal64
 
 import ddim
-from ddpm import GaussianEps, MixtureEps, Schedule
+from ddim.bdia import check_gamma
+from ddpm import GaussianEps, MixtureEps, Schedule, last
 
 BOTH = pytest.mark.parametrize("kind", ["linear", "cosine"])
 
 
-def normal(*shape, seed=0, dtype=torch.float32):
-    return torch.randn(*shape, dtype=dtype, generator=torch.Generator().manual_seed(seed))
-
-
-def last(trajectory):
-    """x of the last step of any of the generators."""
-    *_, (_, x, _) = trajectory
-    return x
+def normal(*shape, seed=0):
+    return normal64(*shape, seed=seed, dtype=torch.float32)
 
 
 def encode(eps, schedule, x_0, steps, **options):
@@ -29,7 +25,7 @@ def encode(eps, schedule, x_0, steps, **options):
 
 
 def untrained_network(schedule):
-    """Nothing like a good eps: two fixed random convolutions and a sine, as v, with an opinion about time."""
+    """Nothing like a good eps: two fixed random convolutions and a sine, as v, that depend on t."""
     first, second = normal(8, 3, 3, 3, seed=3), normal(3, 8, 3, 3, seed=4)
 
     def eps(x_t, t):
@@ -67,13 +63,13 @@ def test_the_round_trip_is_exact_for_every_gamma(kind, gamma):
 
 
 @BOTH
-def test_a_thousand_steps_come_back_too(kind):
+def test_the_round_trip_of_1000_steps_is_exact(kind):
     schedule, x_0 = Schedule(1000, kind), normal(1, 3, 8, 8).clamp(-1, 1)
     eps = GaussianEps(schedule, 0.2, 0.25)
     assert (last(ddim.sample_exact(eps, schedule, encode(eps, schedule, x_0, 1000), 1000)) - x_0).abs().max() <= 1e-5
 
 
-def test_ddim_itself_does_not_come_back():
+def test_the_round_trip_of_ddim_is_not_exact():
     """What the pair buys: the same 50 calls each way with DDIM miss the image by a thousand times as much."""
     schedule, x_0 = Schedule(1000, "cosine"), normal(2, 3, 8, 8).clamp(-1, 1)
     for eps in networks(schedule):
@@ -81,20 +77,20 @@ def test_ddim_itself_does_not_come_back():
         assert (last(ddim.sample(eps, schedule, x_T, 50)) - x_0).abs().max() > 1e-3
 
 
-def test_a_sample_runs_back_to_its_noise():
+def test_the_inverse_of_each_step_leads_from_a_sample_to_its_noise():
     """The other way round: from x_T down, and up again by the inverse of each step, written out."""
     schedule, x_T = Schedule(1000, "cosine"), normal(2, 3, 8, 8)
     eps, grid, gamma = untrained_network(schedule), ddim.timesteps(1000, 10), 0.95
     xs = [x_T.double(), *(x for _, x, _ in ddim.sample_exact(eps, schedule, x_T, 10, gamma=gamma))]
     for i in range(len(grid) - 3, -1, -1):
         far, middle, near = grid[i : i + 3]
-        answer = eps(xs[i + 1].float(), torch.full((2,), middle)).double()
-        up, down = (ddim.step(schedule, answer, xs[i + 1], middle, to)[0] for to in (far, near))
+        prediction = eps(xs[i + 1].float(), torch.full((2,), middle)).double()
+        up, down = (ddim.step(schedule, prediction, xs[i + 1], middle, to)[0] for to in (far, near))
         assert torch.allclose((xs[i + 2] - down) / gamma + up, xs[i], rtol=0, atol=1e-12)
 
 
 @BOTH
-def test_it_approaches_the_exact_flow(kind):
+def test_more_steps_approach_the_exact_flow(kind):
     """From noise: closer to the Gaussian's flow than DDIM at the same number of calls, and closer with more of them."""
     schedule, x_T = Schedule(1000, kind), normal(50, 1)
     eps = GaussianEps(schedule, 0.3, 0.25)
@@ -118,35 +114,33 @@ def test_the_latent_of_data_looks_like_noise(kind, S):
 
 
 def test_one_call_per_step_and_never_at_time_0():
-    schedule, x_0, asked = Schedule(100), normal(2, 3), []
+    schedule, x_0, called = Schedule(100), normal(2, 3), []
     best = GaussianEps(schedule, 0.0, 0.3)
 
     def eps(x_t, t):
         assert x_t.dtype == torch.float32 and (t == t[0]).all()
-        asked.append(t[0].item())
+        called.append(t[0].item())
         return best(x_t, t)
 
     up = list(ddim.invert_exact(eps, schedule, x_0, 5))
-    assert asked == [20, 20, 40, 60, 80] and [t for t, _, _ in up] == [20, 40, 60, 80, 100]
-    asked.clear()
+    assert called == [20, 20, 40, 60, 80] and [t for t, _, _ in up] == [20, 40, 60, 80, 100]
+    called.clear()
     down = list(ddim.sample_exact(eps, schedule, (up[-1][1], up[-2][1]), 5))
-    assert asked == [80, 60, 40, 20] and [t for t, _, _ in down] == [60, 40, 20, 0]
-    asked.clear()
+    assert called == [80, 60, 40, 20] and [t for t, _, _ in down] == [60, 40, 20, 0]
+    called.clear()
     fresh = list(ddim.sample_exact(eps, schedule, x_0, 5))
-    assert asked == [100, 80, 60, 40, 20] and [t for t, _, _ in fresh] == [80, 60, 40, 20, 0]
+    assert called == [100, 80, 60, 40, 20] and [t for t, _, _ in fresh] == [80, 60, 40, 20, 0]
     assert all(x.dtype == torch.float64 for steps in (up, down, fresh) for _, x, _ in steps)
 
 
-def test_float64_networks_are_asked_in_float64():
-    schedule, x_0 = Schedule(100), normal(2, 3, dtype=torch.float64)
+def test_networks_are_called_in_the_dtype_asked_for():
+    schedule, x_0 = Schedule(100), normal64(2, 3)
     eps = GaussianEps(schedule, 0.0, 0.3)
     pair = encode(lambda x, t: eps(x, t) if x.dtype == torch.float64 else None, schedule, x_0, 5)
     assert torch.allclose(last(ddim.sample_exact(eps, schedule, pair, 5, dtype=torch.float64)), x_0, rtol=0, atol=1e-12)
 
 
 def test_the_default_gamma_loses_the_same_share_over_any_number_of_steps():
-    from ddim.bdia import check_gamma
-
     for S in (2, 10, 1000):
         assert check_gamma(None, list(range(S, -1, -1))) ** S == pytest.approx(math.exp(-2), rel=1e-12)
 

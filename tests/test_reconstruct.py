@@ -1,28 +1,26 @@
-"""There and back: what is lost, counted and summed up, on data whose exact eps is known."""
+"""Reconstruction by inversion: errors and calls, on data whose exact eps is known."""
 
 import math
 
 import numpy as np
 import pytest
 import torch
+from helpers import Recorder
 
 from ddim.experiments import reconstruct
-from ddim.experiments.reconstruct import VARIANTS, Variant, round_trip, squared_errors, summary
+from ddim.experiments.reconstruct import VARIANTS, Variant, round_trip, summary
 from ddpm import GaussianEps, Schedule, guided
 from ddpm.analytic import gaussian_like
+from ddpm.images import squared_error
 
 SCHEDULE = Schedule(1000, "cosine")
+SETTINGS = {"model": "m", "data": "cifar10", "T": 1000, "spacing": "linear"}
 EPS = GaussianEps(SCHEDULE, 0.1, 0.25)
-PICTURES = 0.1 + 0.5 * torch.randn(6, 3, 4, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+IMAGES = 0.1 + 0.5 * torch.randn(6, 3, 4, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
 
-def error(S: int, way=0, images=PICTURES) -> float:
-    return squared_errors(images, round_trip(EPS, SCHEDULE, images, S, way=way)).mean().item()
-
-
-def test_the_error_of_a_point_is_known():
-    """Images that differ by 0.2 in [-1, 1] differ by 0.1 in [0, 1]."""
-    assert squared_errors(torch.zeros(2, 3, 4, 4), torch.full((2, 3, 4, 4), 0.2)).tolist() == pytest.approx([0.01] * 2)
+def error(S: int, inversion=0, images=IMAGES) -> float:
+    return squared_error(images, round_trip(EPS, SCHEDULE, images, S, inversion=inversion)).mean().item()
 
 
 def test_the_round_trip_of_a_gaussian_is_a_product_of_known_factors():
@@ -40,18 +38,18 @@ def test_the_round_trip_of_a_gaussian_is_a_product_of_known_factors():
         up = math.sqrt(a_t / a_s) + per_eps * math.sqrt(1 - a_t) / spread
         down = (math.sqrt(a_t * a_s) * v + math.sqrt((1 - a_t) * (1 - a_s))) / spread
         factor *= up * down
-    mean_free = PICTURES - 0.1
-    expected = ((factor - 1) * mean_free / 2).square().flatten(1).mean(1).mean().item()
+    mean_free = IMAGES - 0.1
+    expected = ((factor - 1) * mean_free / 2).square().mean().item()
     zero_mean = GaussianEps(SCHEDULE, 0.0, v)
     again = round_trip(zero_mean, SCHEDULE, mean_free, 4)
-    assert squared_errors(mean_free, again).mean().item() == pytest.approx(expected, rel=1e-9)
+    assert squared_error(mean_free, again).mean().item() == pytest.approx(expected, rel=1e-9)
 
 
-@pytest.mark.parametrize("way", [0, "exact"])
-def test_there_and_back_are_on_the_spacings_grid(way):
+@pytest.mark.parametrize("inversion", [0, "exact"])
+def test_a_round_trip_is_on_the_grid_of_its_spacing(inversion):
     """(0, 1/3, 2/3 and 1 of sqrt(800))^2, rounded down, and one more; then 0."""
-    expected = round_trip(EPS, SCHEDULE, PICTURES, [801, 356, 89, 1, 0], way=way)
-    assert torch.equal(round_trip(EPS, SCHEDULE, PICTURES, 4, "quadratic", way), expected)
+    expected = round_trip(EPS, SCHEDULE, IMAGES, [801, 356, 89, 1, 0], inversion=inversion)
+    assert torch.equal(round_trip(EPS, SCHEDULE, IMAGES, 4, "quadratic", inversion), expected)
 
 
 def test_the_squared_error_falls_like_one_over_s_squared():
@@ -60,13 +58,13 @@ def test_the_squared_error_falls_like_one_over_s_squared():
 
 
 def test_iterations_approach_the_exact_inverse():
-    errors = [error(50, way) for way in (0, 2, 5)]
+    errors = [error(50, inversion) for inversion in (0, 2, 5)]
     assert errors[0] > 100 * errors[1] > 100 * errors[2]
 
 
-def test_the_exact_way_is_exact_in_float32():
-    images = PICTURES.float().clamp(-1, 1)
-    assert (round_trip(EPS, SCHEDULE, images, 10, way="exact") - images).abs().max() < 1e-5
+def test_the_exact_inversion_is_exact_in_float32():
+    images = IMAGES.float().clamp(-1, 1)
+    assert (round_trip(EPS, SCHEDULE, images, 10, inversion="exact") - images).abs().max() < 1e-5
 
 
 def test_the_eps_of_a_gaussian_like_the_images_solves_its_linear_system():
@@ -74,7 +72,7 @@ def test_the_eps_of_a_gaussian_like_the_images_solves_its_linear_system():
     images = torch.randn(200, 3, 2, 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     images = (images.cumsum(2) + 0.3).contiguous()  # neighbours that go together
     flat = images.flatten(1).numpy()
-    x_t, a = PICTURES[:, :, :2, :2], SCHEDULE.alpha_bar[400].item()
+    x_t, a = IMAGES[:, :, :2, :2], SCHEDULE.alpha_bar[400].item()
     covariance = a * np.cov(flat.T) + (1 - a) * np.eye(12)
     from_mean = x_t.flatten(1).numpy() - math.sqrt(a) * flat.mean(0)
     expected = math.sqrt(1 - a) * np.linalg.solve(covariance, from_mean.T).T
@@ -83,55 +81,52 @@ def test_the_eps_of_a_gaussian_like_the_images_solves_its_linear_system():
 
 
 @pytest.mark.parametrize("name", VARIANTS)
-def test_calls_are_the_networks(name):
-    variant, asked = VARIANTS[name], []
-
-    def network(x, t):
-        asked.append(t)
-        return EPS(x, t)
-
-    round_trip(guided(network, network, variant.scale), SCHEDULE, PICTURES, 6, way=variant.way)
-    assert len(asked) == reconstruct.calls(6, variant)
+def test_calls_counts_the_network_calls(name):
+    variant, network = VARIANTS[name], Recorder(EPS)
+    round_trip(guided(network, network, variant.scale), SCHEDULE, IMAGES, 6, inversion=variant.inversion)
+    assert len(network.times) == reconstruct.calls(6, variant)
 
 
 def test_guidance_needs_a_caption_to_cost_anything():
     assert reconstruct.calls(10, Variant(captions=False, scale=4.0)) == 20
 
 
-# ---- the sum of it ---------------------------------------------------------------------------------------------------
+# ---- the summary -----------------------------------------------------------------------------------------------------
 
 
 def test_the_summary_of_whole_images():
-    again = PICTURES + torch.tensor([0.0, 0.2, 0.4, 0.2, 0.2, 0.2]).view(6, 1, 1, 1)
-    said = summary(PICTURES, again)
-    assert said["mean"] == pytest.approx((4 * 0.01 + 0.04) / 6)
-    assert said["median"] == pytest.approx(0.01)
-    assert said["largest"] == pytest.approx(0.4)
-    assert (said["diverged"], said["n"]) == (0, 6)
+    again = IMAGES + torch.tensor([0.0, 0.2, 0.4, 0.2, 0.2, 0.2]).view(6, 1, 1, 1)
+    found = summary(IMAGES, again)
+    assert found["mean"] == pytest.approx((4 * 0.01 + 0.04) / 6)
+    assert found["median"] == pytest.approx(0.01)
+    assert found["largest"] == pytest.approx(0.4)
+    assert (found["diverged"], found["n"]) == (0, 6)
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, 1e4])
-def test_lost_images_are_counted_and_leave_the_mean_a_number(bad):
-    again = PICTURES.clone()
+def test_diverged_images_are_counted_and_leave_the_mean_a_number(bad):
+    again = IMAGES.clone()
     again[0] = bad
-    said = summary(PICTURES, again)
-    assert (said["mean"], said["median"], said["diverged"]) == (0, 0, pytest.approx(1 / 6))
-    everything = summary(PICTURES, torch.full_like(PICTURES, bad))
+    found = summary(IMAGES, again)
+    assert (found["mean"], found["median"], found["diverged"]) == (0, 0, pytest.approx(1 / 6))
+    everything = summary(IMAGES, torch.full_like(IMAGES, bad))
     assert everything == {"n": 6, "mean": None, "median": None, "largest": None, "diverged": 1.0}
-    words = reconstruct.text([], {"cells": {"guidance 7.5": {"10": {"calls": 40} | everything}}})
+    record = {"settings": SETTINGS, "cells": {"guidance 7.5": {"10": {"calls": 40} | everything}}}
+    words = reconstruct.text(record).splitlines()[-1]
     assert "100.0 %" in words and "nan" not in words and "inf" not in words
 
 
 def test_the_papers_number_stands_beside_ours():
-    cell = {"calls": 40} | summary(PICTURES, PICTURES)
-    words = reconstruct.text([], {"cells": {"guidance 2": {"20": cell}, "caption": {"100": cell, "20": cell}}})
+    cell = {"calls": 40} | summary(IMAGES, IMAGES)
+    cells = {"guidance 2": {"20": cell}, "caption": {"100": cell, "20": cell}}
+    words = reconstruct.text({"settings": SETTINGS, "cells": cells})
     caption, again, guided = words.splitlines()[-3:]
     assert caption.split()[:2] == ["caption", "20"] and "6.5e-03" in caption
     assert again.split()[:2] == ["caption", "100"] and "9.0e-04" in again
     assert guided.startswith("guidance 2") and guided.split()[5] == "-"
 
 
-def test_the_strip_shows_the_first_variant_at_every_s_and_the_others_at_a_middle_one():
+def test_the_image_shows_the_first_variant_at_every_s_and_the_others_at_the_largest_up_to_50():
     record = {"cells": {"exact": {"10": {}, "50": {}, "100": {}}, "5 iterations": {"200": {}, "100": {}},
                         "caption": {"100": {}, "10": {}}}}  # fmt: skip
     assert reconstruct.shown(record) == [("caption", 10), ("caption", 100), ("5 iterations", 100), ("exact", 50)]

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-import ddim
-from ddpm.experiments import records, table
+from ddim.experiments import reconstruct, reference, strength_sweep, table
 from ddpm import checkpoints
 from ddpm.data import classifier
+from ddpm.experiments import records
 from ddpm.files import manifest
 
-RESULTS = Path(ddim.__file__).parent / "results"
+RESULTS = Path(__file__).parent.parent / "notebooks" / "results" / "ddim"
 SHIPPED = sorted(RESULTS.rglob("*.json"))
 SETTINGS = {"distance": "FID", "model": "m", "data": "cifar10", "n": 4, "spacing": "linear", "T": 1000, "seed": 0}
 CELL = {"distance": 2.0, "error": 0.1, "kid": 0.003, "kid_error": 0.001}
@@ -49,19 +49,40 @@ def test_what_is_done_survives_an_interruption(tmp_path):
     assert records.missing(record, ["0"], [10, 20]) == [("0", 20)]
 
 
-def test_two_processes_fill_one_record(tmp_path):
+def test_a_second_command_with_other_settings_is_refused_while_the_first_works(tmp_path):
+    """From before the first cell on."""
     path = tmp_path / "table.json"
 
     def meanwhile(row, S):
-        if S == 10:
-            filled(path, ["0", "1"], [20], lambda row, S: CELL | {"distance": 5.0})
+        with pytest.raises(ValueError, match="n 4, not 5"):
+            filled(path, ["0"], [10], lambda row, S: CELL, SETTINGS | {"n": 5})
         return CELL
 
-    record, made = filled(path, ["0"], [10, 50], meanwhile)
-    assert [(row, S) for row, S, _ in made] == [("0", 10), ("0", 50)]
-    later = CELL | {"distance": 5.0}
-    expected = {"0": {"20": later, "10": CELL, "50": CELL}, "1": {"20": later}}
-    assert record["cells"] == expected == json.loads(path.read_text())["cells"]
+    filled(path, ["0"], [10, 20], meanwhile)
+    assert json.loads(path.read_text()) == {"settings": SETTINGS, "cells": {"0": {"10": CELL, "20": CELL}}}
+
+
+@pytest.mark.parametrize("settings", [SETTINGS, SETTINGS | {"n": 5}])
+def test_of_two_commands_started_at_once_one_is_refused(tmp_path, settings):
+    """Both found no file; the second writes its cell first."""
+    path = tmp_path / "table.json"
+    first, second = (records.resume(path, s, table.CELL) for s in (SETTINGS, settings))
+
+    def meanwhile(row, S):
+        list(records.fill(path, second, ["1"], [20], lambda row, S: CELL))
+        return CELL
+
+    with pytest.raises(ValueError, match="another command"):
+        list(records.fill(path, first, ["0"], [10], meanwhile))
+    assert json.loads(path.read_text()) == {"settings": settings, "cells": {"1": {"20": CELL}}}
+
+
+def test_settings_that_an_older_record_lacks_have_the_value_they_had(tmp_path):
+    path, older, new = tmp_path / "table.json", {"precision": "float32"}, SETTINGS | {"precision": "float32"}
+    filled(path, ["0"], [10], lambda row, S: CELL)
+    assert records.resume(path, new, table.CELL, older) == {"settings": new, "cells": {"0": {"10": CELL}}}
+    with pytest.raises(ValueError, match="'float32', not 'bfloat16'"):
+        records.resume(path, new | {"precision": "bfloat16"}, table.CELL, older)
 
 
 @pytest.mark.parametrize(("name", "value"), [("n", 5), ("spacing", "quadratic"), ("seed", 1), ("new", "setting")])
@@ -77,12 +98,9 @@ def test_cells_of_other_settings_are_refused(tmp_path, name, value):
 @pytest.mark.parametrize(
     "content",
     [
-        "", "{}", "[1]", '{"settings": {', '{"settings": 3, "cells": {}}', '{"settings": {}}',
-        '{"settings": {}, "cells": []}', '{"settings": {}, "cells": {"0": 3}}',
-        '{"settings": {}, "cells": {"0": {"10": 3}}}', '{"settings": {}, "cells": {"0": {}}}',
+        "", '{"settings": {', "[1]", '{"settings": {}}', '{"settings": {}, "cells": {"0": {}}}',
         '{"settings": {}, "cells": {"0": {"10": {"distance": 1}}}}',
         '{"settings": {}, "cells": {"0": {"10": {"distance": "1", "error": 1, "kid": 1, "kid_error": 1}}}}',
-        '{"settings": {}, "cells": {"0": {"10": {"distance": null, "error": null, "kid": 1, "kid_error": 1}}}}',
         '{"settings": {}, "cells": {"0": {"ten": {"distance": 1, "error": 1, "kid": 1, "kid_error": 1}}}}',
     ],
 )  # fmt: skip
@@ -102,13 +120,19 @@ def test_rows_stand_in_their_order_and_columns_rise():
 # ---- what is shipped -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: str(path.relative_to(RESULTS)))
-def test_a_shipped_result_is_of_the_shipped_networks(path):
-    """So that its command goes on with it, or says the same again, and does not refuse it."""
-    settings = json.loads(path.read_text())["settings"]
-    if model := settings.get("model"):
-        assert settings["model_sha256"] == manifest(checkpoints.SHIPPED)[model]["sha256"]
-    if features := settings.get("features"):
-        _, name = features.split()
-        assert settings["features_sha256"] == manifest(classifier.SHIPPED)[name]["sha256"]
-    assert settings.get("model") or settings.get("features")
+def test_the_shipped_results_are_of_the_shipped_networks():
+    """So that a command goes on with them."""
+    assert SHIPPED
+    for path in SHIPPED:
+        settings = json.loads(path.read_text())["settings"]
+        if model := settings.get("model"):
+            assert settings["model_sha256"] == manifest(checkpoints.SHIPPED)[model]["sha256"], path
+        if features := settings.get("features"):
+            assert settings["features_sha256"] == manifest(classifier.SHIPPED)[features.split()[1]]["sha256"], path
+
+
+def test_the_shipped_texts_are_those_of_the_shipped_records():
+    writers = {"table": table, "reconstruct": reconstruct, "reference": reference, "sweep": strength_sweep}
+    for path in SHIPPED:
+        writer = writers[path.stem.split("-")[0]]
+        assert path.with_suffix(".txt").read_text(encoding="utf-8") == writer.text(json.loads(path.read_text())), path
