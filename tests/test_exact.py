@@ -133,7 +133,7 @@ def test_one_call_per_step_and_never_at_time_0():
     assert all(x.dtype == torch.float64 for steps in (up, down, fresh) for _, x, _ in steps)
 
 
-def test_networks_are_called_in_the_dtype_asked_for():
+def test_a_float64_network_is_called_in_float64():
     schedule, x_0 = Schedule(100), normal64(2, 3)
     eps = GaussianEps(schedule, 0.0, 0.3)
     pair = encode(lambda x, t: eps(x, t) if x.dtype == torch.float64 else None, schedule, x_0, 5)

@@ -126,21 +126,14 @@ def test_the_papers_curves_share_our_axis_only_where_both_are_fid(tmp_path, monk
     """Drawn from any part of a table, here a single cell."""
     drawn, save = [], table.save_figure
     monkeypatch.setattr(table, "save_figure", lambda figure, path: drawn.append(figure) or save(figure, path))
-    record = {"settings": SETTINGS | {"data": data, "distance": distance}, "cells": {"hat": {"10": CELL}}}
+    record = {"settings": SETTINGS | {"data": data, "distance": distance}, "cells": {"hat": {"10": CELL}, "0.7": {"10": CELL}}}
     assert table.plot(tmp_path / "table.png", record).stat().st_size > 5000
     assert len(drawn[0].axes) == axes
+    assert drawn[0].axes[0].get_legend_handles_labels()[1] == ["hat", "eta 0.7"]
     assert all(axis.get_yscale() == "log" and axis.get_xscale() == "log" for axis in drawn[0].axes)
     dotted = [line.get_xydata().tolist() for line in drawn[0].axes[-1].lines if line.get_linestyle() == ":"]
     paper = [[10, 367.43], [20, 133.37], [50, 32.72], [100, 9.99], [1000, 3.17]]
     assert dotted == ([paper] if data == "cifar10" else [])
-
-
-def test_the_plot_has_a_line_for_every_row_even_of_an_eta_of_ones_own(tmp_path, monkeypatch):
-    drawn, save = [], table.save_figure
-    monkeypatch.setattr(table, "save_figure", lambda figure, path: drawn.append(figure) or save(figure, path))
-    record = {"settings": SETTINGS | {"data": "shapes"}, "cells": {"0.7": {"10": CELL}, "0": {"10": CELL}}}
-    table.plot(tmp_path / "table.png", record)
-    assert drawn[0].axes[0].get_legend_handles_labels()[1] == ["eta 0", "eta 0.7"]
 
 
 def test_the_text_says_whose_numbers_stand_in_brackets():
