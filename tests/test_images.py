@@ -22,7 +22,8 @@ def test_a_sheet_has_rows_below_each_other_and_columns_side_by_side(drawn, tmp_p
     images.sheet(tmp_path / "sheet.png", SIX, ["a", "b"], ["x", "y", "z"])
     (axis,) = drawn[0].axes
     pixels = axis.images[0].get_array()[..., 0]
-    assert [[int(pixels[int(y), int(x)]) for x in axis.get_xticks()] for y in axis.get_yticks()] == [[0, 1, 2], [3, 4, 5]]
+    rows, columns = axis.get_yticks().astype(int), axis.get_xticks().astype(int)
+    assert pixels[np.ix_(rows, columns)].tolist() == [[0, 1, 2], [3, 4, 5]]
     assert [label.get_text() for label in axis.get_yticklabels()] == ["a", "b"]
     assert [label.get_text() for label in axis.get_xticklabels()] == ["x", "y", "z"]
 

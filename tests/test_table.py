@@ -123,10 +123,11 @@ def test_the_text_has_cell_paper_and_foot():
     [("cifar10", "FID", 1), ("cifar10", "FD-classifier", 2), ("shapes", "FD-classifier", 1)],
 )
 def test_the_papers_curves_share_our_axis_only_where_both_are_fid(tmp_path, monkeypatch, data, distance, axes):
-    """Drawn from any part of a table, here a single cell."""
+    """Drawn from any part of a table, here two cells."""
     drawn, save = [], table.save_figure
     monkeypatch.setattr(table, "save_figure", lambda figure, path: drawn.append(figure) or save(figure, path))
-    record = {"settings": SETTINGS | {"data": data, "distance": distance}, "cells": {"hat": {"10": CELL}, "0.7": {"10": CELL}}}
+    cells = {"hat": {"10": CELL}, "0.7": {"10": CELL}}
+    record = {"settings": SETTINGS | {"data": data, "distance": distance}, "cells": cells}
     assert table.plot(tmp_path / "table.png", record).stat().st_size > 5000
     assert len(drawn[0].axes) == axes
     assert drawn[0].axes[0].get_legend_handles_labels()[1] == ["hat", "eta 0.7"]
