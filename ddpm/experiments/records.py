@@ -77,7 +77,7 @@ def fill(
     for row, S in missing(record, rows, columns):
         cell = measure(row, S)
         if path.read_text() != written:
-            raise ValueError(f"another command has changed {path} meanwhile: run one at a time, or choose another --out")
+            raise ValueError(f"another command has changed {path} meanwhile: run one at a time, or take another --out")
         record["cells"].setdefault(row, {})[str(S)] = cell
         written = write_json(path, record).read_text()
         yield row, S, cell
