@@ -1,8 +1,8 @@
-"""The variational bound, term by term: how many bits an image costs (Ho et al. 2020, Eq. 5 and section 3.3).
+"""The variational bound, term by term: the code length of an image in bits (Ho et al. 2020, Eq. 5 and section 3.3).
 
     -log p(x_0) <= L_T + sum over t = 2..T of E_q[L_{t-1}] + E_q[L_0]
     L_T     = KL(q(x_T | x_0) || N(0, I))                             the prior matching term
-    L_{t-1} = KL(q(x_{t-1} | x_t, x_0) || p(x_{t-1} | x_t))           the denoising, or score matching, terms
+    L_{t-1} = KL(q(x_{t-1} | x_t, x_0) || p(x_{t-1} | x_t))           the denoising matching terms
     L_0     = -log p(x_0 | x_1)                                       the reconstruction term
 
 E_q is the mean over q(x_t | x_0), and over q(x_1 | x_0) for L_0: estimated by one draw of each.
@@ -73,7 +73,11 @@ def prior_term(schedule: Schedule, x_0: torch.Tensor) -> torch.Tensor:
 def reverse(
     eps: EpsFn, schedule: Schedule, x_t: torch.Tensor, t: torch.Tensor, variance: str, clip: bool
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean and variance of p(x_{t-1} | x_t). At t = 1, where the posterior's variance is 0, that of t = 2."""
+    """Mean and variance of p(x_{t-1} | x_t). At t = 1, where the posterior's variance is 0, that of t = 2.
+
+    With variance "beta", t = 1 (that is, L_0) takes beta_1; the code of improved-diffusion (Nichol & Dhariwal 2021)
+    takes the variance of t = 2 there, and so has another L_0.
+    """
     x_0 = predict_x0(schedule, x_t, t, eps(x_t, t))
     mean, _ = posterior(schedule, x_0.clamp(-1, 1) if clip else x_0, x_t, t)
     at_least = 2 if variance == "posterior" else 1
@@ -133,7 +137,7 @@ def bits_per_dim(
     `x_0` (B, ...) in [-1, 1], 8-bit images by default: `levels` values, or None for a continuous density (which can
     be negative). `samples` None sums all T - 1 denoising terms: T calls of the network. `samples` K >= 2 draws K times
     for each image instead, uniform in 2..T: K + 1 calls, an unbiased total and its standard error. `variance` is
-    p's: "posterior" or "beta". `clip` keeps the predicted x_0 in [-1, 1]. `generator`: see `ddpm.noise`. `progress`
+    p's: "posterior" or "beta" (see `reverse` for L_0). `clip` keeps the predicted x_0 in [-1, 1]. `generator`: see `ddpm.noise`. `progress`
     wraps the list of times that the loop walks: tqdm, for example.
     ValueError: images outside [-1, 1] (with levels), T or samples below 2, an unknown variance.
     """
@@ -170,7 +174,7 @@ def collect(
 
 
 def check_bound(schedule: Schedule, x_0: torch.Tensor, variance: str, samples: int | None, levels: int | None) -> None:
-    """The border of `bits_per_dim`."""
+    """ValueError for arguments that `bits_per_dim` cannot use."""
     check_choice("variance", variance, VARIANCES)
     if schedule.T < 2:
         raise ValueError(f"the schedule has T = {schedule.T}, expected at least 2: with one step there is no L_(t-1)")

@@ -1,4 +1,4 @@
-"""Trained models as files: what a checkpoint says of its model, loading one, and shipping one."""
+"""Trained models as files: the description of a model in its checkpoint, loading one, and shipping one."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -17,8 +17,8 @@ CHECKPOINT = "checkpoint.pt"
 SHIPPED = Path(__file__).parent / "weights"
 MOST_BYTES = 40 * 2**20
 DEVICES = ("cpu", "cuda", "mps")
-MODEL = ("unet_config", "words", "schedule", "ema", "info")  # what every checkpoint says
-RUN = (*MODEL, "settings", "unet", "optimizer", "step", "seconds")  # and one that training can go on from
+MODEL = ("unet_config", "words", "schedule", "ema", "info")  # what every checkpoint has
+RUN = (*MODEL, "settings", "unet", "optimizer", "step", "seconds")  # and one that training can resume
 
 
 def read(path: Path, keys: tuple[str, ...] = MODEL) -> dict:
@@ -31,7 +31,7 @@ def read(path: Path, keys: tuple[str, ...] = MODEL) -> dict:
     if missing:
         hint = "; its weights can still be a start: --init" if keys == RUN and missing[0] not in MODEL else ""
         raise CheckpointError(
-            f"{path} is no {'run to go on with' if hint else 'checkpoint'}: it has no {missing[0]}{hint}"
+            f"{path} is no {'run to resume' if hint else 'checkpoint'}: it has no {missing[0]}{hint}"
         )
     return content
 
@@ -61,15 +61,21 @@ def load(name: str | Path, ema: float | None = None, device: str | torch.device 
     device = usable(device)
     path = find(str(name))
     content = read(path)
-    averages = content["ema"]
-    share = content["info"]["ema"] if ema is None else ema
-    if share not in averages:
-        raise CheckpointError(f"{path} has no average {share}: it has {', '.join(map(str, averages))}")
+    share, average = choose_average(path, content, ema)
     with fitting(path):
         unet, tokenizer, schedule = build(content)
-        unet.load_state_dict({key: value.float() for key, value in averages[share].items()})
+        unet.load_state_dict({key: value.float() for key, value in average.items()})
     unet.eval().requires_grad_(False)
     return Trained(unet.to(device), tokenizer, schedule, content["info"] | {"ema": share, "path": str(path)})
+
+
+def choose_average(path: Path, content: dict, ema: float | None) -> tuple[float, dict]:
+    """The share of the average to take, and its weights; None takes the run's own choice. CheckpointError: not there."""
+    share, averages = content["info"].get("ema") if ema is None else ema, content["ema"]
+    if share not in averages:
+        wanted = "its info does not say which average to take" if share is None else f"it has no average {share}"
+        raise CheckpointError(f"{path}: {wanted}; there are {', '.join(map(str, averages))}")
+    return share, averages[share]
 
 
 def usable(device: str | torch.device) -> torch.device:
@@ -99,16 +105,17 @@ def find(name: str) -> Path:
     )
 
 
-def ship(run: str | Path, name: str, numbers: dict[str, Any], ema: float | None = None) -> Path:
+def ship(run: str | Path, name: str, numbers: dict[str, Any], ema: float | None = None, replace: bool = False) -> Path:
     """Put one average of a run, in half precision, among the shipped models and into the manifest; returns the file.
 
-    numbers: what was measured with it, for `info`. Raises CheckpointError when the file would pass 40 MB.
+    numbers: what was measured with it, for `info`. replace: a shipped model of this name may be replaced. Raises
+    CheckpointError for a name that is no plain word or is taken, and for a file of more than 40 MB.
     """
-    content = read(find(str(run)))
-    share = content["info"]["ema"] if ema is None else ema
-    if share not in content["ema"]:
-        raise CheckpointError(f"{run} has no average {share}: it has {', '.join(map(str, content['ema']))}")
-    weights = {key: value.half() for key, value in content["ema"][share].items()}
+    files.check_new(SHIPPED, name, replace)
+    path = find(str(run))
+    content = read(path)
+    share, average = choose_average(path, content, ema)
+    weights = {key: value.half() for key, value in average.items()}
     kept = {key: content[key] for key in ("unet_config", "words", "schedule")}
     info = content["info"] | {"ema": share, "numbers": numbers}
-    return files.ship(SHIPPED, name, kept | {"ema": {share: weights}, "info": info}, MOST_BYTES)
+    return files.ship(SHIPPED, name, kept | {"ema": {share: weights}, "info": info}, MOST_BYTES, replace)

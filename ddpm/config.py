@@ -1,4 +1,4 @@
-"""Everything a training run can be told, in one record; `train.py` makes its flags from it, a checkpoint keeps it."""
+"""The settings of a training run, in one record: `train.py` makes its flags from it, a checkpoint keeps it."""
 
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -6,6 +6,7 @@ from typing import Any
 from unet.precision import PRECISIONS
 
 from .diffusion import WEIGHTINGS, check_choice
+from .noise import check_seed
 from .schedule import KINDS
 
 
@@ -18,23 +19,22 @@ def option(default: Any, text: str) -> Any:
 class Settings:
     """How a run trains; the network has its own record, `unet.UNetConfig`."""
 
-    data: str = option("shapes", "data set: shapes, cifar10, celeba, or folder")
-    data_dir: str = option("data", "where the data set lies, or is put (shapes needs none)")
+    data: str = option("shapes", "dataset: shapes, cifar10, celeba, or folder")
+    data_dir: str = option("data", "where the dataset is, or is downloaded to (shapes needs none)")
     preset: str = option("", "network and settings by name; empty: the one for this data set and device")
     init: str = option("", "start from these weights (a model's name, a run folder or a file) with a fresh optimizer")
     minutes: float = option(0.0, "stop after this many minutes of training (0: no limit)")
     images: int = option(0, "stop after this many images (0: no limit)")
     batch: int = option(64, "images per step, over all processes")
-    accumulate: int = option(1, "parts of a step that go through the network one after another, to save memory")
     learning_rate: float = option(2e-4, "Adam's, after the warm-up")
     warmup: int = option(500, "steps over which the learning rate rises from zero")
-    decay: float = option(0.4, "last share of the budget, over which the learning rate falls to zero")
+    lr_decay: float = option(0.4, "last share of the budget, over which the learning rate falls to zero")
     weight_decay: float = option(0.0, "AdamW's")
-    clip: float = option(1.0, "largest norm of the gradient")
+    grad_clip: float = option(1.0, "largest norm of the gradient")
     T: int = option(1000, "steps of the diffusion process")
     schedule: str = option("linear", "linear or cosine")
     weighting: str = option("eps", "the loss's weighting of times: eps (Ho et al. 2020) or v (Salimans & Ho 2022)")
-    drop: float = option(0.1, "share of the captions replaced by the null prompt, for guidance")
+    caption_dropout: float = option(0.1, "share of the captions replaced by the empty prompt, for guidance")
     flip: bool = option(True, "mirror every other image")
     ema: tuple[float, ...] = option(
         (0.05, 0.01, 0.1), "half-lives of the averaged weights, as shares of the images seen; sampling uses the first"
@@ -46,13 +46,14 @@ class Settings:
     report: int = option(500, "images to score at the end of a run on shapes (0: none)")
 
     def __post_init__(self):
-        for name in ("minutes", "images", "warmup", "weight_decay", "report", "seed"):
+        for name in ("minutes", "images", "warmup", "weight_decay", "report"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} is {getattr(self, name)}: expected 0 or more")
-        for name in ("batch", "accumulate", "learning_rate", "clip", "T", "save_every"):
+        for name in ("batch", "learning_rate", "grad_clip", "T", "save_every"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} is {getattr(self, name)}: expected more than 0")
-        for name in ("decay", "drop"):
+        check_seed(self.seed)
+        for name in ("lr_decay", "caption_dropout"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is {getattr(self, name)}: expected 0 to 1")
         if not self.ema or not all(0 < share < 1 for share in self.ema):
@@ -75,7 +76,7 @@ RECIPES: dict[str, Settings] = {
     "celeba64": replace(LARGE, data="celeba"),
     # Ho et al. 2020, appendix B; their average has a half-life of 6931 steps, 0.9 % of 800,000
     "ddpm": Settings(
-        data="cifar10", batch=128, images=800_000 * 128, warmup=5000, decay=0.0, ema=(0.009, 0.05), precision="auto"
+        data="cifar10", batch=128, images=800_000 * 128, warmup=5000, lr_decay=0.0, ema=(0.009, 0.05), precision="auto"
     ),
 }
 

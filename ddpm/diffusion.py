@@ -1,6 +1,6 @@
 """DDPM: the forward process, its posterior, the loss and ancestral sampling (Ho, Jain & Abbeel 2020).
 
-Nothing here knows a network: it is an `EpsFn`, any function (x_t (B,C,H,W), t (B,) long in 1..T) -> eps (B,C,H,W).
+No network is needed here: it is an `EpsFn`, any function (x_t (B,C,H,W), t (B,) long in 1..T) -> eps (B,C,H,W).
 In every formula t is an int or a (B,) long tensor, and coefficients are float64 until they meet the image.
 """
 
@@ -97,7 +97,7 @@ def simple_loss(
 
 
 def predict(eps: EpsFn, x_t: torch.Tensor, t: int) -> torch.Tensor:
-    """Ask the network: eps(x_t, t) with the same int t in 1..T for every image of the batch."""
+    """Call the network: eps(x_t, t) with the same int t in 1..T for every image of the batch."""
     return eps(x_t, torch.full((len(x_t),), t, dtype=torch.long, device=x_t.device))
 
 
@@ -112,7 +112,7 @@ def step(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """One step of ancestral sampling -> x_{t-1}, predicted x_0: Ho Algorithm 2, lines 3 and 4. t in 1..T.
 
-    `eps` is the network's answer at (x_t, t), `noise` is standard normal. The mean is the posterior's at the predicted
+    `eps` is the network's output at (x_t, t), `noise` is standard normal. The mean is the posterior's at the predicted
     x_0 (the left form of Ho Eq. (11); without clipping also its right one, with eps). `clip` keeps the predicted x_0 in
     [-1, 1]. x_t, eps, noise (B, ...). The step to t = 0 adds no noise. ValueError: t outside 1..T, an unknown variance,
     missing noise.
@@ -142,8 +142,8 @@ def sample(
     """Ancestral sampling, Ho Algorithm 2: yields (t, x_t, predicted x_0) after each of the T steps, t = T-1 .. 0.
 
     `x_T` (B, ...) is standard normal; `variance` is "posterior" or "beta"; `generator` see `ddpm.noise`. The network
-    is asked once per step, never at t = 0; the last step adds no noise. `start` in 1..T: x_T is an image noised to
-    that time instead, from where the walk goes on. ValueError: a start outside 1..T, an unknown variance.
+    is called once per step, never at t = 0; the last step adds no noise. `start` in 1..T: x_T is an image noised to
+    that time instead, and sampling starts there. ValueError: a start outside 1..T, an unknown variance.
     """
     check_choice("variance", variance, VARIANCES)
     start = schedule.T if start is None else start

@@ -1,9 +1,11 @@
 """Files of weights and records: written whole or not at all, read without running what is inside, known by hash."""
 
+import glob
 import hashlib
 import json
 import os
 import pickle
+import re
 import tempfile
 import zipfile
 from collections.abc import Iterator
@@ -23,35 +25,48 @@ class CheckpointError(ValueError):
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """A path to write to that becomes `path` only when all went well; on any error, even Ctrl-C, the old file stays as
-    it was.
+    it was. OSError, naming the file, where it cannot be written (a full disk).
     """
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
+    temporary = None
     try:
-        yield Path(name)
-        with open(name, "rb") as written:
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        os.close(handle)
+        yield Path(temporary)
+        with open(temporary, "rb") as written:
             os.fsync(written.fileno())
-        os.chmod(name, 0o644)
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException as error:
+        if temporary:
+            Path(temporary).unlink(missing_ok=True)
+        if isinstance(error, OSError | RuntimeError):  # torch.save raises RuntimeError on a full disk
+            raise OSError(f"cannot write {path}: {first_line(error)}; what was there before is unchanged") from error
         raise
+
+
+def clear_leftovers(path: Path) -> None:
+    """Delete the temporary files of writes of `path` that were killed."""
+    for file in path.parent.glob(f".{glob.escape(path.name)}.*"):
+        file.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> Path:
+    """Write a text, whole or not at all; returns the path."""
+    with whole_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    return path
 
 
 def write_json(path: Path, record: Any) -> Path:
     """Write a record as JSON, whole or not at all; returns the path."""
-    with whole_file(path) as temporary:
-        temporary.write_text(json.dumps(record, indent=2) + "\n")
-    return path
+    return write_text(path, json.dumps(record, indent=2) + "\n")
 
 
 def save(path: Path, content: dict) -> None:
-    """Write a checkpoint as a whole or not at all. Raises CheckpointError when it cannot be written (a full disk)."""
-    try:
-        with whole_file(path) as temporary:
-            torch.save(content, temporary)
-    except (OSError, RuntimeError) as error:
-        raise CheckpointError(f"cannot write {path}: {error}; what was there before is unchanged") from error
+    """Write a checkpoint, whole or not at all, and clear what killed saves left. OSError where it cannot be written."""
+    clear_leftovers(path)
+    with whole_file(path) as temporary:
+        torch.save(content, temporary)
 
 
 def read(path: Path) -> Any:
@@ -94,9 +109,18 @@ def sha256(path: Path) -> str:
 
 
 def manifest(folder: Path) -> dict[str, dict]:
-    """What a folder of shipped weights holds: name -> {"file", "sha256", "bytes"}."""
+    """What a folder of shipped weights holds: name -> {"file", "sha256", "bytes"}. CheckpointError: it is damaged."""
     path = folder / MANIFEST
-    return json.loads(path.read_text()) if path.exists() else {}
+    if not path.exists():
+        return {}
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8"))
+        whole = all({"file", "sha256"} <= entry.keys() for entry in entries.values())
+    except (ValueError, AttributeError):  # no JSON, or JSON of another form
+        whole = False
+    if not whole:
+        raise CheckpointError(f"{path} is damaged: a name needs a file and its sha256; fetch it again (git checkout)")
+    return entries
 
 
 def shipped(folder: Path, name: str) -> Path:
@@ -108,11 +132,21 @@ def shipped(folder: Path, name: str) -> Path:
     return path
 
 
-def ship(folder: Path, name: str, content: dict, most_bytes: int) -> Path:
+def check_new(folder: Path, name: str, replace: bool) -> None:
+    """CheckpointError unless a model may be shipped under this name: a plain word, not taken or to be replaced."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
+        raise CheckpointError(f"{name!r} cannot be a model's name: expected letters, digits, - and _")
+    if name in manifest(folder) and not replace:
+        raise CheckpointError(f"there is a shipped {name!r} in {folder}: take another name, or --replace to replace it")
+
+
+def ship(folder: Path, name: str, content: dict, most_bytes: int, replace: bool = False) -> Path:
     """Write `content` as folder/name.pt and put it into the folder's manifest; returns the file.
 
-    Raises CheckpointError when it would be larger than most_bytes; then nothing has changed.
+    Raises what `check_new` raises, and CheckpointError when the file would be larger than most_bytes; then nothing has
+    changed.
     """
+    check_new(folder, name, replace)
     folder.mkdir(exist_ok=True)
     path = folder / f"{name}.pt"
     with whole_file(path) as temporary:

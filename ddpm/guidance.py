@@ -1,4 +1,4 @@
-"""Classifier-free guidance (Ho & Salimans 2022, 2207.12598): walk away from what the network says without a caption."""
+"""Classifier-free guidance (Ho & Salimans 2022, 2207.12598): away from the prediction without a caption."""
 
 import torch
 
@@ -11,9 +11,9 @@ def guide(eps_conditional: torch.Tensor, eps_null: torch.Tensor, scale: float) -
 
 
 def guided(eps_conditional: EpsFn, eps_null: EpsFn, scale: float) -> EpsFn:
-    """An EpsFn guided by `scale`: 1 is no guidance, above 1 overstates the caption, 0 forgets it.
+    """An EpsFn guided by `scale`: 1 is no guidance, above 1 amplifies the caption, 0 ignores it.
 
-    At scale 1 only the conditional function is asked and at 0 only the null one, once each: no call is wasted.
+    At scale 1 only the conditional function is called and at 0 only the null one, once each.
     """
     if scale == 1:
         return eps_conditional

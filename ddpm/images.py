@@ -1,4 +1,4 @@
-"""Images of images: captioned grids and loss curves, as PNG files."""
+"""Images: bytes and numbers in [-1, 1], grids, strips and sheets, squared error."""
 
 import textwrap
 from collections.abc import Sequence
@@ -10,6 +10,8 @@ from einops import rearrange
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+
+from .files import whole_file
 
 
 def to_bytes(x_0: torch.Tensor) -> np.ndarray:
@@ -23,13 +25,15 @@ def from_bytes(images: torch.Tensor | np.ndarray) -> torch.Tensor:
     assert images.dtype == torch.uint8, f"images must be uint8 in 0..255, got {images.dtype}: scaled twice?"
     return images.float() / 127.5 - 1
 
+
 INCHES = 0.65  # of one image
 
 
 def save_figure(figure: Figure, path: Path) -> Path:
-    """Write a figure without needing a display; returns the path."""
+    """Write a figure, whole or not at all, without needing a display; returns the path."""
     FigureCanvasAgg(figure)
-    figure.savefig(path, dpi=100)
+    with whole_file(path) as temporary:
+        figure.savefig(temporary, dpi=100, format=path.suffix[1:] or "png")
     return path
 
 

@@ -1,8 +1,8 @@
 """The Markov hierarchical VAE that a diffusion model is a special case of: T levels of latents, each as large as x_0.
 
-An encoder climbs from the data to the prior, q(x_t | x_{t-1}), a decoder comes back down, p(x_{t-1} | x_t). Here both
-are a `Conditional`, a function (x (..., d), level t in 1..T) -> mean and variance of a Gaussian, so the ELBO does not
-know whether its encoder is a network that is trained with the decoder or the fixed, linear, Gaussian one of diffusion.
+An encoder goes from the data to the prior, q(x_t | x_{t-1}), a decoder goes back, p(x_{t-1} | x_t). Here both
+are a `Conditional`, a function (x (..., d), level t in 1..T) -> mean and variance of a Gaussian, so the same ELBO holds
+for an encoder that is trained with the decoder and for the fixed, linear, Gaussian one of diffusion.
 
 A path is the list [x_0, x_1, .., x_T], drawn from the encoder. All densities are in nats, summed over the d axes.
 """
@@ -20,7 +20,7 @@ from .noise import Draw, noise_like
 from .schedule import Schedule
 
 Conditional = Callable[[Tensor, int], tuple[Tensor, Tensor]]
-Path = list[Tensor]
+LatentPath = list[Tensor]
 
 
 def log_normal(x: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
@@ -38,8 +38,8 @@ def draw(mean: Tensor, variance: Tensor, generator: Draw) -> Tensor:
     return mean + variance.sqrt() * noise_like(mean, generator)
 
 
-def encode(encoder: Conditional, x_0: Tensor, T: int, generator: Draw = None) -> Path:
-    """Climb: x_t ~ q(x_t | x_{t-1}) for t = 1..T, from x_0 (..., d). `generator`: see `ddpm.noise`."""
+def encode(encoder: Conditional, x_0: Tensor, T: int, generator: Draw = None) -> LatentPath:
+    """Encode: x_t ~ q(x_t | x_{t-1}) for t = 1..T, from x_0 (..., d). `generator`: see `ddpm.noise`."""
     path = [x_0]
     for t in range(1, T + 1):
         path.append(draw(*encoder(path[-1], t), generator))
@@ -47,14 +47,14 @@ def encode(encoder: Conditional, x_0: Tensor, T: int, generator: Draw = None) ->
 
 
 def decode(decoder: Conditional, x_T: Tensor, T: int, generator: Draw = None) -> Iterator[tuple[int, Tensor]]:
-    """Come down: yields (t - 1, x_{t-1} ~ p(x_{t-1} | x_t)) for t = T..1, from x_T ~ N(0, I)."""
+    """Decode: yields (t - 1, x_{t-1} ~ p(x_{t-1} | x_t)) for t = T..1, from x_T ~ N(0, I)."""
     x = x_T
     for t in range(T, 0, -1):
         x = draw(*decoder(x, t), generator)
         yield t - 1, x
 
 
-def elbo(encoder: Conditional, decoder: Conditional, path: Path) -> Tensor:
+def elbo(encoder: Conditional, decoder: Conditional, path: LatentPath) -> Tensor:
     """log p(x_0..x_T) - log q(x_1..x_T | x_0) on one path, (...): its mean over paths is at most log p(x_0)."""
     down = sum(log_normal(path[t - 1], *decoder(path[t], t)) for t in range(1, len(path)))
     up = sum(log_normal(path[t], *encoder(path[t - 1], t)) for t in range(1, len(path)))
@@ -75,7 +75,7 @@ class Terms:
         return self.reconstruction - self.prior - sum(self.matching)
 
 
-def terms(encoder: Conditional, decoder: Conditional, path: Path, marginals: list[Tensor]) -> Terms:
+def terms(encoder: Conditional, decoder: Conditional, path: LatentPath, marginals: list[Tensor]) -> Terms:
     """The ELBO of a path split into the lecture's terms, given marginals[t - 1] = log q(x_t | x_0), t = 1..T.
 
     Bayes' rule gives q(x_{t-1} | x_t, x_0) = q(x_t | x_{t-1}) q(x_{t-1} | x_0) / q(x_t | x_0). The marginals cancel in
@@ -89,7 +89,7 @@ def terms(encoder: Conditional, decoder: Conditional, path: Path, marginals: lis
     return Terms(log_normal(path[0], *decoder(path[1], 1)), marginals[-1] - log_prior(path[-1]), matching)
 
 
-def estimated_marginals(encoder: Conditional, path: Path) -> list[Tensor]:
+def estimated_marginals(encoder: Conditional, path: LatentPath) -> list[Tensor]:
     """log q(x_t | x_0) of K paths that start at the same points, each x_t (K, B, d) -> T tensors (K, B).
 
     q(x_t | x_0) is the mean of q(x_t | x_{t-1}) over the x_{t-1} that the encoder draws, here those of the K paths
@@ -103,23 +103,23 @@ def estimated_marginals(encoder: Conditional, path: Path) -> list[Tensor]:
     return marginals
 
 
-# ---- an encoder and a decoder that learn ---------------------------------------------------------------------------
+# ---- an encoder and a decoder with parameters ------------------------------------------------------------------------
 
 
 class GaussianNetwork(nn.Module):
-    """A `Conditional` that learns: (x (..., d), t in 1..T) -> mean x + shift(x, t) and variance (..., d)."""
+    """A trainable `Conditional`: (x (..., d), t in 1..T) -> mean x + shift(x, t) and variance (..., d)."""
 
     def __init__(self, d: int, T: int, width: int = 64):
         super().__init__()
-        self.read, self.level = nn.Linear(d, width), nn.Embedding(T + 1, width)
-        self.think = nn.Sequential(nn.SiLU(), nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU())
-        self.say = nn.Linear(width, 2 * d)
-        nn.init.zeros_(self.say.weight)
-        nn.init.zeros_(self.say.bias)  # a new network adds noise of variance 1 to x
+        self.inp, self.level = nn.Linear(d, width), nn.Embedding(T + 1, width)
+        self.hidden = nn.Sequential(nn.SiLU(), nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU())
+        self.out = nn.Linear(width, 2 * d)
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)  # a new network adds noise of variance 1 to x
 
     def forward(self, x: Tensor, t: int) -> tuple[Tensor, Tensor]:
-        h = self.think(self.read(x) + self.level.weight[t])
-        shift, log_variance = self.say(h).chunk(2, dim=-1)
+        h = self.hidden(self.inp(x) + self.level.weight[t])
+        shift, log_variance = self.out(h).chunk(2, dim=-1)
         return x + shift, log_variance.exp()
 
 
@@ -133,7 +133,7 @@ def train(
     learning_rate: float = 0.01,
     generator: Draw = None,
 ) -> Iterator[tuple[int, float]]:
-    """Maximise the mean ELBO in whatever of the two can learn: yields (step, ELBO of its batch in nats).
+    """Maximise the mean ELBO over the parameters of both: yields (step, ELBO of its batch in nats).
 
     `data(n)` draws x_0 (n, d). Adam; the learning rate falls to zero along a cosine.
     """
@@ -153,7 +153,7 @@ def train(
 
 
 def diffusion_encoder(schedule: Schedule) -> Conditional:
-    """The encoder that does not learn: q(x_t | x_{t-1}) = N(sqrt(alpha_t) x_{t-1}, beta_t I), Ho Eq. (2)."""
+    """The fixed encoder of diffusion: q(x_t | x_{t-1}) = N(sqrt(alpha_t) x_{t-1}, beta_t I), Ho Eq. (2)."""
     return lambda x, t: (schedule.alpha[t].sqrt().to(x) * x, schedule.beta[t].to(x))
 
 
@@ -167,7 +167,7 @@ def diffusion_decoder(eps: EpsFn, schedule: Schedule, variance: str = "posterior
     return decoder
 
 
-def diffusion_marginals(schedule: Schedule, path: Path) -> list[Tensor]:
+def diffusion_marginals(schedule: Schedule, path: LatentPath) -> list[Tensor]:
     """log q(x_t | x_0) = log N(x_t; sqrt(alpha_bar_t) x_0, (1 - alpha_bar_t) I) for t = 1..T: Ho Eq. (4)."""
     alpha_bar = schedule.alpha_bar.to(path[0])
     return [log_normal(x, alpha_bar[t].sqrt() * path[0], 1 - alpha_bar[t]) for t, x in enumerate(path) if t]

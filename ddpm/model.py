@@ -1,4 +1,4 @@
-"""A trained model as the samplers want it: prompts and guidance bound, an `EpsFn` out."""
+"""A trained model: prompts, guidance and a hook in, an `EpsFn` for the samplers out."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -43,7 +43,7 @@ class Trained:
 
     @property
     def card(self) -> dict[str, Any]:
-        """`info` without the place of the file: what a result says of the model that it was measured with."""
+        """`info` without the place of the file: what a result states about its model."""
         return {name: value for name, value in self.info.items() if name != "path"}
 
     @torch.no_grad()
@@ -94,7 +94,7 @@ def generate(
 ) -> Iterator[np.ndarray]:
     """One image for each prompt and seed, in batches of uint8 (<= 64, 3, H, W).
 
-    The image of a seed is the same in any batch. ValueError: images that are not finite.
+    The image of a seed is the same in any batch, up to rounding. ValueError: images that are not finite.
     """
     for first in range(0, len(prompts), 64):
         noise = Noise(seeds[first : first + 64])

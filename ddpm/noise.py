@@ -2,9 +2,10 @@
 
 Every function that draws takes `generator`, one of
 
-- a `Noise`: one seed per image, so that image i of seed i is the same in any batch size and on any device;
-- a `torch.Generator`: one stream for the whole batch (go on with the one that drew x_T: another of the same seed would
-  draw x_T a second time);
+- a `Noise`: one seed per image, so that image i of seed i has the same noise in any batch size and on any device (the
+  image itself is the same up to rounding);
+- a `torch.Generator`: one stream for the whole batch (take the one that drew x_T: another of the same seed would draw
+  x_T a second time);
 - a function x -> noise of x's shape: your own noise;
 - None: PyTorch's global generator (`torch.manual_seed`).
 """
@@ -12,6 +13,12 @@ Every function that draws takes `generator`, one of
 from collections.abc import Callable, Iterable
 
 import torch
+
+
+def check_seed(seed: int) -> None:
+    """ValueError unless it is a seed that PyTorch takes."""
+    if not 0 <= seed < 2**63:
+        raise ValueError(f"a seed is {seed}, expected 0 .. 2^63 - 1")
 
 
 class Noise:
@@ -27,8 +34,8 @@ class Noise:
 
     def __init__(self, seeds: Iterable[int]):
         seeds = [int(seed) for seed in seeds]
-        if outside := [seed for seed in seeds if not 0 <= seed < 2**63]:
-            raise ValueError(f"a seed is {outside[0]}, expected 0 .. 2^63 - 1")
+        for seed in seeds:
+            check_seed(seed)
         self.generators = [torch.Generator().manual_seed(seed) for seed in seeds]
         if not self.generators:
             raise ValueError("no seeds given, expected one for each image")

@@ -1,4 +1,4 @@
-"""Run folders: numbered, never overwritten, each explaining itself."""
+"""Run folders: numbered, never overwritten, complete in themselves."""
 
 import json
 import platform
@@ -7,6 +7,8 @@ from functools import cache
 from pathlib import Path
 
 import torch
+
+from .files import write_text
 
 
 def new_run(root: Path, name: str) -> Path:
@@ -36,9 +38,18 @@ def device_name(device: torch.device) -> str:
 
 
 def append(path: Path, record: dict) -> None:
-    """Add one line to a .jsonl file."""
-    with path.open("a") as file:
-        file.write(json.dumps(record) + "\n")
+    """Add one line to a .jsonl file. OSError, naming the file, where it cannot be written."""
+    try:
+        with path.open("a") as file:
+            file.write(json.dumps(record) + "\n")
+    except OSError as error:
+        raise OSError(f"cannot write {path}: {error.strerror}") from error
+
+
+def drop_torn_line(path: Path) -> None:
+    """Drop a last line without an end, which a full disk or a killed process leaves."""
+    if path.exists() and (text := path.read_text()) and not text.endswith("\n"):
+        write_text(path, text[: text.rfind("\n") + 1])
 
 
 def lines(path: Path) -> list[dict]:

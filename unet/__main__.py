@@ -1,4 +1,4 @@
-"""What the networks cost and how fast they run here: python -m unet [--presets shapes cifar10] [--device cuda]."""
+"""The cost and the speed of the networks here, in float32 and bfloat16: python -m unet [--presets shapes cifar10]."""
 
 import argparse
 import sys
@@ -8,9 +8,11 @@ from collections.abc import Callable
 import torch
 from tqdm import tqdm
 
-from ddpm.cli import Parser
+from ddpm import cli
+from ddpm.checkpoints import usable
 
 from . import PRESETS, Tokenizer, UNet, cost
+from .precision import DTYPES, autocast, resolve
 
 
 def seconds(work: Callable[[], object], device: torch.device, least: float = 2.0) -> float:
@@ -26,19 +28,15 @@ def seconds(work: Callable[[], object], device: torch.device, least: float = 2.0
     return (time.perf_counter() - began) / calls
 
 
-def matrix_rate(device: torch.device, bf16: bool) -> float:
-    """GFLOP/s of a 2048 x 2048 matrix product: the yardstick."""
-    a = torch.randn(2048, 2048, device=device, dtype=torch.bfloat16 if bf16 else torch.float32)
+def matrix_rate(device: torch.device, precision: str) -> float:
+    """GFLOP/s of a 2048 x 2048 matrix product: what the device can do."""
+    a = torch.randn(2048, 2048, device=device, dtype=DTYPES[precision])
     return 2 * 2048**3 / seconds(lambda: a @ a, device) / 1e9
 
 
-def measure(
-    name: str, batch: int, device: torch.device, bf16: bool, compiled: bool
-) -> tuple[float, float, float, float]:
-    """Parameters, GFLOP of one image forward, and images/s forward and in a training step."""
-    config, tokenizer = PRESETS[name], Tokenizer()
-    unet = UNet(config, len(tokenizer), torch.linspace(1, 0.01, 1001)).to(device)
-    parameters, gflop = cost(unet)
+def rates(unet: UNet, batch: int, precision: str, compiled: bool) -> tuple[float, float]:
+    """Images/s in a forward pass and in a training step."""
+    config, tokenizer, device = unet.config, Tokenizer(), unet.alpha_bar.device
     optimizer = torch.optim.AdamW(unet.parameters(), fused=True)
     network = torch.compile(unet) if compiled else unet
     x = torch.randn(batch, 3, config.size, config.size, device=device)
@@ -46,7 +44,7 @@ def measure(
     tokens = tokenizer.encode(["a photo of a red circle on a blue background"] * batch, config.words).to(device)
 
     def forward() -> torch.Tensor:
-        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+        with autocast(device, precision):
             return network(x, t, tokens)
 
     def training_step() -> None:
@@ -54,36 +52,38 @@ def measure(
         (forward() - x).square().mean().backward()
         optimizer.step()
 
-    trains = batch / seconds(training_step, device)
+    training = batch / seconds(training_step, device)
     with torch.no_grad():
-        return parameters, gflop, batch / seconds(forward, device), trains
+        return batch / seconds(forward, device), training
 
 
-def main() -> int:
-    """Print one line for each preset."""
-    flags = Parser(prog="python -m unet", description=__doc__)
-    flags.add_argument("--presets", nargs="+", choices=PRESETS, default=list(PRESETS))
-    flags.add_argument("--batch", type=int, default=32)
-    flags.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    flags.add_argument("--bf16", action=argparse.BooleanOptionalAction, default=False)
-    flags.add_argument("--compile", action="store_true")
-    args = flags.parse_args()
-    if args.batch < 1:
-        flags.error(f"--batch is {args.batch}: expected 1 or more")
-    device = torch.device(args.device)
-    rate = matrix_rate(device, args.bf16)
-    print(
-        f"{device}, {torch.get_num_threads()} threads, a matrix product runs at {rate:.0f} GFLOP/s, batch {args.batch}"
-    )
-    print("preset         parameters   GFLOP forward   forward images/s   training images/s   GFLOP/s   of the product")
+def measure(args: argparse.Namespace) -> None:
+    """Print one line for each preset and precision."""
+    device = usable(args.device)
+    products = ", ".join(f"{matrix_rate(device, precision):.0f} GFLOP/s in {precision}" for precision in DTYPES)
+    print(f"{device}, {torch.get_num_threads()} threads; a matrix product: {products}; batch {args.batch}")
+    print(f"training with --precision auto takes {resolve('auto', device)} here")
+    print("preset         parameters   GFLOP forward   precision   forward images/s   training images/s   GFLOP/s")
     for name in tqdm(args.presets, "presets", leave=False):
-        parameters, gflop, forward, trains = measure(name, args.batch, device, args.bf16, args.compile)
-        used = 3 * gflop * trains
-        tqdm.write(
-            f"{name:14s} {parameters / 1e6:8.2f} M {gflop:15.3f} {forward:18.1f} {trains:19.1f} "
-            f"{used:9.0f} {100 * used / rate:13.0f} %"
-        )
-    return 0
+        unet = UNet(PRESETS[name], len(Tokenizer()), torch.linspace(1, 0.01, 1001)).to(device)
+        parameters, gflop = cost(unet)
+        for precision in DTYPES:
+            forward, training = rates(unet, args.batch, precision, args.compile)
+            tqdm.write(
+                f"{name:14s} {parameters / 1e6:8.2f} M {gflop:15.3f}   {precision:9s} {forward:18.1f} {training:19.1f} "
+                f"{3 * gflop * training:9.0f}"
+            )
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Read the flags and measure; returns the exit code."""
+    flags = cli.Parser(prog="python -m unet", description=__doc__)
+    flags.add_argument("--presets", nargs="+", choices=PRESETS, default=list(PRESETS))
+    flags.add_argument("--batch", type=cli.positive, default=32)
+    cli.add_flags(flags, device=cli.best_device())
+    flags.add_argument("--compile", action="store_true")
+    args = flags.parse_args(argv)
+    return cli.exit_code("python -m unet", lambda: measure(args))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""Attention with its weights in the open: the layers of the U-Net in which pixels look at words, or at one another.
+"""Attention whose weights can be read and edited: pixels attend to words (cross), or to one another (self).
 
-Every layer owns a `Site`, the record of where in the network it stands. A caller who passes `hook` sees the weights of
+Every layer owns a `Site`, the record of where in the network it stands. A caller that passes `hook` gets the weights of
 every layer after the softmax and returns those to be used instead. Without a hook a GPU runs PyTorch's fused attention;
 a CPU runs the explicit product here too, because its fused kernel is slow in the backward pass.
 """
@@ -19,7 +19,7 @@ class Site:
     """Where an attention layer stands.
 
     name: unique in its network, e.g. "down.0.1.cross".
-    kind: "cross" (pixels look at words) or "self" (pixels look at pixels).
+    kind: "cross" (pixels attend to words) or "self" (pixels attend to pixels).
     stage: "down", "middle" or "up".
     size: the layer's map is size x size, so its weights have N = size * size rows.
     """
@@ -33,11 +33,11 @@ class Site:
 Hook = Callable[[Tensor, Site, Tensor], Tensor]
 """hook(weights (B, heads, N, L), site, t (B,) long) -> weights of the same shape. It never writes in place."""
 SiteHook = Callable[[Tensor, Site], Tensor]
-"""A hook whose time is bound: what the layers are given."""
+"""A hook whose time is bound: the form that the layers take."""
 
 
 class Text(NamedTuple):
-    """What the text encoder says of a batch of prompts: states (B, L, width); mask (B, L), True where a token is."""
+    """The text encoder's output for a batch of prompts: states (B, L, width); mask (B, L), True where a token is."""
 
     states: Tensor
     mask: Tensor

@@ -1,4 +1,4 @@
-"""What a U-Net is built of: time embedding, residual block, and the change of the map's size."""
+"""The parts of a U-Net: time embedding, residual block, and the change of the map's size."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""What a network costs: parameters and arithmetic."""
+"""The cost of a network: parameters and arithmetic."""
 
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -8,7 +8,7 @@ from .unet import UNet
 
 
 def cost(unet: UNet) -> tuple[int, float]:
-    """Parameters, and GFLOP of one image's way forward; training takes about three times as many.
+    """Parameters, and GFLOP of one image's forward pass; training takes about three times as many.
 
     A multiplication and an addition are two FLOP. Counted are matrix products and convolutions, those of attention too:
     the fused kernel of the CPU would hide them from PyTorch's counter, so here attention runs unfused.

@@ -18,7 +18,7 @@ def autocast(device: torch.device, precision: str) -> torch.autocast:
 
 
 def resolve(precision: str, device: torch.device) -> str:
-    """`auto` becomes the faster precision of the device, told by a measurement of a fraction of a second on a CPU.
+    """`auto` becomes the faster precision of the device, by a measurement of a fraction of a second on a CPU.
 
     A GPU takes bfloat16 from compute capability 8.0 on; older ones have no convolutions in it.
     """
@@ -29,7 +29,7 @@ def resolve(precision: str, device: torch.device) -> str:
     if device.type != "cpu":
         return "float32"
     seconds = {name: [] for name in DTYPES}
-    for _ in range(10):  # in turn, so that whatever else the machine does meets both
+    for _ in range(10):  # in turn, so that other load on the machine affects both
         for name, values in seconds.items():
             values.append(convolution_seconds(name))
     return min(seconds, key=lambda name: min(seconds[name]))

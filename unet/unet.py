@@ -1,4 +1,4 @@
-"""The network of the whole project: a U-Net that reads a noisy image, its time and a caption, and names the noise."""
+"""The network of the project: a U-Net that reads a noisy image, its time and a caption, and predicts the noise."""
 
 from dataclasses import dataclass
 
@@ -13,17 +13,17 @@ from .text import TextEncoder
 
 @dataclass(frozen=True)
 class UNetConfig:
-    """What a U-Net is made of. Sizes are in pixels of the map, after the stem.
+    """The architecture of a U-Net. Sizes are in pixels of the map, after the stem (the patches of stem x stem pixels).
 
     size: the image is size x size.
     stem: side of the pixel blocks that become channels at the start (1: none); maps start at size / stem.
     channels, multipliers: stage i of the way down has channels * multipliers[i] channels; each stage halves the map.
     blocks: residual blocks of a stage on the way down; one more on the way up.
-    self_sizes, cross_sizes: the map sizes at which pixels look at pixels, and at words.
+    self_sizes, cross_sizes: the map sizes at which pixels attend to pixels, and to words.
     head_channels: channels of one attention head. groups: number of groups of each GroupNorm.
     dropout: share of a residual block's channels' values that are dropped in training.
     words: tokens a prompt may have, the start included. text_*: the text encoder's width, depth and heads.
-    predicts: "eps" (Ho et al. 2020) or "v" (Salimans & Ho 2022): what the last layer means; what leaves is always eps.
+    predicts: "eps" (Ho et al. 2020) or "v" (Salimans & Ho 2022): the last layer's output; the U-Net returns eps.
     """
 
     size: int = 32
@@ -74,7 +74,7 @@ class UNetConfig:
             raise ValueError(f"dropout is {self.dropout}: expected a share, at least 0 and below 1")
 
     def _check_divisors(self) -> None:
-        """ValueError for widths that cannot be shared among groups or heads."""
+        """ValueError for widths that groups or heads do not divide."""
         if self.text_width % self.text_heads:
             raise ValueError(f"text_width {self.text_width} cannot be shared among text_heads {self.text_heads}")
         for width in (self.channels, *self.widths):
@@ -186,7 +186,7 @@ class UNet(nn.Module):
     def forward(self, x: Tensor, t: Tensor, tokens: Tensor | Text, hook: Hook | None = None) -> Tensor:
         """x (B, 3, size, size) noisy images, t (B,) long in 1..T, tokens (B, words) long -> eps like x, float32.
 
-        tokens may also be the `Text` that `self.text(tokens)` gave: a sampler need not read a prompt at every step.
+        tokens may also be the `Text` that `self.text(tokens)` gave: a sampler encodes a prompt once.
         hook: see `unet.attention.Hook`; it fires once for each of `self.sites`.
         """
         text = tokens if isinstance(tokens, Text) else self.text(tokens)

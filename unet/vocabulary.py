@@ -1,4 +1,4 @@
-"""Every word a caption may use, grouped by what it tells; one word is one token.
+"""Every word a caption may use, grouped by meaning; one word is one token.
 
 The grammars in `ddpm.data` build their captions from these groups, and the tokenizer knows their union. A checkpoint
 keeps its own word list, so a word added here never changes the meaning of weights that exist.

@@ -1,9 +1,15 @@
-"""Data sets: images as bytes, and captions that are true of them."""
+"""Datasets: images as bytes, and captions that are true of them."""
 
 from . import celeba, cifar10, folder, shapes
 from .base import DataError, Dataset
 
-__all__ = ["DataError", "Dataset", "load_data"]
+__all__ = ["DataError", "Dataset", "check_split", "load_data"]
+
+
+def check_split(name: str, split: str) -> None:
+    """DataError for a test split of a folder: all of its images are training images."""
+    if name == "folder" and split != "train":
+        raise DataError(f"a folder of images has no {split} split: all of its images were used for training")
 
 
 def load_data(name: str, data_dir: str, split: str = "train", size: int = 32) -> Dataset:

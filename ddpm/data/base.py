@@ -1,6 +1,8 @@
-"""What a data set is to the training loop: images as bytes, and for each image the captions that are true of it."""
+"""A dataset: images as bytes, and for each image the captions that are true of it."""
 
+import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -35,6 +37,13 @@ class Dataset:
             raise DataError(
                 f"{self.name}: image {next(i for i, c in enumerate(self.captions) if not c)} has no caption"
             )
+
+    @cached_property
+    def sha256(self) -> str:
+        """The hash of all images and captions: a resumed run must find the same."""
+        digest = hashlib.sha256(np.ascontiguousarray(self.images).data)
+        digest.update(repr(self.captions).encode())
+        return digest.hexdigest()
 
     def __len__(self) -> int:
         return len(self.images)

@@ -1,7 +1,7 @@
-"""The grammars of the two real data sets: attributes -> sentence, and the sentence back -> attributes.
+"""The grammars of the two real datasets: attributes -> sentence, and the sentence back -> attributes.
 
 Every sentence uses only words of `unet.vocabulary` and can be read back without loss, so that an edited caption can be
-checked against what it asks for. (The grammar of the shapes is in `shapes`, beside their drawing.)
+checked against what it asks for. (The shapes have their own grammar in `shapes`.)
 """
 
 import random
@@ -66,7 +66,7 @@ def parse_thing(sentence: str) -> Thing:
 
 @cache
 def thing_captions(thing: Thing) -> tuple[str, ...]:
-    """The captions that training draws from, the fullest first: half of the time all is said."""
+    """The captions that training draws from, the fullest first: half of the time the full one."""
     full = thing_sentence(thing)
     other = (
         thing_sentence(thing, background_first=True),
@@ -82,8 +82,8 @@ def thing_captions(thing: Thing) -> tuple[str, ...]:
 # ---- CelebA ----------------------------------------------------------------------------------------------------------
 
 AGES, STYLES, HAIR_COLOURS = ("young", "old"), ("wavy", "straight"), ("black", "blond", "brown", "gray")
-SHOWN, WORN = ("bangs", "eyeglasses", "earrings"), ("hat", "necktie", "lipstick")
-COUNTED = ("hat", "necktie", *BEARDS)  # words that take an article
+FEATURES, WORN = ("bangs", "eyeglasses", "earrings"), ("hat", "necktie", "lipstick")
+WITH_ARTICLE = ("hat", "necktie", *BEARDS)  # words that take an article
 DROPPED_FIRST = ("lipstick", "earrings", "bangs", "style", "necktie")  # left out where LONGEST words don't suffice
 
 
@@ -109,27 +109,28 @@ class Face:
 def _items(face: Face) -> tuple[list[str], list[str]]:
     """What comes after "with", and what comes after "wearing"."""
     hair = _join(face.style, face.hair, "hair") if face.style or face.hair else None
-    shown = [hair, face.beard, *(name for name in SHOWN if getattr(face, name))]
+    features = [hair, face.beard, *(name for name in FEATURES if getattr(face, name))]
     worn = [name for name in WORN if getattr(face, name)]
-    return tuple([_article(item) if item in COUNTED else item for item in items if item] for items in (shown, worn))
+    with_items, wearing = ([_article(i) if i in WITH_ARTICLE else i for i in items if i] for items in (features, worn))
+    return with_items, wearing
 
 
 def face_sentence(face: Face, order: random.Random | None = None) -> str:
     """A photo of a smiling young woman with wavy hair and eyeglasses wearing a hat; order shuffles its lists."""
     looks = _join(face.smiling and "smiling", face.age, face.bald and "bald", face.person)
-    shown, worn = _items(face)
+    features, worn = _items(face)
     if order:
-        order.shuffle(shown)
+        order.shuffle(features)
         order.shuffle(worn)
-    lists = [f"{verb} {' and '.join(items)}" for verb, items in (("with", shown), ("wearing", worn)) if items]
+    lists = [f"{verb} {' and '.join(items)}" for verb, items in (("with", features), ("wearing", worn)) if items]
     return _join("a photo of", _article(looks), *lists)
 
 
 def _parts(sentence: str) -> tuple[str, list[str], list[str]]:
     """Who, what comes after "with", and what comes after "wearing", things in alphabetical order."""
     head, _, worn = sentence.partition(" wearing ")
-    who, _, shown = head.partition(" with ")
-    return who, sorted(shown.split(" and ")), sorted(worn.split(" and "))
+    who, _, features = head.partition(" with ")
+    return who, sorted(features.split(" and ")), sorted(worn.split(" and "))
 
 
 _HAIR = re.compile(rf"(?:({'|'.join(STYLES)}) )?(?:({'|'.join(HAIR_COLOURS)}) )?hair")
@@ -142,18 +143,19 @@ def _read_item(item: str) -> dict[str, str | bool | None]:
         return {"style": match[1], "hair": match[2]}
     if name in BEARDS:
         return {"beard": name}
-    return {name: True} if name in SHOWN + WORN else {}
+    return {name: True} if name in FEATURES + WORN else {}
 
 
 def parse_face(sentence: str) -> Face:
     """The attributes that a sentence of the CelebA grammar states, things in any order. Else raises ValueError."""
-    who, shown, worn = _parts(sentence)
+    who, features, worn = _parts(sentence)
     *looks, person = who.split() or [""]
-    found = {"smiling": "smiling" in looks, "bald": "bald" in looks, "age": next((w for w in looks if w in AGES), None)}
-    for item in shown + worn:
-        found |= _read_item(item)
-    face = Face(person, **found)
-    if person in PEOPLE and _parts(face_sentence(face)) == (who, shown, worn):
+    age = next((word for word in looks if word in AGES), None)
+    attributes = {"smiling": "smiling" in looks, "bald": "bald" in looks, "age": age}
+    for item in features + worn:
+        attributes |= _read_item(item)
+    face = Face(person, **attributes)
+    if person in PEOPLE and _parts(face_sentence(face)) == (who, features, worn):
         return face
     example = face_sentence(Face("woman", smiling=True, age="young", hair="blond", eyeglasses=True))
     raise ValueError(f"{sentence!r} is no sentence of the CelebA grammar, such as {example!r}")

@@ -10,7 +10,7 @@ from .base import DataError, Dataset
 from .captions import Face, face_captions
 from .image_files import open_image, to_array
 
-PICTURES, ATTRIBUTES = "img_align_celeba", "list_attr_celeba.txt"
+IMAGES, ATTRIBUTES = "img_align_celeba", "list_attr_celeba.txt"
 SPLITS = {"train": (1, 162_770), "valid": (162_771, 182_637), "test": (182_638, 202_599)}  # the official file numbers
 FULL_SIZE = (178, 218)  # width, height of the aligned images
 CROP = (25, 57, 153, 185)  # left, top, right, bottom: 64 pixels around row 121, column 89, as in the code of DDIM
@@ -65,15 +65,15 @@ def read_attributes(path: Path) -> dict[str, dict[str, bool]]:
 
 def _only(row: dict[str, bool], words: dict[str, str]) -> str | None:
     """The word of the one attribute that holds; None when none holds or they contradict each other."""
-    said = [word for name, word in words.items() if row[name]]
-    return said[0] if len(said) == 1 else None
+    true = [word for name, word in words.items() if row[name]]
+    return true[0] if len(true) == 1 else None
 
 
 def _beard(row: dict[str, bool]) -> str | None:
-    """The most particular word that holds."""
+    """The most specific word that holds."""
     words = {"Goatee": "goatee", "Mustache": "mustache"}
-    named = next((word for name, word in words.items() if row[name]), None)
-    return None if row["No_Beard"] or not row["Male"] else named or "beard"
+    word = next((word for name, word in words.items() if row[name]), None)
+    return None if row["No_Beard"] or not row["Male"] else word or "beard"
 
 
 def face_of(row: dict[str, bool]) -> Face:
@@ -97,18 +97,18 @@ def face_image(path: Path, size: int) -> np.ndarray:
     return to_array(image, size)
 
 
-def chosen(data_dir: str | Path, split: str = "train") -> tuple[list[str], dict[str, dict[str, bool]]]:
+def files_of(data_dir: str | Path, split: str = "train") -> tuple[list[str], dict[str, dict[str, bool]]]:
     """The file names of a split that are there, in order, and the attributes of all files; see `celeba`."""
     if split not in SPLITS:
         raise DataError(f"celeba has no split {split!r}: expected {', '.join(SPLITS)}")
     root, (first, last) = Path(data_dir) / "celeba", SPLITS[split]
-    if not (root / PICTURES).is_dir():
-        raise DataError(f"{root / PICTURES} is missing: put CelebA's aligned images there, from {SOURCE}")
+    if not (root / IMAGES).is_dir():
+        raise DataError(f"{root / IMAGES} is missing: put CelebA's aligned images there, from {SOURCE}")
     rows = read_attributes(root / ATTRIBUTES)
-    there = {path.name for path in (root / PICTURES).iterdir()}
+    there = {path.name for path in (root / IMAGES).iterdir()}
     names = [name for name in sorted(rows, key=_number) if first <= _number(name) <= last and name in there]
     if not names:
-        raise DataError(f"{root / PICTURES} has none of the {split} images {first:06d}.jpg .. {last:06d}.jpg")
+        raise DataError(f"{root / IMAGES} has none of the {split} images {first:06d}.jpg .. {last:06d}.jpg")
     return names, rows
 
 
@@ -116,7 +116,7 @@ def load_images(data_dir: str | Path, names: list[str], size: int, split: str) -
     """The files of these names, uint8 (N, 3, size, size); split is for the progress bar."""
     images = np.empty((len(names), 3, size, size), dtype=np.uint8)
     for i, name in enumerate(tqdm(names, desc=f"celeba {split}", unit=" images", leave=False, disable=None)):
-        images[i] = face_image(Path(data_dir) / "celeba" / PICTURES / name, size)
+        images[i] = face_image(Path(data_dir) / "celeba" / IMAGES / name, size)
     return images
 
 
@@ -126,6 +126,6 @@ def celeba(data_dir: str | Path, split: str = "train", size: int = 64) -> Datase
     split: "train" (file numbers up to 162770), "valid" (up to 182637) or "test". A folder with only some of the
     images gives those. Raises DataError for an unknown split, a missing folder or list, a damaged file, no image.
     """
-    names, rows = chosen(data_dir, split)
+    names, rows = files_of(data_dir, split)
     captions = [face_captions(face_of(rows[name]), _number(name)) for name in names]
     return Dataset("celeba", load_images(data_dir, names, size, split), captions)

@@ -1,7 +1,7 @@
-"""A small classifier of a data set's own images: the feature network that needs no download, and a judge of edits.
+"""A small classifier of a dataset's own images: the feature network that needs no download, and the judge of samples.
 
 A convolutional network in the manner of ResNet-9: a stem, three blocks that halve the map, the mean over the last map
-as features, and one linear layer for each thing to be told (a head). What it is trained on is the caller's business.
+as features, and one linear layer for each label (a head).
 """
 
 from collections.abc import Iterator
@@ -39,7 +39,7 @@ RECIPES = {
 
 
 def convolution(c_in: int, c_out: int, pool: bool = False) -> nn.Sequential:
-    """3 x 3 convolution, halving of the map if asked, normalisation over the batch, ReLU."""
+    """3 x 3 convolution, halving of the map if pool, normalisation over the batch, ReLU."""
     halve = [nn.MaxPool2d(2)] if pool else []
     return nn.Sequential(
         nn.Conv2d(c_in, c_out, 3, padding=1, bias=False), *halve, nn.BatchNorm2d(c_out), nn.ReLU(inplace=True)
@@ -63,7 +63,7 @@ class Classifier(nn.Module):
     """Images (B, 3, size, size) in [-1, 1] -> logits (B, classes) for each head.
 
     size: a multiple of 8. widths: channels of the stem and of the three blocks; the last is the number of features.
-    heads: what is told, and its classes: {"class": ("airplane", "car", ...)}. info: how it was trained.
+    heads: the labels and their classes: {"class": ("airplane", "car", ...)}. info: how it was trained.
     """
 
     def __init__(self, size: int, widths: tuple[int, ...], heads: Heads, info: dict | None = None):
@@ -87,7 +87,7 @@ class Classifier(nn.Module):
 
     @property
     def accuracy(self) -> dict[str, float]:
-        """Share of the test images told right, for each head, as measured when it was trained."""
+        """Share of the test images classified right, for each head, as measured when it was trained."""
         return self.info.get("accuracy", {})
 
     @torch.no_grad()
@@ -98,10 +98,9 @@ class Classifier(nn.Module):
 
     def scores(self, images: np.ndarray, labels: np.ndarray) -> dict[str, float]:
         """Share of images uint8 (N, 3, H, W) whose label (N, heads) is the likeliest class, for each head."""
-        told = self.probabilities(images)
-        return {
-            name: (told[name].argmax(dim=1).numpy() == labels[:, i]).mean().item() for i, name in enumerate(self.heads)
-        }
+        probabilities = self.probabilities(images)
+        right = {name: p.argmax(dim=1).numpy() == labels[:, i] for i, (name, p) in enumerate(probabilities.items())}
+        return {name: values.mean().item() for name, values in right.items()}
 
 
 def batches(images: np.ndarray, size: int, batch: int = 256) -> Iterator[Tensor]:
@@ -169,15 +168,15 @@ def train(
 # ---- files ---------------------------------------------------------------------------------------------------------
 
 
-def ship(network: Classifier, name: str) -> Path:
-    """Put the network, in half precision, among the shipped ones; returns the file."""
+def ship(network: Classifier, name: str, replace: bool = False) -> Path:
+    """Put the network, in half precision, among the shipped ones; returns the file. Raises what `files.ship` raises."""
     weights = {key: v.half() if v.is_floating_point() else v for key, v in network.state_dict().items()}
     content = {"size": network.size, "widths": network.widths, "heads": network.heads}
-    return files.ship(SHIPPED, name, content | {"weights": weights, "info": network.info}, MOST_BYTES)
+    return files.ship(SHIPPED, name, content | {"weights": weights, "info": network.info}, MOST_BYTES, replace)
 
 
 def load(name: str) -> Classifier:
-    """The shipped classifier of a data set, ready to ask. Raises files.CheckpointError when there is none."""
+    """The shipped classifier of a dataset, for inference. Raises files.CheckpointError when there is none."""
     if name not in files.manifest(SHIPPED):
         known = ", ".join(files.manifest(SHIPPED)) or "none yet"
         raise files.CheckpointError(f"no classifier {name!r}: expected one of {known}")

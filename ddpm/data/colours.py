@@ -1,4 +1,4 @@
-"""Which colour words are true of an image: pixels are named in CIELAB, then the middle is weighed against the border.
+"""Which colour words are true of an image: pixels get names in CIELAB, then the middle is compared with the border.
 
 Everything is numpy on whole batches; 50,000 images of 32 x 32 take a few seconds. Only clear cases get a word.
 """
@@ -11,7 +11,7 @@ from unet.vocabulary import COLOURS
 
 # Four more names that no caption uses: what they count for depends on where they are seen (see `votes`).
 NAMES = (*COLOURS, "charcoal", "silver", "pale", "unclear")
-LEVELS = 8  # lightness is told apart in eight steps, so that a dark car is not hidden by a light road of the same name
+LEVELS = 8  # lightness has eight steps, so that a dark car is not hidden by a light road of the same name
 ANY = (0, 999)
 
 # name, hue in degrees (from > to wraps around 0), chroma, lightness. Later rows overrule earlier ones.

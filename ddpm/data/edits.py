@@ -1,24 +1,36 @@
-"""Edits to measure an editor with: real images, their captions, the captions with one thing changed, and the truth.
+"""Edits to measure an editor with: caption pairs that differ by one edit, and the truth where it is known.
 
-Of the shapes the truth is known to the pixel: the edited attributes are drawn at the same place, and an edit should
-leave alone every pixel in which that drawing is the image it started from.
+`edits` edits real images: each with its caption, the caption with one thing changed, and the pixels that an edit should
+leave alone. Of the shapes these are known: the edited attributes are drawn at the same place. `pairs` makes caption
+pairs for images that a model samples itself, as Prompt-to-Prompt needs.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from unet.vocabulary import SHAPES
+
 from . import shapes
 from .base import DataError, Dataset
-from .captions import face_sentence, parse_face, parse_thing, thing_sentence
+from .captions import AGES, Face, Thing, face_sentence, parse_face, parse_thing, thing_sentence
+from .cifar10 import PALETTES
 
-HELD_OUT_SEED = 1  # the data sets draw their shapes with seed 0
+HELD_OUT_SEED = 1  # the datasets draw their shapes with seed 0
 RELATIVES = {
     "airplane": "bird", "bird": "airplane", "car": "truck", "truck": "car", "cat": "dog", "dog": "cat",
     "deer": "horse", "horse": "deer", "frog": "bird", "ship": "airplane",
 }  # fmt: skip
 ATTRIBUTES = {"smiling": "Smiling", "eyeglasses": "Eyeglasses"}  # word of a caption -> CelebA's attribute
-KINDS = {"shapes": ("colour", "background", "shape"), "cifar10": ("class",), "celeba": tuple(ATTRIBUTES)}
+EDIT_KINDS = {"shapes": ("colour", "background", "shape"), "cifar10": ("class",), "celeba": tuple(ATTRIBUTES)}
+
+SWAPS = {"cat": "dog", "horse": "deer", "car": "truck", "ship": "airplane"}
+BACKGROUNDS = ("white", "blue", "green", "gray", "brown", "black")  # those that many images of CIFAR-10 have
+HAIR = ("black", "blond", "brown")
+
+
+# ---- edits of real images ------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -26,7 +38,7 @@ class Edits:
     """n edits of one kind.
 
     images: uint8 (n, 3, H, W). sources, targets: the captions. keep: bool (n, H, W), the pixels to leave alone.
-    head, wanted: what of a classifier's answers tells that an edit was made, and the class it should give.
+    head, wanted: the head of a classifier that shows whether an edit was made, and the class it should give.
     """
 
     images: np.ndarray
@@ -38,7 +50,7 @@ class Edits:
 
 
 def other(word: str, words: list[str], *taken: str) -> str:
-    """The next of the words that is neither this one nor taken."""
+    """The next of the words that is neither this one nor one of `taken`."""
     later = words[words.index(word) + 1 :] + words[: words.index(word)]
     return next(w for w in later if w not in taken)
 
@@ -50,7 +62,7 @@ def changed(s: shapes.Shape, kind: str) -> shapes.Shape:
 
 
 def of_shapes(kind: str, n: int, split: str) -> Edits:
-    """Edits of n drawings that no data set shows."""
+    """Edits of n images that no dataset has."""
     before = shapes.scatter(n, split, HELD_OUT_SEED)
     after = [changed(s, kind) for s in before]
     images = shapes.draw(before)
@@ -84,12 +96,136 @@ def everywhere(images: np.ndarray) -> np.ndarray:
 
 
 def edits(dataset: Dataset, kind: str, n: int, split: str = "test") -> Edits:
-    """n edits of a kind of images of the data set, which is of that split. DataError: a kind it has not, no captions
-    that can be edited.
+    """n edits of a kind of images of the dataset, which is of that split. DataError: an unknown kind, captions that cannot
+    be edited.
     """
-    kinds = KINDS.get(dataset.name, ())
+    kinds = EDIT_KINDS.get(dataset.name, ())
     if kind not in kinds:
         raise DataError(f"{dataset.name} has no edits {kind!r}: expected one of {', '.join(kinds) or 'none'}")
     if dataset.name == "shapes":
         return of_shapes(kind, n, split)
     return of_class(dataset, n) if dataset.name == "cifar10" else of_attribute(dataset, kind, n)
+
+
+# ---- pairs for images that a model samples ------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """n pairs of one kind of edit.
+
+    sources, targets: the captions. changed: the kind of word that an edit must bring, as `judge.judged` calls it;
+    None where a word is only taken away.
+    """
+
+    sources: list[str]
+    targets: list[str]
+    changed: str | None
+
+
+def another(rng: np.random.Generator, words, *taken: str) -> str:
+    """A random word that is none of `taken`."""
+    return str(rng.choice([word for word in words if word not in taken]))
+
+
+def _shape(kind: str, rng: np.random.Generator, s: shapes.Shape) -> tuple[str, str]:
+    """A kind is an attribute to swap, or "add" or "drop" and the attribute to name or not to name."""
+    before = {name: getattr(s, name) for name in ("size", "colour", "shape", "background")}
+    after = dict(before)
+    verb, _, name = kind.rpartition(" ")
+    if verb:
+        (before if verb == "add" else after)[name] = None
+    elif name == "shape":
+        after[name] = another(rng, SHAPES, s.shape)
+    else:
+        after[name] = another(rng, shapes.PALETTE, s.colour, s.background)
+    return shapes.caption(**before), shapes.caption(**after)
+
+
+def _thing(kind: str, rng: np.random.Generator) -> tuple[str, str]:
+    """Both classes of a swap may have the colour that the captions name."""
+    old = another(rng, SWAPS)
+    shared = [word for word in PALETTES[old].split() if word in PALETTES[SWAPS[old]].split()]
+    colour = another(rng, shared)
+    before = Thing(old, colour, another(rng, BACKGROUNDS, colour))
+    after = {
+        "class": lambda: replace(before, kind=SWAPS[old]),
+        "colour": lambda: replace(before, colour=another(rng, PALETTES[old].split(), colour, before.background)),
+        "background": lambda: replace(before, background=another(rng, BACKGROUNDS, colour, before.background)),
+    }[kind]()
+    return thing_sentence(before), thing_sentence(after)
+
+
+def _face(kind: str, rng: np.random.Generator) -> tuple[str, str]:
+    age, hair = another(rng, AGES), another(rng, HAIR)
+    before = Face(another(rng, ("man", "woman")), age=age, hair=hair)
+    after = {
+        "smiling": lambda: replace(before, smiling=True),
+        "eyeglasses": lambda: replace(before, eyeglasses=True),
+        "hair": lambda: replace(before, hair=another(rng, HAIR, hair)),
+        "age": lambda: replace(before, age=another(rng, AGES, age)),
+    }[kind]()
+    return face_sentence(before), face_sentence(after)
+
+
+SHAPE_PAIRS = (
+    "colour", "background", "shape",
+    "add colour", "add background", "add size", "drop colour", "drop background", "drop size",
+)  # fmt: skip
+PAIR_KINDS: dict[str, tuple[str, ...]] = {
+    "shapes": SHAPE_PAIRS,
+    "cifar10": ("class", "colour", "background"),
+    "celeba": ("smiling", "eyeglasses", "hair", "age"),
+}
+
+
+PARSERS: dict[str, Callable[[str], dict]] = {
+    "shapes": shapes.parse,
+    "cifar10": lambda caption: vars(parse_thing(caption)),
+    "celeba": lambda caption: vars(parse_face(caption)),
+}
+
+
+def kind_between(data: str, source: str, target: str) -> str | None:
+    """The kind of edit of a dataset's captions that leads from one to another; None where it is none of
+    PAIR_KINDS: several things differ, or nothing, or it is no caption of the dataset.
+    """
+    try:
+        before, after = (PARSERS[data](caption) for caption in (source, target))
+    except (KeyError, ValueError):
+        return None
+    names = [name for name in before if before[name] != after[name]]
+    if len(names) != 1:
+        return None
+    (name,) = names
+    verb = "add " if before[name] is None else "drop " if after[name] is None else ""
+    kind = verb + {"kind": "class"}.get(name, name)
+    return kind if kind in PAIR_KINDS[data] else None
+
+
+def kind_of_word(data: str, caption: str, word: str) -> str | None:
+    """What a word says in a dataset's caption, as "colour"; None where nothing, or where it is no caption of it."""
+    try:
+        words = PARSERS[data](caption)
+    except (KeyError, ValueError):
+        return None
+    return next((kind for kind, each in words.items() if each == word), None)
+
+
+def pairs(data: str, kind: str, n: int, seed: int = 0) -> Pairs:
+    """n random pairs of a kind of edit of a dataset's captions; the same seed gives the same pairs.
+
+    DataError: a dataset or kind that has none.
+    """
+    if kind not in PAIR_KINDS.get(data, ()):
+        known = PAIR_KINDS.get(data) or f"a dataset of {tuple(PAIR_KINDS)}"
+        raise DataError(f"no edits {kind!r} of {data}: expected {known}")
+    rng = np.random.default_rng([seed, SHAPE_PAIRS.index(kind) if data == "shapes" else 0])
+    if data == "shapes":
+        captions = [_shape(kind, rng, s) for s in shapes.scatter(n, "train", seed)]
+    else:
+        make: Callable = _thing if data == "cifar10" else _face
+        captions = [make(kind, rng) for _ in range(n)]
+    sources, targets = ([pair[i] for pair in captions] for i in (0, 1))
+    drops = kind.startswith("drop ")
+    return Pairs(sources, targets, None if drops else kind.removeprefix("add "))

@@ -1,7 +1,7 @@
-"""Does an image show what its prompt says? One answer for each kind of word, for each data set's own grammar.
+"""Does an image show what its caption says? One answer for each kind of word, for each dataset's own grammar.
 
-Shapes are read exactly. In images of CIFAR-10 and CelebA a classifier is asked about the class or the attributes, and
-the colour words of CIFAR-10 are read off the pixels by the rule that wrote the captions (`cifar10.describe`).
+Shapes are read exactly. For images of CIFAR-10 and CelebA a classifier gives the class or the attributes, and the
+colour words of CIFAR-10 are read off the pixels by the rule that wrote the captions (`cifar10.describe`).
 """
 
 import numpy as np
@@ -14,34 +14,36 @@ from .captions import Face, parse_face, parse_thing
 from .celeba import HAIR, YES_OR_NO
 from .cifar10 import describe
 
-UNSAID = np.nan
-Told = dict[str, np.ndarray]
-"""What a classifier says: head -> probabilities (N, classes)."""
+Probabilities = dict[str, np.ndarray]
+"""The output of a classifier: head -> probabilities (N, classes)."""
 
 ATTRIBUTE = {word: name for name, word in (YES_OR_NO | HAIR).items()} | {"bald": "Bald"}
 
 
-def judged(name: str, images: np.ndarray, prompts: list[str], told: Told | None = None) -> dict[str, np.ndarray]:
-    """Kind of word -> (N,) 1.0 where the image shows the prompt's word, 0.0 where not, nan where nothing is said.
+def judged(
+    name: str, images: np.ndarray, prompts: list[str], probabilities: Probabilities | None = None
+) -> dict[str, np.ndarray]:
+    """Kind of word -> (N,) 1.0 where the image shows the prompt's word, 0.0 where not, nan where the prompt has none.
 
-    name: the data set whose grammar the prompts follow. images: uint8 (N, 3, H, W). told: a classifier's answers, for
+    name: the dataset whose grammar the prompts follow. images: uint8 (N, 3, H, W). probabilities: of a classifier, for
     cifar10 with the head "class", for celeba with the 40 attributes, each (no, yes); shapes need none.
-    ValueError: a sentence of another grammar; DataError: a data set without a judge.
+    ValueError: a sentence of another grammar; DataError: a dataset without a judge.
     """
     judges = {"shapes": _shapes, "cifar10": _things, "celeba": _faces}
     if name not in judges:
         raise DataError(f"nothing judges images of {name!r}: expected {', '.join(judges)}")
-    rows = judges[name](images, prompts, told)
-    return {kind: np.array([row.get(kind, UNSAID) for row in rows], dtype=float) for kind in _kinds(rows)}
+    rows = judges[name](images, prompts, probabilities)
+    return {kind: np.array([row.get(kind, np.nan) for row in rows], dtype=float) for kind in _kinds(rows)}
 
 
 def all_shown(judged: dict[str, np.ndarray]) -> np.ndarray:
     """(n,) bool: the image shows every word of its prompt."""
-    return np.stack([shown != 0 for shown in judged.values()]).all(axis=0)
+    return np.stack([answers != 0 for answers in judged.values()]).all(axis=0)
 
 
-def shares(answers: dict[str, np.ndarray]) -> dict[str, dict[str, float]]:
-    """Kind of word -> {"share" of the images that show it, "n" prompts that say it}."""
+def accuracy(judged: dict[str, np.ndarray]) -> dict[str, dict[str, float]]:
+    """Kind of word, and "all" words -> {"share" of the images that show it, "n" prompts that have it}."""
+    answers = judged | {"all": all_shown(judged).astype(float)}
     return {
         kind: {"share": float(np.nanmean(values)), "n": int((~np.isnan(values)).sum())}
         for kind, values in answers.items()
@@ -52,28 +54,23 @@ def _kinds(rows: list[dict]) -> list[str]:
     return list(dict.fromkeys(kind for row in rows for kind in row))
 
 
-def _said(wanted: dict, found: object) -> dict[str, bool]:
-    """Whether what was found has the words that are wanted; what is not wanted is left out."""
-    return {kind: getattr(found, kind) == word for kind, word in wanted.items() if word is not None}
+def _shapes(images: np.ndarray, prompts: list[str], _: Probabilities | None) -> list[dict]:
+    return shapes.shown_words(images, prompts)
 
 
-def _shapes(images: np.ndarray, prompts: list[str], told: Told | None) -> list[dict]:
-    return [_said(shapes.parse(p), reading) for p, reading in zip(prompts, shapes.read(images), strict=True)]
-
-
-def _things(images: np.ndarray, prompts: list[str], told: Told) -> list[dict]:
-    wanted = [parse_thing(prompt) for prompt in prompts]
-    labels = np.array([CLASSES.index(thing.kind) for thing in wanted])
-    classes = np.asarray(told["class"]).argmax(axis=1) == labels
+def _things(images: np.ndarray, prompts: list[str], probabilities: Probabilities) -> list[dict]:
+    things = [parse_thing(prompt) for prompt in prompts]
+    labels = np.array([CLASSES.index(thing.kind) for thing in things])
+    right = np.asarray(probabilities["class"]).argmax(axis=1) == labels
     rows = []
-    for thing, found, right in zip(wanted, describe(images, labels), classes, strict=True):
+    for thing, seen, is_right in zip(things, describe(images, labels), right, strict=True):
         words = {kind: getattr(thing, kind) for kind in ("colour", "background", "light")}
-        rows.append({"class": right} | _said(words, found))
+        rows.append({"class": is_right} | {kind: getattr(seen, kind) == w for kind, w in words.items() if w is not None})
     return rows
 
 
-def _faces(images: np.ndarray, prompts: list[str], told: Told) -> list[dict]:
-    holds = {name: np.asarray(p)[:, 1] > 0.5 for name, p in told.items()}
+def _faces(images: np.ndarray, prompts: list[str], probabilities: Probabilities) -> list[dict]:
+    holds = {name: np.asarray(p)[:, 1] > 0.5 for name, p in probabilities.items()}
     return [_face(parse_face(p), {name: bool(v[i]) for name, v in holds.items()}) for i, p in enumerate(prompts)]
 
 

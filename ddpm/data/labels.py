@@ -1,4 +1,4 @@
-"""What is to be told of an image, as numbers: for classifiers, which judge what a model has drawn."""
+"""Labels of images, as numbers: what the classifiers learn."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ NO_YES = ("no", "yes")
 
 @dataclass(frozen=True)
 class Labelled:
-    """images uint8 (N, 3, H, W); heads: what is told, and its classes; labels (N, heads) int64, places in classes."""
+    """images uint8 (N, 3, H, W); heads: the labels and their classes; labels (N, heads) int64, indices into the classes."""
 
     images: np.ndarray
     heads: dict[str, tuple[str, ...]]
@@ -23,22 +23,22 @@ class Labelled:
 
 
 def load_labelled(name: str, data_dir: str | Path, split: str = "train", size: int = 32) -> Labelled:
-    """A data set with labels: the class of cifar10, the 40 attributes of celeba, the four attributes of the shapes.
+    """A dataset with labels: the class of cifar10, the 40 attributes of celeba, the four attributes of the shapes.
 
-    size is celeba's choice alone. Raises DataError for an unknown name, and what the data set's loader raises.
+    size is celeba's choice alone. Raises DataError for an unknown name, and what the dataset's loader raises.
     """
     if name == "shapes":
-        drawn = shapes.scatter(30_000 if split == "train" else 5_000, "train", 0 if split == "train" else 1)
+        attributes = shapes.scatter(30_000 if split == "train" else 5_000, "train", 0 if split == "train" else 1)
         colours = tuple(shapes.PALETTE)
         heads = {"shape": SHAPES, "colour": colours, "background": colours, "size": SIZES}
-        rows = [[classes.index(getattr(s, head)) for head, classes in heads.items()] for s in drawn]
-        return Labelled(shapes.draw(drawn), heads, np.array(rows))
+        rows = [[classes.index(getattr(s, head)) for head, classes in heads.items()] for s in attributes]
+        return Labelled(shapes.draw(attributes), heads, np.array(rows))
     if name == "cifar10":
         images, labels = cifar10.load_images(data_dir, split)
         return Labelled(images, {"class": CLASSES}, labels.astype(np.int64)[:, None])
     if name == "celeba":
-        names, attributes = celeba.chosen(data_dir, split)
+        names, attributes = celeba.files_of(data_dir, split)
         heads = {attribute: NO_YES for attribute in attributes[names[0]]}
         rows = [[int(attributes[file][head]) for head in heads] for file in names]
         return Labelled(celeba.load_images(data_dir, names, size, split), heads, np.array(rows))
-    raise DataError(f"no labels for the data set {name!r}: expected shapes, cifar10 or celeba")
+    raise DataError(f"no labels for the dataset {name!r}: expected shapes, cifar10 or celeba")

@@ -1,4 +1,4 @@
-"""The embedded data set: one coloured shape on a plain background. Whatever a caption says can be drawn and read off.
+"""The embedded dataset: one coloured shape on a plain background. Whatever a caption says can be drawn and read off.
 
 `draw` turns attributes into an image, `read` turns an image (a generated one, say) back into attributes, and so every
 edit of a caption can be checked against the truth. Combinations of colour, shape and background are divided between the
@@ -59,7 +59,7 @@ def caption(size: str | None, colour: str | None, shape: str, background: str | 
 
 
 def variants(s: Shape) -> tuple[str, ...]:
-    """The captions that training draws from: half of the time all is said, else something is left out."""
+    """The captions that training draws from: half of the time the full caption, else something is left out."""
     full = caption(s.size, s.colour, s.shape, s.background)
     shorter = (
         caption(None, s.colour, s.shape, s.background),
@@ -74,16 +74,16 @@ def parse(sentence: str) -> dict[str, str | None]:
     """A sentence of the grammar -> {"size", "colour", "shape", "background"}, None for what it leaves out."""
     head, _, place = sentence.removeprefix("a photo of a ").partition(" on a ")
     words = head.split()
-    said = {
+    parts = {
         "size": next((w for w in words if w in SIZES), None),
         "colour": next((w for w in words if w in PALETTE), None),
         "shape": words[-1] if words and words[-1] in SHAPES else None,
         "background": next((w for w in place.split() if w in PALETTE), None),
     }
-    if said["shape"] is None or caption(**said) != sentence:
+    if parts["shape"] is None or caption(**parts) != sentence:
         example = caption("small", "red", "circle", "blue")
         raise ValueError(f"{sentence!r} is no sentence of the shapes grammar, such as {example!r}")
-    return said
+    return parts
 
 
 # ---- images ------------------------------------------------------------------------------------------------------
@@ -96,7 +96,7 @@ def _box(dx: np.ndarray, dy: np.ndarray, half_width: np.ndarray, half_height: np
 
 
 def _covered(shape: str, dx: np.ndarray, dy: np.ndarray, r: np.ndarray) -> np.ndarray:
-    """How much of each pixel the shape of radius r covers; y points down. Slanted edges are told by their distance."""
+    """How much of each pixel the shape of radius r covers; y points down. Slanted edges go by their distance."""
     if shape == "square":
         return _box(dx, dy, 0.8 * r, 0.8 * r)
     if shape == "cross":  # two bars, their overlap counted once
@@ -120,15 +120,15 @@ def draw(shapes: list[Shape]) -> np.ndarray:
     images = np.empty((len(shapes), 3, SIZE, SIZE), dtype=np.uint8)
     for kind in SHAPES:
         rows = [i for i, s in enumerate(shapes) if s.shape == kind]
-        chosen = [shapes[i] for i in rows]
-        masks = coverage(kind, [s.x for s in chosen], [s.y for s in chosen], [s.radius for s in chosen])[:, None]
-        front = np.array([PALETTE[s.colour] for s in chosen]).reshape(-1, 3, 1, 1)
-        back = np.array([PALETTE[s.background] for s in chosen]).reshape(-1, 3, 1, 1)
+        group = [shapes[i] for i in rows]
+        masks = coverage(kind, [s.x for s in group], [s.y for s in group], [s.radius for s in group])[:, None]
+        front = np.array([PALETTE[s.colour] for s in group]).reshape(-1, 3, 1, 1)
+        back = np.array([PALETTE[s.background] for s in group]).reshape(-1, 3, 1, 1)
         images[rows] = np.round(masks * front + (1 - masks) * back)
     return images
 
 
-# ---- the data set --------------------------------------------------------------------------------------------------
+# ---- the dataset ---------------------------------------------------------------------------------------------------
 
 
 def combinations(split: str) -> list[tuple[str, str, str]]:
@@ -137,8 +137,8 @@ def combinations(split: str) -> list[tuple[str, str, str]]:
         raise DataError(f"shapes has no split {split!r}: expected 'train' or 'test'")
     names = list(PALETTE)
     every = [(c, s, b) for c in range(len(names)) for s in range(len(SHAPES)) for b in range(len(names)) if c != b]
-    chosen = [(c, s, b) for c, s, b in every if ((c + 2 * s + 3 * b) % 8 == 0) == (split == "test")]
-    return [(names[c], SHAPES[s], names[b]) for c, s, b in chosen]
+    part = [(c, s, b) for c, s, b in every if ((c + 2 * s + 3 * b) % 8 == 0) == (split == "test")]
+    return [(names[c], SHAPES[s], names[b]) for c, s, b in part]
 
 
 def scatter(n: int, split: str, seed: int) -> list[Shape]:
@@ -155,7 +155,7 @@ def scatter(n: int, split: str, seed: int) -> list[Shape]:
 
 
 def shapes(split: str = "train", n: int = 30_000, seed: int = 0) -> Dataset:
-    """The embedded data set, made in seconds from its seed. Raises DataError for an unknown split."""
+    """The embedded dataset, made in seconds from its seed. Raises DataError for an unknown split."""
     combinations(split)
     drawn = scatter(n, split, seed)
     return Dataset("shapes", draw(drawn), [variants(s) for s in drawn])
@@ -195,7 +195,7 @@ _UNIT = {shape: _unit(shape) for shape in SHAPES}
 
 @dataclass(frozen=True)
 class Reading:
-    """What `read` finds: words, None where none fits; place and radius; mask (H, W) in 0..1; fit: overlap with it."""
+    """What `read` sees in an image: words, None where none fits; place and radius; mask (H, W) in 0..1; fit: overlap with it."""
 
     shape: str | None
     colour: str | None
@@ -245,12 +245,18 @@ def read(images: np.ndarray, least_fit: float = 0.75, most_distance: float = 60.
     return readings
 
 
+def shown_words(images: np.ndarray, prompts: list[str]) -> list[dict[str, bool]]:
+    """For each image, uint8 (N, 3, 16, 16): does it show the size, colour, shape, background that its prompt names?"""
+    rows = []
+    for reading, prompt in zip(read(images), prompts, strict=True):
+        words = {kind: word for kind, word in parse(prompt).items() if word is not None}
+        rows.append({kind: getattr(reading, kind) == word for kind, word in words.items()})
+    return rows
+
+
 def score(images: np.ndarray, prompts: list[str]) -> dict[str, float]:
     """Share of images, uint8 (N, 3, 16, 16), that show their prompt's background, colour, size, shape, and "all"."""
-    hits = {name: [] for name in ("background", "colour", "size", "shape")}
-    for reading, sentence in zip(read(images), prompts, strict=True):
-        said = parse(sentence)
-        for name, values in hits.items():
-            values.append(said[name] is None or getattr(reading, name) == said[name])
-    together = [all(row) for row in zip(*hits.values(), strict=True)]
-    return {name: float(np.mean(values)) for name, values in (hits | {"all": together}).items()}
+    rows = shown_words(images, prompts)
+    kinds = ("background", "colour", "size", "shape")
+    shares = {kind: float(np.mean([row.get(kind, True) for row in rows])) for kind in kinds}
+    return shares | {"all": float(np.mean([all(row.values()) for row in rows]))}

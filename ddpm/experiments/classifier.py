@@ -1,28 +1,41 @@
-"""Train the feature network of a data set, and ship it."""
+"""Train the classifier of a dataset: the feature network of our Frechet distance, and the judge of samples."""
 
 import argparse
 
 import torch
 from tqdm import tqdm
 
+from .. import cli, files
 from ..data import classifier
 from ..data.labels import load_labelled
+from ..noise import check_seed
+
+EXAMPLE = "python -m ddpm classifier --data cifar10 --replace"
 
 
-def classifier_command(args: argparse.Namespace) -> None:
-    """Train the classifier of a data set, and put it among the shipped ones."""
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """The flags of `python -m ddpm classifier`."""
+    cli.add_flags(parser, data=..., data_dir="data", seed=0)
+    parser.add_argument("--epochs", type=cli.positive, help="times through the training set; by default the recipe's")
+    parser.add_argument("--replace", action="store_true", help="replace the shipped classifier of this dataset")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Train, and put the network among the shipped classifiers."""
     recipe = classifier.RECIPES.get(args.data)
     if recipe is None:
         raise ValueError(f"no recipe for the data set {args.data!r}: expected {', '.join(classifier.RECIPES)}")
+    files.check_new(classifier.SHIPPED, args.data, args.replace)
+    check_seed(args.seed)
     training, test = (load_labelled(args.data, args.data_dir, split, recipe.size) for split in ("train", "test"))
     torch.manual_seed(args.seed)
     network, epochs = classifier.Classifier(recipe.size, recipe.widths, training.heads), args.epochs or recipe.epochs
     with tqdm(total=100, bar_format="{l_bar}{bar}| [{elapsed}<{remaining}]{postfix}") as bar:
-        for done, loss in classifier.train(network, training.images, training.labels, epochs, seed=args.seed):
+        for progress, loss in classifier.train(network, training.images, training.labels, epochs, seed=args.seed):
             bar.set_postfix_str(f"loss {loss:.3f}", refresh=False)
-            bar.update(100 * done - bar.n)
+            bar.update(100 * progress - bar.n)
     accuracy = {name: round(share, 4) for name, share in network.scores(test.images, test.labels).items()}
     network.info.update(data=args.data, epochs=epochs, seed=args.seed, accuracy=accuracy)
-    told = ", ".join(f"{head} {100 * share:.1f} %" for head, share in accuracy.items())
-    print(f"told right in {len(test.images)} test images: {told}")
-    print(classifier.ship(network, args.data))
+    path = classifier.ship(network, args.data, args.replace)
+    print(f"right in {len(test.images)} test images: " + ", ".join(f"{h} {100 * s:.1f} %" for h, s in accuracy.items()))
+    print(path)

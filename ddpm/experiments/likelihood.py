@@ -1,19 +1,26 @@
-"""What a model's images cost: the bound over many images of a data set, as a table, a record and an image."""
+"""The variational bound (ELBO) of a model over images of its dataset, term by term, in bits per dimension."""
 
+import argparse
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 
 import torch
 from matplotlib.figure import Figure
+from tqdm import tqdm
 
+from .. import checkpoints, cli
 from ..bound import Bound, bits_per_dim
-from ..data import Dataset
+from ..data import Dataset, check_split, load_data
+from ..diffusion import VARIANCES
+from ..files import write_json
 from ..images import from_bytes, save_figure
 from ..model import Trained
 from ..noise import Noise
 
+EXAMPLE = "python -m ddpm bound --model shapes --n 32"
 BATCH = 64
 
 
@@ -28,17 +35,17 @@ def measure(
 ) -> Bound:
     """The bound of the first n images of a data set, in bits per dimension: see `bits_per_dim`.
 
-    captioned: the network is told each image's first caption, or else the empty prompt. Image i draws from seed i.
+    captioned: the network reads each image's first caption, or else the empty prompt. Image i draws from seed i.
     ValueError: n below 2 (no standard error) or above the number of images; what `bits_per_dim` raises.
     """
     if not 2 <= n <= len(data):
         raise ValueError(f"n is {n} images, expected 2 to {len(data)}")
     parts = []
-    for first in range(0, n, BATCH):
-        chosen = range(first, min(first + BATCH, n))
-        x_0 = from_bytes(data.images[chosen.start : chosen.stop]).to(trained.device)
-        eps = trained.eps([data.captions[i][0] for i in chosen] if captioned else None)
-        parts.append(bits_per_dim(eps, trained.schedule, x_0, variance, samples, Noise(chosen), progress=progress))
+    for start in range(0, n, BATCH):
+        rows = range(start, min(start + BATCH, n))
+        x_0 = from_bytes(data.images[rows.start : rows.stop]).to(trained.device)
+        eps = trained.eps([data.captions[i][0] for i in rows] if captioned else None)
+        parts.append(bits_per_dim(eps, trained.schedule, x_0, variance, samples, Noise(rows), progress=progress))
     return Bound(*(torch.cat([getattr(part, f.name) for part in parts]) for f in fields(Bound)))
 
 
@@ -97,3 +104,31 @@ def plot(path: Path, times: list[float], terms: list[float], title: str) -> Path
     axis.set(xlabel="t", ylabel="$L_{t-1}$, bits per dimension", xscale="log", yscale="log", title=title)
     axis.grid(alpha=0.3, which="both")
     return save_figure(figure, path)
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """The flags of `python -m ddpm bound`."""
+    cli.add_flags(parser, model="shapes", data_dir="data", split="test", n=64)
+    parser.add_argument("--times", type=cli.positive, help="random t for each image (default: all of them, T calls)")
+    parser.add_argument("--variance", choices=VARIANCES, default="posterior", help="of p(x_(t-1) | x_t)")
+    parser.add_argument("--null", action="store_true", help="the empty prompt instead of captions")
+    cli.add_flags(parser, device=cli.best_device(), out="results")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Write the record and a plot of L_(t-1) over t; print the terms."""
+    trained = checkpoints.load(args.model, device=args.device)
+    name, file = trained.info["data"], f"bound-{Path(args.model).stem}"
+    check_split(name, args.split)
+    path, image = (cli.output(args, file, ending) for ending in (".json", ".png"))
+    data = load_data(name, args.data_dir, args.split, trained.unet.config.size)
+    bar = partial(tqdm, desc=f"{args.n} images, {BATCH} at a time", unit=" times")
+    bound = measure(trained, data, args.n, not args.null, args.variance, args.times, bar)
+    parts, (times, terms) = summary(bound), curve(bound)
+    settings = {key: getattr(args, key) for key in ("model", "split", "n", "null", "variance", "times")}
+    schedule = {"T": trained.schedule.T, "kind": trained.schedule.kind}
+    settings |= {"data": name, "images seen": trained.info.get("images"), "schedule": schedule}
+    write_json(path, settings | {"bits per dimension": parts, "t": times, "L_(t-1)": terms})
+    plot(image, times, terms, f"{args.n} images of {name}, {args.split} split")
+    print(table(parts))
+    print(path, image, sep="\n")

@@ -1,13 +1,23 @@
-"""Has the model learnt its training images by heart? Every sample beside the training image nearest to it."""
+"""Does the model memorise its training images? Every sample beside the training image nearest to it."""
 
+import argparse
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from einops import rearrange
 from matplotlib.figure import Figure
+from tqdm import tqdm
 
+from .. import checkpoints, cli
+from ..data import check_split, load_data
+from ..files import write_json
 from ..images import save_figure
+from .caption_accuracy import ETA, SCALE, STEPS, few_steps, random_rows, samples_of
+
+EXAMPLE = "python -m ddpm neighbours --model cifar10-cpu --n 64"
+PERCENTILES = (1, 10, 50, 90)
 
 
 def nearest(images: np.ndarray, training: np.ndarray, block: int = 5000) -> tuple[np.ndarray, np.ndarray]:
@@ -16,16 +26,16 @@ def nearest(images: np.ndarray, training: np.ndarray, block: int = 5000) -> tupl
     The distance is the root of the mean squared difference per value, on [0, 1]; mirrored training images count too.
     """
     x = flat(images)
-    best, where = torch.full((len(x),), torch.inf, dtype=x.dtype), torch.zeros(len(x), dtype=torch.long)
+    least, where = torch.full((len(x),), torch.inf, dtype=x.dtype), torch.zeros(len(x), dtype=torch.long)
     for first in range(0, len(training), block):
         part = training[first : first + block]
         for candidates in (part, part[..., ::-1].copy()):
             y = flat(candidates)
             squares = x.square().sum(1)[:, None] + y.square().sum(1) - 2 * x @ y.T
             distance, row = squares.min(dim=1)
-            where = torch.where(distance < best, row + first, where)
-            best = torch.minimum(best, distance)
-    return (best / x.shape[1]).sqrt().numpy() / 255, where.numpy()
+            where = torch.where(distance < least, row + first, where)
+            least = torch.minimum(least, distance)
+    return (least / x.shape[1]).sqrt().numpy() / 255, where.numpy()
 
 
 def flat(images: np.ndarray) -> torch.Tensor:
@@ -33,22 +43,55 @@ def flat(images: np.ndarray) -> torch.Tensor:
     return rearrange(torch.from_numpy(images).double(), "n c h w -> n (c h w)")
 
 
-def figure(path: Path, samples: np.ndarray, training: np.ndarray, distances: dict[str, np.ndarray]) -> Path:
+def plot(path: Path, samples: np.ndarray, training: np.ndarray, distances: dict[str, np.ndarray]) -> Path:
     """Samples in rows of 8, each above its nearest training image (N, 3, H, W), beside the distances' distributions.
 
-    distances: whose images, and how far each is from its nearest; drawn as cumulative shares.
+    distances: the name of a set of images, and how far each is from its nearest; drawn as cumulative shares.
     """
-    drawing = Figure(figsize=(10, 4.6), layout="constrained")
-    left, right = drawing.subplots(1, 2, width_ratios=(1.2, 1))
+    figure = Figure(figsize=(10, 4.6), layout="constrained")
+    left, right = figure.subplots(1, 2, width_ratios=(1.2, 1))
     wide = min(8, len(samples))
     whole = np.stack([samples, training])[:, : len(samples) // wide * wide]
     pairs = rearrange(whole, "two (r k) c h w -> (r two h) (k w) c", k=wide)
     left.imshow(pairs, interpolation="nearest")
     left.set_title("samples, and under each its nearest training image", fontsize=9)
     left.axis("off")
-    for whose, values in distances.items():
-        right.plot(np.sort(values), np.arange(1, len(values) + 1) / len(values), label=whose)
+    for name, values in distances.items():
+        right.plot(np.sort(values), np.arange(1, len(values) + 1) / len(values), label=name)
     right.set(xlabel="distance to the nearest training image", ylabel="share of the images", ylim=(0, 1))
     right.legend(fontsize=8)
     right.grid(alpha=0.3)
-    return save_figure(drawing, path)
+    return save_figure(figure, path)
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """The flags of `python -m ddpm neighbours`."""
+    cli.add_flags(parser, model="shapes", data_dir="data", n=500, steps=STEPS, eta=ETA, scale=SCALE)
+    cli.add_flags(parser, device=cli.best_device(), out="results")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Samples, and as many test images: write how far each is from its nearest training image, and draw some."""
+    trained = checkpoints.load(args.model, device=args.device)
+    name, file = trained.info["data"], f"neighbours-{Path(args.model).stem}"
+    check_split(name, "test")
+    path, image = (cli.output(args, file, ending) for ending in (".json", ".png"))
+    training, test = (load_data(name, args.data_dir, split, trained.shape[1]) for split in ("train", "test"))
+    rows = random_rows(test, args.n)
+    sampler = partial(few_steps, steps=args.steps, eta=args.eta)
+    bar = partial(tqdm, desc="samples", total=-(-args.n // 64), unit=" batches")
+    samples = samples_of(trained, [test.captions[i][0] for i in rows], sampler, args.scale, bar)
+    sets = {"samples": samples, "test": test.images[rows]}
+    matches = {name: nearest(images, training.images) for name, images in sets.items()}
+    distances = {name: distance for name, (distance, _) in matches.items()}
+    result = {
+        name: dict(zip(PERCENTILES, np.percentile(distance, PERCENTILES).round(5).tolist(), strict=True))
+        for name, distance in distances.items()
+    }
+    settings = {key: getattr(args, key) for key in ("model", "n", "steps", "eta", "scale")} | {"info": trained.card}
+    write_json(path, settings | result)
+    plot(image, samples[:32], training.images[matches["samples"][1][:32]], distances)
+    for name, percentiles in result.items():
+        parts = ", ".join(f"{share} % are below {value}" for share, value in percentiles.items())
+        print(f"{name}: distance to the nearest training image: {parts}")
+    print(path, image, sep="\n")

@@ -1,0 +1,39 @@
+"""Sample images with DDPM's ancestral sampler: T steps, one call of the network each."""
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from .. import checkpoints, cli, images
+from ..diffusion import EpsFn, sample
+from ..model import generate
+from ..noise import Noise
+from ..schedule import Schedule
+
+EXAMPLE = 'python -m ddpm sample --prompts "a photo of a small red circle on a blue background" --n 8'
+
+
+def ancestral(eps: EpsFn, schedule: Schedule, x_T: torch.Tensor, noise: Noise) -> Iterator:
+    """`ddpm.sample` behind a bar over its T steps."""
+    return tqdm(sample(eps, schedule, x_T, generator=noise), f"{len(x_T)} images", schedule.T, unit=" steps")
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """The flags of `python -m ddpm sample`."""
+    cli.add_flags(parser, model="shapes")
+    parser.add_argument("--prompts", nargs="+", required=True, help="captions of the images to make")
+    cli.add_flags(parser, n=8, seed=0, scale=2.0, device=cli.best_device(), out="results")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Write a captioned grid: n images of every prompt, the same n seeds for each."""
+    trained = checkpoints.load(args.model, device=args.device)
+    path = cli.output(args, f"samples-{Path(args.model).stem}", ".png")
+    prompts = [prompt for prompt in args.prompts for _ in range(args.n)]
+    seeds = list(range(args.seed, args.seed + args.n)) * len(args.prompts)
+    samples = np.concatenate(list(generate(trained, prompts, seeds, ancestral, args.scale)))
+    print(images.grid(path, samples, prompts, args.n if args.n > 1 else min(8, len(prompts))))
