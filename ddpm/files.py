@@ -1,5 +1,6 @@
 """Files of weights and records: written whole or not at all, read without running what is inside, known by hash."""
 
+import errno
 import glob
 import hashlib
 import json
@@ -15,6 +16,7 @@ from typing import Any
 
 import torch
 
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOENT, errno.EIO)
 MANIFEST = "manifest.json"  # of a folder of shipped weights: name -> file, sha256, bytes
 
 
@@ -39,9 +41,16 @@ def whole_file(path: Path) -> Iterator[Path]:
     except BaseException as error:
         if temporary:
             Path(temporary).unlink(missing_ok=True)
-        if isinstance(error, OSError | RuntimeError):  # torch.save raises RuntimeError on a full disk
+        if is_disk_error(error):
             raise OSError(f"cannot write {path}: {first_line(error)}; what was there before is unchanged") from error
         raise
+
+
+def is_disk_error(error: BaseException) -> bool:
+    """Is it about writing? torch.save raises a RuntimeError of its writer on a full disk."""
+    if isinstance(error, RuntimeError):
+        return "PytorchStreamWriter" in str(error) or "inline_container" in str(error)
+    return isinstance(error, OSError) and error.errno in DISK_ERRORS
 
 
 def clear_leftovers(path: Path) -> None:

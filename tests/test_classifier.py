@@ -8,12 +8,11 @@ import torch
 import torch.nn.functional as F
 from test_real_data import noise, one_line, write_celeba, write_cifar
 
-from ddim import __main__ as command
 from ddim.experiments import features
-from ddpm.cli import exit_code
+from ddpm import __main__ as command
 from ddpm.data import classifier
 from ddpm.data.base import DataError
-from ddpm.data.cifar10 import images
+from ddpm.data.cifar10 import load_images
 from ddpm.data.classifier import Classifier, batches, load, ship, train, varied
 from ddpm.data.labels import load_labelled
 from ddpm.data.shapes import PALETTE, draw, read, scatter
@@ -153,11 +152,13 @@ def test_the_command_trains_and_ships(shelf, tmp_path, monkeypatch, capsys):
     write_cifar(tmp_path)
     monkeypatch.setitem(classifier.RECIPES, "cifar10", classifier.Recipe(32, (4, 8, 8, 8), 1))
     command.main(["classifier", "--data", "cifar10", "--data-dir", str(tmp_path), "--epochs", "2"])
-    network, (images, labels) = load("cifar10"), images(tmp_path, "test")
+    network, (images, labels) = load("cifar10"), load_images(tmp_path, "test")
     assert network.info["epochs"] == 2 and network.heads["class"][3] == "cat"
     assert network.accuracy == network.scores(images, labels[:, None])
     assert str(shelf / "cifar10.pt") in capsys.readouterr().out
-    assert exit_code("x", lambda: command.main(["classifier", "--data", "folder"])) == 2
+    assert command.main(["classifier", "--data", "cifar10", "--data-dir", str(tmp_path)]) == 2
+    assert "shipped 'cifar10'" in capsys.readouterr().err
+    assert command.main(["classifier", "--data", "folder"]) == 2
     assert "no recipe for the data set 'folder': expected shapes, cifar10, celeba" in capsys.readouterr().err
 
 
@@ -260,7 +261,7 @@ def test_labels_of_the_shapes_are_what_can_be_read_off_them():
 def test_labels_of_cifar10_are_those_of_the_files(tmp_path):
     write_cifar(tmp_path)
     data = load_labelled("cifar10", tmp_path, "train")
-    images, labels = images(tmp_path, "train")
+    images, labels = load_images(tmp_path, "train")
     assert (data.images == images).all() and (data.labels[:, 0] == labels).all()
     assert data.heads["class"][3] == "cat"
 
@@ -276,5 +277,5 @@ def test_labels_of_celeba_are_its_attributes(tmp_path):
 
 
 def test_a_data_set_without_labels_is_named():
-    with pytest.raises(DataError, match="no labels for the data set 'folder'"):
+    with pytest.raises(DataError, match="no labels for the dataset 'folder'"):
         load_labelled("folder", "")

@@ -1,4 +1,4 @@
-"""python -m ddpm: sampling, scoring and shipping from the terminal, on an untrained network of the shapes' size."""
+"""python -m ddpm: sampling, scoring, neighbours and shipping from the terminal, on untrained networks."""
 
 import json
 from dataclasses import replace
@@ -8,13 +8,15 @@ import pytest
 import torch
 from PIL import Image
 from test_real_data import write_cifar
-from tiny import CONFIG, SIXTEEN, make_unet
+from tiny import CONFIG, save_model
 
-from ddpm import Schedule, checkpoints, files
-from ddpm import __main__ as command
-from ddpm.cli import exit_code
+import ddpm
+from ddpm import checkpoints
+from ddpm.__main__ import main
+from ddpm.data import classifier
+from ddpm.data.cifar10 import load_images
 from ddpm.experiments.neighbours import nearest
-from unet import Tokenizer
+from unet.__main__ import main as unet_main
 
 PROMPT = "a photo of a small red circle on a blue background"
 
@@ -22,31 +24,31 @@ PROMPT = "a photo of a small red circle on a blue background"
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     """A checkpoint file of an untrained network that fits the shapes."""
-    unet, schedule = make_unet(SIXTEEN, 20, "cosine"), Schedule(20, "cosine")
-    content = checkpoints.description(SIXTEEN, Tokenizer(), schedule) | {"info": {"ema": 0.05, "data": "shapes"}}
-    path = tmp_path_factory.mktemp("model") / "model.pt"
-    files.save(path, content | {"ema": {0.05: dict(unet.named_parameters())}})
-    return path
+    return save_model(tmp_path_factory.mktemp("model") / "model.pt")
 
 
 def code_of(*flags) -> int:
-    """The code with which the command ends; argparse leaves by itself."""
+    """The exit code; argparse leaves by itself."""
     try:
-        return exit_code("python -m ddpm", lambda: command.main([str(flag) for flag in flags]))
+        return main([str(flag) for flag in flags])
     except SystemExit as end:
         return end.code
 
 
-def test_sample_writes_a_grid_and_says_where(model, tmp_path, capsys):
-    out = tmp_path / "grid.png"
-    flags = ("sample", "--model", model, "--prompts", PROMPT, "a photo of a cross", "--count", 3, "--steps", 2)
-    assert code_of(*flags, "--out", out) == 0
-    assert str(out) in capsys.readouterr().out
-    assert np.ptp(np.asarray(Image.open(out).convert("RGB"))) > 0
+def test_sample_is_ddpms_ancestral_sampler(model, tmp_path, capsys, monkeypatch):
+    """The grid's images are those of `ddpm.sample` with the same seeds."""
+    grids = []
+    monkeypatch.setattr(ddpm.images, "grid", lambda path, images, *rest: grids.append(images) or path)
+    assert code_of("sample", "--model", model, "--prompts", PROMPT, "--n", 2, "--seed", 4, "--out", tmp_path) == 0
+    assert str(tmp_path / "samples-model.png") in capsys.readouterr().out
+    trained, noise = ddpm.load(model), ddpm.Noise([4, 5])
+    x_T = noise.start(trained.shape)
+    x = ddpm.last(ddpm.sample(trained.eps([PROMPT], 2.0), trained.schedule, x_T, generator=noise))
+    assert (grids[0] == ddpm.to_bytes(x)).all()
 
 
 def test_score_writes_shares_between_0_and_1(model, tmp_path):
-    out = tmp_path / "score.json"
+    out = tmp_path / "new" / "score.json"
     assert code_of("score", "--model", model, "--n", 6, "--steps", 2, "--out", out) == 0
     result = json.loads(out.read_text())
     assert (result["n"], result["steps"]) == (6, 2)
@@ -56,57 +58,57 @@ def test_score_writes_shares_between_0_and_1(model, tmp_path):
     assert result["on real renderings"]["all"] == 1
 
 
-def test_ship_makes_a_model_that_loads_by_name(model, tmp_path, monkeypatch):
+def test_ship_makes_a_model_that_loads_by_name_and_replaces_only_if_allowed(model, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(checkpoints, "SHIPPED", tmp_path / "weights")
-    numbers = tmp_path / "numbers.json"
-    numbers.write_text('{"shape": 0.5}')
-    assert code_of("ship", model, "tiny", "--numbers", numbers) == 0
-    trained = checkpoints.load("tiny")
+    (tmp_path / "numbers.json").write_text('{"shape": 0.5}')
+    assert code_of("ship", model, "tiny", "--numbers", tmp_path / "numbers.json") == 0
+    trained, original = checkpoints.load("tiny"), checkpoints.load(model)
     assert trained.info["numbers"] == {"shape": 0.5}
-    original = checkpoints.load(model)
     for name, weight in trained.unet.named_parameters():
         assert torch.equal(weight, original.unet.get_parameter(name).half().float())
+    assert code_of("ship", model, "tiny") == 2
+    assert "--replace" in capsys.readouterr().err and checkpoints.load("tiny").info["numbers"] == {"shape": 0.5}
+    assert code_of("ship", model, "tiny", "--replace") == 0 and checkpoints.load("tiny").info["numbers"] == {}
+    assert code_of("ship", model, "../../escaped") == 2
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["numbers.json", "weights"]
 
 
 @pytest.mark.parametrize(
     ("flags", "named"),
     [
         (("sample", "--prompts", "a photo of a zebra"), "'zebra'"),
-        (("sample", "--prompts", PROMPT, "--steps", "21"), "21"),
-        (("sample", "--prompts", PROMPT, "--eta", "1.5"), "1.5"),
-        (("sample", "--prompts", PROMPT, "--count", "0"), "'0'"),
-        (("sample", "--prompts", PROMPT, "--out", "samples"), "expected a name that ends in .png"),
+        (("sample", "--prompts", PROMPT, "--seed", "99999999999999999999999"), "a seed is 99999999999999999999999"),
+        (("sample", "--prompts", PROMPT, "--n", "0"), "'0'"),
         (("score", "--n", "many"), "'many'"),
+        (("score", "--model", "nothing"), "no model 'nothing': expected a shipped model"),
+        (("score", "--device", "foo"), "no device 'foo'"),
     ],
 )
-def test_bad_input_is_told_with_its_value(model, tmp_path, capsys, flags, named):
-    assert code_of(*flags, "--model", model, "--out", tmp_path / "out.png") == 2
+def test_bad_input_is_named_in_one_line(model, tmp_path, capsys, flags, named):
+    assert code_of(flags[0], "--model", model, *flags[1:], "--out", tmp_path / "out.png") == 2
     assert named in capsys.readouterr().err.splitlines()[-1]
     assert not (tmp_path / "out.png").exists()
 
 
-def test_a_model_that_is_not_there_is_told(tmp_path, capsys):
-    assert code_of("score", "--model", tmp_path / "nothing") == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    assert "nothing" in line and "shipped model" in line
+def test_unet_names_an_unknown_device(capsys):
+    assert unet_main(["--device", "foo"]) == 2
+    assert "PyTorch has no device 'foo' here" in capsys.readouterr().err
 
 
 # ---- models of real images ---------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
-def cifar_model(tmp_path_factory):
-    """An untrained model of 32 x 32 images, and data in the official format for it."""
+def cifar(tmp_path_factory):
+    """A folder with an untrained model of 32 x 32 images, and data in the official format for it."""
     folder = tmp_path_factory.mktemp("cifar")
     write_cifar(folder)
-    config, schedule = replace(CONFIG, size=32, stem=4, words=24), Schedule(20, "cosine")
-    content = checkpoints.description(config, Tokenizer(), schedule) | {"info": {"ema": 0.05, "data": "cifar10"}}
-    files.save(folder / "model.pt", content | {"ema": {0.05: dict(make_unet(config).named_parameters())}})
+    save_model(folder / "model.pt", replace(CONFIG, size=32, stem=4, words=24), data="cifar10")
     return folder
 
 
 def test_neighbours_are_the_nearest_mirrored_or_not():
-    """Training images with some noise on them, half of them mirrored: found again, at the noise's own distance."""
+    """Training images plus noise, half of them mirrored: each finds its own, at the noise's own distance."""
     rng = np.random.default_rng(0)
     training = rng.integers(60, 190, (23, 3, 8, 8), dtype=np.uint8)
     rows = rng.permutation(23)[:6]
@@ -119,54 +121,60 @@ def test_neighbours_are_the_nearest_mirrored_or_not():
     assert nearest(training, training)[0].tolist() == [0] * 23
 
 
-def test_neighbours_command_writes_a_image_and_numbers(cifar_model, tmp_path, monkeypatch, capsys):
-    out = tmp_path / "near.png"
-    command.main([
-        "neighbours", "--model", str(cifar_model / "model.pt"), "--data-dir", str(cifar_model), "--n", "2",
-        "--steps", "2", "--out", str(out),
-    ])  # fmt: skip
-    numbers = json.loads(out.with_suffix(".json").read_text())
+def test_neighbours_writes_an_image_and_numbers(cifar, tmp_path, capsys):
+    flags = ("neighbours", "--model", cifar / "model.pt", "--data-dir", cifar, "--steps", 2, "--out", tmp_path)
+    assert code_of(*flags, "--n", 2) == 0
+    numbers = json.loads((tmp_path / "neighbours-model.json").read_text())
     assert numbers["test"]["90"] == 0  # this test batch is made of training images
     assert numbers["samples"]["1"] > 0
-    with Image.open(out) as drawn:
-        assert drawn.width > 500 and str(out) in capsys.readouterr().out
-
-
-def test_more_images_than_there_are_is_refused(cifar_model, tmp_path, capsys):
-    flags = ["neighbours", "--model", str(cifar_model / "model.pt"), "--data-dir", str(cifar_model), "--n", "3"]
-    assert exit_code("x", lambda: command.main([*flags, "--out", str(tmp_path / "x.png")])) == 2
+    with Image.open(tmp_path / "neighbours-model.png") as image:
+        assert image.width > 500 and "neighbours-model.png" in capsys.readouterr().out
+    assert code_of(*flags, "--n", 3) == 2
     assert "n is 3, but cifar10 has 2 images here" in capsys.readouterr().err
 
 
-class Sure:
-    """A judge that knows the two images of the test batch, and calls everything else a frog."""
+@pytest.mark.parametrize("flags", [("bound", "--n", 2), ("neighbours", "--n", 2)])
+def test_training_images_of_a_folder_are_not_called_test_images(tmp_path, capsys, flags):
+    path = save_model(tmp_path / "model.pt", data="folder")
+    assert code_of(*flags, "--model", path, "--data-dir", tmp_path, "--out", tmp_path / "out") == 2
+    assert "a folder of images has no test split" in capsys.readouterr().err
+
+
+class Certain:
+    """A classifier that knows the two images of the test batch, and calls everything else a frog."""
 
     sha256 = "none"
 
+    def __init__(self, folder):
+        self.images, self.labels = load_images(folder, "test")
+
     def probabilities(self, images):
-        known, labels = images(self.folder, "test")
-        told = [next((y for x, y in zip(known, labels, strict=True) if (x == image).all()), 6) for image in images]
-        return {"class": np.eye(10)[told]}
+        pairs = list(zip(self.images, self.labels, strict=True))
+        labels = [next((y for x, y in pairs if (x == image).all()), 6) for image in images]
+        return {"class": np.eye(10)[labels]}
 
 
-def test_score_of_real_images_knows_the_real_ones(cifar_model, tmp_path, monkeypatch):
-    Sure.folder = cifar_model
-    monkeypatch.setattr(command.ddpm.data.classifier, "load", lambda name: Sure())
+def test_score_of_real_images_recognises_the_real_ones(cifar, tmp_path, monkeypatch):
+    monkeypatch.setattr(classifier, "load", lambda name: Certain(cifar))
     out = tmp_path / "score.json"
-    command.main([
-        "score", "--model", str(cifar_model / "model.pt"), "--data-dir", str(cifar_model), "--n", "2",
-        "--steps", "2", "--out", str(out),
-    ])  # fmt: skip
+    flags = ("score", "--model", cifar / "model.pt", "--data-dir", cifar, "--n", 2, "--steps", 2, "--out", out)
+    assert code_of(*flags) == 0
     result = json.loads(out.read_text())
-    assert result["info"] == {"ema": 0.05, "data": "cifar10"}  # and not where the file lies
+    assert result["info"] == {"ema": 0.05, "data": "cifar10"}  # without the path of the file
     assert result["real images"]["class"] == {"share": 1.0, "n": 2}
     assert result["real images"]["background"] == {"share": 1.0, "n": 2}
     assert result["samples"]["class"] == {"share": 0.0, "n": 2}
 
 
-@pytest.mark.parametrize(("flags", "name"), [(("sample", "--prompts", PROMPT), "x.png"), (("score",), "x.json")])
-def test_an_out_that_is_a_folder_is_told_in_one_line_before_any_work(tmp_path, capsys, flags, name):
-    (tmp_path / name).mkdir()
-    assert code_of(*flags, "--out", tmp_path / name) == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    assert f"{name}' is a folder: expected the name of a file to write" in line
+def test_results_are_written_before_they_are_printed(model, tmp_path, monkeypatch):
+    """A reader that leaves costs no measurement."""
+
+    def gone(*_, **__):
+        raise BrokenPipeError
+
+    monkeypatch.setattr("builtins.print", gone)
+    out = tmp_path / "bound.json"
+    code_of_flags = ["bound", "--model", str(model), "--n", "2", "--times", "2", "--out", str(out)]
+    with pytest.raises(BrokenPipeError):
+        main(code_of_flags)
+    assert json.loads(out.read_text())["n"] == 2 and out.with_suffix(".png").exists()

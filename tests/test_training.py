@@ -18,18 +18,19 @@ from ddpm import Schedule
 from ddpm.config import RECIPES, Settings, default_preset
 from ddpm.ema import Averages, decay
 from ddpm.images import from_bytes
-from ddpm.training import Feed, Training, generator, learning_rate
+from ddpm.batches import Batches, generator
+from ddpm.training import Training, learning_rate
 from unet import PRESETS, Tokenizer
 
 ROOT = Path(__file__).parent.parent
 SETTINGS = Settings(
-    batch=8, images=32, learning_rate=1e-3, warmup=2, decay=0.0, ema=(0.05, 0.5), weighting="v", drop=0.2
+    batch=8, images=32, learning_rate=1e-3, warmup=2, lr_decay=0.0, ema=(0.05, 0.5), weighting="v", caption_dropout=0.2
 )
 DROPOUT = replace(CONFIG, dropout=0.3)
 
 
-def make_feed(n: int = 24, **changes) -> Feed:
-    return Feed(make_data(n), Tokenizer(), CONFIG.words, replace(SETTINGS, **changes), torch.device("cpu"))
+def make_batches(n: int = 24, **changes) -> Batches:
+    return Batches(make_data(n), Tokenizer(), CONFIG.words, replace(SETTINGS, **changes), torch.device("cpu"))
 
 
 def finished(training: Training) -> Training:
@@ -108,47 +109,47 @@ def test_the_averaged_network_has_the_averages_for_weights():
 
 
 def test_the_learning_rate_rises_stays_and_falls_to_zero():
-    settings = replace(SETTINGS, learning_rate=2.0, warmup=10, decay=0.4)
+    settings = replace(SETTINGS, learning_rate=2.0, warmup=10, lr_decay=0.4)
     assert [learning_rate(settings, step, 0.0) for step in range(10)] == pytest.approx(
         [0.2 * (i + 1) for i in range(10)]
     )
     assert {learning_rate(settings, 100, p) for p in (0.1, 0.3, 0.6)} == {2.0}
     assert learning_rate(settings, 100, 0.8) == pytest.approx(1.0)
     assert learning_rate(settings, 100, 1.0) == 0.0
-    assert learning_rate(replace(settings, warmup=0, decay=0.0), 0, 1.0) == 2.0
+    assert learning_rate(replace(settings, warmup=0, lr_decay=0.0), 0, 1.0) == 2.0
     rates = [learning_rate(settings, 100, p / 1000) for p in range(1001)]
     assert rates == sorted(rates, reverse=True)
 
 
-# ---- the feed ------------------------------------------------------------------------------------------------------
+# ---- the batches ------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("n", "batch"), [(24, 8), (25, 8), (11, 8), (8, 8), (13, 13), (30, 7)])
 def test_each_epoch_shows_each_image_once(n, batch):
-    feed = make_feed(n, batch=batch)
-    stream = torch.cat([feed.images(step) for step in range(4 * n // batch + 1)])
+    batches = make_batches(n, batch=batch)
+    stream = torch.cat([batches.indices(step) for step in range(4 * n // batch + 1)])
     epochs = [stream[i * n : (i + 1) * n].tolist() for i in range(4)]
     assert all(sorted(epoch) == list(range(n)) for epoch in epochs)
     assert len({tuple(epoch) for epoch in epochs}) == 4  # each in an order of its own
 
 
 def test_a_batch_is_a_function_of_seed_and_step_alone():
-    one, other, reseeded = make_feed(25), make_feed(25), make_feed(25, seed=1)
-    later = {step: one.batch(step) for step in (9, 0, 5, 2)}  # asked in any order
+    one, other, reseeded = make_batches(25), make_batches(25), make_batches(25, seed=1)
+    later = {step: one[step] for step in (9, 0, 5, 2)}  # asked in any order
     for step in sorted(later):
         torch.randn(3)  # and whatever anybody else draws
-        same = other.batch(step)
+        same = other[step]
         for name in ("x_0", "tokens", "t", "noise"):
             assert torch.equal(getattr(same, name), getattr(later[step], name))
-        assert not torch.equal(same.noise, reseeded.batch(step).noise)
+        assert not torch.equal(same.noise, reseeded[step].noise)
     assert not torch.equal(later[0].noise, later[2].noise)
 
 
 def test_times_are_stratified_and_cover_1_to_T():
     """One time from each B-th part of 1..T, every time equally often."""
-    feed, counts = make_feed(24, batch=8, T=40), Counter()
+    batches, counts = make_batches(24, batch=8, T=40), Counter()
     for step in range(500):
-        t = feed.batch(step).t
+        t = batches[step].t
         assert t.dtype == torch.long and ((t - 1) // 5).tolist() == list(range(8))
         counts.update(t.tolist())
     assert set(counts) == set(range(1, 41))
@@ -158,25 +159,25 @@ def test_times_are_stratified_and_cover_1_to_T():
 
 @pytest.mark.parametrize(("T", "batch"), [(1, 8), (3, 8), (7, 5), (1000, 24)])
 def test_times_stay_in_range_whatever_T_and_batch(T, batch):
-    t = torch.cat([make_feed(24, T=T, batch=batch).batch(step).t for step in range(30)])
+    t = torch.cat([make_batches(24, T=T, batch=batch)[step].t for step in range(30)])
     assert t.min() >= 1 and t.max() <= T
 
 
 def test_time_does_not_know_the_image():
     """Times are sorted in a batch, so images must not be: each image meets early and late times."""
-    feed, sums = make_feed(24), torch.zeros(24)
+    batches, sums = make_batches(24), torch.zeros(24)
     for step in range(600):
-        sums[feed.images(step)] += feed.batch(step).t / SETTINGS.T
+        sums[batches.indices(step)] += batches[step].t / SETTINGS.T
     # 200 uniform draws for each image: a mean of 1/2 with a standard deviation of sqrt(1 / 12 / 200)
     assert (sums / 200 - 0.5).abs().max() < 5 * math.sqrt(1 / 12 / 200)
 
 
-def drawn_captions(feed: Feed, steps: int) -> Counter:
+def drawn_captions(batches: Batches, steps: int) -> Counter:
     """How often each image got each caption; None stands for the null prompt."""
     tokenizer, seen = Tokenizer(), Counter()
     for step in range(steps):
         for image, sentence in zip(
-            feed.images(step).tolist(), tokenizer.decode(feed.batch(step).tokens), strict=True
+            batches.indices(step).tolist(), tokenizer.decode(batches[step].tokens), strict=True
         ):
             seen[image, sentence or None] += 1
     return seen
@@ -184,7 +185,7 @@ def drawn_captions(feed: Feed, steps: int) -> Counter:
 
 def test_captions_are_dropped_and_drawn_evenly():
     steps, share = 3000, 0.2
-    seen = drawn_captions(make_feed(24, drop=share), steps)
+    seen = drawn_captions(make_batches(24, caption_dropout=share), steps)
     shown, dropped = 8 * steps, sum(n for (_, sentence), n in seen.items() if sentence is None)
     assert abs(dropped - share * shown) < 5 * math.sqrt(share * (1 - share) * shown)
     for i, variants in enumerate(make_data(24).captions):
@@ -198,23 +199,23 @@ def test_captions_are_dropped_and_drawn_evenly():
 def test_a_caption_that_stands_twice_is_drawn_twice_as_often():
     data = make_data(8)
     data = replace(data, captions=[("a red circle", "a red circle", "a blue square")] * 8)
-    feed = Feed(data, Tokenizer(), CONFIG.words, replace(SETTINGS, drop=0.0), torch.device("cpu"))
-    seen = drawn_captions(feed, 1000)
+    batches = Batches(data, Tokenizer(), CONFIG.words, replace(SETTINGS, caption_dropout=0.0), torch.device("cpu"))
+    seen = drawn_captions(batches, 1000)
     red = sum(n for (_, sentence), n in seen.items() if sentence == "a red circle")
     assert abs(red - 8000 * 2 / 3) < 5 * math.sqrt(8000 * 2 / 9)
 
 
-@pytest.mark.parametrize("drop", [0.0, 1.0])
-def test_captions_are_dropped_never_or_always(drop):
-    told = {sentence is not None for _, sentence in drawn_captions(make_feed(24, drop=drop), 50)}
-    assert told == {drop == 0}
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_captions_are_dropped_never_or_always(share):
+    told = {sentence is not None for _, sentence in drawn_captions(make_batches(24, caption_dropout=share), 50)}
+    assert told == {share == 0}
 
 
 def test_half_of_the_images_are_mirrored():
-    feed, images = make_feed(24), from_bytes(torch.from_numpy(make_data(24).images))
+    batches, images = make_batches(24), from_bytes(torch.from_numpy(make_data(24).images))
     mirrored = 0
     for step in range(500):
-        chosen, x_0 = images[feed.images(step)], feed.batch(step).x_0
+        chosen, x_0 = images[batches.indices(step)], batches[step].x_0
         straight, flipped = ((x_0 == x).flatten(1).all(1) for x in (chosen, chosen.flip(3)))
         assert (straight ^ flipped).all()
         mirrored += flipped.sum().item()
@@ -222,12 +223,12 @@ def test_half_of_the_images_are_mirrored():
 
 
 def test_without_flip_no_image_is_mirrored():
-    feed, images = make_feed(24, flip=False), from_bytes(torch.from_numpy(make_data(24).images))
-    assert all(torch.equal(feed.batch(step).x_0, images[feed.images(step)]) for step in range(20))
+    batches, images = make_batches(24, flip=False), from_bytes(torch.from_numpy(make_data(24).images))
+    assert all(torch.equal(batches[step].x_0, images[batches.indices(step)]) for step in range(20))
 
 
 def test_noise_is_standard_normal_and_knows_nothing():
-    noise = torch.cat([make_feed(24).batch(step).noise for step in range(200)]).double()
+    noise = torch.cat([make_batches(24)[step].noise for step in range(200)]).double()
     n = noise.numel()
     assert abs(noise.mean()) < 5 / math.sqrt(n) and abs(noise.var() - 1) < 5 * math.sqrt(2 / n)
 
@@ -242,7 +243,7 @@ def test_images_are_bytes_turned_into_minus_one_to_one():
 
 
 def test_parts_of_a_batch_interleave_and_lose_no_row():
-    batch = make_feed(24).batch(0)
+    batch = make_batches(24)[0]
     parts = [batch.part(i, 4) for i in range(4)]
     for name in ("x_0", "tokens", "t", "noise"):
         rows = torch.stack([getattr(part, name) for part in parts], dim=1).flatten(0, 1)
@@ -251,7 +252,7 @@ def test_parts_of_a_batch_interleave_and_lose_no_row():
 
 def test_a_batch_larger_than_the_data_is_refused():
     with pytest.raises(ValueError, match="7 images.* batch of 8"):
-        make_feed(7)
+        make_batches(7)
 
 
 def test_streams_of_randomness_do_not_meet():
@@ -267,7 +268,7 @@ def test_streams_of_randomness_do_not_meet():
 def test_the_loss_is_that_of_algorithm_1(weighting):
     """By hand, row by row: the mean squared error of eps, over alpha_bar for the v weighting."""
     training = make_training(replace(SETTINGS, weighting=weighting))
-    batch, schedule, total = training.feed.batch(3), Schedule(), 0.0
+    batch, schedule, total = training.batches[3], Schedule(), 0.0
     with torch.no_grad():
         for i in range(8):
             alpha_bar = schedule.alpha_bar[batch.t[i]].item()
@@ -349,9 +350,11 @@ def test_a_finished_run_has_nothing_more_to_do():
 
 def test_one_image_is_memorised():
     """The loss of a constant data set must fall to a small part: everything in the loop works together."""
-    settings = replace(SETTINGS, images=8 * 150, learning_rate=5e-3, warmup=10, flip=False, drop=0.0, schedule="cosine")
+    settings = replace(
+        SETTINGS, images=8 * 150, learning_rate=5e-3, warmup=10, flip=False, caption_dropout=0.0, schedule="cosine"
+    )
     training = make_training(settings, replace(CONFIG, predicts="v"), n=8)
-    training.feed.images[:] = training.feed.images[0]
+    training.batches.images[:] = training.batches.images[0]
     losses = [record.loss for record in training.run()]
     assert losses[-1] < losses[0] / 4
 
@@ -389,13 +392,13 @@ def test_a_restored_run_shares_no_memory_with_the_state():
 
 def test_dropout_is_on_in_training():
     training = make_training(SETTINGS, DROPOUT)
-    batch = training.feed.batch(0)
+    batch = training.batches[0]
     with torch.no_grad():
         assert training.loss(batch) != training.loss(batch)
 
 
 # the loss of eps has gradients of ordinary size, and clipping, which would hide a wrong scale, is out of reach
-PLAIN = replace(SETTINGS, weighting="eps", clip=1e9, learning_rate=1e-2)
+PLAIN = replace(SETTINGS, weighting="eps", grad_clip=1e9, learning_rate=1e-2)
 
 
 def by_plain_descent(settings: Settings) -> Training:
@@ -406,52 +409,38 @@ def by_plain_descent(settings: Settings) -> Training:
 
 
 def test_plain_descent_shows_the_scale_of_a_gradient():
-    """The next two tests rest on it: half the gradient must lead elsewhere, far beyond the rounding they allow."""
+    """The next test rests on it: half the gradient must lead elsewhere, far beyond the rounding they allow."""
     whole, half = (finished(by_plain_descent(replace(PLAIN, learning_rate=rate))) for rate in (1e-2, 5e-3))
     assert (flat(whole) - flat(half)).abs().max() > 1000 * 1e-6
 
 
-def test_accumulation_is_one_batch_up_to_rounding():
-    whole, parts = (finished(by_plain_descent(replace(PLAIN, accumulate=n))) for n in (1, 4))
-    torch.testing.assert_close(flat(parts), flat(whole), rtol=0, atol=1e-6)  # float32 weights of size 1
-
-
-@pytest.mark.parametrize("changes", [{"accumulate": 3}, {"batch": 9, "accumulate": 2}])
-def test_a_batch_that_cannot_be_shared_is_refused(changes):
-    with pytest.raises(ValueError, match="cannot be shared"):
-        make_training(replace(SETTINGS, **changes))
-
-
 WORKER = """
 import sys
-from dataclasses import replace
 
 import torch
 import torch.distributed as dist
-import train
+from ddpm import distributed
 from test_training import PLAIN, by_plain_descent, finished, flat
 
 dist.init_process_group("gloo")
-results = []
-for accumulate in (1, 2):
-    training, rows = by_plain_descent(replace(PLAIN, accumulate=accumulate)), []
-    loss = training.loss
-    training.loss = lambda batch: rows.append(len(batch.x_0)) or loss(batch)
-    finished(training)
-    assert training.world == 2 and training.images == PLAIN.images
-    assert sum(rows) == PLAIN.images // 2, "a process must see its own share only"
-    everyone = [torch.empty_like(flat(training)) for _ in range(2)]
-    dist.all_gather(everyone, flat(training))
-    assert torch.equal(*everyone), "the processes went apart"
-    results.append({"weights": flat(training), "ema": training.averages.of[0.5]})
+training, rows = by_plain_descent(PLAIN), []
+loss = training.loss
+training.loss = lambda batch: rows.append(len(batch.x_0)) or loss(batch)
+finished(training)
+assert training.world == 2 and training.images == PLAIN.images
+assert sum(rows) == PLAIN.images // 2, "a process must see its own share only"
+everyone = [torch.empty_like(flat(training)) for _ in range(2)]
+dist.all_gather(everyone, flat(training))
+assert torch.equal(*everyone), "the processes went apart"
 if training.rank == 0:
-    torch.save(results, sys.argv[1])
-train.leave(training)
+    torch.save({"weights": flat(training), "ema": training.averages.of[0.5]}, sys.argv[1])
+distributed.leave(training)
 """
 
 
+@pytest.mark.slow
 def test_two_processes_are_one_up_to_rounding(tmp_path):
-    """The same global batch on one process, and shared between two that exchange gradients, each in one part or two."""
+    """The same global batch on one process, and shared between two that exchange gradients."""
     worker, result = tmp_path / "worker.py", tmp_path / "result.pt"
     worker.write_text(WORKER)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
@@ -462,10 +451,10 @@ def test_two_processes_are_one_up_to_rounding(tmp_path):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     alone = finished(by_plain_descent(PLAIN))
-    for shared in torch.load(result, weights_only=True):
-        torch.testing.assert_close(shared["weights"], flat(alone), rtol=0, atol=1e-6)
-        for name, tensor in alone.averages.of[0.5].items():
-            torch.testing.assert_close(shared["ema"][name], tensor, rtol=0, atol=1e-6)
+    shared = torch.load(result, weights_only=True)
+    torch.testing.assert_close(shared["weights"], flat(alone), rtol=0, atol=1e-6)
+    for name, tensor in alone.averages.of[0.5].items():
+        torch.testing.assert_close(shared["ema"][name], tensor, rtol=0, atol=1e-6)
 
 
 def test_processes_do_not_drop_the_same_values():
@@ -516,10 +505,9 @@ def test_a_gradient_that_is_not_finite_stops_too(bad):
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("minutes", -1.0), ("minutes", math.nan), ("images", -5), ("batch", 0), ("accumulate", 0), ("T", 0),
-        ("learning_rate", 0.0), ("learning_rate", math.nan), ("clip", -1.0), ("decay", 1.5), ("drop", -0.1),
-        ("drop", math.nan), ("ema", ()), ("ema", (0.05, 1.0)), ("save_every", 0.0), ("seed", -1), ("report", -1),
-        ("schedule", "sigmoid"), ("weighting", "x0"),
+        ("minutes", -1.0), ("minutes", math.nan), ("images", -5), ("batch", 0), ("T", 0), ("learning_rate", math.nan),
+        ("grad_clip", -1.0), ("lr_decay", 1.5), ("caption_dropout", math.nan), ("ema", ()), ("ema", (0.05, 1.0)),
+        ("save_every", 0.0), ("seed", 10**23), ("report", -1), ("schedule", "sigmoid"), ("weighting", "x0"),
     ],
 )  # fmt: skip
 def test_a_wrong_setting_is_named_with_its_value(name, value):

@@ -1,11 +1,12 @@
-"""What several tests share: a network that trains in milliseconds, images to feed it, and a whole run in memory."""
+"""Shared by several tests: a network that trains in milliseconds, images for it, a model as a file, a run in memory."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import torch
 
-from ddpm import Schedule, Trained
+from ddpm import Schedule, Trained, checkpoints, files
 from ddpm.config import Settings
 from ddpm.data import Dataset
 from ddpm.training import Training
@@ -51,3 +52,11 @@ def make_training(settings: Settings, config: UNetConfig = CONFIG, n: int = 24) 
     """A run at its first step; the same arguments give the same run."""
     unet = make_unet(config, settings.T, settings.schedule).train()
     return Training(settings, unet, Tokenizer(), Schedule(settings.T, settings.schedule), make_data(n, config.size))
+
+
+def save_model(path: Path, config: UNetConfig = SIXTEEN, T: int = 20, data: str = "shapes") -> Path:
+    """A checkpoint file of an untrained network; returns the path."""
+    schedule = Schedule(T, "cosine")
+    content = checkpoints.description(config, Tokenizer(), schedule) | {"info": {"ema": 0.05, "data": data}}
+    files.save(path, content | {"ema": {0.05: dict(make_unet(config, T, "cosine").named_parameters())}})
+    return path

@@ -195,7 +195,7 @@ _UNIT = {shape: _unit(shape) for shape in SHAPES}
 
 @dataclass(frozen=True)
 class Reading:
-    """What `read` sees in an image: words, None where none fits; place and radius; mask (H, W) in 0..1; fit: overlap with it."""
+    """What `read` sees: words, None where none fits; place and radius; mask (H, W) in 0..1; fit: overlap with it."""
 
     shape: str | None
     colour: str | None
