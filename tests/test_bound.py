@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 from PIL import Image
-from tiny import CONFIG, SIXTEEN, make_data, make_unet, save_model
+from tiny import CONFIG, make_data, make_unet, save_model
 
 from ddim import q_sigma
 from ddpm import (
@@ -15,8 +15,6 @@ from ddpm import (
     Schedule,
     Trained,
     bits_per_dim,
-    checkpoints,
-    files,
     gaussian_kl,
     posterior,
     q_sample,
@@ -224,7 +222,7 @@ def test_sampled_times_estimate_the_sum_with_an_honest_error_bar():
     assert bound.standard_error.square().mean().sqrt().item() == pytest.approx(spread.item(), rel=0.25)
 
 
-def test_a_image_costs_the_same_in_any_batch():
+def test_an_image_costs_the_same_in_any_batch():
     schedule, x = Schedule(8), normal(3, 2, 4).clamp(-1, 1)
     eps = GaussianEps(schedule, 0.0, 0.3)
     whole = bits_per_dim(eps, schedule, x, samples=4, generator=Noise([0, 1, 2]))

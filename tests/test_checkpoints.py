@@ -90,7 +90,7 @@ def test_the_file_is_read_by_torch_alone(folder):
 
 
 def test_an_average_that_is_not_there_is_named(folder):
-    with pytest.raises(CheckpointError, match=r"no average 0\.3: it has 0\.05, 0\.5"):
+    with pytest.raises(CheckpointError, match=r"no average 0\.3; there are 0\.05, 0\.5"):
         load(folder, ema=0.3)
 
 

@@ -42,7 +42,7 @@ def shelf(tmp_path, monkeypatch):
 # ---- the network ---------------------------------------------------------------------------------------------------
 
 
-def test_a_image_is_judged_alone():
+def test_an_image_is_classified_alone():
     """The answer for an image is the same in any batch."""
     network, (images, _) = tiny(), backgrounds(7)
     together = network.probabilities(images)["background"]
@@ -67,7 +67,7 @@ def test_plain_images_of_any_size_are_the_same_image():
 
 
 @pytest.mark.parametrize("shape", [(3, 16, 16), (2, 1, 16, 16), (2, 3, 16, 8)])
-def test_what_is_no_batch_of_square_images_is_refused(shape):
+def test_only_batches_of_square_images_are_taken(shape):
     with pytest.raises(ValueError, match="expected uint8"):
         tiny().probabilities(np.zeros(shape, dtype=np.uint8))
     with pytest.raises(ValueError, match="expected uint8"):
@@ -94,6 +94,7 @@ def test_varied_images_are_mirrored_and_moved_ones():
     assert len(seen) == 50
 
 
+@pytest.mark.slow
 def test_it_learns_what_can_be_seen_and_the_seed_says_how():
     """Backgrounds of the shapes, told right on images of combinations that training never showed."""
     images, labels = backgrounds(1000)
@@ -139,7 +140,7 @@ def test_what_is_too_large_is_not_shipped(shelf, monkeypatch):
     assert list(shelf.iterdir()) == []
 
 
-def test_the_shipped_judge_of_shapes_agrees_with_the_exact_checks():
+def test_the_shipped_classifier_of_shapes_agrees_with_the_exact_checks():
     """On combinations it has never seen, beside what `read` reads off the same images."""
     judge, drawn = load("shapes"), scatter(300, "test", 8)
     told, read_off = judge.probabilities(draw(drawn)), read(draw(drawn))
@@ -174,7 +175,7 @@ def test_the_classifiers_distance_is_not_called_fid():
     assert torch.allclose(told(images, batch=2), load("shapes").features(x), atol=1e-5)
 
 
-def test_the_classifiers_features_are_computed_on_the_device_asked_for():
+def test_the_classifiers_features_are_computed_on_the_device_requested():
     """"meta" computes nothing: nothing can come back from it."""
     told = features.load("classifier", "shapes", device="meta")
     with pytest.raises(NotImplementedError, match="meta tensor"):

@@ -238,7 +238,7 @@ def test_a_mixture_comes_out_of_ddpm_sample_with_its_weights():
     assert abs(share - 0.7) < 4 * math.sqrt(0.7 * 0.3 / n)
 
 
-def test_the_walk_can_start_in_between():
+def test_sampling_can_start_in_between():
     schedule = Schedule(20)
     eps, x = Recorder(GaussianEps(schedule, 0.0, 0.3)), normal(2, 3)
     steps = list(sample(eps, schedule, x, start=7))
@@ -327,7 +327,7 @@ def test_sde_eq_13_and_ddim_eq_14_lead_where_flow_says(t, s):
     assert found == pytest.approx(y * math.sqrt(schedule.alpha_bar[s]), rel=1e-9)
 
 
-def test_with_variance_0_the_mixture_is_a_memory():
+def test_with_variance_0_the_mixture_samples_its_points():
     """The ideal network of a data set of three images gives back one of them, from any noise."""
     schedule, images = Schedule(300, "cosine"), normal(3, 2, 4, 4).clamp(-1, 1)
     eps = MixtureEps(schedule, torch.full((3,), 1 / 3), images, torch.zeros(3))

@@ -31,7 +31,8 @@ def test_shapes_are_judged_word_by_word():
         "size": 1, "colour": 0, "shape": 1, "background": 1,
     }  # fmt: skip
     assert answers["shape"][1] == 1 and all(np.isnan(answers[kind][1]) for kind in ("size", "colour", "background"))
-    assert accuracy(answers)["colour"] == {"share": 0.0, "n": 1} and accuracy(answers)["shape"] == {"share": 1.0, "n": 2}
+    assert accuracy(answers)["colour"] == {"share": 0.0, "n": 1}
+    assert accuracy(answers)["shape"] == {"share": 1.0, "n": 2} and accuracy(answers)["all"] == {"share": 0.5, "n": 2}
 
 
 def test_things_are_judged_by_class_and_pixels():

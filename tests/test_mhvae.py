@@ -33,7 +33,7 @@ def awake(T, d=2, seed=0):
     """A conditional whose mean and variance depend on x and t."""
     torch.manual_seed(seed)
     network = GaussianNetwork(d, T, width=8).double()
-    torch.nn.init.normal_(network.say.weight, std=0.5)
+    torch.nn.init.normal_(network.out.weight, std=0.5)
     return network.requires_grad_(False)
 
 
@@ -195,7 +195,7 @@ def test_only_what_can_learn_is_trained():
 def test_gradients_reach_the_encoder_through_its_draws():
     encoder, decoder = GaussianNetwork(2, 2), GaussianNetwork(2, 2)
     (-elbo(encoder, decoder, encode(encoder, torch.ones(3, 2), 2)).mean()).backward()
-    assert encoder.say.weight.grad.abs().sum() > 0 and decoder.say.weight.grad.abs().sum() > 0
+    assert encoder.out.weight.grad.abs().sum() > 0 and decoder.out.weight.grad.abs().sum() > 0
 
 
 def test_decoding_comes_down_every_level_and_ends_at_the_data():

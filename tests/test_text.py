@@ -69,7 +69,7 @@ def test_a_prompt_may_fill_the_budget_but_not_pass_it():
         tokenizer.encode(["a large red circle"], 4)
 
 
-def test_every_caption_of_the_shapes_can_be_told_to_their_preset():
+def test_every_caption_of_the_shapes_fits_their_preset():
     tokenizer, words = Tokenizer(), PRESETS["shapes"].words
     every = product(SHAPES, PALETTE, PALETTE, SIZES)
     captions = sorted({sentence for attributes in every for sentence in variants(Shape(*attributes))})

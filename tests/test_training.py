@@ -15,10 +15,10 @@ from tiny import CONFIG, make_data, make_training, make_unet
 
 import ddpm.training
 from ddpm import Schedule
+from ddpm.batches import Batches, generator
 from ddpm.config import RECIPES, Settings, default_preset
 from ddpm.ema import Averages, decay
 from ddpm.images import from_bytes
-from ddpm.batches import Batches, generator
 from ddpm.training import Training, learning_rate
 from unet import PRESETS, Tokenizer
 
@@ -121,7 +121,7 @@ def test_the_learning_rate_rises_stays_and_falls_to_zero():
     assert rates == sorted(rates, reverse=True)
 
 
-# ---- the batches ------------------------------------------------------------------------------------------------------
+# ---- the batches ---------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("n", "batch"), [(24, 8), (25, 8), (11, 8), (8, 8), (13, 13), (30, 7)])
@@ -163,7 +163,7 @@ def test_times_stay_in_range_whatever_T_and_batch(T, batch):
     assert t.min() >= 1 and t.max() <= T
 
 
-def test_time_does_not_know_the_image():
+def test_time_is_independent_of_the_image():
     """Times are sorted in a batch, so images must not be: each image meets early and late times."""
     batches, sums = make_batches(24), torch.zeros(24)
     for step in range(600):
@@ -227,7 +227,7 @@ def test_without_flip_no_image_is_mirrored():
     assert all(torch.equal(batches[step].x_0, images[batches.indices(step)]) for step in range(20))
 
 
-def test_noise_is_standard_normal_and_knows_nothing():
+def test_noise_is_standard_normal():
     noise = torch.cat([make_batches(24)[step].noise for step in range(200)]).double()
     n = noise.numel()
     assert abs(noise.mean()) < 5 / math.sqrt(n) and abs(noise.var() - 1) < 5 * math.sqrt(2 / n)
@@ -255,7 +255,7 @@ def test_a_batch_larger_than_the_data_is_refused():
         make_batches(7)
 
 
-def test_streams_of_randomness_do_not_meet():
+def test_streams_of_randomness_differ():
     asked = [(seed, purpose, n) for seed in (0, 1) for purpose in ("order", "draws", "dropout") for n in (0, 1, 256)]
     assert len({generator(*key).initial_seed() for key in asked}) == len(asked)
     assert all(generator(*key).initial_seed() == generator(*key).initial_seed() for key in asked)
@@ -288,7 +288,7 @@ def test_the_first_step_moves_every_weight_and_no_farther_than_the_rate():
     assert training.step == 1 and training.images == 8
 
 
-def test_records_tell_where_the_run_stands():
+def test_records_have_the_state_of_the_run():
     records = list(make_training(replace(SETTINGS, images=8 * 25)).run())
     assert [r.step for r in records] == [10, 20, 25]
     assert [r.images for r in records] == [80, 160, 200]
@@ -308,7 +308,7 @@ def test_the_record_has_the_mean_loss_since_the_last():
     assert record.gradient == pytest.approx(sum(norm.item() for _, norm in losses) / 10)
 
 
-def test_time_spent_by_the_watcher_is_not_training(monkeypatch):
+def test_time_between_records_is_not_training(monkeypatch):
     """A clock that a step moves by one second and the watcher by a hundred: only steps count against the minutes."""
     clock = [0.0]
     monkeypatch.setattr(ddpm.training.time, "perf_counter", lambda: clock[0])
@@ -348,6 +348,7 @@ def test_a_finished_run_has_nothing_more_to_do():
     assert list(training.run()) == []
 
 
+@pytest.mark.slow
 def test_one_image_is_memorised():
     """The loss of a constant data set must fall to a small part: everything in the loop works together."""
     settings = replace(
@@ -532,7 +533,7 @@ def test_a_run_can_be_watched_step_by_step():
     assert training.step == 20
 
 
-def test_a_network_on_its_own_stays_as_it_was():
+def test_making_a_run_changes_no_weight():
     """Making a run draws nothing and changes nothing."""
     unet = make_unet()
     before = torch.cat([p.detach().ravel().clone() for p in unet.parameters()])
