@@ -137,8 +137,9 @@ def bits_per_dim(
     `x_0` (B, ...) in [-1, 1], 8-bit images by default: `levels` values, or None for a continuous density (which can
     be negative). `samples` None sums all T - 1 denoising terms: T calls of the network. `samples` K >= 2 draws K times
     for each image instead, uniform in 2..T: K + 1 calls, an unbiased total and its standard error. `variance` is
-    p's: "posterior" or "beta" (see `reverse` for L_0). `clip` keeps the predicted x_0 in [-1, 1]. `generator`: see `ddpm.noise`. `progress`
-    wraps the list of times that the loop walks: tqdm, for example.
+    p's: "posterior" or "beta" (with "beta", L_0 takes beta_1 where improved-diffusion takes the variance of t = 2).
+    `clip` keeps the predicted x_0 in [-1, 1]. `generator`: see `ddpm.noise`. `progress` wraps the list of times: tqdm,
+    for example.
     ValueError: images outside [-1, 1] (with levels), T or samples below 2, an unknown variance.
     """
     check_bound(schedule, x_0, variance, samples, levels)

@@ -70,7 +70,7 @@ def load(name: str | Path, ema: float | None = None, device: str | torch.device 
 
 
 def choose_average(path: Path, content: dict, ema: float | None) -> tuple[float, dict]:
-    """The share of the average to take, and its weights; None takes the run's own choice. CheckpointError: not there."""
+    """The share of the average to take, and its weights; None takes the run's own. CheckpointError: not there."""
     share, averages = content["info"].get("ema") if ema is None else ema, content["ema"]
     if share not in averages:
         wanted = "its info does not say which average to take" if share is None else f"it has no average {share}"

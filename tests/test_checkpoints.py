@@ -239,7 +239,8 @@ def test_what_cannot_be_written_is_named_and_the_old_file_stays(tmp_path, monkey
     if path.parent.exists():
         path.write_bytes(b"old")
         monkeypatch.setattr(os, "fsync", full_disk)
-    write = {".json": files.write_json, ".png": lambda p, _: save_figure(Figure(), p)}.get(path.suffix, files.write_text)
+    kinds = {".json": files.write_json, ".png": lambda p, _: save_figure(Figure(), p)}
+    write = kinds.get(path.suffix, files.write_text)
     with pytest.raises(OSError, match=f"cannot write {re.escape(str(path))}: .*unchanged"):
         write(path, "new")
     assert [file.read_bytes() for file in tmp_path.iterdir()] == [b"old"] * path.parent.exists()
@@ -259,7 +260,7 @@ def test_a_shipped_model_is_half_the_size_and_found_by_name(folder, shelf, train
     trained = load("tiny")
     assert trained.info["numbers"] == {"checks": 0.98} and trained.info["ema"] == 0.05
     assert next(trained.unet.parameters()).dtype == torch.float32
-    torch.testing.assert_close(eps_of(trained), eps_of(load(folder, ema=0.05)), rtol=0, atol=0.05)  # eleven bits a weight
+    torch.testing.assert_close(eps_of(trained), eps_of(load(folder, ema=0.05)), rtol=0, atol=0.05)  # 11 bits
 
 
 def test_the_run_chooses_the_average_that_is_shipped(folder, shelf):

@@ -393,7 +393,8 @@ def test_two_processes_share_one_run_folder(tmp_path):
     flags = ["--data", "folder", "--data-dir", str(data), "--out", str(place), "--images", "32", *SHORT]
     flags += ["--size", str(SIZE)]  # where the tiny network's maps have the sizes named above
     env = os.environ | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run([*torchrun, str(ROOT / "train.py"), *flags], capture_output=True, text=True, timeout=300, env=env)
+    command = [*torchrun, str(ROOT / "train.py"), *flags]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=env)
     assert done.returncode == 0, done.stderr
     (folder,) = place.iterdir()
     assert done.stdout.count("images in") == 1 and (folder / "report.json").exists()

@@ -64,8 +64,8 @@ def _things(images: np.ndarray, prompts: list[str], probabilities: Probabilities
     right = np.asarray(probabilities["class"]).argmax(axis=1) == labels
     rows = []
     for thing, seen, is_right in zip(things, describe(images, labels), right, strict=True):
-        words = {kind: getattr(thing, kind) for kind in ("colour", "background", "light")}
-        rows.append({"class": is_right} | {kind: getattr(seen, kind) == w for kind, w in words.items() if w is not None})
+        words = {kind: getattr(thing, kind) for kind in ("colour", "background", "light") if getattr(thing, kind)}
+        rows.append({"class": is_right} | {kind: getattr(seen, kind) == word for kind, word in words.items()})
     return rows
 
 

@@ -15,7 +15,7 @@ NO_YES = ("no", "yes")
 
 @dataclass(frozen=True)
 class Labelled:
-    """images uint8 (N, 3, H, W); heads: the labels and their classes; labels (N, heads) int64, indices into the classes."""
+    """images uint8 (N, 3, H, W); heads: labels and their classes; labels (N, heads) int64, indices of classes."""
 
     images: np.ndarray
     heads: dict[str, tuple[str, ...]]
