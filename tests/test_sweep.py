@@ -78,7 +78,7 @@ def test_an_edited_photograph_shows_its_edit_where_the_classifier_says_so(monkey
 # ---- edits -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", edits.KINDS["shapes"])
+@pytest.mark.parametrize("kind", edits.EDIT_KINDS["shapes"])
 def test_an_edit_of_the_shapes_changes_one_thing(kind):
     e = edits.edits(shapes.shapes("test", 4), kind, 50)
     for source, target, wanted in zip(e.sources, e.targets, e.wanted, strict=True):
@@ -87,7 +87,7 @@ def test_an_edit_of_the_shapes_changes_one_thing(kind):
         assert after[kind] == wanted and after["colour"] != after["background"]
 
 
-@pytest.mark.parametrize("kind", edits.KINDS["shapes"])
+@pytest.mark.parametrize("kind", edits.EDIT_KINDS["shapes"])
 def test_the_true_edit_has_no_error_and_shows_its_caption(kind):
     e = edits.edits(shapes.shapes("test", 4), kind, 50)
     after = shapes.draw([edits.changed(s, kind) for s in shapes.scatter(50, "test", edits.HELD_OUT_SEED)])

@@ -193,10 +193,10 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 def edits_of(trained: Trained, args: argparse.Namespace) -> dict[str, edits.Edits]:
     """Kind of edit -> n edits of test images. ValueError: a dataset without edits, fewer than n images."""
     data = trained.info["data"]
-    if data not in edits.KINDS:
-        raise ValueError(f"no edits are known for the dataset {data!r}: expected one of {', '.join(edits.KINDS)}")
+    if data not in edits.EDIT_KINDS:
+        raise ValueError(f"no edits are known for the dataset {data!r}: expected one of {', '.join(edits.EDIT_KINDS)}")
     test = model_data(trained, args.data_dir, "test")
-    todo = {kind: edits.edits(test, kind, args.n) for kind in args.edits or edits.KINDS[data]}
+    todo = {kind: edits.edits(test, kind, args.n) for kind in args.edits or edits.EDIT_KINDS[data]}
     for kind, e in todo.items():
         if len(e.images) < args.n:
             raise ValueError(f"n is {args.n}, but the test split has {len(e.images)} images for the edit {kind!r}")

@@ -96,8 +96,7 @@ def everywhere(images: np.ndarray) -> np.ndarray:
 
 
 def edits(dataset: Dataset, kind: str, n: int, split: str = "test") -> Edits:
-    """n edits of a kind of images of the dataset, which is of that split. DataError: an unknown kind.
-    """
+    """n edits of a kind of images of the dataset, which is of that split. DataError: an unknown kind."""
     kinds = EDIT_KINDS.get(dataset.name, ())
     if kind not in kinds:
         raise DataError(f"{dataset.name} has no edits {kind!r}: expected one of {', '.join(kinds) or 'none'}")
