@@ -14,8 +14,8 @@ def replace(source: Tensor, mapping: Tensor) -> Tensor:
 
 
 def refine(source: Tensor, target: Tensor, mapping: Tensor) -> Tensor:
-    """`replace` for prompts with words added or removed: a zero column of the mapping is a new word, a zero row a removed
-    one.
+    """`replace` for prompts with words added or removed: a zero column of the mapping is a new word, a zero row is a
+    removed one.
 
     Shared words take the source's map. A new word has the target's own map, so the sum may exceed one. The attention to
     removed words is shared out by the target's own maps (ours; the paper does not).
