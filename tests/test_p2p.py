@@ -60,7 +60,7 @@ def test_word_until_opens_the_map_of_each_word_for_its_own_share():
         assert torch.equal(edit[..., j], expected[..., j])
 
 
-@pytest.mark.parametrize(("done", "size", "injected"), [(0.3, 2, True), (0.4, 2, False), (0.0, 32, False)])
+@pytest.mark.parametrize(("done", "size", "injected"), [(0.3, 16, True), (0.4, 16, False), (0.0, 17, False)])
 def test_self_until_gives_the_targets_small_self_maps_the_sources(done, size, injected):
     source, own, edit, _ = hooked(Site("self", "self", "down", size), done)
     assert torch.equal(edit, source if injected else own)
