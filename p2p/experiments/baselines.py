@@ -61,7 +61,7 @@ NOISY = Recipe(steps=30, sampler="ddpm", scale=4.0)
 # the least drift; "drop background" has two more successes at 0 than elsewhere, but 0 injects nothing. Guidance and
 # sampler are from trials: with a prompt without the colour the model often draws two colours, which guidance and noise
 # mend. Re-weighting and real images: from trials. The sweep has the same first seeds as the score.
-RECIPES: dict[tuple[str, str], Recipe] = {  # (data set, kind of edit) -> recipe
+RECIPES: dict[tuple[str, str], Recipe] = {  # (dataset, kind of edit) -> recipe
     ("shapes", "colour"): Recipe(cross_until=1.0),
     ("shapes", "background"): Recipe(cross_until=1.0),
     ("shapes", "shape"): replace(GUIDED, cross_until=0.6, size=8),

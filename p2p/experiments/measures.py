@@ -1,6 +1,6 @@
 """Measures of edits: does the image show the edit, what else has changed, and do the maps show where the words are.
 
-Images are uint8 (n, 3, H, W). Nothing here depends on a data set: what an image shows comes from a judge
+Images are uint8 (n, 3, H, W). Nothing here depends on a dataset: what an image shows comes from a judge
 (`ddpm.data.judge`), the true place of an object from readings (`ddpm.data.shapes.read`).
 """
 

@@ -17,6 +17,7 @@ import torch
 from tqdm import tqdm
 
 import ddpm
+from ddim.experiments.common import name_of
 from ddpm import cli
 from ddpm.data.classifier import load as load_classifier
 from ddpm.data.judge import all_shown, judged
@@ -63,7 +64,7 @@ class Task:
 
 
 def task_of(data: str, kind: str, n: int) -> Task:
-    """n pairs of a kind of edit of a data set: exact checks for shapes, a classifier for the rest."""
+    """n pairs of a kind of edit of a dataset: exact checks for shapes, a classifier for the rest."""
     pair = pairs(data, kind, n)
     classifier = None if data == "shapes" else load_classifier(data)
 
@@ -299,13 +300,13 @@ def run(args: argparse.Namespace) -> None:
 
 def output(args: argparse.Namespace) -> Path:
     """The file of the record."""
-    return cli.output(args, f"{'sweep' if args.sweep else 'score'}-{Path(args.model).stem}", ".json")
+    return cli.output(args, f"{'sweep' if args.sweep else 'score'}-{name_of(args.model)}", ".json")
 
 
 def kinds_of(data: str, args: argparse.Namespace) -> list[str]:
-    """--kinds, by default all of the data set. ValueError: a data set or kind that is not known."""
+    """--kinds, by default all of the dataset. ValueError: a dataset or kind that is not known."""
     if data not in KINDS:
-        raise ValueError(f"no kinds of edit are known for the data set {data!r}: expected one of {', '.join(KINDS)}")
+        raise ValueError(f"no kinds of edit of the dataset {data!r}: expected one of {', '.join(KINDS)}")
     known = KINDS[data] + (EXTRA if data == "shapes" and not args.sweep else ())
     kinds = list(dict.fromkeys(args.kinds or known))
     if unknown := [kind for kind in kinds if kind not in known]:
@@ -323,7 +324,7 @@ def recipe_of(data: str, kind: str, args: argparse.Namespace) -> Recipe:
 def settings_of(trained: Trained, args: argparse.Namespace, recipe: Recipe) -> dict[str, Any]:
     """What the cells of one kind of edit depend on."""
     how = {name: value for name, value in asdict(recipe).items() if not (args.sweep and name in SCHEDULE)}
-    return {"model": Path(args.model).stem, "sha256": sha256(Path(trained.info["path"])), "n": args.n} | how
+    return {"model": name_of(args.model), "sha256": sha256(Path(trained.info["path"])), "n": args.n} | how
 
 
 def missing(trained: Trained, args: argparse.Namespace, recipe: Recipe, kind: str, old: dict) -> dict[str, Cell]:
