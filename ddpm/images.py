@@ -2,6 +2,7 @@
 
 import textwrap
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -25,8 +26,7 @@ def from_bytes(images: torch.Tensor | np.ndarray) -> torch.Tensor:
     assert images.dtype == torch.uint8, f"images must be uint8 in 0..255, got {images.dtype}: scaled twice?"
     return images.float() / 127.5 - 1
 
-
-INCHES = 0.65  # of one image
+INCHES = 1.1  # of one image on a sheet, a hundred pixels and some white
 
 
 def save_figure(figure: Figure, path: Path) -> Path:
@@ -82,23 +82,37 @@ def loss_curve(path: Path, records: list[dict]) -> Path:
 
 
 def sheet(
-    path: Path, images: np.ndarray, rows: list[str], columns: list[str], title: str = "", fold: int | None = None
+    path: Path,
+    images: np.ndarray,
+    rows: list[str],
+    columns: list[str],
+    title: str = "",
+    fold: Sequence[int] = (),
+    notes: Sequence[str] = (),
 ) -> Path:
     """Images uint8 (R, C, 3, H, W) as one sheet, its R rows and C columns named; returns the path.
 
-    fold: the columns from there on stand in a block of their own, below the others.
+    fold: the columns with which a new block begins, below the others. notes: a line above each block.
     """
-    cut = fold or len(columns)
-    blocks = [(images[:, part], columns[part]) for part in (slice(cut), slice(cut, None)) if columns[part]]
+    cuts = [0, *fold, len(columns)]
+    blocks = [(images[:, i:j], columns[i:j]) for i, j in pairwise(cuts)]
     widest = max(len(names) for _, names in blocks)
-    inches = max(4.0, 0.3 + 0.08 * max(map(len, rows)) + INCHES * widest)
-    lines = [part for line in title.splitlines() for part in textwrap.wrap(line, int(15 * inches))]
-    tall = 0.18 * len(lines) + len(blocks) * (0.5 + INCHES * len(rows))
+    inches = max(4.0, 0.4 + 0.08 * max(map(len, rows)) + INCHES * widest)
+    above = [wrapped(text, inches) for text in (title, *notes, *[""] * (len(blocks) - len(notes)))]
+    lines = sum(text.count("\n") + 1 for text in (*above, *(max(names, key=len) for _, names in blocks)))
+    tall = 0.18 * lines + len(blocks) * (0.35 + INCHES * len(rows))
     figure = Figure(figsize=(inches, tall), layout="constrained")
-    for axis, (images, names) in zip(figure.subplots(len(blocks), 1, squeeze=False)[:, 0], blocks, strict=True):
+    axes = figure.subplots(len(blocks), 1, squeeze=False)[:, 0]
+    for axis, (images, names), note in zip(axes, blocks, above[1:], strict=True):
         draw_block(axis, images, rows, names, widest)
-    figure.suptitle("\n".join(lines), fontsize=8)
+        axis.set_title(note, fontsize=8, loc="left")
+    figure.suptitle(above[0], fontsize=8)
     return save_figure(figure, path)
+
+
+def wrapped(text: str, inches: float) -> str:
+    """Text in lines that fit into so many inches of a sheet."""
+    return "\n".join(part for line in text.splitlines() for part in textwrap.wrap(line, int(15 * inches)))
 
 
 def draw_block(axis: Axes, images: np.ndarray, rows: list[str], columns: list[str], widest: int) -> None:
@@ -109,8 +123,8 @@ def draw_block(axis: Axes, images: np.ndarray, rows: list[str], columns: list[st
     framed = np.pad(images, ((0, 0), (0, 0), (0, 0), (0, gap), (0, gap)), constant_values=255)
     framed = np.pad(framed, white, constant_values=255)
     axis.imshow(rearrange(framed, "r c rgb h w -> (r h) (c w) rgb"), interpolation="nearest")
-    axis.set_xticks(np.arange(C) * (width + gap) + width / 2, columns, fontsize=7)
-    axis.set_yticks(np.arange(R) * (height + gap) + height / 2, rows, fontsize=7)
+    axis.set_xticks(np.arange(C) * (width + gap) + width / 2, columns, fontsize=8)
+    axis.set_yticks(np.arange(R) * (height + gap) + height / 2, rows, fontsize=8)
     axis.tick_params(length=0)
     axis.xaxis.tick_top()
     axis.spines[:].set_visible(False)

@@ -1,4 +1,4 @@
-"""Prompt-to-Prompt: editing an image through its caption, by handing the source's attention maps to the edit."""
+"""Prompt-to-Prompt: editing an image through its caption, with the attention maps of the source."""
 
 from . import real
 from .blend import LocalBlend

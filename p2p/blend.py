@@ -15,10 +15,11 @@ class LocalBlend:
     """Where an edit may change the image.
 
     words: for each of the batch's 2n prompts, sources first, the words whose maps make the mask. A pair's mask is the
-        union of its source's and its target's: where the old thing was and where the new one is.
+        union of its source's and its target's: where the old object was and where the new one is.
     mask: (H, W) or (n, H, W) bool, drawn by the user, instead of words.
-    size: the map size to read, by default the largest seen. threshold: of the map's range, 0..1. grow: pixels of the
-        image by which the mask is widened. start: share of the steps before which the edit is free.
+    size: of the maps, by default the largest. threshold: of each map's range, in [0, 1]. grow: pixels of the image by
+        which the mask is widened. start: share of the steps from which on the image is blended.
+    ValueError: neither or both of words and mask, a share outside [0, 1], a mask of another shape.
     """
 
     words: Sequence[Sequence[str]] | None = None

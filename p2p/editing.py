@@ -1,8 +1,7 @@
 """Prompt-to-Prompt (Hertz et al. 2022): source and target are denoised side by side from one x_T, and in every step the
 target's attention maps are made from the source's.
 
-Both go through the network as one batch, source rows first, target rows second, so the hook sees the maps of both in
-one tensor. The sampler is any of `ddim`: an edit is an `EpsFn` like every other.
+Both go through the network as one batch, source rows first, target rows second, so the hook sees the maps of both.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -29,12 +28,12 @@ Values = Mapping[str, float] | Sequence[Mapping[str, float]] | None
 
 
 class Plan(NamedTuple):
-    """An edit of n pairs as tensors.
+    """An edit of n pairs as tensors, for rows of L tokens.
 
     mapping: (n, L, L), source words to target words. weights: (n, L), factors of the target's words.
     cross_until: (n, L), the share of the steps in which a target word takes the source's map.
-    self_until, self_size: of self-attention.
-    progress: (T + 1,), the share of the steps that are done when the network is called at time t.
+    self_until: the same share for self-attention maps of at most self_size x self_size.
+    progress: (T + 1,), at each time t of the grid the share of the steps that are done.
     """
 
     mapping: Tensor
@@ -67,30 +66,26 @@ def edit(
 
     The first n rows are the sources, as if sampled alone, the last n the edits.
 
-    source, target: one prompt for each pair, or a single one for all.
+    source, target: one prompt for each pair, or a single one for all; kind: see `words.alignment`.
     x_T: (n, C, H, W), or the latent pair of `ddim.invert_exact` with sampler=ddim.sample_exact.
     cross_until, self_until: the injection schedule, shares of the steps in [0, 1]. In the first cross_until of the
         steps the target takes the source's cross-attention maps; in the first self_until its self-attention maps, where
         they are at most self_size x self_size. 0 and 0 is plain sampling of the target.
-    word_until: word of the target -> its own share in place of cross_until.
-    weights: word of the target -> factor of its maps in all steps, -2 .. 5 (re-weighting). word_until and weights are
-        one mapping for all pairs, or one for each.
-    kind: "replace" or "refine", by default what suits each pair: see `words.alignment`.
+    word_until: word of the target -> its own share in place of cross_until. weights: word of the target -> factor of
+        its maps in all steps, -2 .. 5 (re-weighting). Both are one mapping for all pairs, or one for each.
     blend: keeps the source's image outside a mask. store: records the maps of all 2n images, the target's after
         replacement and before re-weighting.
     null: the unconditional model of guidance, by default the model's prediction for the empty prompt.
-    sampler: called as sampler(eps, schedule, x_T, grid, on_step=...): `ddim.sample`, `ddim.sample_2m`,
-        `ddim.sample_exact` or one with noise (`shared_noise`).
-    ValueError: shares outside [0, 1], weights outside -2 .. 5, words that are not in their prompt, an unknown kind, a
-    store of other prompts or already used, or one without the maps that the blend reads.
+    sampler: `ddim.sample`, `ddim.sample_2m`, `ddim.sample_exact`, or one with noise (`shared_noise`).
+    ValueError: a share or weight out of range, a word that is not in its prompt, another kind, a used or other store.
     """
     n = len(x_T[0] if isinstance(x_T, tuple) else x_T)
     sources, targets = as_list(source, n), as_list(target, n)
     prompts, grid = sources + targets, as_grid(trained.schedule.T, steps)
-    if store is None and blend is not None and blend.words is not None:
-        store = AttentionStore(prompts)
+    blend_by_words = blend is not None and blend.words is not None
+    store = AttentionStore(prompts) if store is None and blend_by_words else store
     if store is not None:
-        store.check(prompts, blend is not None and blend.words is not None)
+        store.check(prompts, blend_by_words)
     length, device = trained.unet.config.words, trained.device
     plan = Plan(
         mapping=torch.stack([alignment(*pair, length, kind) for pair in zip(sources, targets, strict=True)]).to(device),
@@ -102,17 +97,17 @@ def edit(
     )
     eps = trained.eps(prompts, scale, editing_hook(plan, store), null)
     start = tuple(torch.cat([x, x]) for x in x_T) if isinstance(x_T, tuple) else torch.cat([x_T, x_T])
-    on_step = blending(blend, store, grid) if blend is not None else None
+    on_step = blending_step(blend, store, plan.progress) if blend is not None else None
     yield from sampler(eps, trained.schedule, start, grid, on_step=on_step)
 
 
 def editing_hook(plan: Plan, store: AttentionStore | None) -> Hook:
-    """The edit itself: replaces the second half of a batch's maps, the targets', by what the first half gives them."""
+    """The edit itself: the maps of a batch's first half, the sources, are left; those of its second half are edited."""
 
     def hook(weights: Tensor, site: Site, t: Tensor) -> Tensor:
         source, target = weights.chunk(2)  # (n, heads, N, L) each
-        done = plan.progress[t[:1]]  # (1,); all rows are at the same time
-        if site.kind == "cross":  # replace, or refine: they differ only where words are new or gone
+        done = plan.progress[t[:1]]  # (1,): all rows are at the same time
+        if site.kind == "cross":  # without new or removed words refine is replace
             injected = (done < plan.cross_until)[:, None, None]
             target = torch.where(injected, refine(source, target, plan.mapping), target)
         elif site.size <= plan.self_size:
@@ -126,12 +121,11 @@ def editing_hook(plan: Plan, store: AttentionStore | None) -> Hook:
     return hook
 
 
-def blending(blend: LocalBlend, store: AttentionStore | None, grid: list[int]) -> OnStep:
+def blending_step(blend: LocalBlend, store: AttentionStore | None, progress: Tensor) -> OnStep:
     """What a local blend does between steps: outside its mask the source's image stays, from `blend.start` on."""
-    done = {t: i / (len(grid) - 1) for i, t in enumerate(grid)}
 
     def on_step(s: int, x: Tensor, x_0: Tensor) -> tuple[Tensor, Tensor]:
-        return (blend(x, store), blend(x_0, store)) if done[s] >= blend.start else (x, x_0)
+        return (blend(x, store), blend(x_0, store)) if progress[s] >= blend.start else (x, x_0)
 
     return on_step
 
@@ -146,8 +140,7 @@ def progress_of(grid: list[int], T: int) -> Tensor:
 def shared_noise(seeds: Sequence[int], eta: float = 1.0) -> Callable[..., Trajectory]:
     """A sampler for `edit` that adds noise (eta = 1 is DDPM's), the same noise to both images of a pair.
 
-    seeds: one for each pair, other than those that drew x_T. Row i of a batch of n, 2n, ... has the noise of seed
-    i mod n. Noise repairs errors of few steps, and a pair that shares it is repaired alike.
+    seeds: one for each of n pairs, other than those that drew x_T. Row i of a batch has the noise of seed i mod n.
     """
 
     def sampler(eps: EpsFn, schedule: Schedule, x_T: Tensor, steps: Steps, on_step: OnStep | None = None) -> Trajectory:

@@ -14,15 +14,15 @@ def replace(source: Tensor, mapping: Tensor) -> Tensor:
 
 
 def refine(source: Tensor, target: Tensor, mapping: Tensor) -> Tensor:
-    """`replace` for prompts with words added or taken away: an empty column of the mapping is a new word, an empty row
-    one that is gone.
+    """`replace` for prompts with words added or removed: a zero column of the mapping is a new word, a zero row is a
+    removed one.
 
-    Shared words take the source's map. A new word keeps the target's own map, so the sum may exceed one. What the
-    source gave to words that are gone is given to the target's own maps (ours; the paper does not).
+    Shared words take the source's map. A new word has the target's own map, so the sum may exceed one. The attention to
+    removed words is shared out by the target's own maps (ours; the paper does not).
     """
-    known, kept = ((mapping.sum(dim=dim) > 0)[:, None, None] for dim in (1, 2))
-    left = (source * ~kept).sum(dim=-1, keepdim=True)
-    return torch.where(known, replace(source, mapping) + left * target, target)
+    shared, remains = ((mapping.sum(dim=dim) > 0)[:, None, None] for dim in (1, 2))
+    removed = (source * ~remains).sum(dim=-1, keepdim=True)
+    return torch.where(shared, replace(source, mapping) + removed * target, target)
 
 
 def reweight(maps: Tensor, factors: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""What the pixels looked at: attention maps, averaged over heads and time steps, or kept for every step."""
+"""Attention maps, averaged over heads and time steps, or recorded at every step."""
 
 from collections.abc import Sequence
 
@@ -13,10 +13,10 @@ from .words import split, word_positions
 
 
 class AttentionStore:
-    """A hook that keeps running means of attention maps over heads and steps, for each site, and changes nothing.
+    """A hook that records the mean of the attention maps over heads and steps, for each site, and changes nothing.
 
-    prompts: one for each image of the batch. kinds: of the sites to record, "cross", "self" or both. by_time: keep the
-    maps of every step as well. Recorded maps are detached copies. Use a new store for every trajectory.
+    prompts: one for each image of the batch. kinds: of the sites to record, "cross", "self" or both. by_time: record
+    the maps of every step as well. Recorded maps are detached copies. Use a new store for every trajectory.
 
         store = AttentionStore(prompts)
         for t, x, x_0 in ddim.sample(trained.eps(prompts, hook=store), trained.schedule, x_T, 50): ...
@@ -54,15 +54,15 @@ class AttentionStore:
 
     @property
     def sites(self) -> list[Site]:
-        """The sites seen so far."""
+        """The recorded sites."""
         return list(self._sums)
 
     @property
     def largest(self) -> int:
-        """The largest size of a cross-attention map seen. ValueError where none was, as with guidance 0."""
+        """The largest size of a recorded cross-attention map. ValueError where there is none, as with guidance 0."""
         if sizes := {site.size for site in self._sums if site.kind == "cross"}:
             return max(sizes)
-        raise ValueError("no cross-attention was seen: with guidance 0 the network is not asked about the prompt")
+        raise ValueError("no cross-attention was recorded: with guidance 0 the network does not read the prompt")
 
     def mean(self, site: Site) -> Tensor:
         """(B, N, L): the mean over heads and steps at one site."""
@@ -71,18 +71,19 @@ class AttentionStore:
     def maps(self, size: int, stage: str | None = None, t: int | None = None) -> Tensor:
         """(B, size, size, L): how much each pixel looks at each token.
 
-        Rows sum to one over the tokens that exist, but for an edit's: there a new word comes on top of the words it
-        joins, and a word with a window of its own may have its map from elsewhere than the rest.
         The mean over the cross-attention sites of a map size, and of a stage ("down", "middle", "up") if given; over
-        all steps, or at time t of a store made with by_time. ValueError where nothing was seen.
+        all steps, or at time t of a store made with by_time. At each pixel it sums to one over the tokens, but not in
+        the target of an edit: a new word's map is added to those of the source, and a word with its own share of the
+        steps (word_until) mixes maps of both. ValueError where nothing was recorded.
         """
-        seen = self._sums if t is None else (self.by_time or {}).get(t, {})
-        chosen = [site for site in seen if site.kind == "cross" and site.size == size and stage in (None, site.stage)]
-        if not chosen:
-            sizes = sorted({site.size for site in seen if site.kind == "cross"})
+        recorded = self._sums if t is None else (self.by_time or {}).get(t, {})
+        cross = [site for site in recorded if site.kind == "cross"]
+        sites = [site for site in cross if site.size == size and stage in (None, site.stage)]
+        if not sites:
+            sizes = sorted({site.size for site in cross})
             where = f"size {size}" + (f", stage {stage}" if stage else "") + (f", t = {t}" if t is not None else "")
-            raise ValueError(f"no cross-attention seen at {where}: expected one of the sizes {sizes}")
-        mean = torch.stack([self.mean(site) if t is None else seen[site] for site in chosen]).mean(dim=0)
+            raise ValueError(f"no cross-attention recorded at {where}: expected one of the sizes {sizes}")
+        mean = torch.stack([self.mean(site) if t is None else recorded[site] for site in sites]).mean(dim=0)
         return rearrange(mean, "b (h w) l -> b h w l", h=size)
 
     def word(
@@ -95,12 +96,12 @@ class AttentionStore:
         words = [words] * len(self.prompts) if isinstance(words, str) else words
         if len(words) != len(self.prompts):
             raise ValueError(f"words for {len(words)} images, but the store has {len(self.prompts)} prompts")
-        places = [
+        tokens = [
             [i for word in ([own] if isinstance(own, str) else own) for i in word_positions(prompt, word)]
             for prompt, own in zip(self.prompts, words, strict=True)
         ]
         maps = self.maps(size, stage, t)
-        return torch.stack([each[..., place].sum(dim=-1) for each, place in zip(maps, places, strict=True)])
+        return torch.stack([each[..., own].sum(dim=-1) for each, own in zip(maps, tokens, strict=True)])
 
 
 def enlarge(maps: Tensor, size: int) -> Tensor:

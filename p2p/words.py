@@ -1,8 +1,8 @@
-"""Which word of the target prompt answers to which word of the source prompt.
+"""The alignment of two prompts: which word of the target corresponds to which word of the source.
 
-A prompt row of the network is START, then the words: word i is token i + 1. Maps between prompts are matrices
-(L, L): source maps (..., L) times the matrix are the source's maps in the order of the target's words. An empty
-column is a word that is new: it has no map in the source.
+A prompt row of the network is START, then the words: word i is token i + 1. Alignments are matrices (L, L): source
+maps (..., L) times the matrix are the source's maps in the order of the target's words. The column of a new word is
+zero: it has no map in the source.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,7 +26,10 @@ def word_positions(prompt: str | Sequence[str], word: str) -> list[int]:
 
 
 def common(source: Sequence[str], target: Sequence[str]) -> list[tuple[int, int]]:
-    """The longest common subsequence as pairs (i, j) with source[i] == target[j], both rising; ties go to the left."""
+    """The longest common subsequence as pairs (i, j) with source[i] == target[j], both rising.
+
+    Of several equally long ones, that which skips a word of the source before one of the target.
+    """
     best = [[0] * (len(target) + 1) for _ in range(len(source) + 1)]  # best[i][j]: length for source[i:], target[j:]
     for i in reversed(range(len(source))):
         for j in reversed(range(len(target))):
@@ -45,7 +48,7 @@ def common(source: Sequence[str], target: Sequence[str]) -> list[tuple[int, int]
 
 
 def refine_map(source: str | Sequence[str], target: str | Sequence[str], length: int) -> torch.Tensor:
-    """(length, length): words that both prompts share, in order, keep their map; the target's other words are new.
+    """(length, length): words that both prompts share, in order, take their map; the target's other words are new.
 
     For words that are added or taken away. length: tokens of a row, START included. ValueError: a longer prompt.
     """
@@ -61,8 +64,8 @@ def swap_map(source: str | Sequence[str], target: str | Sequence[str], length: i
     """(length, length): each target word takes the map of the word in its place.
 
     Between prompts of equal length this is the identity: one token is one word, so word i stands for word i. Between
-    others the shared words keep their maps, and where k words of the target stand in the place of m of the source, each
-    of the k takes the sum of the m maps divided by k. Words put where there was nothing are new, as in `refine_map`.
+    others the shared words take their maps, and where k words of the target stand in the place of m of the source, each
+    of the k takes the sum of the m maps divided by k. Words inserted between shared ones are new, as in `refine_map`.
     ValueError: a prompt of more than length - 1 words.
     """
     source, target = split(source), split(target)
@@ -87,18 +90,18 @@ def check_length(length: int, *prompts: list[str]) -> None:
 
 
 def changed(source: str | Sequence[str], target: str | Sequence[str]) -> tuple[list[str], list[str]]:
-    """The words that only the source's row has in their place, and those that only the target's has."""
+    """The words of the source that the target replaces or removes, and the words that are new in the target."""
     source, target = split(source), split(target)
-    kept = common(source, target)
+    shared = common(source, target)
     if len(source) == len(target):
-        kept = [(i, i) for i, (a, b) in enumerate(zip(source, target, strict=True)) if a == b]
-    rows, columns = {i for i, _ in kept}, {j for _, j in kept}
-    gone = [word for i, word in enumerate(source) if i not in rows]
-    return gone, [word for j, word in enumerate(target) if j not in columns]
+        shared = [(i, i) for i, (a, b) in enumerate(zip(source, target, strict=True)) if a == b]
+    rows, columns = {i for i, _ in shared}, {j for _, j in shared}
+    removed = [word for i, word in enumerate(source) if i not in rows]
+    return removed, [word for j, word in enumerate(target) if j not in columns]
 
 
 def kind_of(source: str | Sequence[str], target: str | Sequence[str]) -> str:
-    """The edit that two prompts ask for: "replace" when they have equally many words, else "refine"."""
+    """The kind of edit between two prompts: "replace" when they have equally many words, else "refine"."""
     return "replace" if len(split(source)) == len(split(target)) else "refine"
 
 
@@ -113,7 +116,7 @@ def alignment(source: str, target: str, length: int, kind: str | None = None) ->
     return maps[kind or kind_of(source, target)](source, target, length)
 
 
-# ---- what a caller gives for one prompt or for many ------------------------------------------------------------------
+# ---- one value for all prompts, or one for each ----------------------------------------------------------------------
 
 
 def as_list(prompts: str | list[str], n: int) -> list[str]:
@@ -122,7 +125,7 @@ def as_list(prompts: str | list[str], n: int) -> list[str]:
     if len(prompts) != n:
         raise ValueError(f"{len(prompts)} prompts for {n} images: expected one for each, or a single one")
     if empty := [prompt for prompt in prompts if not split(prompt)]:
-        raise ValueError(f"the prompt {empty[0]!r} has no word: an edit needs something to edit")
+        raise ValueError(f"the prompt {empty[0]!r} has no word: an edit needs one or more")
     return prompts
 
 

@@ -30,7 +30,7 @@ def test_a_sheet_has_rows_below_each_other_and_columns_side_by_side(drawn, tmp_p
 
 def test_a_folded_sheet_has_its_second_block_below(drawn, tmp_path):
     """Three columns, of which two stand below: the first block has white where the second has its last column."""
-    images.sheet(tmp_path / "sheet.png", SIX, ["a", "b"], ["x", "y", "z"], fold=1)
+    images.sheet(tmp_path / "sheet.png", SIX, ["a", "b"], ["x", "y", "z"], fold=[1])
     blocks = [axis.images[0].get_array()[..., 0] for axis in drawn[0].axes]
     above, below = ([int(block[y, x]) for y in (1, 6) for x in (1, 6)] for block in blocks)
     assert above == [0, 255, 3, 255] and below == [1, 2, 4, 5]

@@ -1,14 +1,16 @@
-"""Prompt-to-Prompt's loop, its store of maps and the local blend, on an untrained network."""
+"""Prompt-to-Prompt: the hook and the loop, the store of maps and the local blend, on an untrained network."""
 
 import pytest
 import torch
 from test_p2p_maps import LENGTH, SOURCE, TARGET, maps
-from tiny import CONFIG, make_unet
+from tiny import make_unet
 
 import ddim
 import p2p
-from ddpm import Noise, Schedule, Trained
+from ddpm import Noise, Schedule, Trained, last
 from p2p.blend import above
+from p2p.editing import Plan, editing_hook, progress_of
+from p2p.words import alignment
 from unet import Tokenizer
 from unet.attention import Site
 
@@ -19,13 +21,59 @@ def start(n: int = 2) -> torch.Tensor:
     return Noise(range(n)).start((3, 8, 8))
 
 
-def last(trajectory) -> torch.Tensor:
-    *_, (_, x, _) = trajectory
-    return x
-
-
 def edited(source=SOURCE, target=TARGET, x_T=None, steps=4, **how) -> torch.Tensor:
     return last(p2p.edit(TRAINED, source, target, start() if x_T is None else x_T, steps, **how))
+
+
+# ---- the hook --------------------------------------------------------------------------------------------------------
+
+CROSS, OTHER = Site("down.0.0.cross", "cross", "down", 2), Site("up.0.0.cross", "cross", "up", 2)
+SELF = Site("down.0.0.self", "self", "down", 2)
+ADDED = "a photo of a small red circle"
+
+
+def hooked(site: Site, done: float, target: str = TARGET, store=None, **plan) -> tuple[torch.Tensor, ...]:
+    """Source and target maps of two pairs, before and after the hook, when a share `done` of the steps is done."""
+    default = {"weights": torch.ones(2, LENGTH), "cross_until": torch.full((2, LENGTH), 0.8)}
+    default |= {"self_until": 0.4, "self_size": 16, "progress": progress_of(list(range(10, -1, -1)), 10)}
+    mapping = alignment(SOURCE, target, LENGTH).expand(2, -1, -1)
+    before = torch.cat([maps(seed=1), maps(seed=2)])
+    after = editing_hook(Plan(mapping, **default | plan), store)(before, site, torch.full((4,), round(10 * (1 - done))))
+    assert torch.equal(after[:2], before[:2])  # never the source's
+    return *before.chunk(2), after[2:], mapping
+
+
+@pytest.mark.parametrize("target", [TARGET, ADDED, "a photo of a circle"])
+def test_in_the_first_steps_the_hook_replaces_or_refines_the_targets_cross_maps(target):
+    source, own, edit, mapping = hooked(CROSS, 0.7, target)
+    expected = p2p.replace(source, mapping) if target == TARGET else p2p.refine(source, own, mapping)
+    assert torch.equal(edit, expected) and not torch.equal(edit, own)
+    _, own, edit, _ = hooked(CROSS, 0.8, target)
+    assert torch.equal(edit, own)
+
+
+def test_word_until_opens_the_map_of_each_word_for_its_own_share():
+    until = torch.tensor([[1.0, 0.0, 0.5, 0.6, 1.0, 0.2, 0.8, 0.8]]).expand(2, -1)
+    source, own, edit, mapping = hooked(CROSS, 0.5, cross_until=until)
+    for j, share in enumerate(until[0].tolist()):
+        expected = p2p.replace(source, mapping) if share > 0.5 else own
+        assert torch.equal(edit[..., j], expected[..., j])
+
+
+@pytest.mark.parametrize(("done", "size", "injected"), [(0.3, 16, True), (0.4, 16, False), (0.0, 17, False)])
+def test_self_until_gives_the_targets_small_self_maps_the_sources(done, size, injected):
+    source, own, edit, _ = hooked(Site("self", "self", "down", size), done)
+    assert torch.equal(edit, source if injected else own)
+
+
+@pytest.mark.parametrize("done", [0.0, 0.9])
+def test_weights_scale_the_targets_cross_maps_in_all_steps_after_they_are_stored(done):
+    factors, store = torch.linspace(-2, 5, 2 * LENGTH).view(2, LENGTH), p2p.AttentionStore(["a"] * 4)
+    plain = hooked(CROSS, done)[2]
+    edit = hooked(CROSS, done, weights=factors, store=store)[2]
+    assert torch.equal(edit, p2p.reweight(plain, factors)) and not torch.equal(edit, plain)
+    assert torch.allclose(store.mean(CROSS)[2:], plain.mean(dim=1))
+    assert torch.equal(hooked(SELF, done, weights=factors)[2], hooked(SELF, done)[2])
 
 
 # ---- the loop --------------------------------------------------------------------------------------------------------
@@ -45,32 +93,28 @@ def test_the_same_prompt_twice_is_the_same_image_bit_for_bit(scale, sampler):
 
 @pytest.mark.parametrize("scale", [1.0, 3.0])
 @pytest.mark.parametrize("sampler", [ddim.sample, ddim.sample_2m])
-def test_windows_at_0_are_plain_sampling_of_the_target(scale, sampler):
+def test_cross_until_0_and_self_until_0_are_plain_sampling_of_the_target(scale, sampler):
     x = edited(scale=scale, cross_until=0, self_until=0, sampler=sampler)
     assert torch.equal(x, joint([SOURCE] * 2 + [TARGET] * 2, scale, sampler=sampler))
 
 
 @pytest.mark.parametrize("scale", [1.0, 3.0])
-def test_source_rows_equal_those_of_a_run_without_an_edit(scale):
-    """Up to rounding: with a hook the softmax is PyTorch's plain one, without it the fused one runs."""
-    plain = last(ddim.sample(TRAINED.eps([SOURCE] * 2, scale), TRAINED.schedule, start(), 4))
+def test_source_rows_equal_sampling_alone_bit_for_bit(scale):
+    """In a batch of the same size; alone, up to rounding."""
+    beside = joint([SOURCE] * 2 + [TARGET] * 2, scale)[:2]
+    alone = last(ddim.sample(TRAINED.eps([SOURCE] * 2, scale), TRAINED.schedule, start(), 4))
     for how in ({}, {"cross_until": 1.0, "self_until": 1.0}, {"weights": {"blue": 5.0}}):
-        assert (edited(scale=scale, **how)[:2] - plain).abs().max() < 1e-4 * plain.abs().max()
+        assert torch.equal(edited(scale=scale, **how)[:2], beside)
+    assert (beside - alone).abs().max() < 1e-4 * alone.abs().max()
 
 
-def test_the_sources_of_a_walk_with_noise_are_ddpms_of_the_same_seeds():
-    """And each walk draws its noise anew."""
+def test_with_shared_noise_the_sources_are_ddpms_samples_of_the_same_seeds():
+    """And each run draws the same noise again."""
     sampler = p2p.shared_noise([7, 8])
     *_, (_, x, _) = ddim.sample(TRAINED.eps([SOURCE] * 2), TRAINED.schedule, start(), 4, 1.0, generator=Noise([7, 8]))
     for _ in range(2):
         assert (edited(sampler=sampler)[:2] - x).abs().max() < 1e-4 * x.abs().max()
     assert (edited()[:2] - x).abs().max() > 1e-2
-
-
-def test_an_edit_changes_the_target_and_each_window_matters():
-    plain = edited(cross_until=0, self_until=0)[2:]
-    cross, pixels = edited(cross_until=1, self_until=0)[2:], edited(cross_until=0, self_until=1)[2:]
-    assert min((a - b).abs().max() for a, b in ((plain, cross), (plain, pixels), (cross, pixels))) > 1e-5
 
 
 def test_a_pairs_result_does_not_depend_on_the_rest_of_the_batch():
@@ -83,62 +127,52 @@ def test_weight_1_does_nothing():
     assert torch.equal(edited(weights={"blue": 1.0}), edited())
 
 
-def test_a_weight_changes_only_the_target():
-    light, heavy = edited(weights={"blue": -2.0}), edited(weights={"blue": 5.0})
-    assert torch.equal(light[:2], heavy[:2])
-    assert (light[2:] - heavy[2:]).abs().max() > 1e-5
+def test_word_until_of_the_common_share_is_cross_until():
+    common = edited(cross_until=0.5)
+    assert torch.equal(edited(cross_until=0.5, word_until=dict.fromkeys(TARGET.split(), 0.5)), common)
+    assert not torch.equal(edited(cross_until=0.5, word_until={"blue": 0.0}), common)
 
 
-def test_a_words_own_window_of_the_common_length_is_the_common_window():
-    words = TARGET.split()
-    spread = edited(cross_until=0.5, windows=dict.fromkeys(words, 0.5))
-    assert torch.equal(spread, edited(cross_until=0.5))
-    assert not torch.equal(edited(cross_until=0.5, windows={"blue": 0.0}), spread)
-
-
-def test_a_words_own_window_leaves_start_the_common_one():
-    """START is no word: its maps keep cross_until where all words are shut."""
+def test_word_until_leaves_start_at_cross_until():
+    """START is no word: its map is injected where those of all words are not."""
     store = p2p.AttentionStore([SOURCE, TARGET])
-    edited(x_T=start(1), store=store, cross_until=1.0, self_until=0, windows=dict.fromkeys(TARGET.split(), 0.0))
+    edited(x_T=start(1), store=store, cross_until=1.0, self_until=0, word_until=dict.fromkeys(TARGET.split(), 0.0))
     source, target = store.mean(store.sites[0])
     assert torch.equal(source[:, 0], target[:, 0]) and not torch.equal(source[:, 1:], target[:, 1:])
 
 
-def test_windows_and_weights_may_differ_between_pairs():
-    x = edited([SOURCE] * 2, [TARGET, SOURCE], windows=[{"blue": 0.3}, {}], weights=[{}, {"red": 2.0}])
-    assert (x[[0, 2]] - edited(windows={"blue": 0.3})[[0, 2]]).abs().max() < 1e-5 * x.abs().max()
-
-
-def test_only_self_maps_up_to_the_size_asked_for_are_replaced():
-    plain = edited(cross_until=0, self_until=0)
-    below, within = (edited(cross_until=0, self_until=1, self_size=size) for size in (2, 4))  # its self map is 4 x 4
-    assert (below - plain).abs().max() < 1e-6 * plain.abs().max() < (within - plain).abs().max()
+def test_word_until_and_weights_may_differ_between_pairs():
+    x = edited([SOURCE] * 2, [TARGET, SOURCE], word_until=[{"blue": 0.3}, {}], weights=[{}, {"red": 2.0}])
+    assert (x[[0, 2]] - edited(word_until={"blue": 0.3})[[0, 2]]).abs().max() < 1e-5 * x.abs().max()
 
 
 @pytest.mark.parametrize("scale", [0.0, 1.0, 2.0])
-@pytest.mark.parametrize("how", [{}, {"weights": {"blue": 2.0}}, {"cross_until": 0.0, "self_until": 0.0}])
-def test_the_hook_fires_once_for_each_site_and_step_at_every_scale(scale, how):
-    """Nothing counts calls, so guidance cannot disturb what a step is: the reference implementation infers it."""
-    store, calls = p2p.AttentionStore([SOURCE] * 2 + [TARGET] * 2), []
-    store.add = lambda t, weights, site: calls.append((t, site))
-    edited(scale=scale, store=store, **how)
-    times = ddim.timesteps(1000, 4)[:-1] if scale else []  # with 0 the conditional network is not asked
-    assert calls == [(t, site) for t in times for site in TRAINED.unet.sites]
+def test_the_hook_runs_once_for_each_site_and_step_at_every_scale(scale):
+    """With guidance 0 the conditional network is not called."""
+
+    class Calls(p2p.AttentionStore):
+        def __call__(self, weights, site, t):
+            calls.append((t.unique().tolist(), site))
+            return weights
+
+    calls = []
+    edited(scale=scale, store=Calls([SOURCE] * 2 + [TARGET] * 2))
+    times = ddim.timesteps(1000, 4)[:-1] if scale else []
+    assert calls == [([t], site) for t in times for site in TRAINED.unet.sites]
 
 
-def test_a_grid_of_any_steps_opens_each_window_for_its_share():
-    """Of 8 steps, a window of 0.5 covers the first four: their target maps are the source's."""
+def test_the_injection_schedule_is_a_share_of_any_number_of_steps():
+    """Of 8 steps, the first four (0.5) and two (0.25): their target maps are the source's."""
     store = p2p.AttentionStore([SOURCE, TARGET], by_time=True, kinds=("cross", "self"))
     edited(x_T=start(1), steps=8, cross_until=0.5, self_until=0.25, store=store)
-    for i, seen in enumerate(store.by_time.values()):
-        for site, both in seen.items():
-            same = torch.equal(both[0], both[1])
-            assert same == (i < (4 if site.kind == "cross" else 2))
+    for i, recorded in enumerate(store.by_time.values()):
+        for site, both in recorded.items():
+            assert torch.equal(both[0], both[1]) == (i < (4 if site.kind == "cross" else 2))
 
 
 @pytest.mark.parametrize("weights", [{}, {"blue": -2.0}])
 def test_maps_sum_to_one_over_real_words_in_every_row(weights):
-    """Also where a word is weighted: the store sees where it looks, not how loud it is."""
+    """Also of a weighted word: the store records maps before re-weighting."""
     store = p2p.AttentionStore([SOURCE] * 2 + [TARGET] * 2, kinds=("cross", "self"))
     edited(store=store, cross_until=0.5, weights=weights)
     assert {site.kind for site in store.sites} == {"cross", "self"}
@@ -148,7 +182,7 @@ def test_maps_sum_to_one_over_real_words_in_every_row(weights):
 
 
 def test_of_a_refined_prompt_maps_sum_to_one_and_what_the_new_word_adds():
-    """The words that stay have all of the source's attention, and the new word's own comes on top: 1 .. 2."""
+    """The shared words have all of the source's attention, to which the new word's own is added."""
     store = p2p.AttentionStore([SOURCE] * 2 + ["a photo of a small red circle"] * 2)
     edited(target="a photo of a small red circle", store=store, cross_until=1.0)
     for site in store.sites:
@@ -168,7 +202,7 @@ def test_of_a_refined_prompt_maps_sum_to_one_and_what_the_new_word_adds():
     ],
 )
 def test_the_kind_decides_which_maps_the_target_takes(kind, target, matrix):
-    """At the first site of the first step both halves still see the same image: the maps can be told."""
+    """At the first site of the first step both halves have the same image."""
     source = "a photo of green circle" if "red blue" in target else SOURCE
     plain, store = (p2p.AttentionStore([source, target], by_time=True) for _ in range(2))
     edited(source, target, start(1), cross_until=0, self_until=0, store=plain)
@@ -176,22 +210,6 @@ def test_the_kind_decides_which_maps_the_target_takes(kind, target, matrix):
     before, after = (next(iter(s.by_time[1000].values())) for s in (plain, store))
     expected = p2p.refine(before[:1, None], before[1:, None], matrix(source, target, LENGTH)[None])[:, 0]
     assert torch.allclose(after[1:], expected, atol=1e-6)
-
-
-def test_an_edit_touches_no_layer():
-    """The reference implementation overwrites the forward of layers that it finds by their class's name."""
-    before = {name: module.__dict__.get("forward") for name, module in TRAINED.unet.named_modules()}
-    plain = joint([SOURCE] * 4)
-    edited(cross_until=1, self_until=1, weights={"blue": 3.0})
-    assert {name: module.__dict__.get("forward") for name, module in TRAINED.unet.named_modules()} == before
-    assert torch.equal(joint([SOURCE] * 4), plain)
-
-
-def test_any_length_of_prompt_and_size_of_map_will_do():
-    """The reference implementation has 77 tokens and maps of 16 x 16 written into it."""
-    assert TRAINED.unet.config.words == LENGTH and CONFIG.cross_sizes == (8, 4)
-    x = edited("a circle", "a photo of a small blue circle")
-    assert x.shape == (4, 3, 8, 8) and x.isfinite().all()
 
 
 def test_one_source_may_have_several_targets():
@@ -202,16 +220,13 @@ def test_one_source_may_have_several_targets():
 
 # ---- store -----------------------------------------------------------------------------------------------------------
 
-CROSS, OTHER = Site("down.0.0.cross", "cross", "down", 2), Site("up.0.0.cross", "cross", "up", 2)
-SELF = Site("down.0.0.self", "self", "down", 2)
-
 
 def test_the_store_averages_over_heads_steps_and_sites():
     store, seen = p2p.AttentionStore(["a b", "b c"]), []
     for t, site, seed in ((5, CROSS, 1), (3, CROSS, 2), (5, OTHER, 3), (3, OTHER, 4)):
         seen.append(maps(seed=seed))
-        store.add(t, seen[-1], site)
-    store.add(5, torch.ones(2, 1, 4, 4), SELF)
+        store(seen[-1], site, torch.tensor([t]))
+    store(torch.ones(2, 1, 4, 4), SELF, torch.tensor([5]))
     expected = torch.stack(seen).mean(dim=(0, 2)).view(2, 2, 2, LENGTH)
     assert torch.allclose(store.maps(2), expected)
     down = torch.stack(seen[:2]).mean(dim=(0, 2)).view(2, 2, 2, LENGTH)
@@ -221,10 +236,10 @@ def test_the_store_averages_over_heads_steps_and_sites():
     assert torch.equal(store.word([["a"], []], 2)[1], torch.zeros(2, 2))
 
 
-def test_the_store_keeps_each_step_when_asked():
+def test_a_store_by_time_records_each_step():
     store = p2p.AttentionStore(["a b", "b c"], by_time=True)
     for t in (5, 3):
-        store.add(t, maps(seed=t), CROSS)
+        store(maps(seed=t), CROSS, torch.tensor([t]))
     assert torch.equal(store.maps(2, t=3), maps(seed=3).mean(dim=1).view(2, 2, 2, LENGTH))
     with pytest.raises(ValueError, match=r"size 2, t = 4: expected one of the sizes \[\]"):
         store.maps(2, t=4)
@@ -233,7 +248,7 @@ def test_the_store_keeps_each_step_when_asked():
 def test_the_store_is_untouched_by_what_happens_to_the_weights_later():
     weights = maps()[:, :1].requires_grad_()
     store = p2p.AttentionStore(["a b", "b c"], by_time=True)
-    store.at(7)(weights, CROSS)
+    store(weights, CROSS, torch.tensor([7, 7]))
     kept = store.maps(2).clone()
     with torch.no_grad():
         weights.zero_()
@@ -241,43 +256,31 @@ def test_the_store_is_untouched_by_what_happens_to_the_weights_later():
     assert not store.mean(CROSS).requires_grad
 
 
-def test_a_store_serves_one_walk():
-    store = p2p.AttentionStore([SOURCE] * 2 + [TARGET] * 2)
-    edited(store=store)
-    with pytest.raises(ValueError, match="has notes of another walk"):
-        edited(store=store)
 
-
-def test_a_store_of_other_prompts_or_without_the_blends_maps_is_refused():
-    with pytest.raises(ValueError, match="the store has 3 prompts: expected 4, sources first"):
-        edited(store=p2p.AttentionStore([SOURCE] * 2 + [TARGET]))
-    with pytest.raises(ValueError, match="the store's prompt 2 is '.* red circle': expected '.* blue circle'"):
-        edited(store=p2p.AttentionStore([SOURCE] * 4))
-    edited(store=p2p.AttentionStore([SOURCE.upper() + "."] * 2 + [TARGET] * 2))  # the same words
+def test_a_store_that_is_used_or_of_other_prompts_or_without_the_blends_maps_is_refused():
     prompts = [SOURCE] * 2 + [TARGET] * 2
-    with pytest.raises(ValueError, match="the store notes self maps only: a local blend by words reads cross maps"):
-        edited(store=p2p.AttentionStore(prompts, kinds=("self",)), blend=p2p.LocalBlend([["red"]] * 2 + [["blue"]] * 2))
+    used, by_words = p2p.AttentionStore(prompts), p2p.LocalBlend([["red"]] * 2 + [["blue"]] * 2)
+    edited(store=used)
+    for store, blend, says in (
+        (used, None, "has maps of another trajectory"),
+        (p2p.AttentionStore(prompts[:3]), None, "the store has 3 prompts: expected 4, sources first"),
+        (p2p.AttentionStore([SOURCE] * 4), None, "the store's prompt 2 is '.* red circle': expected '.* blue circle'"),
+        (p2p.AttentionStore(prompts, kinds=("self",)), by_words, "records self maps: a local blend by words"),
+    ):
+        with pytest.raises(ValueError, match=says):
+            edited(store=store, blend=blend)
+    edited(store=p2p.AttentionStore([SOURCE.upper() + "."] * 2 + [TARGET] * 2))  # the same words
 
 
-def test_a_store_notes_the_kinds_of_sites_it_is_asked_for():
+def test_a_store_records_its_kinds_of_sites():
     store = p2p.AttentionStore(["a b", "b c"])
-    store.add(1, torch.ones(2, 1, 4, 4), SELF)
-    with pytest.raises(ValueError, match="no cross-attention was seen: with guidance 0"):
+    store(torch.ones(2, 1, 4, 4), SELF, torch.tensor([1]))
+    with pytest.raises(ValueError, match="no cross-attention was recorded: with guidance 0"):
         _ = store.largest
-    store.add(1, maps(), CROSS)
+    store(maps(), CROSS, torch.tensor([1]))
     assert store.sites == [CROSS] and store.largest == 2
-
-
-def test_words_for_another_number_of_images_are_refused():
-    store = p2p.AttentionStore(["a b", "b c"])
-    store.add(1, maps(), CROSS)
     with pytest.raises(ValueError, match="words for 1 images, but the store has 2 prompts"):
         store.word(["a"], 2)
-
-
-def test_sizes_that_were_not_seen_are_refused():
-    store = p2p.AttentionStore(["a b", "b c"])
-    store.add(1, maps(), CROSS)
     with pytest.raises(ValueError, match=r"size 4, stage up: expected one of the sizes \[2\]"):
         store.maps(4, stage="up")
 
@@ -315,17 +318,19 @@ def test_with_an_empty_mask_the_edit_is_the_source_and_with_a_full_one_the_free_
     assert torch.equal(edited(blend=everything), edited())
 
 
-def test_before_its_start_a_blend_leaves_the_edit_free():
-    blend = p2p.LocalBlend(mask=torch.zeros(8, 8, dtype=torch.bool), start=0.6)
+@pytest.mark.parametrize(("at", "blended"), [(0.0, [1, 1, 1, 1]), (0.5, [0, 1, 1, 1]), (0.6, [0, 0, 1, 1])])
+def test_a_blend_begins_with_its_start(at, blended):
+    """After 1, 2, 3, 4 of 4 steps; nothing may change inside an empty mask, so a blended edit is its source."""
+    blend = p2p.LocalBlend(mask=torch.zeros(8, 8, dtype=torch.bool), start=at)
     steps = list(p2p.edit(TRAINED, SOURCE, TARGET, start(), 4, cross_until=0, blend=blend))
-    assert [torch.equal(*x.chunk(2)) for _, x, _ in steps] == [False, False, True, True]
+    assert [torch.equal(*x.chunk(2)) for _, x, _ in steps] == blended
 
 
-def test_the_mask_from_words_is_the_union_of_what_source_and_target_look_at():
+def test_the_mask_from_words_is_the_union_of_the_sources_and_the_targets():
     store = p2p.AttentionStore(["a b", "a c"])
     weights = torch.zeros(2, 1, 4, LENGTH)
     weights[0, 0, 0, 2], weights[1, 0, 3, 2] = 1, 1  # the second word: top left in the source, bottom right in the edit
-    store.add(1, weights, CROSS)
+    store(weights, CROSS, torch.tensor([1]))
     blend = p2p.LocalBlend(words=[["b"], ["c"]], grow=0)
     assert blend.region(store, torch.Size((2, 3, 2, 2)))[0, 0].tolist() == [[True, False], [False, True]]
     only = p2p.LocalBlend(words=[["b"], []], grow=0)
@@ -337,7 +342,7 @@ def test_a_mask_grows_by_whole_pixels():
     store = p2p.AttentionStore(["a b", "a b"])
     weights = torch.zeros(2, 1, 64, LENGTH)
     weights[0, 0, 4 * 8 + 4, 2] = 1
-    store.add(1, weights, Site("x", "cross", "up", 8))
+    store(weights, Site("x", "cross", "up", 8), torch.tensor([1]))
     rows, columns = blend.region(store, torch.Size((2, 3, 8, 8)))[0, 0].nonzero().T
     assert sorted(set(rows.tolist())) == sorted(set(columns.tolist())) == [2, 3, 4, 5, 6]
 
@@ -354,22 +359,19 @@ def test_above_goes_by_each_maps_own_range():
     ("how", "says"),
     [
         ({"weights": {"green": 2.0}}, "'green' is not in the prompt 'a photo of a blue circle'"),
-        ({"windows": {"red": 0.5}}, "'red' is not in the prompt 'a photo of a blue circle'"),
-        ({"cross_until": 1.5}, r"cross_until is 1.5: expected a share of the steps in \[0, 1\]"),
-        ({"self_until": -0.1}, r"self_until is -0.1: expected a share of the steps in \[0, 1\]"),
-        ({"windows": {"blue": 2}}, r"the window of 'blue' is 2: expected a share of the steps in \[0, 1\]"),
-        ({"weights": {"blue": 6.0}}, r"the weight of 'blue' is 6.0: expected -2 .. 5"),
+        ({"word_until": {"red": 0.5}}, "'red' is not in the prompt 'a photo of a blue circle'"),
+        ({"cross_until": 1.5}, "cross_until is 1.5: expected 0 .. 1"),
+        ({"self_until": -0.1}, "self_until is -0.1: expected 0 .. 1"),
+        ({"word_until": {"blue": 2}}, "cross_until of 'blue' is 2: expected 0 .. 1"),
+        ({"weights": {"blue": 6.0}}, "weight of 'blue' is 6.0: expected -2 .. 5"),
         ({"kind": "swap"}, "kind is 'swap': expected one of replace, refine"),
-        ({"source": ""}, "the prompt '' has no word"),
         ({"source": "..."}, "the prompt '...' has no word"),
-        ({"target": " ".join(["a"] * 9)}, "has 9 words, but this model reads at most 7"),
-        ({"target": "a zebra"}, "unknown word 'zebra'"),
+        ({"target": " ".join(["a"] * 9)}, "has 9 words, but a row of 8 tokens takes 7"),
+        ({"target": "a photo of a blue zebra"}, "unknown word 'zebra'"),
         ({"source": [SOURCE] * 3}, "3 prompts for 2 images: expected one for each, or a single one"),
-        ({"windows": [{}]}, "1 mappings for 2 pairs: expected one for each, or a single one"),
+        ({"word_until": [{}]}, "1 mappings for 2 pairs: expected one for each, or a single one"),
         ({"blend": lambda: p2p.LocalBlend(mask=torch.ones(4, 5))}, "the mask has 4x5 pixels, the image 8x8"),
         ({"blend": lambda: p2p.LocalBlend(mask=torch.ones(3, 8, 8))}, "3 masks for 2 pairs"),
-        ({"blend": lambda: p2p.LocalBlend(mask=torch.ones(8))}, r"the mask has the shape \(8,\): expected \(H, W\)"),
-        ({"blend": lambda: p2p.LocalBlend(mask=torch.ones(8, 8), grow=-1)}, "grow is -1: expected 0 or more"),
         ({"blend": lambda: p2p.LocalBlend(words=[["red"]] * 2 + [["blue"]] * 2, start=0), "scale": 0}, "guidance 0"),
         ({"blend": lambda: p2p.LocalBlend()}, "needs either words or a drawn mask"),
         ({"blend": lambda: p2p.LocalBlend(words=[["a"]], threshold=2)}, r"threshold is 2: expected a share"),

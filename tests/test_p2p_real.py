@@ -1,4 +1,4 @@
-"""Edits of real images: the way to noise and back, exact or with null text, on an untrained network."""
+"""Edits of real images: inversion, exact or with null-text optimisation, on an untrained network."""
 
 import pytest
 import torch
@@ -33,8 +33,8 @@ def test_the_source_row_of_an_exactly_inverted_image_is_the_image(scale):
     assert (again - real_images()).abs().max() < 1e-4
 
 
-def test_the_inversions_rounds_bring_ddim_nearer_to_the_image():
-    """Plain inversion asks the network at the wrong time; the fixed point mends that."""
+def test_fixed_point_iterations_bring_ddim_nearer_to_the_image():
+    """Plain inversion calls the network at the wrong x_t; the fixed point corrects that."""
     x_0, eps = real_images(), TRAINED.eps(PROMPTS)
     *_, (_, plain, _) = ddim.invert(eps, TRAINED.schedule, x_0, 10)
     errors = []
@@ -54,32 +54,38 @@ def test_the_null_prompts_start_as_the_empty_prompt():
     assert (many - empty).abs().max() < 0.01 * empty.abs().max()
 
 
-def test_descend_finds_the_least_of_a_parabola_for_each_image():
+def test_nearest_finds_the_minimum_of_a_parabola_for_each_image():
     aim = torch.tensor([[[0.3]], [[-0.2]]])
-    found = real.descend(lambda states: (states - aim).square(), torch.zeros(2, 1, 1), 200, 0.02)
-    assert (found - aim).abs().max() < 1e-2
-    assert torch.equal(real.descend(lambda s: s.square(), torch.zeros(2, 1, 1), 5, 0.1), torch.zeros(2, 1, 1))
+    assert (real.nearest(lambda states: states, aim, torch.zeros(2, 1, 1), 200, 0.02) - aim).abs().max() < 1e-2
 
 
-def test_descend_counts_its_last_step_too():
-    """Adam's first step is as long as its rate, whatever the slope."""
-    moved = real.descend(lambda states: (states - 1).square(), torch.zeros(2, 1, 1), 1, 0.25)
-    assert (moved - 0.25).abs().max() < 1e-6
+def test_nearest_returns_each_images_best_states_start_and_end_included():
+    """Adam's first step is as long as its rate: from 0 to 0.25, nearer to 1, but farther from 0.1 than the start."""
+    aim = torch.tensor([[[1.0]], [[0.1]]])
+    best = real.nearest(lambda states: states, aim, torch.zeros(2, 1, 1), 1, 0.25)
+    assert best.flatten().tolist() == pytest.approx([0.25, 0.0], abs=1e-6)
+
+
+def test_null_text_yields_the_best_states_not_the_last():
+    """At a rate so large that every step overshoots, the start is best, and the next step begins from it."""
+    start = real.null_states(TRAINED, 2, 8)
+    for _, _, states in real.null_text(TRAINED, PROMPTS, real_images(), 3, 3.0, rounds=1, rate=1e3):
+        assert torch.equal(states, start)
 
 
 def test_null_text_brings_a_guided_reconstruction_back():
     x_0, scale = real_images(), 4.0
-    walk = list(real.null_text(TRAINED, PROMPTS, x_0, 5, scale, rounds=12, rate=0.1))
-    states = {t: state for t, _, state in walk}
+    steps = list(real.null_text(TRAINED, PROMPTS, x_0, 5, scale, rounds=12, rate=0.1))
+    states = {t: state for t, _, state in steps}
     assert list(states) == ddim.timesteps(20, 5)[:-1]
     start = {"x_T": real.latent(TRAINED, PROMPTS, x_0, 5), "scale": scale, "cross_until": 0, "self_until": 0}
     before, after = sources(**start), sources(**start, null=real.null_of(TRAINED, states))
-    assert (after - walk[-1][1]).abs().max() < 1e-3  # what the optimisation saw is what the edit does
+    assert (after - steps[-1][1]).abs().max() < 1e-3  # the edit takes the steps of the optimisation
     error_before, error_after = ((x - x_0).square().flatten(1).mean(1) for x in (before, after))
     assert (error_after < 0.5 * error_before).all()
 
 
-def test_null_text_of_a_image_does_not_depend_on_the_other():
+def test_null_text_of_an_image_does_not_depend_on_the_other():
     x_0 = real_images()
     together, alone = (
         list(real.null_text(TRAINED, prompts, x, 3, 3.0, rounds=3))[-1][1]

@@ -8,11 +8,11 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from .attention import Text, attend
-from .vocabulary import VOCABULARY
+from .vocabulary import NOUNS, VOCABULARY
 
 
 class UnknownWordError(ValueError):
-    """A prompt has a word outside the vocabulary; the message names it and the nearest known words."""
+    """A prompt has a word outside the vocabulary; the message names it, known words and what to do."""
 
 
 def split_words(prompt: str) -> list[str]:
@@ -61,7 +61,11 @@ class Tokenizer:
         if word not in self._ids:
             near = difflib.get_close_matches(word, self.words, n=3, cutoff=0.5)
             hint = f"the nearest known words are {', '.join(near)}" if near else "no known word is near it"
-            raise UnknownWordError(f"unknown word {word!r} in the prompt {prompt!r}: {hint}")
+            nouns = ", ".join(noun for noun in NOUNS if noun in self._ids)
+            raise UnknownWordError(
+                f"unknown word {word!r} in the prompt {prompt!r}: {hint}; the nouns that the model knows are {nouns}; "
+                "add words to unet/vocabulary.py before a training"
+            )
         return self._ids[word]
 
 

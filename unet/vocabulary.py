@@ -15,6 +15,7 @@ LOOKS = ("smiling", "young", "old", "bald")
 HAIR = ("hair", "blond", "wavy", "straight", "bangs")
 BEARDS = ("beard", "goatee", "mustache")
 THINGS = ("eyeglasses", "earrings", "hat", "lipstick", "necktie")
+NOUNS = (*SHAPES, *CLASSES, *PEOPLE, *BEARDS, *THINGS)
 
 GROUPS = (GRAMMAR, COLOURS, SIZES, SHAPES, LIGHTS, CLASSES, PEOPLE, LOOKS, HAIR, BEARDS, THINGS)
 VOCABULARY: tuple[str, ...] = tuple(dict.fromkeys(word for group in GROUPS for word in group))

@@ -1,1 +1,1 @@
-"""The commands of `python -m p2p`, doors like `__main__.py`: they read flags, call, and save."""
+"""What measures and draws Prompt-to-Prompt: the commands of `python -m p2p`."""

@@ -1,213 +1,296 @@
-"""Edit images through their caption, and draw what came of it."""
+"""Edit images through their caption, and draw them with the attention maps of the words.
+
+The kind of edit follows from the prompts: with as many words, each takes the map of the word in its place (replace);
+with more or fewer, the shared words take their maps (refine); --weight scales the map of a word (reweight). Each target
+and each value of a weight is a column. A real image (--image) is inverted first: exactly without guidance, with
+null-text optimisation under it.
+"""
 
 import argparse
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import matplotlib
 import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
+import ddim
 import ddpm
-from ddpm.data import image_files as reading
-from ddpm.data.pairs import kind_between, kind_of_word
+from ddim.experiments.common import model_data, name_of
+from ddim.sampler import Trajectory
+from ddpm import cli
+from ddpm.data import image_files
+from ddpm.data.edits import kind_between, kind_of_word
 from ddpm.diffusion import last
-from ddpm.images import sheet, to_bytes
+from ddpm.images import from_bytes, sheet, squared_error, to_bytes
 from ddpm.model import Trained
 from unet.vocabulary import GRAMMAR
 
+from .. import editing, real
 from ..blend import LocalBlend
-from ..commands.sweep import sweep
-from ..editing import edit, listed, make_plan
-from ..store import AttentionStore
-from ..words import changed, kind_of, split
-from . import overlays, score
-from .baselines import Recipe
-from .checks import check_file, check_guidance, check_steps
-from .score_command import REWEIGHT
-from .start import inversion, start_of
+from ..store import AttentionStore, enlarge
+from ..words import as_list, changed, in_range, kind_of, split, word_positions
+from .baselines import RECIPES, SAMPLERS, Recipe
 
-USUAL = Recipe(cross_until=0.8, self_until=0.4)  # windows of an edit that is none of the scored kinds
-Column = tuple[str, np.ndarray]  # its name, and an image for each row
+EXAMPLE = (
+    'python -m p2p edit --source "a photo of a large red circle on a blue background" '
+    '--target "a photo of a large green circle on a blue background"'
+)
+WIDEST = 8  # columns of a sheet
+GREY = 0.35  # how much of the image shows through its map
+EDITS_NOTE = "before: the source; after: Prompt-to-Prompt; plain: the new caption alone, same noise"
+MAPS_NOTE = "attention maps of the source: mean over steps and heads, each map normalised separately"
+Column = tuple[str, np.ndarray]  # its name, and an image uint8 (3, H, W) for each row
+
+# ---- flags -----------------------------------------------------------------------------------------------------------
 
 
-class Job(NamedTuple):
-    """One column of edits: its name, the target's prompt, and the weights of words."""
+def word_values(text: str) -> tuple[str, list[float]]:
+    """word=2 or word=-2,0,1 -> the word and its weights."""
+    word, _, values = text.partition("=")
+    try:
+        (word,) = split(word)
+        weights = [cli.finite(value) for value in values.split(",")]
+        return word, [in_range("weight", x, editing.LEAST_WEIGHT, editing.MOST_WEIGHT) for x in weights]
+    except (ValueError, argparse.ArgumentTypeError):
+        expected = "expected a word and weights in -2 .. 5, as red=2 or red=0,2"
+        raise argparse.ArgumentTypeError(f"{text!r}: {expected}") from None
 
-    name: str
+
+def word_share(text: str) -> tuple[str, float]:
+    """word=0.4 -> the word and its share of the steps."""
+    word, _, value = text.partition("=")
+    if len(split(word)) != 1:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a word and a share of the steps, as green=0.4")
+    return split(word)[0], cli.share(value)
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """The flags of `python -m p2p edit`."""
+    cli.add_flags(parser, model="shapes", source=..., target=None, image=None, data_dir="data", seeds=[0, 1, 2, 3])
+    cli.add_flags(parser, steps=50, scale=1.0, device=cli.best_device(), out="results")
+    word = dict(action="append", default=[])
+    parser.add_argument("--weight", type=word_values, **word, metavar="WORD=X", help="factor of a word's map")
+    parser.add_argument("--word-until", type=word_share, **word, metavar="WORD=X", help="a word's own --cross-until")
+    for maps in ("cross", "self"):
+        until = f"share of the steps that inject the source's {maps}-attention maps; by default the recipe's"
+        parser.add_argument(f"--{maps}-until", type=cli.share, help=until)
+    parser.add_argument("--blend", nargs="*", metavar="WORD", help="change only where these words (or all new) look")
+    parser.add_argument("--mask", help="an image file of the model's size: change only where it is light")
+    parser.add_argument("--sampler", choices=list(SAMPLERS), default="ddim", help="of generated images; ddpm: eta = 1")
+    parser.add_argument("--inversion", choices=("exact", "ddim", "null-text"), help="of a real image")
+    parser.add_argument("--film", type=cli.positive, metavar="K", help="draw the source's way from noise in K images")
+
+
+# ---- the edits -------------------------------------------------------------------------------------------------------
+
+
+class Edit(NamedTuple):
+    """One column of edits: what its name says beside "after", the target's prompt, and keywords of `p2p.edit`."""
+
+    label: str
     target: str
-    weights: dict[str, float]
+    how: dict[str, Any]
 
 
-def drawn_mask(path: str, size: int) -> Tensor:
-    """The mask in an image file, bool (size, size): what is lighter than middle grey, and drawn at all, may change."""
-    image = reading.open_image(Path(path), ground="black")
+def edits_of(trained: Trained, args: argparse.Namespace, n: int) -> list[Edit]:
+    """An edit for each target, or for each value of a weight that has several.
+
+    ValueError: nothing to edit, several words with several weights, and words that are not in their prompts.
+    """
+    if not args.target and not args.weight:
+        raise ValueError("nothing to edit: give a --target, or a --weight for a word of the source")
+    strips = [(word, values) for word, values in args.weight if len(values) > 1]
+    if len(strips) > 1:
+        raise ValueError(f"--weight has several values for {strips[0][0]} and for {strips[1][0]}: one strip at a time")
+    weights = {word: values[0] for word, values in args.weight}
+    edits = []
+    for target in args.target or [args.source]:
+        for value in strips[0][1] if strips else [None]:
+            own = weights if value is None else weights | {strips[0][0]: value}
+            label = "\n".join([change(args.source, target), *(f"{word} x {x:g}" for word, x in own.items())]).strip()
+            edits.append(Edit(label, target, keywords(trained, args, target, own, n)))
+    return edits
+
+
+def keywords(trained: Trained, args: argparse.Namespace, target: str, weights: dict[str, float], n: int) -> dict:
+    """Injection schedule, weights and blend of an edit: the flags, and else the recipe of its kind."""
+    word_until = dict(args.word_until)
+    for word in (*weights, *word_until):
+        word_positions(target, word)
+    recipe = recipe_of(trained.info["data"], args.source, target, weights)
+    schedule = {name: getattr(args, name) for name in ("cross_until", "self_until")}
+    schedule = {name: getattr(recipe, name) if value is None else value for name, value in schedule.items()}
+    blend = blend_of(args, recipe, target, weights, n, trained.shape[-1])
+    return schedule | {"word_until": word_until, "weights": weights, "blend": blend}
+
+
+def recipe_of(data: str, source: str, target: str, weights: dict[str, float]) -> Recipe:
+    """The recipe of the kind of edit: of the words that change, or else of the first weighted word."""
+    if target == source:
+        kinds = [f"reweight {kind_of_word(data, source, word)}" for word in weights]
+    else:
+        kinds = [kind_between(data, source, target)]
+    other = Recipe(cross_until=0.8, self_until=0.4)
+    return next((RECIPES[data, kind] for kind in kinds if (data, kind) in RECIPES), other)
+
+
+def blend_of(
+    args: argparse.Namespace, recipe: Recipe, target: str, weights: dict[str, float], n: int, size: int
+) -> LocalBlend | None:
+    """The local blend of --mask or --blend; --blend without words takes those that differ or are weighted."""
+    if args.mask is not None:
+        return LocalBlend(mask=mask_in(Path(args.mask), size))
+    if args.blend is None:
+        return None
+    removed, new = changed(args.source, target)
+    words = split(" ".join(args.blend)) or [*removed, *new, *weights]
+    before, after = ([word for word in words if word in split(prompt)] for prompt in (args.source, target))
+    if unknown := [word for word in words if word not in before + after]:
+        raise ValueError(f"--blend names {unknown[0]!r}, which is in neither prompt")
+    return recipe.blend([before] * n + [after] * n)
+
+
+def mask_in(path: Path, size: int) -> Tensor:
+    """The mask in an image file, bool (size, size): pixels lighter than middle grey may change."""
+    image = image_files.open_image(path, ground="black")
     if image.size != (size, size):
         raise ValueError(f"the mask {path} has {image.width}x{image.height} pixels: expected {size}x{size}")
     return torch.from_numpy(np.asarray(image.convert("L")) > 127)
 
 
-def blend_of(args: argparse.Namespace, recipe: Recipe, job: Job, n: int, size: int) -> LocalBlend | None:
-    """The local blend of --mask or --blend; --blend without words takes those that differ or are weighted."""
-    if args.mask is not None:
-        return LocalBlend(mask=drawn_mask(args.mask, size))
-    if args.blend is None:
-        return None
-    gone, new = changed(args.source, job.target)
-    if args.blend and not split(" ".join(args.blend)):
-        raise ValueError(f"--blend {' '.join(args.blend)!r} has no word: give words, or none for all that differ")
-    wanted = split(" ".join(args.blend)) or [*gone, *new, *job.weights]
-    source, target = ([word for word in wanted if word in split(prompt)] for prompt in (args.source, job.target))
-    if lost := [word for word in wanted if word not in source + target]:
-        raise ValueError(f"--blend names {lost[0]!r}, which is in neither prompt")
-    if not wanted:
-        raise ValueError("--blend: the prompts do not differ, so name the words around which the image may change")
-    return recipe.blend([source] * n + [target] * n)
+def change(source: str, target: str) -> str:
+    """The words that change, "red -> green", "+ yellow", or "- red"; nothing where the prompts are the same."""
+    pair = changed(source, target)
+    removed, new = (" ".join([word for word in words if word not in GRAMMAR] or words) for words in pair)
+    return f"{removed} -> {new}" if removed and new else f"+ {new}" if new else f"- {removed}" if removed else ""
 
 
-def jobs_of(args: argparse.Namespace) -> list[Job]:
-    """What to draw: each target, with each value of a weight that has several."""
-    single = {word: values[0] for word, values in args.weight if len(values) == 1}
-    strips = [(word, values) for word, values in args.weight if len(values) > 1]
-    if len(strips) > 1:
-        raise ValueError(f"--weight has several values for {strips[0][0]} and for {strips[1][0]}: one strip at a time")
-    if not args.target and not args.weight:
-        raise ValueError("nothing to edit: give a --target, or a --weight for a word of the source")
-    if again := [target for i, target in enumerate(args.target) if target in args.target[:i]]:
-        raise ValueError(f"the target {again[0]!r} is given twice")
-    found = []
-    for target in args.target or [args.source]:
-        if not strips:
-            found.append(Job("edit", target, single))
-        for word, values in strips:
-            found += [Job(f"{word} {value:g}", target, single | {word: value}) for value in values]
-    return found
+def description(source: str, edit: Edit) -> str:
+    """One line on an edit: its kind and its injection schedule."""
+    kinds = [kind_of(source, edit.target)] * (source != edit.target) + ["reweight"] * bool(edit.how["weights"])
+    injected = "cross-attention injected in {cross_until:.0%} of the steps, self-attention in {self_until:.0%}"
+    return f"{', '.join(edit.label.splitlines())} ({' and '.join(kinds)}): {injected.format(**edit.how)}"
 
 
-def told(source: str, target: str, weights: dict[str, float]) -> str:
-    """One line on which edit is made."""
-    gone, new = (" ".join(words) or "nothing" for words in changed(source, target))
-    kinds = [kind_of(source, target) + f" ({gone} -> {new})"] if source != target else []
-    kinds += [f"reweight ({', '.join(f'{word} x {value:g}' for word, value in weights.items())})"] if weights else []
-    return f"{source!r} -> {target!r}: {' and '.join(kinds) or 'nothing changes'}"
+# ---- where they start ------------------------------------------------------------------------------------------------
 
 
-def check_together(args: argparse.Namespace) -> None:
-    """ValueError for flags that have no meaning beside each other, rather than leaving one out silently."""
-    given = {name for name, value in vars(args).items() if value is not None and value is not False}
-    given -= set() if args.window else {"window"}
-    idle = {
-        "sweep": ("cross_until", "self_until", "window", "blend", "mask", "film", "map_size"),
-        "image": ("seeds", "sampler"),
-        "mask": ("blend",),
-    }
-    for name, others in idle.items():
-        if name in given and (lost := [other for other in others if other in given]):
-            raise ValueError(f"--{name} leaves nothing to do for --{lost[0].replace('_', '-')}: give one of them")
-    if args.image is None and args.inversion:
-        raise ValueError("--inversion is of a real image: it needs --image")
-    for name in ("window", "weight"):
-        words = [word for word, _ in getattr(args, name)]
-        if again := [word for i, word in enumerate(words) if word in words[:i]]:
-            raise ValueError(f"--{name} is given twice for {again[0]!r}: give it once")
-    if args.sweep and (strips := [word for word, values in args.weight if len(values) > 1]):
-        raise ValueError(f"--sweep is of one edit, but --weight has several values for {strips[0]!r}: give one")
-    if args.rounds is not None and inversion(args) != "null-text":
-        raise ValueError("--rounds is of the null text: it needs --image with --inversion null-text, or guidance")
-    if args.inversion == "null-text" and args.scale == 1:
-        raise ValueError("--inversion null-text undoes guidance, and --scale 1 is none: give a larger --scale")
-    if empty := [name for name in ("image", "mask") if getattr(args, name) == ""]:
-        raise ValueError(f"--{empty[0]} is empty: expected an image file")
-    check_guidance(args.scale)
-    for suffix in (".png", ".json") if args.sweep else (".png",):
-        check_file(Path(args.out).with_suffix(suffix))
+def start_of(trained: Trained, args: argparse.Namespace, image: np.ndarray | None) -> dict[str, Any]:
+    """Where an edit starts, as keywords of `p2p.edit`: noise, or what an image uint8 (3, H, W) is inverted to."""
+    if image is None:
+        x_T = ddpm.Noise(args.seeds).start(trained.shape, trained.device)
+        return {"x_T": x_T, "sampler": SAMPLERS[args.sampler](args.seeds)}
+    x_0, source = from_bytes(image[None]).to(trained.device), [args.source]
+    inversion = args.inversion or ("exact" if args.scale == 1 else "null-text")
+    if inversion == "exact":
+        return {"x_T": real.latent_pair(trained, source, x_0, args.steps, args.scale), "sampler": ddim.sample_exact}
+    start: dict[str, Any] = {"x_T": real.latent(trained, source, x_0, args.steps)}
+    if inversion == "null-text":
+        steps = tqdm(real.null_text(trained, source, x_0, args.steps, args.scale), "null text", args.steps)
+        start["null"] = real.null_of(trained, {t: states for t, _, states in steps})
+    return start
 
 
-def recipe_of(data: str, source: str, job: Job) -> Recipe:
-    """What suits the kind of edit (`score.RECIPES`): of the words that change, or else of the first weighted word."""
-    if job.target == source:
-        kinds = [REWEIGHT + (kind_of_word(data, source, word) or "") for word in job.weights]
-    else:
-        kinds = [kind_between(data, source, job.target)]
-    return next((score.RECIPES[data, kind] for kind in kinds if (data, kind) in score.RECIPES), USUAL)
+def real_image(trained: Trained, args: argparse.Namespace) -> np.ndarray:
+    """--image, a file or a number in the test split, as uint8 (3, H, W)."""
+    if args.image.isdecimal():
+        images = model_data(trained, args.data_dir, "test").images
+        if int(args.image) >= len(images):
+            raise ValueError(f"--image is {args.image}, but the test split has the images 0 .. {len(images) - 1}")
+        return images[int(args.image)]
+    file = image_files.square(image_files.open_image(Path(args.image)))
+    return image_files.to_array(file, trained.unet.config.size)
 
 
-def kept_by(trained: Trained, args: argparse.Namespace, job: Job, n: int) -> dict[str, Any]:
-    """The windows, weights and local blend of a job as keywords of `edit`, checked before any work.
-
-    Windows and blend are those that suit the kind of edit, where the flags say nothing.
-    """
-    asked = {name: getattr(args, name) for name in ("cross_until", "self_until")}
-    recipe = recipe_of(trained.info["data"], args.source, job)
-    shares = {name: getattr(recipe, name) if value is None else value for name, value in asked.items()}
-    kept = shares | {"windows": dict(args.window), "weights": job.weights}
-    make_plan(trained, listed([args.source, job.target], 2), **kept)
-    return kept | {"blend": blend_of(args, recipe, job, n, trained.shape[-1])}
+# ---- the sheet -------------------------------------------------------------------------------------------------------
 
 
-def edit_command(args: argparse.Namespace) -> None:
-    """Edit images through their caption and draw source, plain re-generation, edit and the words' maps."""
-    check_together(args)
+def draw(
+    trained: Trained, args: argparse.Namespace, edits: list[Edit], start: dict[str, Any]
+) -> tuple[list[Column], list[Column]]:
+    """The columns of a sheet: the film, the source, its edits and plain re-generations; and the maps of its words."""
+    targets = dict.fromkeys(edit.target for edit in edits if edit.target != args.source)
+    n, how = row_count(args), {"steps": args.steps, "scale": args.scale} | start
+    store = AttentionStore([args.source] * n + [edits[0].target] * n)
+    with tqdm(total=(len(edits) + len(targets)) * args.steps, desc="edits", unit=" steps") as bar:
+        film, after, plain = [], [], []
+        for edit in edits:
+            own = {"store": store} if edit is edits[0] else {}
+            steps = counted(editing.edit(trained, args.source, edit.target, **how, **edit.how, **own), bar)
+            states = [(t, x) for t, x, _ in steps]
+            after.append((f"after\n{edit.label}", to_bytes(states[-1][1][n:])))
+            before = to_bytes(states[-1][1][:n])  # the same for all edits
+            if args.film:
+                film = film_of(trained.schedule.T, start["x_T"], states, n, args.film)
+        for target in targets:
+            x = last(counted(editing.edit(trained, args.source, target, **how, cross_until=0, self_until=0), bar))
+            plain.append((f"plain\n{change(args.source, target)}", to_bytes(x[n:])))
+    return [*film, ("before", before), *after, *plain], word_maps(before, store, args.source)
+
+
+def row_count(args: argparse.Namespace) -> int:
+    """The number of images: one for each seed, or the real one."""
+    return 1 if args.image else len(args.seeds)
+
+
+def counted(trajectory: Trajectory, bar: tqdm) -> Trajectory:
+    """The trajectory; the bar moves by one at each step."""
+    for state in trajectory:
+        yield state
+        bar.update()
+
+
+def film_of(T: int, x_T: Tensor | tuple[Tensor, Tensor], states: list[tuple[int, Tensor]], n: int, count: int) -> list:
+    """At most `count` columns of the sources on their way from noise, evenly spaced, named by their times."""
+    way = [(T, x_T[0] if isinstance(x_T, tuple) else x_T), *states[:-1]]
+    return [(f"t = {t}", to_bytes(x[:n])) for t, x in way[:: -(-len(way) // count)]]
+
+
+def word_maps(images: np.ndarray, store: AttentionStore, prompt: str) -> list[Column]:
+    """The averaged map of each content word of a prompt, over the images of the store's first rows."""
+    maps, words = store.maps(store.largest)[: len(images)], split(prompt)
+    content = dict.fromkeys(word for word in words if word not in GRAMMAR)
+    return [(word, overlay(images, maps[..., word_positions(words, word)].sum(dim=-1))) for word in content]
+
+
+def overlay(images: np.ndarray, maps: Tensor) -> np.ndarray:
+    """uint8 (B, 3, H, W): maps (B, h, w) in colour, each from its least to its largest value, over grey images."""
+    heat = enlarge(maps, images.shape[-1]).cpu().numpy()
+    low, high = heat.min(axis=(1, 2), keepdims=True), heat.max(axis=(1, 2), keepdims=True)
+    colour = matplotlib.colormaps["inferno"]((heat - low) / np.maximum(high - low, 1e-9))[..., :3].transpose(0, 3, 1, 2)
+    grey = images.mean(axis=1, keepdims=True) / 255
+    return np.round(255 * ((1 - GREY) * colour + GREY * grey)).astype(np.uint8)
+
+
+def blocks(columns: list[Column], note: str) -> Iterator[tuple[list[Column], str]]:
+    """Columns in blocks of at most WIDEST; the note is above the first."""
+    for i in range(0, len(columns), WIDEST):
+        yield columns[i : i + WIDEST], note if i == 0 else ""
+
+
+def run(args: argparse.Namespace) -> None:
+    """Edit, draw source, edits, plain re-generation and maps, and print where the sheet is."""
     trained = ddpm.load(args.model, device=args.device)
-    check_steps(args.steps, trained.schedule.T)
-    sizes = sorted({site.size for site in trained.unet.sites if site.kind == "cross"})
-    if args.map_size not in (None, *sizes):
-        raise ValueError(f"--map-size is {args.map_size}: this model has cross-attention maps of the sizes {sizes}")
-    args.seeds, args.sampler = args.seeds or [0, 1, 2, 3], args.sampler or "ddim"
-    args.source = trained.tokenizer.decode(trained.tokens([args.source]))[0]
-    args.target = trained.tokenizer.decode(trained.tokens(args.target)) if args.target else []
-    n = 1 if args.image else len(args.seeds)
-    todo = [(job, kept_by(trained, args, job, n)) for job in jobs_of(args)]
-    start, image = start_of(trained, args)
-    if args.sweep:
-        job = todo[0][0]
-        return sweep(trained, args, start, n, job.target, job.weights, told(args.source, job.target, job.weights))
-    columns, maps = drawn(trained, args, start, todo, n)
-    columns = columns if image is None else [("image", image), *columns]
+    Recipe(scale=args.scale)  # refuses guidance below 1
+    prompts = as_list([args.source, *(args.target or [])], 1 + len(args.target or []))
+    args.source, *args.target = trained.tokenizer.decode(trained.tokens(prompts))  # lower case, no full stops
+    edits = edits_of(trained, args, row_count(args))
+    image = real_image(trained, args) if args.image else None
+    columns, maps = draw(trained, args, edits, start_of(trained, args, image))
+    path = cli.output(args, f"edit-{name_of(args.model)}", ".png")
+    lines = [description(args.source, edit) for edit in edits]
+    if image is not None:
+        error = squared_error(dict(columns)["before"], image[None]).item()
+        lines.append(f"reconstruction of the image: mean squared error {error:.6f} on the [0, 1] scale")
+        columns = [("image", image[None]), *columns]
+    parts = [*blocks(columns, EDITS_NOTE), *blocks(maps, MAPS_NOTE)]
     names, images = zip(*columns, *maps, strict=True)
     rows = [Path(args.image).name] if args.image else [f"seed {seed}" for seed in args.seeds]
-    print(sheet(Path(args.out), np.stack(images, axis=1), rows, list(names), args.source, fold=len(columns)))
-
-
-def drawn(
-    trained: Trained, args: argparse.Namespace, start: dict, todo: list, n: int
-) -> tuple[list[Column], list[Column]]:
-    """The columns of all jobs: the film, the sources, each target's plain image, its edits; and the words' maps."""
-    how = {"steps": args.steps, "scale": args.scale} | start
-    columns, maps, plain = [], [], {args.source}
-    for (name, target, weights), kept in tqdm(todo, "edits", disable=len(todo) == 1):
-        shares = "keeps cross-attention for {cross_until:.0%} of the steps, self-attention for {self_until:.0%}"
-        print(f"{told(args.source, target, weights)}; {shares.format(**kept)}")
-        store = AttentionStore([args.source] * n + [target] * n)
-        states = [(t, x) for t, x, _ in edit(trained, args.source, target, **how, **kept, store=store)]
-        source, edited = np.split(to_bytes(states[-1][1]), 2)
-        if not maps:
-            walk = film(trained.schedule.T, start["x_T"], states, n, args.film) if args.film else {}
-            columns = [*walk.items(), ("source", source)]
-            images, words = overlays.word_maps(source, store, args.map_size or store.largest)
-            maps = list(zip(words, images.swapaxes(0, 1), strict=True))
-        label = lines_of(args.source, target, args.target)
-        if target not in plain:
-            again = edit(trained, args.source, target, **how, cross_until=0, self_until=0)
-            columns.append(("\n".join(["plain", *label]), to_bytes(last(again))[n:]))
-            plain.add(target)
-        columns.append(("\n".join([name, *label]), edited))
-    return columns, maps
-
-
-def film(T: int, x_T: Tensor | tuple[Tensor, Tensor], states: list[tuple[int, Tensor]], n: int, count: int) -> dict:
-    """At most `count` images of the sources' way from noise, evenly spaced, by their times."""
-    walk = [(T, x_T[0] if isinstance(x_T, tuple) else x_T), *states[:-1]]
-    return {f"t = {t}": to_bytes(x[:n]) for t, x in walk[:: -(-len(walk) // count)]}
-
-
-def lines_of(source: str, target: str, targets: list[str]) -> list[str]:
-    """What tells a target's columns from those of other targets: its new words, or which words go for which."""
-    gone, new = ([word for word in words if word not in GRAMMAR] or words for words in changed(source, target))
-    if len(targets) < 2:
-        return []
-    if not new:
-        return ["no", *gone]
-    alike = [each for each in targets if changed(source, each)[1] == changed(source, target)[1]]
-    return new if len(alike) == 1 else [*gone, "->", *new]
+    fold = np.cumsum([len(part) for part, _ in parts])[:-1].tolist()
+    sheet(path, np.stack(images, axis=1), rows, list(names), args.source, fold, [note for _, note in parts])
+    print("\n".join(lines))
+    print(path)

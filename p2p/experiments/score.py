@@ -1,88 +1,80 @@
-"""Prompt-to-Prompt and its rivals on many pairs, and the windows that suit each kind of edit.
+"""Score Prompt-to-Prompt and the baselines on many pairs of prompts.
 
-What an image shows is told by `judge(images, prompts)`, the true place of things by `read(images)` where that can
-be known (of shapes), else None. Both are handed in: nothing here knows a data set.
+A kind of edit is a word to swap, add or drop; each pair has an image of its own seed. "maps" measures whether averaged
+attention maps show where words are, "reweight ..." what the weight of a colour word does. Cells that the file
+already has are not measured again, and the table says so.
 """
 
-import json
+import argparse
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from tqdm import tqdm
 
-from ddpm.images import to_bytes
+import ddpm
+from ddim.experiments.common import name_of
+from ddpm import cli
+from ddpm.data.classifier import load as load_classifier
+from ddpm.data.edits import PAIR_KINDS, pairs
+from ddpm.data.judge import all_shown, judged
+from ddpm.data.shapes import PALETTE, Reading, parse, read
+from ddpm.experiments import records
+from ddpm.files import sha256, write_json
+from ddpm.images import squared_error, to_bytes
+from ddpm.model import Trained
 
 from ..store import AttentionStore, enlarge
-from .baselines import WAYS, Batch, Recipe, differing, prompt_to_prompt, source_batch
-from .measures import (
-    Judged,
-    all_shown,
-    along,
-    best_overlap,
-    edge_agreement,
-    geometry,
-    pointing,
-    squared_error,
-    succeeded,
-    to_keep,
-)
+from . import measures
+from .baselines import RECIPES, SAMPLERS, WAYS, Batch, Recipe, prompt_to_prompt, source_batch, words_that_differ
+from .measures import Judged
 
+EXAMPLE = "python -m p2p score --model shapes --n 100 --kinds colour --ways plain p2p"
 BATCH = 50
-EDITS = 2  # raised when the same edit comes out differently, so that rows of before are not taken for today's
-CROSSES, SELVES = (0.0, 0.2, 0.4, 0.5, 0.6, 0.8, 1.0), (0.0, 0.8)  # the windows of a sweep
-SLACK = 5.0  # percent of success that a sweep gives away for what is kept
-GUIDED = Recipe(steps=16, scale=3.0)
-NOISY = Recipe(steps=30, sampler="ddpm", scale=4.0)
-# What suits each kind. Of the shapes: windows as `python -m p2p score --sweep` chose them (results/sweep-shapes.json),
-# but where more pairs overrule its 24. On 200 pairs "add size" succeeds in 89.0 % with 0.6, in 93.0 % with 0.5, and
-# "drop colour" in 92 % with 0.6, 91 % with 1, which drifts least; for "drop background" 0 had two successes more than
-# all other windows, and keeps nothing. Guidance and sampler from trying: a prompt that leaves out the colour is easily
-# drawn in two colours at once, which guidance and noise mend; but with noise a new shape drifts more (0.54 pixel on
-# 200 pairs, against 0.33 on 500). The windows of re-weighting no sweep chose, which leaves it out: from trying. Of real
-# images: by eye. The sweep's images are not apart from those of the score: both begin with the same seeds.
-RECIPES: dict[tuple[str, str], Recipe] = {
-    ("shapes", "colour"): Recipe(cross_until=1.0),
-    ("shapes", "background"): Recipe(cross_until=1.0),
-    ("shapes", "shape"): replace(GUIDED, cross_until=0.6, size=8),
-    ("shapes", "add colour"): replace(NOISY, cross_until=1.0),
-    ("shapes", "add background"): replace(NOISY, cross_until=1.0),
-    ("shapes", "add size"): replace(GUIDED, cross_until=0.5),
-    ("shapes", "drop colour"): replace(NOISY, cross_until=1.0),
-    ("shapes", "drop background"): replace(NOISY, cross_until=1.0),
-    ("shapes", "drop size"): Recipe(cross_until=1.0, self_until=0.8),
-    ("shapes", "reweight colour"): Recipe(cross_until=1.0, self_until=0.4),
-    ("shapes", "reweight background"): Recipe(cross_until=1.0, self_until=0.4),
-    ("cifar10", "class"): Recipe(scale=3.0, cross_until=0.4),
-    ("cifar10", "colour"): Recipe(scale=3.0, cross_until=0.6),
-    ("cifar10", "background"): Recipe(scale=3.0, cross_until=0.6),
-    ("celeba", "smiling"): Recipe(scale=3.0, cross_until=0.8),
-    ("celeba", "eyeglasses"): Recipe(scale=3.0, cross_until=0.8),
-    ("celeba", "hair"): Recipe(scale=3.0, cross_until=0.6),
-    ("celeba", "age"): Recipe(scale=3.0, cross_until=0.6),
-}
+CROSS, SELF = (0.0, 0.2, 0.4, 0.5, 0.6, 0.8, 1.0), (0.0, 0.8)  # the injection schedules of a sweep
+SLACK = 5.0  # percent of success that a sweep gives up for less drift
+MAPS, REWEIGHT = "maps", "reweight "
+EXTRA = (MAPS, REWEIGHT + "colour", REWEIGHT + "background")
+WEIGHTS = (-2.0, 0.0, 1.0, 2.0, 5.0)
+SCHEDULE = ("cross_until", "self_until", "strength")  # of a recipe, what a sweep varies or does not use
 Judge = Callable[[np.ndarray, list[str]], Judged]
-Read = Callable[[np.ndarray], Sequence[Any]]
+Cell = dict[str, float | None]
+Bar = Callable[[Any], Any]
+
+# ---- the pairs -------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Task:
-    """n pairs of one kind of edit: prompts, the kind of word that changes (None: one is taken away), and what judges
-    them. background: the edit is about everything but the object.
+    """n pairs of one kind of edit: prompts, the kind of word that changes (None: one is removed), and the judge.
+
+    read: the true places of objects, where they can be read, else None. background: the edit is of the background.
     """
 
     sources: list[str]
     targets: list[str]
     changed: str | None
     judge: Judge
-    read: Read | None
+    read: Callable[[np.ndarray], Sequence[Reading]] | None
     background: bool = False
 
 
-def batches(trained: Any, recipe: Recipe, task: Task) -> Iterator[Batch]:
+def task_of(data: str, kind: str, n: int) -> Task:
+    """n pairs of a kind of edit of a dataset: exact checks for shapes, a classifier for the rest."""
+    pair = pairs(data, kind, n)
+    classifier = None if data == "shapes" else load_classifier(data)
+
+    def judge(images: np.ndarray, prompts: list[str]) -> Judged:
+        return judged(data, images, prompts, classifier and classifier.probabilities(images))
+
+    return Task(pair.sources, pair.targets, pair.changed, judge, None if classifier else read, "background" in kind)
+
+
+def batches(trained: Trained, recipe: Recipe, task: Task) -> Iterator[Batch]:
     """The task's source images, seed i for pair i, BATCH at a time."""
     for first in range(0, len(task.sources), BATCH):
         part = slice(first, first + BATCH)
@@ -90,178 +82,262 @@ def batches(trained: Any, recipe: Recipe, task: Task) -> Iterator[Batch]:
         yield source_batch(trained, recipe, task.sources[part], task.targets[part], seeds)
 
 
-def region(trained: Any, recipe: Recipe, batch: Batch) -> np.ndarray:
-    """(n, H, W) bool: where the words that differ are looked at, in P2P's own averaged maps."""
-    store = AttentionStore(batch.sources + batch.targets)
-    prompt_to_prompt(trained, recipe, batch, store=store)
-    n, size = len(batch.sources), batch.x_T.shape[-1]
-    blend = recipe.blend(differing(batch))
-    return blend.region(store, torch.Size((2 * n, 3, size, size)))[:, 0].cpu().numpy()
+# ---- how good the edits are ------------------------------------------------------------------------------------------
 
 
-def run(trained: Any, recipe: Recipe, task: Task, ways: Sequence[str], bar: Callable = iter) -> dict[str, dict]:
-    """What each way of editing does to the task's pairs: way -> measures; and "source": how good the sources are."""
-    before, edited, keep = [], {way: [] for way in ways}, []
+def compare(trained: Trained, recipe: Recipe, task: Task, ways: Sequence[str], bar: Bar = iter) -> dict[str, Cell]:
+    """Way of editing -> its measures on the task's pairs; "source": the source images themselves."""
+    before, after, where = [], {way: [] for way in ways}, []
     for batch in bar(batches(trained, recipe, task)):
         before.append(to_bytes(batch.x_0))
         for way in ways:
-            edited[way].append(to_bytes(WAYS[way](trained, recipe, batch)))
+            after[way].append(to_bytes(WAYS[way](trained, recipe, batch)))
         if task.read is None:
-            keep.append(~region(trained, recipe, batch))
-    before = np.concatenate(before)
-    judged = task.judge(before, task.sources)
-    found = {"source": {"n": len(before), "shows its prompt": share(all_shown(judged))}}
+            where.append(~region(trained, recipe, batch))
+    sources = np.concatenate(before)
+    shown = task.judge(sources, task.sources)
+    cells: dict[str, Cell] = {"source": {"n": len(sources), "shows its prompt": percent(all_shown(shown))}}
     for way in ways:
-        after = np.concatenate(edited[way])
-        found[way] = measure(task, judged, before, after, np.concatenate(keep) if keep else None)
-    return found
+        elsewhere = np.concatenate(where) if where else None
+        cells[way] = measure(task, shown, sources, np.concatenate(after[way]), elsewhere)
+    return cells
 
 
-def measure(task: Task, judged: Judged, before: np.ndarray, after: np.ndarray, keep: np.ndarray | None) -> dict:
-    """The measures of one way: shares and means; "drift" and "growth" (absolute) are medians, in pixels."""
-    told = task.judge(after, task.targets)
-    found = {"success": share(succeeded(judged, told, task.changed)), "shows its prompt": share(all_shown(told))}
+def region(trained: Trained, recipe: Recipe, batch: Batch) -> np.ndarray:
+    """(n, H, W) bool: where the averaged maps of the words that differ are high."""
+    store = AttentionStore(batch.sources + batch.targets)
+    prompt_to_prompt(trained, recipe, batch, store=store)
+    n, size = len(batch.sources), batch.x_T.shape[-1]
+    blend = recipe.blend(words_that_differ(batch))
+    return blend.region(store, torch.Size((2 * n, 3, size, size)))[:, 0].cpu().numpy()
+
+
+def measure(task: Task, shown: Judged, before: np.ndarray, after: np.ndarray, elsewhere: np.ndarray | None) -> Cell:
+    """The measures of one way of editing: percentages and means; drift and growth are medians, in pixels.
+
+    shown: the judged sources. elsewhere: (n, H, W) bool, the pixels an edit should not change; from readings if None.
+    """
+    edited = task.judge(after, task.targets)
+    success = measures.succeeded(shown, edited, task.changed)
+    cell: Cell = {"success": percent(success), "shows its prompt": percent(all_shown(edited))}
     if task.changed is not None:
-        found["changed word shown"] = share(told[task.changed] == 1)
+        cell["changed word shown"] = percent(edited[task.changed] == 1)
     if task.read is not None:
         readings = task.read(before), task.read(after)
-        where = geometry(*readings)
-        good = all_shown(judged)
-        found |= {
-            "overlap": float(where["overlap"].mean()),
-            "overlap, good sources": mean(where["overlap"][good]),
-            "drift": float(np.median(where["drift"])),
-            "growth": float(np.median(abs(where["growth"]))),
+        moved = measures.geometry(*readings)
+        cell |= {
+            "overlap": mean(moved["overlap"]),
+            "overlap, good sources": mean(moved["overlap"][all_shown(shown)]),
+            "drift": float(np.median(moved["drift"])),
+            "growth": float(np.median(abs(moved["growth"]))),
         }
-        keep = to_keep(*readings, task.background)
-    error = squared_error(before, after, keep)
-    found["error kept"] = mean(error[np.isfinite(error)])
-    return found | {"edges": float(edge_agreement(before, after).mean())}
+        elsewhere = measures.elsewhere(*readings, task.background)
+    error = squared_error(before, after, elsewhere)
+    cell["error elsewhere"] = mean(error[np.isfinite(error)])
+    return cell | {"edges": mean(measures.edge_agreement(before, after))}
 
 
 def mean(values: np.ndarray) -> float | None:
-    """The mean of what there is, None of nothing."""
+    """The mean, None of no values."""
     return float(values.mean()) if len(values) else None
 
 
-def share(hits: np.ndarray) -> float:
-    """A share in percent."""
+def percent(hits: np.ndarray) -> float:
+    """The share of True, in percent."""
     return 100 * float(np.mean(hits))
 
 
-def sweep(
-    trained: Any, recipe: Recipe, task: Task, crosses: Sequence[float], selves: Sequence[float], bar: Callable = iter
-) -> dict[str, dict]:
-    """P2P's measures for each pair of windows, as "cross_until self_until"."""
-    found = {}
-    for cross, pixels in bar([(cross, pixels) for cross in crosses for pixels in selves]):
-        windows = replace(recipe, cross_until=cross, self_until=pixels)
-        found[f"{cross:g} {pixels:g}"] = run(trained, windows, task, ["P2P"])["P2P"]
-    return found
+# ---- the injection schedule ------------------------------------------------------------------------------------------
 
 
-def best_windows(found: dict[str, dict]) -> str:
-    """The windows with the least drift (else the most edge agreement) among those whose success is within SLACK percent
-    of the best.
+def sweep(trained: Trained, recipe: Recipe, task: Task, bar: Bar = iter) -> dict[str, Cell]:
+    """P2P's measures for each injection schedule, as "cross_until self_until"."""
+    cells = {}
+    for cross, pixels in bar([(cross, pixels) for cross in CROSS for pixels in SELF]):
+        schedule = replace(recipe, cross_until=cross, self_until=pixels)
+        cells[f"{cross:g} {pixels:g}"] = compare(trained, schedule, task, ["p2p"])["p2p"]
+    return cells
+
+
+def best_schedule(cells: dict[str, Cell]) -> str:
+    """The schedule with the least drift (else the most edge agreement) of those whose success is at most SLACK percent
+    below the best.
     """
-    best = max(row["success"] for row in found.values())
-    enough = {key: row for key, row in found.items() if row["success"] >= best - SLACK}
-    return min(enough, key=lambda key: enough[key].get("drift", -enough[key]["edges"]))
+    best = max(cell["success"] for cell in cells.values())
+    near = {schedule: cell for schedule, cell in cells.items() if cell["success"] >= best - SLACK}
+    return min(near, key=lambda schedule: near[schedule].get("drift", -near[schedule]["edges"]))
 
 
-def localise(
-    trained: Any, recipe: Recipe, task: Task, words: dict[str, list[str]], bar: Callable = iter
-) -> dict[str, dict[str, dict[str, float]]]:
-    """Kind of word -> map size -> pointing game and mean best overlap of its averaged map with its true place, in
-    percent, over the task's source images.
+# ---- maps and weights of words ---------------------------------------------------------------------------------------
 
-    words: kind -> the word of each source prompt. The place of the kind "background" is all but the object.
+
+def localise(trained: Trained, recipe: Recipe, task: Task, bar: Bar = iter) -> dict[str, Cell]:
+    """Kind of word -> for each map size, pointing game and best overlap of its averaged map with its true place, mean
+    over the source images of shapes, in percent. The place of a background's word is all but the object.
     """
-    found: dict[str, dict[str, list[Tensor]]] = {}
+    words = [parse(source) for source in task.sources]
+    values: dict[str, dict[str, list[torch.Tensor]]] = {kind: {} for kind in words[0]}
     for batch in bar(batches(trained, recipe, replace(task, targets=task.sources))):
         store, n = AttentionStore(batch.sources * 2), len(batch.sources)
         prompt_to_prompt(trained, recipe, batch, store=store)
-        place = torch.from_numpy(np.stack([reading.mask for reading in task.read(to_bytes(batch.x_0))]) > 0.5)
-        for kind, each in words.items():
-            own = [each[i] for i in batch.seeds]
-            masks = ~place if kind == "background" else place
+        place = torch.from_numpy(measures.masks(task.read(to_bytes(batch.x_0))) > 0.5)
+        for kind, cell in values.items():
+            mask = ~place if kind == "background" else place
             for size in sorted({site.size for site in store.sites if site.kind == "cross"}, reverse=True):
-                maps = enlarge(store.word(own * 2, size)[:n].cpu(), masks.shape[-1])
-                parts = found.setdefault(kind, {}).setdefault(str(size), [])
-                parts.append(torch.stack([pointing(maps, masks).float(), best_overlap(maps, masks)]))
+                maps = store.word([words[i][kind] for i in batch.seeds] * 2, size)[:n]
+                maps = enlarge(maps.cpu(), mask.shape[-1])
+                cell.setdefault(f"pointing, {size} x {size}", []).append(measures.pointing(maps, mask).float())
+                cell.setdefault(f"overlap, {size} x {size}", []).append(measures.best_overlap(maps, mask))
     return {
-        kind: {
-            size: dict(zip(("pointing", "overlap"), (100 * torch.cat(parts, 1).mean(1)).tolist(), strict=True))
-            for size, parts in sizes.items()
-        }
-        for kind, sizes in found.items()
+        kind: {name: 100 * torch.cat(parts).mean().item() for name, parts in cell.items()}
+        for kind, cell in values.items()
     }
 
 
-def reweighting(
-    trained: Any,
-    recipe: Recipe,
-    task: Task,
-    words: list[str],
-    weights: Sequence[float],
-    zero: np.ndarray,
-    one: np.ndarray,
-    bar: Callable = iter,
-) -> dict[str, Any]:
-    """What the weight of a colour word does to the colour of its place: weight -> mean of `along` from the colour
-    `zero` (n, 3) to the word's own, `one`; and the percentage of images in which no larger weight gives less.
+def reweighting(trained: Trained, recipe: Recipe, task: Task, kind: str, bar: Bar = iter) -> dict[str, Cell]:
+    """Weight of a colour word -> the colour of its place, 0 at the pair's other colour and 1 at the word's own; and the
+    percentage of images in which no larger weight gives less of it.
 
-    words: the word of each source prompt. The place is the source's object, or all else where the task says background.
+    kind: "colour", whose place is the source's object, or "background", all else.
     """
-    values = []
-    for batch in bar(batches(trained, recipe, task)):
+    words, zero, one = colours_of(task.sources, kind)
+    strengths = []
+    for batch in bar(batches(trained, recipe, replace(task, targets=task.sources))):
         readings = task.read(to_bytes(batch.x_0))
-        place = to_keep(readings, readings, not task.background)
-        rows = []
-        for weight in weights:
-            changes = [{words[i]: weight} for i in batch.seeds]
-            edited = prompt_to_prompt(trained, recipe, replace(batch, targets=batch.sources), weights=changes)
-            rows.append(along(to_bytes(edited), place, zero[batch.seeds], one[batch.seeds]))
-        values.append(np.stack(rows))
-    values = np.concatenate(values, axis=1)
-    rising = (np.diff(values, axis=0) >= -1 / 255).all(axis=0)  # a rounding of the bytes is no fall
-    means = {f"{weight:g}": float(row.mean()) for weight, row in zip(weights, values, strict=True)}
-    return {"mean strength": means, "rising in": share(rising)}
+        place = measures.elsewhere(readings, readings, background=kind == "colour")
+        for weight in WEIGHTS:
+            weights = [{words[i]: weight} for i in batch.seeds]
+            edited = to_bytes(prompt_to_prompt(trained, recipe, batch, weights=weights))
+            strengths.append(measures.along(edited, place, zero[batch.seeds], one[batch.seeds]))
+    rows = [np.concatenate(strengths[i :: len(WEIGHTS)]) for i in range(len(WEIGHTS))]  # (n,) for each weight
+    rising = (np.diff(rows, axis=0) >= -1 / 255).all(axis=0)  # up to the rounding of bytes
+    cells = {f"weight {weight:g}": {"strength": mean(row)} for weight, row in zip(WEIGHTS, rows, strict=True)}
+    return cells | {"all weights": {"rising": percent(rising)}}
 
 
-def resume(path: Path) -> dict[str, dict]:
-    """What a file of scores holds, kind -> rows; {} where there is none. ValueError, naming it, for any other file."""
-    if not path.exists():
-        return {}
-    try:
-        found = json.loads(path.read_text())
-    except ValueError as error:
-        raise ValueError(f"{path} is no record of scores ({error}): choose another --out") from None
-    if not isinstance(found, dict) or not all(
-        isinstance(rows, dict) and isinstance(rows.get("made"), dict) for rows in found.values()
-    ):
+def colours_of(sources: list[str], kind: str) -> tuple[list[str], np.ndarray, np.ndarray]:
+    """The colour word of a kind in each prompt of shapes, the prompt's other colour (n, 3), and the word's own."""
+    captions, other = [parse(source) for source in sources], "background" if kind == "colour" else "colour"
+    zero, one = (np.array([PALETTE[caption[name]] for caption in captions], dtype=float) for name in (other, kind))
+    return [caption[kind] for caption in captions], zero, one
+
+
+# ---- the record ------------------------------------------------------------------------------------------------------
+# {"settings": {kind: {...}}, "cells": {kind: {column: cell}}}. In `ddpm.experiments.records` all cells of a file have
+# the same settings, and columns are numbers of steps; here each kind of edit has its own recipe, and columns are ways.
+
+
+def read_record(path: Path) -> dict[str, dict]:
+    """The record at `path`, empty where there is none. ValueError, naming the file, for any other file."""
+    record = records.read(path) if path.exists() else {"settings": {}, "cells": {}}
+    parts = [record.get(name) for name in ("settings", "cells")] if isinstance(record, dict) else [None]
+    rows = [row for part in parts if isinstance(part, dict) for row in part.values()]
+    if not all(isinstance(part, dict) for part in (*parts, *rows)) or parts[0].keys() != parts[1].keys():
         raise ValueError(f"{path} is no record of scores: choose another --out")
-    return found
+    return record
 
 
-# ---- as text -----------------------------------------------------------------------------------------------------
+def check_settings(path: Path, record: dict, kind: str, settings: dict) -> None:
+    """ValueError where the record has this kind of edit with other settings."""
+    if kind in record["settings"]:
+        records.check_same(path, record["settings"][kind], settings)
 
 
-def table(kind: str, found: dict[str, Any]) -> str:
-    """The rows of one kind of edit as text; "made" says how they were made."""
-    made = found["made"]
-    how = ", ".join(f"{name} {value}" for name, value in made.items() if value is not None and name != "sha256")
-    rows = [line(name, row) for name, row in found.items() if name != "made"]
-    return "\n".join([f"{kind}: {how}", *rows])
+def add(path: Path, kind: str, settings: dict, cells: dict[str, Cell]) -> dict:
+    """Write new cells of a kind into the record at `path`, beside what other commands have written meanwhile.
+
+    Returns the record. ValueError where another command has written this kind with other settings.
+    """
+    record = read_record(path)
+    check_settings(path, record, kind, settings)
+    record["settings"][kind] = settings
+    record["cells"][kind] = record["cells"].get(kind, {}) | cells
+    write_json(path, record)
+    return record
 
 
-def line(name: str, row: Any) -> str:
-    """A name and its numbers; numbers within numbers stand in brackets."""
-    return f"  {name:24s} {cells(row)}"
+def table(kind: str, record: dict, path: Path, new: dict[str, Cell]) -> str:
+    """One kind of edit as text, its settings first; a cell that was not measured now is labelled."""
+    settings, cells = record["settings"][kind], record["cells"][kind]
+    lines = [f"{kind}: " + ", ".join(f"{k} {v}" for k, v in settings.items() if v is not None and k != "sha256")]
+    for column, cell in cells.items():
+        numbers = "  ".join(f"{k} {v:.4g}" for k, v in cell.items() if v is not None)
+        lines.append(f"  {column:16s} {numbers}" + ("" if column in new else f"  (read from {path})"))
+    return "\n".join(lines)
 
 
-def cells(row: Any) -> str:
-    """Numbers with their names."""
-    if not isinstance(row, dict):
-        return f"{row:.4g}" if isinstance(row, float) else str(row)
-    return "  ".join(f"{key} ({cells(v)})" if isinstance(v, dict) else f"{key} {cells(v)}" for key, v in row.items())
+# ---- the command -----------------------------------------------------------------------------------------------------
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """The flags of `python -m p2p score`."""
+    cli.add_flags(parser, model="shapes", device=cli.best_device(), n=500, steps=None, scale=None, out="results")
+    parser.add_argument("--kinds", nargs="+", help="kinds of edit, such as colour; by default all of the model's data")
+    parser.add_argument("--ways", nargs="+", choices=list(WAYS), default=list(WAYS), help="ways of editing")
+    parser.add_argument("--sampler", choices=list(SAMPLERS), help="ddpm: eta = 1, with the same noise for both images")
+    for name in SCHEDULE:
+        parser.add_argument(f"--{name.replace('_', '-')}", type=cli.share, help="in place of the recipe of each kind")
+    parser.add_argument("--sweep", action="store_true", help="P2P over injection schedules, in place of the ways")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Measure what the record lacks, write it, and print the table."""
+    trained = ddpm.load(args.model, device=args.device)
+    kinds, path = kinds_of(trained.info["data"], args), output(args)
+    recipes = {kind: recipe_of(trained.info["data"], kind, args) for kind in kinds}
+    settings = {kind: settings_of(trained, args, recipe) for kind, recipe in recipes.items()}
+    record = read_record(path)
+    for kind in kinds:
+        check_settings(path, record, kind, settings[kind])
+    for kind in kinds:
+        new = missing(trained, args, recipes[kind], kind, record["cells"].get(kind, {}))
+        record = add(path, kind, settings[kind], new)
+        print(table(kind, record, path, new))
+        if args.sweep:
+            print(f"  least drift within {SLACK:g} % of the best success: {best_schedule(record['cells'][kind])}")
+    print(path)
+
+
+def output(args: argparse.Namespace) -> Path:
+    """The file of the record."""
+    return cli.output(args, f"{'sweep' if args.sweep else 'score'}-{name_of(args.model)}", ".json")
+
+
+def kinds_of(data: str, args: argparse.Namespace) -> list[str]:
+    """--kinds, by default all of the dataset. ValueError: a dataset or kind that is not known."""
+    if data not in PAIR_KINDS:
+        raise ValueError(f"no kinds of edit of the dataset {data!r}: expected one of {', '.join(PAIR_KINDS)}")
+    known = PAIR_KINDS[data] + (EXTRA if data == "shapes" and not args.sweep else ())
+    kinds = list(dict.fromkeys(args.kinds or known))
+    if unknown := [kind for kind in kinds if kind not in known]:
+        raise ValueError(f"no kind of edit {unknown[0]!r} of {data}: expected one of {', '.join(known)}")
+    return kinds
+
+
+def recipe_of(data: str, kind: str, args: argparse.Namespace) -> Recipe:
+    """The recipe of a kind of edit, with what the flags give in its place."""
+    names = ("steps", "sampler", "scale", *SCHEDULE)
+    given = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
+    return replace(RECIPES.get((data, kind), Recipe()), **given)
+
+
+def settings_of(trained: Trained, args: argparse.Namespace, recipe: Recipe) -> dict[str, Any]:
+    """What the cells of one kind of edit depend on."""
+    how = {name: value for name, value in asdict(recipe).items() if not (args.sweep and name in SCHEDULE)}
+    return {"model": name_of(args.model), "sha256": sha256(Path(trained.info["path"])), "n": args.n} | how
+
+
+def missing(trained: Trained, args: argparse.Namespace, recipe: Recipe, kind: str, old: dict) -> dict[str, Cell]:
+    """Measure the cells of one kind of edit that are not among the old ones."""
+    ways = [way for way in args.ways if way not in old]
+    if not ways or (old and (args.sweep or kind in EXTRA)):
+        return {}
+    word = "colour" if kind == MAPS else kind.removeprefix(REWEIGHT)
+    task, bar = task_of(trained.info["data"], word, args.n), partial(tqdm, desc=kind, total=-(-args.n // BATCH))
+    if kind == MAPS:
+        return localise(trained, recipe, task, bar)
+    if kind in EXTRA:
+        return reweighting(trained, recipe, task, word, bar)
+    if args.sweep:
+        return sweep(trained, recipe, task, partial(tqdm, desc=kind))
+    return compare(trained, recipe, task, ways, bar)
