@@ -70,7 +70,7 @@ class Tokenizer:
 
 
 class TextBlock(nn.Module):
-    """A pre-norm transformer block on states (B, L, width): words look at one another, then each thinks for itself."""
+    """A pre-norm transformer block on states (B, L, width): self-attention, then a position-wise MLP."""
 
     def __init__(self, width: int, heads: int):
         super().__init__()

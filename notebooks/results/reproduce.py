@@ -1,0 +1,125 @@
+# ruff: noqa: E501
+"""All commands that made the shipped results, from the shipped weights.
+
+    python notebooks/results/reproduce.py --dry-run                          list them, with the time they would take
+    python notebooks/results/reproduce.py --models shapes --out results      run those of one model
+
+Times are estimates for two CPU cores: network calls divided by the calls a second that such a machine makes. Records
+that are there already are continued, not measured again. CIFAR-10 and CelebA must lie in --data-dir (see README.md).
+"""
+
+import argparse
+import shlex
+import subprocess
+import sys
+
+RATES = {"shapes": 430, "cifar10-cpu": 260, "celeba32-cpu": 260}  # images through the network a second, float32
+CIRCLE = '"a photo of a large red circle on a blue background"'
+WOMAN, SISTER = '"a photo of a young woman with black hair"', "a photo of a young woman with straight brown hair"
+REAL = (
+    f'--image 17 --source "{SISTER} and earrings" --target '
+    '"a photo of a smiling young woman with straight brown hair and earrings" '
+    f'"a photo of a young woman with straight blond hair and earrings" "{SISTER} and eyeglasses and earrings"'
+)
+COMMANDS = [  # model, network calls, command; {ddpm}, {ddim}, {p2p}: folders of the results
+    ("shapes", 40_000, "ddpm score --model shapes --out {ddpm}"),
+    ("shapes", 32_000, "ddpm bound --model shapes --n 32 --out {ddpm}"),
+    ("shapes", 32_000, "ddpm bound --model shapes --n 32 --null --out {ddpm}/bound-shapes-null.json"),
+    ("shapes", 32_000, "ddpm bound --model shapes --n 32 --variance beta --out {ddpm}/bound-shapes-beta.json"),
+    ("cifar10-cpu", 16_000, "ddpm bound --model cifar10-cpu --n 16 --out {ddpm}"),
+    ("cifar10-cpu", 20_000, "ddpm score --model cifar10-cpu --out {ddpm}"),
+    ("cifar10-cpu", 12_000, "ddpm neighbours --model cifar10-cpu --n 300 --out {ddpm}"),
+    ("celeba32-cpu", 16_000, "ddpm bound --model celeba32-cpu --n 16 --out {ddpm}"),
+    ("celeba32-cpu", 20_000, "ddpm score --model celeba32-cpu --out {ddpm}"),
+    ("celeba32-cpu", 20_000, "ddpm neighbours --model celeba32-cpu --n 500 --out {ddpm}"),
+    ("shapes", 0, "ddim reference --data shapes --n 500 --out {ddim}"),
+    ("cifar10-cpu", 0, "ddim reference --data cifar10 --n 2000 --out {ddim}"),
+    ("celeba32-cpu", 0, "ddim reference --data celeba --n 2000 --out {ddim}"),
+    ("shapes", 3_560_000, "ddim table --model shapes --n 500 --columns 3 5 10 20 50 100 1000 --out {ddim}"),
+    ("shapes", 30_000, "ddim table --model shapes --n 500 --columns 10 20 --rows 0 1 --captions --out {ddim}/captions"),
+    ("shapes", 380_000, "ddim table --model shapes --n 2000 --columns 3 5 10 20 --rows 0 0.2 0.5 1 hat --out {ddim}/n2000"),
+    ("cifar10-cpu", 1_080_000, "ddim table --model cifar10-cpu --n 1000 --columns 10 20 50 100 --out {ddim}"),
+    ("celeba32-cpu", 540_000, "ddim table --model celeba32-cpu --n 500 --columns 10 20 50 100 --out {ddim}"),
+    ("celeba32-cpu", 500_000, "ddim table --model celeba32-cpu --n 500 --columns 1000 --rows 1 --out {ddim}"),
+    ("shapes", 360_000, "ddim reconstruct --model shapes --n 1000 --variants caption 'Gaussian, exact eps' --out {ddim}"),
+    ("shapes", 400_000, "ddim reconstruct --model shapes --n 1000 --steps 200 --variants caption --out {ddim}"),
+    ("shapes", 188_000, "ddim reconstruct --model shapes --n 50 --steps 10 20 50 100 200 500 1000 --variants caption --out {ddim}"),
+    ("shapes", 169_000, "ddim reconstruct --model shapes --n 64 --steps 10 20 50 --out {ddim}"),
+    ("celeba32-cpu", 41_000, "ddim reconstruct --model celeba32-cpu --n 128 --steps 10 20 50 "
+        "--variants caption exact 'Gaussian, exact eps' --out {ddim}"),
+    ("celeba32-cpu", 40_000, "ddim reconstruct --model celeba32-cpu --n 32 --steps 10 50 "
+        "--variants 'null prompt' 'guidance 4' 'guidance 7.5' '2 iterations' '5 iterations' --out {ddim}"),
+    ("cifar10-cpu", 360_000, "ddim reconstruct --model cifar10-cpu --n 1000 --variants 'null prompt' 'Gaussian, exact eps' "
+        "--out {ddim}"),
+    ("shapes", 79_000, "ddim sweep --model shapes --n 48 --steps 20 --out {ddim}"),
+    ("shapes", 16_000, "ddim sweep --model shapes --n 48 --steps 20 --methods sdedit --eta 0 --out {ddim}/eta0"),
+    ("celeba32-cpu", 84_000, "ddim sweep --model celeba32-cpu --n 48 --steps 20 --scale 3 --out {ddim}"),
+    ("cifar10-cpu", 56_000, "ddim sweep --model cifar10-cpu --n 64 --steps 20 --scale 3 --out {ddim}"),
+    *((model, 10_000, f"ddim figures --model {model} --out {{ddim}}") for model in RATES),
+    ("shapes", 200, 'ddim edit --image 1 --target "a photo of a small red circle on a green background" --strength 0.9 --out {ddim}'),
+    ("shapes", 1_000, 'p2p edit --source "a photo of a small red square on a blue background" --seeds 2,3,6 --steps 30 --film 5 '
+        '--target "a photo of a small yellow square on a blue background" --out {p2p}/story.png'),
+    ("shapes", 2_000, f"p2p edit --source {CIRCLE} --seeds 0-2 --steps 16 --sampler 2m --scale 2 --out {{p2p}}/four.png --target "
+        '"a photo of a large green circle on a blue background" "a photo of a large red circle on a white background" '
+        '"a photo of a large red square on a blue background" "a photo of a large red cross on a blue background"'),
+    ("shapes", 2_000, 'p2p edit --source "a photo of a large circle on a blue background" --seeds 0-3 --steps 30 --sampler ddpm '
+        '--scale 4 --target "a photo of a large yellow circle on a blue background" --out {p2p}/refine.png'),
+    ("shapes", 2_000, f"p2p edit --source {CIRCLE} --weight red=-2,0,1,2,5 --seeds 0-2 --steps 16 --sampler 2m --cross-until 0.8 "
+        "--out {p2p}/weights.png"),
+    ("celeba32-cpu", 1_000, f"p2p edit --model celeba32-cpu --source {WOMAN} --seeds 0,2 --scale 2 --steps 30 --film 5 "
+        '--target "a photo of a smiling young woman with blond hair" --out {p2p}/celeba-story.png'),
+    ("celeba32-cpu", 3_000, f"p2p edit --model celeba32-cpu --source {WOMAN} --scale 2 --steps 30 --out {{p2p}}/celeba-four.png "
+        '--target "a photo of a young woman with blond hair" "a photo of an old woman with black hair" '
+        '"a photo of a smiling young woman with black hair" "a photo of a young woman with black hair and eyeglasses"'),
+    ("celeba32-cpu", 4_000, 'p2p edit --model celeba32-cpu --source "a photo of a smiling young woman with brown hair" '
+        "--weight smiling=-2,-1,0,1,2,4 --scale 2 --steps 30 --out {p2p}/celeba-smile.png"),
+    ("celeba32-cpu", 2_000, f"p2p edit --model celeba32-cpu {REAL} --out {{p2p}}/celeba-real.png"),
+    ("celeba32-cpu", 5_000, f"p2p edit --model celeba32-cpu --scale 4 {REAL} --out {{p2p}}/celeba-null.png"),
+    ("cifar10-cpu", 3_000, 'p2p edit --model cifar10-cpu --source "a photo of a red car on a white background" --scale 3 --steps 30 '
+        '--target "a photo of a blue car on a white background" "a photo of a red truck on a white background" '
+        '"a photo of a red car on a green background" "a photo of a red ship on a white background" --out {p2p}/cars.png'),
+    ("cifar10-cpu", 3_000, 'p2p edit --model cifar10-cpu --source "a photo of a white horse on a green background" --scale 3 '
+        '--steps 30 --target "a photo of a brown horse on a green background" "a photo of a white deer on a green background" '
+        '"a photo of a white car on a green background" "a photo of a white dog on a green background" --out {p2p}/horse.png'),
+    ("shapes", 600_000, "p2p score --model shapes --sweep --n 24 --out {p2p}"),
+    ("shapes", 1_800_000, "p2p score --model shapes --n 500 --out {p2p}"),
+    ("cifar10-cpu", 360_000, "p2p score --model cifar10-cpu --n 500 --out {p2p}"),
+    ("celeba32-cpu", 480_000, "p2p score --model celeba32-cpu --n 500 --out {p2p}"),
+]  # fmt: skip
+
+
+def words_of(command: str, args: argparse.Namespace) -> list[str]:
+    """A command of the table as the words that run it."""
+    folders = {name: f"{args.out}/{name}" for name in ("ddpm", "ddim", "p2p")}
+    words = shlex.split(command.format(**folders))
+    if args.device:
+        words += ["--device", args.device]
+    if "score" not in words or words[0] != "p2p":  # a score makes the images that it edits
+        words += ["--data-dir", args.data_dir]
+    return [sys.executable, "-m", *words]
+
+
+def main() -> int:
+    """List the commands, or run them one after the other; returns the first exit code that is not 0."""
+    flags = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    flags.add_argument("--models", nargs="+", choices=RATES, default=list(RATES))
+    flags.add_argument("--data-dir", default="data")
+    flags.add_argument("--device", help="by default the best one here")
+    flags.add_argument("--out", default="results", help="the folder of the results")
+    flags.add_argument("--dry-run", action="store_true", help="list the commands and their minutes on two CPU cores")
+    args = flags.parse_args()
+    total = 0.0
+    for model, calls, command in COMMANDS:
+        if model not in args.models:
+            continue
+        words, minutes = words_of(command, args), calls / RATES[model] / 60
+        total += minutes
+        print(f"{minutes:7.1f} min  python {shlex.join(words[1:])}", flush=True)
+        if not args.dry_run and (code := subprocess.run(words).returncode):
+            return code
+    print(f"{total:7.1f} min  in all, on two CPU cores")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
