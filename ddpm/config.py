@@ -69,7 +69,9 @@ LARGE = Settings(
 )
 
 RECIPES: dict[str, Settings] = {
-    "shapes": replace(SMALL, data="shapes", images=150_016, learning_rate=3e-3, warmup=100, flip=False),
+    "shapes": replace(
+        SMALL, data="shapes", images=150_016, batch=32, learning_rate=2e-3, warmup=100, lr_decay=0.8, flip=False
+    ),
     "cifar10-cpu": replace(SMALL, data="cifar10", images=5_000_000, learning_rate=1e-3),
     "celeba64-cpu": replace(SMALL, data="celeba", images=2_000_000, learning_rate=6e-4),
     "cifar10": replace(LARGE, data="cifar10"),
