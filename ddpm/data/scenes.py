@@ -523,10 +523,10 @@ def scatter(n: int, split: str, seed: int) -> list[Scene]:
 
     Things of a family come equally often, and so do the combinations of a thing.
     """
-    rng = np.random.default_rng([seed, ("train", "test").index(split)])
     pools: dict[str, list[list[Combination]]] = {}
     for (family, _), rows in combinations(split).items():
         pools.setdefault(family, []).append(rows)
+    rng = np.random.default_rng([seed, ("train", "test").index(split)])
     families = [pools["place"], *pools.values()]
 
     def pick(choices: list) -> Any:

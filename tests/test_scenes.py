@@ -1,0 +1,108 @@
+"""Scenes are what their captions say: grammar, held-out combinations, masks and true edits."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from ddpm.data import scenes
+from ddpm.data.base import DataError
+
+SCENES = scenes.scatter(60, "train", 7) + scenes.scatter(60, "test", 7)
+CAT = scenes.Scene("cat", "gray", "couch", "red", x=2.0, ground=23.0)
+HOUSE = scenes.Scene("house", "white", "mountain", flag=True, x=-3.0)
+BUTTERFLY = scenes.Scene("butterfly", "orange", "flower", "pink")
+EDITS = [
+    (CAT, dict(thing="tiger")),
+    (CAT, dict(setting_colour="blue")),
+    (dataclasses.replace(CAT, setting="bicycle", mirror=True), dict(thing="dog")),
+    (HOUSE, dict(thing="hotel")),
+    (HOUSE, dict(flag=False)),
+    (BUTTERFLY, dict(spikey=True)),
+]
+
+
+def test_a_caption_reads_back_as_what_the_scene_names():
+    for scene in SCENES:
+        named = scenes.parse(scenes.caption(scene))
+        for name in ("thing", "setting", "flag", "spikey"):
+            assert named[name] == getattr(scene, name)
+        assert named["colour"] == (None if scene.thing in ("tiger", "tree") else scene.colour)
+        assert named["setting_colour"] == (None if scene.setting in scenes.PLACES else scene.setting_colour)
+
+
+def test_every_caption_of_training_is_true_and_in_the_grammar():
+    for scene in SCENES:
+        full = scenes.parse(scenes.caption(scene))
+        for text in scenes.variants(scene):
+            for name, word in scenes.parse(text).items():
+                assert word in (full[name], None, False)
+
+
+def test_the_lectures_captions():
+    assert scenes.caption(CAT) == "a photo of a gray cat on a red couch"
+    assert scenes.caption(HOUSE) == "a photo of a white house with a flag on a mountain"
+    spikey = scenes.replace(BUTTERFLY, spikey=True)
+    assert scenes.caption(spikey) == "a photo of an orange butterfly on a spikey pink flower"
+
+
+def test_training_never_shows_a_combination_of_the_test_split():
+    seen, unseen = (
+        {tuple(scenes.parse(scenes.caption(s))[name] for name in ("thing", "colour", "setting", "setting_colour"))
+         for s in scenes.scatter(2000, split, 0)}
+        for split in ("train", "test")
+    )  # fmt: skip
+    assert unseen and not seen & unseen
+    for place in range(4):  # but every word of them
+        assert {row[place] for row in unseen} <= {row[place] for row in seen}
+
+
+def test_masks_share_out_every_pixel():
+    for scene in SCENES[::6]:
+        total = sum(scenes.masks(scene).values())
+        assert np.abs(total - 1).max() < 0.02  # each mask is rounded to 1/255
+
+
+def test_a_mask_is_where_another_colour_of_the_noun_shows():
+    """The images of two colours of a couch differ inside its mask and nowhere else."""
+    other = scenes.replace(CAT, setting_colour="blue")
+    differs = (scenes.draw(CAT) != scenes.draw(other)).any(axis=0)
+    mask = scenes.masks(CAT)["couch"]
+    assert not differs[mask == 0].any() and differs[mask > 0.9].all()
+
+
+@pytest.mark.parametrize("scene, change", EDITS)
+def test_a_true_edit_changes_what_is_named_and_nothing_else(scene, change):
+    edited = scenes.replace(scene, **change)
+    before, after = scenes.masks(scene), scenes.masks(edited)
+    moved = sum(np.abs(before.get(noun, 0) - after.get(noun, 0)) for noun in before | after) > 0
+    changed = {noun for name in ("thing", "setting") for noun in (getattr(scene, name), getattr(edited, name))}
+    inside = sum(masks.get(noun, 0) for masks in (before, after) for noun in changed) > 0
+    differs = (scenes.draw(scene) != scenes.draw(edited)).any(axis=0)
+    assert differs.any() and not differs[~(moved | inside)].any()
+
+
+def test_things_move_over_a_third_of_the_image_and_change_by_a_third_in_size():
+    shifts, scales = (np.array([getattr(scene, name) for scene in SCENES]) for name in ("x", "scale"))
+    assert np.ptp(shifts) > 10 and scales.max() / scales.min() > 4 / 3
+
+
+def test_the_same_seed_draws_the_same_dataset():
+    first, second = (scenes.scenes("train", 12, seed=3) for _ in range(2))
+    assert np.array_equal(first.images, second.images) and first.captions == second.captions
+    assert first.images.dtype == np.uint8 and first.images.shape == (12, 3, 32, 32)
+
+
+@pytest.mark.parametrize(
+    "make, message",
+    [
+        (lambda: scenes.Scene("cat", "gray", "mountain"), "thing is 'cat'"),
+        (lambda: scenes.Scene("cat", "orange", "couch"), "colour is 'orange'"),
+        (lambda: scenes.Scene("cat", "gray", "sofa"), "setting is 'sofa'"),
+        (lambda: scenes.parse("a photo of a cat on a mountain with a flag"), "no sentence"),
+        (lambda: scenes.scatter(1, "validation", 0), "validation"),
+    ],
+)
+def test_what_is_not_a_scene_is_refused(make, message):
+    with pytest.raises((ValueError, DataError), match=message):
+        make()
