@@ -134,7 +134,7 @@ def seeds(text: str) -> list[int]:
 
 FLAGS: dict[str, dict[str, Any]] = {
     "model": dict(help="a shipped model's name, a run folder or a file"),
-    "data": dict(help="a data set: shapes, cifar10, celeba or folder"),
+    "data": dict(help="a dataset: shapes, scenes, cifar10, celeba or folder"),
     "data_dir": dict(help="where the data sets are"),
     "split": dict(choices=("train", "test"), help="of the data set"),
     "device": dict(help="cpu, cuda or mps; by default the best one here"),

@@ -19,7 +19,7 @@ def option(default: Any, text: str) -> Any:
 class Settings:
     """How a run trains; the network has its own record, `unet.UNetConfig`."""
 
-    data: str = option("shapes", "dataset: shapes, cifar10, celeba, or folder")
+    data: str = option("shapes", "dataset: shapes, scenes, cifar10, celeba, or folder")
     data_dir: str = option("data", "where the dataset is, or is downloaded to (shapes needs none)")
     preset: str = option("", "network and settings by name; empty: the one for this data set and device")
     init: str = option("", "start from these weights (a model's name, a run folder or a file) with a fresh optimizer")
@@ -72,6 +72,7 @@ RECIPES: dict[str, Settings] = {
     "shapes": replace(
         SMALL, data="shapes", images=150_016, batch=32, learning_rate=2e-3, warmup=100, lr_decay=0.8, flip=False
     ),
+    "scenes": replace(SMALL, data="scenes", images=600_000, learning_rate=1e-3),
     "cifar10-cpu": replace(SMALL, data="cifar10", images=5_000_000, learning_rate=1e-3),
     "celeba64-cpu": replace(SMALL, data="celeba", images=2_000_000, learning_rate=6e-4),
     "cifar10": replace(LARGE, data="cifar10"),
@@ -85,9 +86,9 @@ RECIPES: dict[str, Settings] = {
 
 def default_preset(data: str, device: str) -> str:
     """The preset for a data set: of the size that its device can train. Raises ValueError for an unknown data set."""
-    images = ("cifar10-cpu", "cifar10")
-    choices = {"shapes": ("shapes", "shapes"), "cifar10": images, "celeba": ("celeba64-cpu", "celeba64")}
-    choices["folder"] = images
+    photographs = ("cifar10-cpu", "cifar10")
+    choices = {"shapes": ("shapes", "shapes"), "scenes": ("scenes", "scenes")}
+    choices |= {"cifar10": photographs, "celeba": ("celeba64-cpu", "celeba64"), "folder": photographs}
     if data not in choices:
         raise ValueError(f"unknown data set {data!r}: expected {', '.join(choices)}")
     return choices[data][device.startswith("cuda")]
