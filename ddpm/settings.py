@@ -18,7 +18,7 @@ def option(default: Any, text: str) -> Any:
 class Settings:
     """How a run trains; the network has its own record, `unet.UNetConfig`."""
 
-    data: str = option("shapes", "data set: shapes, cifar10, celeba, or folder")
+    data: str = option("shapes", "data set: shapes, scenes, cifar10, celeba, or folder")
     data_dir: str = option("data", "where the data set lies, or is put (shapes needs none)")
     preset: str = option("", "network and settings by name; empty: the one for this data set and device")
     init: str = option("", "start from these weights (a model's name, a run folder or a file) with a fresh optimizer")
@@ -69,6 +69,7 @@ LARGE = Settings(
 
 RECIPES: dict[str, Settings] = {
     "shapes": replace(SMALL, data="shapes", images=150_016, learning_rate=3e-3, warmup=100, flip=False),
+    "scenes": replace(SMALL, data="scenes", images=600_000, learning_rate=1e-3),
     "cifar10-cpu": replace(SMALL, data="cifar10", images=5_000_000, learning_rate=1e-3),
     "celeba64-cpu": replace(SMALL, data="celeba", images=2_000_000, learning_rate=6e-4),
     "cifar10": replace(LARGE, data="cifar10"),
@@ -83,7 +84,7 @@ RECIPES: dict[str, Settings] = {
 def default_preset(data: str, device: str) -> str:
     """The preset for a data set: of the size that its device can train. Raises ValueError for an unknown data set."""
     pictures = ("cifar10-cpu", "cifar10")
-    choices = {"shapes": ("shapes", "shapes"), "cifar10": pictures, "celeba": ("celeba64-cpu", "celeba64")}
+    choices = {"shapes": ("shapes", "shapes"), "scenes": ("scenes", "scenes"), "cifar10": pictures, "celeba": ("celeba64-cpu", "celeba64")}
     choices["folder"] = pictures
     if data not in choices:
         raise ValueError(f"unknown data set {data!r}: expected {', '.join(choices)}")

@@ -36,6 +36,7 @@ PRESETS: dict[str, UNetConfig] = {
         predicts="v",
     ),  # fmt: skip
     # a stem of 2 x 2 pixels, so that two CPU cores see a thousand pictures in seconds
+    "scenes": COMPACT,
     "cifar10-cpu": COMPACT,
     "celeba64-cpu": replace(COMPACT, size=64, stem=4, channels=96, groups=6),
 }

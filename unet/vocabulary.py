@@ -9,6 +9,10 @@ COLOURS = ("red", "orange", "yellow", "green", "blue", "purple", "pink", "brown"
 SIZES = ("small", "large")
 SHAPES = ("circle", "square", "triangle", "cross")
 LIGHTS = ("dark", "bright")
+SCENES = (
+    "house", "hotel", "tent", "tree", "tiger", "couch", "bicycle", "butterfly", "flower", "flag", "mountain", "beach",
+    "field", "riding", "spikey",
+)  # fmt: skip
 CLASSES = ("airplane", "car", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 PEOPLE = ("man", "woman")
 LOOKS = ("smiling", "young", "old", "bald")
@@ -16,5 +20,5 @@ HAIR = ("hair", "blond", "wavy", "straight", "bangs")
 BEARDS = ("beard", "goatee", "mustache")
 THINGS = ("eyeglasses", "earrings", "hat", "lipstick", "necktie")
 
-GROUPS = (GRAMMAR, COLOURS, SIZES, SHAPES, LIGHTS, CLASSES, PEOPLE, LOOKS, HAIR, BEARDS, THINGS)
+GROUPS = (GRAMMAR, COLOURS, SIZES, SHAPES, LIGHTS, SCENES, CLASSES, PEOPLE, LOOKS, HAIR, BEARDS, THINGS)
 VOCABULARY: tuple[str, ...] = tuple(dict.fromkeys(word for group in GROUPS for word in group))

@@ -1,6 +1,6 @@
 """Data sets: pictures as bytes, and captions that are true of them."""
 
-from . import celeba, cifar10, folder, shapes
+from . import celeba, cifar10, folder, scenes, shapes
 from .base import DataError, Dataset
 
 __all__ = ["DataError", "Dataset", "load_data"]
@@ -10,15 +10,17 @@ def load_data(name: str, data_dir: str, split: str = "train", size: int = 32) ->
     """A data set by name, with pictures of size x size. Raises DataError for an unknown name, and what its loader
     raises.
     """
-    own = {"shapes": shapes.SIZE, "cifar10": cifar10.SIZE}.get(name, size)
+    own = {"shapes": shapes.SIZE, "scenes": scenes.SIZE, "cifar10": cifar10.SIZE}.get(name, size)
     if size != own:
         raise DataError(f"{name} has pictures of {own} x {own}, the network is for {size} x {size}: use --size {own}")
     if name == "shapes":
         return shapes.shapes(split)
+    if name == "scenes":
+        return scenes.scenes(split)
     if name == "cifar10":
         return cifar10.cifar10(data_dir, split)
     if name == "celeba":
         return celeba.celeba(data_dir, split, size)
     if name == "folder":
         return folder.folder(data_dir, size)
-    raise DataError(f"unknown data set {name!r}: expected shapes, cifar10, celeba or folder")
+    raise DataError(f"unknown data set {name!r}: expected shapes, scenes, cifar10, celeba or folder")
