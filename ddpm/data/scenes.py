@@ -243,10 +243,17 @@ def backdrop(scene: Scene, shapes: list[Shape]) -> None:
     high, low = skies[int(scene.light * 2.999)]
     for i in range(8):
         pen.box(0, down * i / 8, SIZE, down * (i + 1) / 8 - 0.2, blend(high, low, i / 7))
+    if high[2] < 70:  # the moon and a few stars
+        pen.ellipse(5 + 20 * scene.detail, -4, 2.2, 2.2, (250, 240, 190))
+        for i in range(7):
+            x, y = (i * 9.7 + 40 * scene.detail) % SIZE, -1 - i * 5.3 % 13
+            pen.box(x, y, x + 0.6, y + 0.6, (235, 235, 255))
     night = darker if high[2] < 70 else (lambda colour, share=0: colour)
     if scene.setting == "mountain":
         land = Pen(shapes, "mountain", 0, 0)
-        for x, top, wide in ((6 + 8 * scene.detail, down + 15, 11), (24 + 4 * scene.detail, down + 11, 9)):
+        side = -1 if scene.x > 0 else 1  # the higher peak stands where the thing does not
+        peaks = ((16 + side * (7 + 3 * scene.detail), 15, 11), (16 - side * (9 + 3 * scene.detail), 11, 9))
+        for x, top, wide in [(x, down + high, wide) for x, high, wide in peaks]:
             land.polygon([(x - wide, down), (x, top), (x + wide, down)], night((120, 116, 128)))
             snow = top - 0.3 * (top - down)
             cap = [(x - 0.3 * wide, snow), (x, top), (x + 0.3 * wide, snow), (x, snow - 1)]
@@ -321,7 +328,7 @@ def draw_tree(pen: Pen, colour: Colour, lit: bool) -> None:
 
 def draw_flag(pen: Pen) -> None:
     """A pole with a red flag that waves."""
-    pen.line([(0, 0), (0, 14)], 0.7, (70, 60, 55))
+    pen.line([(0, 0), (0, 14)], 0.7, (150, 140, 135))
     pen.polygon([(0.2, 14), (2.6, 13.2), (5.4, 14), (5.4, 10.2), (2.6, 9.4), (0.2, 10.2)], (225, 40, 45))
 
 
@@ -357,10 +364,10 @@ def draw_animal(pen: Pen, thing: str, fur: Colour) -> None:
             pen.ellipse(x + 2.8 * side, y + 2.8, 0.7, 0.7, CREAM)
     pen.ellipse(x, y, 3.7, 3.4, fur)
     if thing == "dog":
-        ear = darker(fur, 0.45) if not dark else (92, 92, 100)
+        ear = darker(fur, 0.35) if not dark else (78, 78, 88)
         for side in (-1, 1):
             pen.ellipse(x + 3.5 * side, y - 0.6, 1.3, 3.1, ear, -8 * side)
-        pen.ellipse(x, y - 1.4, 2.1, 1.7, lighter(fur, 0.6) if not dark else (200, 195, 190))
+        pen.ellipse(x, y - 1.4, 2.1, 1.7, lighter(fur, 0.6) if not dark else (120, 120, 128))
         pen.ellipse(x, y - 0.7, 1.0, 0.75, INK)
         pen.box(x - 0.5, y - 3.6, x + 0.5, y - 2.4, (235, 90, 105))
     if thing == "cat":
@@ -382,8 +389,8 @@ def draw_animal(pen: Pen, thing: str, fur: Colour) -> None:
 
 def draw_couch(pen: Pen, colour: Colour) -> None:
     """Its back and seat; the animal comes before the arms."""
-    pen.box(-10, 2, 10, 9.5, darker(colour, 0.2))
-    pen.box(-9, 1.2, 9, 5, colour)
+    pen.box(-10, 2, 10, 9.5, darker(colour, 0.28))
+    pen.box(-9, 1.2, 9, 5, darker(colour, 0.1))
     pen.box(-0.2, 1.2, 0.2, 5, darker(colour, 0.35))
 
 
@@ -425,12 +432,12 @@ def draw_flower(pen: Pen, colour: Colour, spikey: bool, height: float) -> None:
 
 
 def draw_butterfly(pen: Pen, colour: Colour) -> None:
-    """Four wings with spots, a body and two feelers."""
+    """Four wings with a dark edge, a body and two antennae."""
     for side in (-1, 1):
-        pen.ellipse(3.4 * side, 2.6, 3.5, 2.6, colour, 38 * side)
-        pen.ellipse(2.6 * side, -1.8, 2.4, 2.0, darker(colour, 0.18), -35 * side)
-        pen.ellipse(4.4 * side, 3.6, 1.0, 1.0, INK if sum(colour) > 420 else (255, 240, 200))
-        pen.line([(0.2 * side, 3), (1.4 * side, 6)], 0.45, INK)
+        for shrink, paint in ((0.0, darker(colour, 0.65)), (0.75, colour)):
+            pen.ellipse(3.7 * side - 0.4 * shrink * side, 2.7, 4.0 - shrink, 2.9 - shrink, paint, 38 * side)
+            pen.ellipse(2.7 * side - 0.3 * shrink * side, -1.9, 2.7 - shrink, 2.3 - shrink, paint, -35 * side)
+        pen.line([(0.2 * side, 3), (1.7 * side, 6.6)], 0.5, INK)
     pen.ellipse(0, 0.4, 0.8, 3.6, INK)
 
 
@@ -446,7 +453,7 @@ def shapes_of(scene: Scene) -> list[Shape]:
 
     if scene.setting in PLACES:
         if scene.flag:
-            draw_flag(pen("flag", scene.ground + 2.2, dx=-9.5 if scene.detail < 0.5 else 7.5))
+            draw_flag(pen("flag", scene.ground + 2.2, dx=-12 if scene.detail < 0.5 else 8.5))
         drawers = dict(house=draw_house, hotel=draw_hotel, tent=draw_tent, car=draw_car, tree=draw_tree)
         drawers[scene.thing](pen(scene.thing, scene.ground + 3), colour, scene.light > 2 / 3)
     elif scene.setting == "couch":
