@@ -43,7 +43,7 @@ class Settings:
     precision: str = option("float32", "arithmetic in the network: float32, bfloat16, or auto, the faster one here")
     compile: bool = option(False, "torch.compile the network: slow to start, faster afterwards")
     save_every: float = option(2.0, "minutes between checkpoints")
-    report: int = option(500, "images to score at the end of a run on shapes (0: none)")
+    report: int = option(200, "images to score at the end of a run on shapes (0: none)")
 
     def __post_init__(self):
         for name in ("minutes", "images", "warmup", "weight_decay", "report"):
