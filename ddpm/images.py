@@ -29,15 +29,16 @@ def from_bytes(images: torch.Tensor | np.ndarray) -> torch.Tensor:
 INCHES = 1.1  # of one image on a sheet, a hundred pixels and some white
 
 
-def save_figure(figure: Figure, path: Path) -> Path:
+def save_figure(figure: Figure, path: str | Path) -> Path:
     """Write a figure, whole or not at all, without needing a display; returns the path."""
+    path = Path(path)
     FigureCanvasAgg(figure)
     with whole_file(path) as temporary:
         figure.savefig(temporary, dpi=100, format=path.suffix[1:] or "png")
     return path
 
 
-def grid(path: Path, images: np.ndarray, captions: list[str], columns: int = 8) -> Path:
+def grid(path: str | Path, images: np.ndarray, captions: list[str], columns: int = 8) -> Path:
     """Images uint8 (N, 3, H, W) in rows of `columns`, each above its caption."""
     rows = -(-len(images) // columns)
     figure = Figure(figsize=(1.5 * columns, 1.95 * rows), layout="constrained")
