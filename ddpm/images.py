@@ -31,6 +31,7 @@ INCHES = 1.1  # of one image on a sheet, a hundred pixels and some white
 
 def save_figure(figure: Figure, path: str | Path) -> Path:
     """Write a figure, whole or not at all, without needing a display; returns the path."""
+    path = Path(path)
     FigureCanvasAgg(figure)
     path = Path(path)
     with whole_file(path) as temporary:

@@ -9,6 +9,8 @@ import shlex
 from functools import cache
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parent.parent
 INDEX = ROOT / "notebooks" / "INDEX.md"
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -66,7 +68,7 @@ def is_command(text: str, monkeypatch) -> bool:
         original(parser, args, namespace)
         raise Parsed
 
-    words = shlex.split(text.replace("python -m ", "python ").replace("train.py", "train"))
+    words = shlex.split(text.replace("python -m ", "python ").replace("train.py", "train"), comments=True)
     if words[1] == "pytest":
         return True
     if words[1].endswith(".py"):
@@ -118,8 +120,24 @@ def rows() -> list[list[str]]:
 
 
 def test_what_is_named_exists(monkeypatch):
-    found = {page.name: missing(markdown(page), page, monkeypatch) for page in [INDEX, *NOTEBOOKS, *PAGES]}
-    assert {name: names for name, names in found.items() if names} == {}
+    found = {page: missing(markdown(page), page, monkeypatch) for page in [INDEX, *NOTEBOOKS, *PAGES]}
+    assert {page: names for page, names in found.items() if names} == {}
+
+
+def test_commands_in_code_blocks_are_understood(monkeypatch):
+    text = "\n".join(page.read_text() for page in [INDEX, *PAGES])
+    blocks = "\n".join(re.findall(r"(?s)```bash\n(.*?)```", text))
+    commands = re.findall(rf"(?m)^python (?:-m (?:{PACKAGES})|train.py).*$", blocks)
+    assert len(commands) > 5
+    assert [command for command in commands if not is_command(command, monkeypatch)] == []
+
+
+@pytest.mark.slow
+def test_the_readmes_python_example_saves_its_images(tmp_path, monkeypatch):
+    (example,) = re.findall(r"(?s)```python\n(.*?)```", (ROOT / "README.md").read_text())
+    monkeypatch.chdir(tmp_path)
+    exec(example, {})
+    assert (tmp_path / "circles.png").stat().st_size > 0
 
 
 def test_the_python_example_of_the_readme_draws_eight_images(tmp_path, monkeypatch):
