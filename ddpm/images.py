@@ -33,7 +33,6 @@ def save_figure(figure: Figure, path: str | Path) -> Path:
     """Write a figure, whole or not at all, without needing a display; returns the path."""
     path = Path(path)
     FigureCanvasAgg(figure)
-    path = Path(path)
     with whole_file(path) as temporary:
         figure.savefig(temporary, dpi=100, format=path.suffix[1:] or "png")
     return path

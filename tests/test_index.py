@@ -140,13 +140,6 @@ def test_the_readmes_python_example_saves_its_images(tmp_path, monkeypatch):
     assert (tmp_path / "circles.png").stat().st_size > 0
 
 
-def test_the_python_example_of_the_readme_draws_eight_images(tmp_path, monkeypatch):
-    (example,) = re.findall(r"(?s)```python\n(.*?)```", (ROOT / "README.md").read_text())
-    monkeypatch.chdir(tmp_path)
-    exec(example, {})
-    assert [path.suffix for path in tmp_path.iterdir()] == [".png"]
-
-
 def test_every_slide_has_a_function_a_test_and_a_place_to_see_it():
     for row in rows():
         assert re.search(rf"`(?:{PACKAGES})\.", row[1]), row
