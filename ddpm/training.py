@@ -67,7 +67,7 @@ class Training:
         self.batches = Batches(data, tokenizer, unet.config.words, settings, self.device)
         self.averages = Averages(unet, settings.ema)
         self.optimizer = torch.optim.AdamW(unet.parameters(), weight_decay=settings.weight_decay, fused=True)
-        self.network = distributed.shared(torch.compile(unet) if settings.compile else unet)
+        self.network = distributed.shared(torch.compile(unet, dynamic=False) if settings.compile else unet)
         self.step, self.seconds = 0, 0.0
 
     @property
