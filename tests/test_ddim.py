@@ -508,3 +508,8 @@ def test_wrong_arguments_get_one_clear_line(call, message):
     with pytest.raises(ValueError, match=message) as error:
         call(schedule, torch.zeros(2, 3))
     assert "\n" not in str(error.value)
+
+
+def test_linear_times_are_rounded_down():
+    """t_i = floor(i T / S), as documented: 20/3 and 10/3 lie between whole numbers."""
+    assert ddim.timesteps(10, 3) == [10, 6, 3, 0]
