@@ -109,6 +109,7 @@ def test_there_are_eight():
     assert [path.stem for path in NOTEBOOKS] == list(SOLUTIONS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_it_runs_from_first_to_last_and_knows_right_from_wrong(path, runs):
     done = runs[path].result()
