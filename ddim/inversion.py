@@ -20,8 +20,8 @@ def invert(
 
     x_0 (B, ...) in [-1, 1]. Each step is DDIM Eq. (12) at sigma = 0 with the times swapped, from s up to t. The exact
     inverse would need eps(x_t, t), but x_t is not known yet: the network is called with x_s in its place, at the target
-    time t (so never at t = 0). The round trip's error falls like 1/S, its square like 1/S^2 (DDIM's Table 2), where the
-    flow is smooth. iterations: call the network again with the x_t just found (`fixed_point`); the limit is the exact
+    time t (so never at t = 0). The round trip's error falls like 1/S where the flow is smooth (on images more slowly:
+    DDIM's Table 2). iterations: call the network again with the x_t just found (`fixed_point`); the limit is the exact
     inverse. Each costs one more call per step. They converge when steps are small against the detail of the data (a few
     suffice at S = 50; at S = 1 they do not help). ValueError: iterations below 0; see `timesteps`.
     """

@@ -58,7 +58,8 @@ def step(
     """One step from time t to time s -> x_s, predicted x_0: Eq. (12), with sigma from Eq. (16).
 
     eps: the network's prediction at (x_t, t), like x_t (B, ...). noise: standard normal, needed where sigma > 0.
-    s > t inverts; there eta is 0, and t may be 0. Times are in 0..T.
+    s > t inverts; there eta is 0, and t may be 0. Times are in 0..T. eps is the slide's
+    (x_t - sqrt(alpha_bar_t) x_0) / sqrt(1 - alpha_bar_t), because x_0 is predicted from it.
     """
     a_s, sigma_t = schedule.alpha_bar[s].item(), sigma(schedule, t, s, eta)
     x_0 = predict_x0(schedule, x_t, t, eps)

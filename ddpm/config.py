@@ -35,7 +35,7 @@ class Settings:
     schedule: str = option("linear", "linear or cosine")
     weighting: str = option("eps", "the loss's weighting of times: eps (Ho et al. 2020) or v (Salimans & Ho 2022)")
     caption_dropout: float = option(0.1, "share of the captions replaced by the empty prompt, for guidance")
-    flip: bool = option(True, "mirror every other image")
+    flip: bool = option(True, "mirror each image with probability 1/2")
     ema: tuple[float, ...] = option(
         (0.05, 0.01, 0.1), "half-lives of the averaged weights, as shares of the images seen; sampling uses the first"
     )

@@ -1,6 +1,8 @@
 """The training loop (Ho et al. 2020, Algorithm 1): a generator, watched by a notebook or wrapped in a bar by a command.
 
-`Training.one_step` is Algorithm 1; `ddpm.batches` draws what a step sees, `ddpm.distributed` knows about processes.
+`Training.one_step` is Algorithm 1 with what practice adds: one time from each part of 1..T in a batch instead of free
+draws, a clipped gradient, AdamW, averaged weights, and the loss in v for all presets but `ddpm`. `ddpm.batches` draws
+what a step sees, `ddpm.distributed` knows about processes.
 """
 
 import copy

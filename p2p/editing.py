@@ -102,12 +102,12 @@ def edit(
 
 
 def editing_hook(plan: Plan, store: AttentionStore | None) -> Hook:
-    """The edit itself: the maps of a batch's first half, the sources, are left; those of its second half are edited."""
+    """The edit itself, for the conditional prediction: a batch's first half, the sources, stays; the second is edited."""
 
     def hook(weights: Tensor, site: Site, t: Tensor) -> Tensor:
         source, target = weights.chunk(2)  # (n, heads, N, L) each
         done = plan.progress[t[:1]]  # (1,): all rows are at the same time
-        if site.kind == "cross":  # without new or removed words refine is replace
+        if site.kind == "cross":  # `refine` is `replace` where no word is new or removed: one call serves both edits
             injected = (done < plan.cross_until)[:, None, None]
             target = torch.where(injected, refine(source, target, plan.mapping), target)
         elif site.size <= plan.self_size:

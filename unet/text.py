@@ -90,7 +90,7 @@ class TextBlock(nn.Module):
 class TextEncoder(nn.Module):
     """Tokens (B, L) long -> `Text` with states (B, L, width): token and position embeddings, `layers` blocks.
 
-    With layers = 0 a state knows only its own word and place; each layer lets words colour their neighbours.
+    With layers = 0 a state knows only its own word and place; each layer adds information from the other words.
     """
 
     def __init__(self, tokens: int, length: int, width: int, layers: int, heads: int):

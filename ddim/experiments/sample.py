@@ -2,12 +2,15 @@
 
 import argparse
 
+from torch import Tensor
+
 import ddpm
-from ddpm import cli
+from ddpm import Noise, Schedule, cli
+from ddpm.diffusion import EpsFn
 from ddpm.images import grid
 
+from ..sampler import Trajectory, sample
 from .common import calls_bar, images_of, name_of, result
-from .table import cell_sampler
 
 EXAMPLE = 'python -m ddim sample --prompts "a photo of a small red circle on a blue background" --seeds 0-7 --steps 20'
 
@@ -23,7 +26,11 @@ def run(args: argparse.Namespace) -> None:
     """Write a captioned grid, a row for each prompt."""
     trained = ddpm.load(args.model, device=args.device)
     prompts, seeds = [prompt for prompt in args.prompts for _ in args.seeds], args.seeds * len(args.prompts)
+
+    def sampler(eps: EpsFn, schedule: Schedule, x_T: Tensor, noise: Noise) -> Trajectory:
+        return sample(eps, schedule, x_T, args.steps, args.eta, generator=noise)
+
     with calls_bar(args.steps * len(prompts)) as bar:
-        images = images_of(trained, prompts, seeds, args.scale, cell_sampler(f"{args.eta:g}", args.steps), bar)
+        images = images_of(trained, prompts, seeds, args.scale, sampler, bar)
     columns = len(args.seeds) if len(args.seeds) > 1 else min(8, len(prompts))
     print(grid(result(args, f"sample-{name_of(args.model)}", ".png"), images, prompts, columns))

@@ -81,7 +81,9 @@ COMMANDS = [  # model, network calls, command; {ddpm}, {ddim}, {p2p}: folders of
     ("cifar10-cpu", 3_000, 'p2p edit --model cifar10-cpu --source "a photo of a white horse on a green background" --scale 3 '
         '--steps 30 --target "a photo of a brown horse on a green background" "a photo of a white deer on a green background" '
         '"a photo of a white car on a green background" "a photo of a white dog on a green background" --out {p2p}/horse.png'),
-    ("shapes", 600_000, "p2p score --model shapes --sweep --n 24 --out {p2p}"),
+    ("shapes", 250_000, "p2p score --model shapes --sweep --n 48 --kinds colour background --out {p2p}"),
+    ("shapes", 400_000, "p2p score --model shapes --sweep --n 24 --kinds shape 'add colour' 'add background' 'add size' "
+        "'drop colour' 'drop background' 'drop size' --out {p2p}"),
     ("shapes", 1_800_000, "p2p score --model shapes --n 500 --out {p2p}"),
     ("cifar10-cpu", 360_000, "p2p score --model cifar10-cpu --n 500 --out {p2p}"),
     ("celeba32-cpu", 480_000, "p2p score --model celeba32-cpu --n 500 --out {p2p}"),
