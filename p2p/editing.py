@@ -102,7 +102,7 @@ def edit(
 
 
 def editing_hook(plan: Plan, store: AttentionStore | None) -> Hook:
-    """The edit itself, for the conditional prediction: a batch's first half, the sources, stays; the second is edited."""
+    """The edit itself, in the conditional prediction: of a batch the first half, the sources, stays as it is."""
 
     def hook(weights: Tensor, site: Site, t: Tensor) -> Tensor:
         source, target = weights.chunk(2)  # (n, heads, N, L) each

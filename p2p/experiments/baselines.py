@@ -56,7 +56,7 @@ class Recipe:
 GUIDED = Recipe(steps=16, scale=3.0)
 NOISY = Recipe(steps=30, sampler="ddpm", scale=4.0)
 # The recipe of each kind of edit. Shapes: the injection schedules are those of `python -m p2p score --sweep`
-# (notebooks/results/p2p/sweep-shapes.json), but for three kinds in which more pairs than its 24 or 48 say otherwise: of 200
+# (notebooks/results/p2p/sweep-shapes.json), but for three kinds in which more pairs than its own say otherwise: of 200
 # pairs "add size" succeeds in 89.0 % at 0.6 and in 93.0 % at 0.5; "drop colour" in 92 % at 0.6, and in 91 % at 1 with
 # the least drift; "drop background" has two more successes at 0 than elsewhere, but 0 injects nothing. Guidance and
 # sampler are from trials: with a prompt without the colour the model often draws two colours, which guidance and noise
