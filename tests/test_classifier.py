@@ -160,7 +160,7 @@ def test_the_command_trains_and_ships(shelf, tmp_path, monkeypatch, capsys):
     assert command.main(["classifier", "--data", "cifar10", "--data-dir", str(tmp_path)]) == 2
     assert "shipped 'cifar10'" in capsys.readouterr().err
     assert command.main(["classifier", "--data", "folder"]) == 2
-    assert "no recipe for the data set 'folder': expected shapes, cifar10, celeba" in capsys.readouterr().err
+    assert "no recipe for the dataset 'folder': expected shapes, scenes, cifar10, celeba" in capsys.readouterr().err
 
 
 # ---- feature networks ----------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from test_real_data import painted
 
+from ddpm.data import classifier, scenes
 from ddpm.data.base import DataError
 from ddpm.data.judge import accuracy, judged
 from ddpm.data.shapes import Shape, draw
@@ -69,3 +70,16 @@ def test_what_cannot_be_judged_is_refused():
         judged("folder", image, ["a photo of a car"])
     with pytest.raises(ValueError, match="no sentence of the CIFAR-10 grammar"):
         judged("cifar10", image, ["a photo of a cathedral"], certain(["car"]))
+
+
+def test_the_judge_of_scenes_reads_drawings_of_combinations_that_it_never_saw():
+    drawn = scenes.scatter(200, "test", 5)
+    images, captions = np.stack([scenes.draw(scene) for scene in drawn]), [scenes.caption(scene) for scene in drawn]
+    probabilities = classifier.load("scenes").probabilities(images)
+    for kind, answers in judged("scenes", images, captions, probabilities).items():
+        assert np.nanmean(answers) >= 0.99, kind
+    animals = [i for i, scene in enumerate(drawn) if scene.thing in ("cat", "dog")]
+    others = {"cat": "dog", "dog": "cat"}
+    for i in animals:  # the caption of another animal
+        captions[i] = scenes.caption(scenes.replace(drawn[i], thing=others[drawn[i].thing]))
+    assert np.mean(judged("scenes", images, captions, probabilities)["thing"][animals]) <= 0.05

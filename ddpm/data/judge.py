@@ -1,18 +1,20 @@
 """Does an image show what its caption says? One answer for each kind of word, for each dataset's own grammar.
 
-Shapes are read exactly. For images of CIFAR-10 and CelebA a classifier gives the class or the attributes, and the
-colour words of CIFAR-10 are read off the pixels by the rule that wrote the captions (`cifar10.describe`).
+Shapes are read exactly. For the others a classifier gives the words of a scene, the class of a CIFAR-10 image or the
+attributes of a face; the colour words of CIFAR-10 are read off the pixels by the rule that wrote the captions
+(`cifar10.describe`).
 """
 
 import numpy as np
 
 from unet.vocabulary import CLASSES
 
-from . import shapes
+from . import scenes, shapes
 from .base import DataError
 from .captions import Face, parse_face, parse_thing
 from .celeba import HAIR, YES_OR_NO
 from .cifar10 import describe
+from .labels import scene_class, scene_heads
 
 Probabilities = dict[str, np.ndarray]
 """The output of a classifier: head -> probabilities (N, classes)."""
@@ -29,7 +31,7 @@ def judged(
     cifar10 with the head "class", for celeba with the 40 attributes, each (no, yes); shapes need none.
     ValueError: a sentence of another grammar; DataError: a dataset without a judge.
     """
-    judges = {"shapes": _shapes, "cifar10": _things, "celeba": _faces}
+    judges = {"shapes": _shapes, "scenes": _scenes, "cifar10": _things, "celeba": _faces}
     if name not in judges:
         raise DataError(f"nothing judges images of {name!r}: expected {', '.join(judges)}")
     rows = judges[name](images, prompts, probabilities)
@@ -56,6 +58,16 @@ def _kinds(rows: list[dict]) -> list[str]:
 
 def _shapes(images: np.ndarray, prompts: list[str], _: Probabilities | None) -> list[dict]:
     return shapes.shown_words(images, prompts)
+
+
+def _scenes(images: np.ndarray, prompts: list[str], probabilities: Probabilities) -> list[dict]:
+    heads = scene_heads()
+    seen = {head: np.asarray(probabilities[head]).argmax(axis=1) for head in heads}
+    rows = []
+    for i, prompt in enumerate(prompts):
+        words = {head: word for head, word in scenes.parse(prompt).items() if word}
+        rows.append({head: heads[head][seen[head][i]] == scene_class(word) for head, word in words.items()})
+    return rows
 
 
 def _things(images: np.ndarray, prompts: list[str], probabilities: Probabilities) -> list[dict]:

@@ -7,7 +7,7 @@ import numpy as np
 
 from unet.vocabulary import CLASSES, SHAPES, SIZES
 
-from . import celeba, cifar10, shapes
+from . import celeba, cifar10, scenes, shapes
 from .base import DataError
 
 NO_YES = ("no", "yes")
@@ -23,7 +23,7 @@ class Labelled:
 
 
 def load_labelled(name: str, data_dir: str | Path, split: str = "train", size: int = 32) -> Labelled:
-    """A dataset with labels: the class of cifar10, the 40 attributes of celeba, the four attributes of the shapes.
+    """A dataset with labels: cifar10's class, celeba's 40 attributes, what captions of shapes or scenes name.
 
     size is celeba's choice alone. Raises DataError for an unknown name, and what the dataset's loader raises.
     """
@@ -33,6 +33,12 @@ def load_labelled(name: str, data_dir: str | Path, split: str = "train", size: i
         heads = {"shape": SHAPES, "colour": colours, "background": colours, "size": SIZES}
         rows = [[classes.index(getattr(s, head)) for head, classes in heads.items()] for s in attributes]
         return Labelled(shapes.draw(attributes), heads, np.array(rows))
+    if name == "scenes":
+        drawn = scenes.scatter(30_000 if split == "train" else 5_000, split, 0)
+        heads = scene_heads()
+        captions = [scenes.parse(scenes.caption(scene)) for scene in drawn]
+        rows = [[classes.index(scene_class(c[head])) for head, classes in heads.items()] for c in captions]
+        return Labelled(np.stack([scenes.draw(scene) for scene in drawn]), heads, np.array(rows))
     if name == "cifar10":
         images, labels = cifar10.load_images(data_dir, split)
         return Labelled(images, {"class": CLASSES}, labels.astype(np.int64)[:, None])
@@ -41,4 +47,18 @@ def load_labelled(name: str, data_dir: str | Path, split: str = "train", size: i
         heads = {attribute: NO_YES for attribute in attributes[names[0]]}
         rows = [[int(attributes[file][head]) for head in heads] for file in names]
         return Labelled(celeba.load_images(data_dir, names, size, split), heads, np.array(rows))
-    raise DataError(f"no labels for the dataset {name!r}: expected shapes, cifar10 or celeba")
+    raise DataError(f"no labels for the dataset {name!r}: expected shapes, scenes, cifar10 or celeba")
+
+
+def scene_heads() -> dict[str, tuple[str, ...]]:
+    """What a caption of the scenes can name, and the words for it; "no" where it names nothing."""
+    colours = ("no", *scenes.RGB)
+    things = (*scenes.BUILDINGS, *scenes.ANIMALS, "butterfly")
+    settings = (*scenes.PLACES, *scenes.SEATS)
+    heads = {"thing": things, "colour": colours, "setting": settings, "setting_colour": colours}
+    return heads | {"flag": NO_YES, "spikey": NO_YES}
+
+
+def scene_class(word: str | bool | None) -> str:
+    """A value of `scenes.parse` as a class of `scene_heads`."""
+    return NO_YES[bool(word)] if not isinstance(word, str) else word

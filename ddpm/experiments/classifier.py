@@ -24,7 +24,7 @@ def run(args: argparse.Namespace) -> None:
     """Train, and put the network among the shipped classifiers."""
     recipe = classifier.RECIPES.get(args.data)
     if recipe is None:
-        raise ValueError(f"no recipe for the data set {args.data!r}: expected {', '.join(classifier.RECIPES)}")
+        raise ValueError(f"no recipe for the dataset {args.data!r}: expected {', '.join(classifier.RECIPES)}")
     files.check_new(classifier.SHIPPED, args.data, args.replace)
     check_seed(args.seed)
     training, test = (load_labelled(args.data, args.data_dir, split, recipe.size) for split in ("train", "test"))
