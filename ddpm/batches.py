@@ -41,7 +41,7 @@ class Batches:
     def __init__(self, data: Dataset, tokenizer: Tokenizer, max_tokens: int, settings: Settings, device: torch.device):
         if len(data) < settings.batch:
             raise ValueError(
-                f"the data set has {len(data)} images, fewer than a batch of {settings.batch}: try a smaller --batch"
+                f"the dataset has {len(data)} images, fewer than a batch of {settings.batch}: try a smaller --batch"
             )
         self.settings, self.device = settings, device
         self.images = torch.from_numpy(data.images).to(device)

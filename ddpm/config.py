@@ -21,7 +21,7 @@ class Settings:
 
     data: str = option("shapes", "dataset: shapes, scenes, cifar10, celeba, or folder")
     data_dir: str = option("data", "where the dataset is, or is downloaded to (shapes needs none)")
-    preset: str = option("", "network and settings by name; empty: the one for this data set and device")
+    preset: str = option("", "network and settings by name; empty: the one for this dataset and device")
     init: str = option("", "start from these weights (a model's name, a run folder or a file) with a fresh optimizer")
     minutes: float = option(0.0, "stop after this many minutes of training (0: no limit)")
     images: int = option(0, "stop after this many images (0: no limit)")
@@ -85,10 +85,10 @@ RECIPES: dict[str, Settings] = {
 
 
 def default_preset(data: str, device: str) -> str:
-    """The preset for a data set: of the size that its device can train. Raises ValueError for an unknown data set."""
+    """The preset for a dataset: of the size that its device can train. Raises ValueError for an unknown dataset."""
     photographs = ("cifar10-cpu", "cifar10")
     choices = {"shapes": ("shapes", "shapes"), "scenes": ("scenes", "scenes")}
     choices |= {"cifar10": photographs, "celeba": ("celeba64-cpu", "celeba64"), "folder": photographs}
     if data not in choices:
-        raise ValueError(f"unknown data set {data!r}: expected {', '.join(choices)}")
+        raise ValueError(f"unknown dataset {data!r}: expected {', '.join(choices)}")
     return choices[data][device.startswith("cuda")]

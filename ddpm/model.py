@@ -20,7 +20,7 @@ from .schedule import Schedule
 
 @dataclass(frozen=True)
 class Trained:
-    """A trained model: `unet`, `tokenizer`, `schedule`, and `info` (data set, images seen, code version, numbers).
+    """A trained model: `unet`, `tokenizer`, `schedule`, and `info` (dataset, images seen, code version, numbers).
 
     precision: of the arithmetic in the network, "float32" or "bfloat16"; weights and results are float32 either way.
     """

@@ -328,7 +328,7 @@ def test_sde_eq_13_and_ddim_eq_14_lead_where_flow_says(t, s):
 
 
 def test_with_variance_0_the_mixture_samples_its_points():
-    """The ideal network of a data set of three images gives back one of them, from any noise."""
+    """The ideal network of a dataset of three images gives back one of them, from any noise."""
     schedule, images = Schedule(300, "cosine"), normal(3, 2, 4, 4).clamp(-1, 1)
     eps = MixtureEps(schedule, torch.full((3,), 1 / 3), images, torch.zeros(3))
     x = last(sample(eps, schedule, normal(6, 2, 4, 4, seed=5), generator=torch.Generator().manual_seed(0)))

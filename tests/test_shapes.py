@@ -1,4 +1,4 @@
-"""The embedded data set: captions, splits, what is drawn against geometry, and what is read off again."""
+"""The embedded dataset: captions, splits, what is drawn against geometry, and what is read off again."""
 
 import math
 from collections import Counter
@@ -151,7 +151,7 @@ def test_an_image_of_an_unknown_word_is_refused(wrong):
 
 
 def test_the_area_drawn_is_that_of_geometry():
-    """At the data set's sizes the outline lies, on average, within a twentieth of a pixel of where geometry puts it."""
+    """At the dataset's sizes the outline lies, on average, within a twentieth of a pixel of where geometry puts it."""
     for shape in SHAPES:
         for radius, dx, dy in product(RADII.values(), (0, 0.3, 0.5), (0, 0.2, 0.5)):
             covered = coverage(shape, [SIZE / 2 + dx], [SIZE / 2 + dy], [radius])[0]

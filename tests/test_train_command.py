@@ -303,7 +303,7 @@ def test_init_trains_with_its_own_schedule(whole, T, kind):
     ("flags", "named"),
     [
         (["--preset", "huge"], "unknown preset 'huge'"),
-        (["--data", "mnist"], "unknown data set 'mnist'"),
+        (["--data", "mnist"], "unknown dataset 'mnist'"),
         (["--minutes", "-3"], "minutes is -3.0"),
         (["--minutes", "0"], "for ever"),
         (["--images", "64", "--batch", "201"], "200 images.*batch of 201"),

@@ -350,7 +350,7 @@ def test_a_finished_run_has_nothing_more_to_do():
 
 @pytest.mark.slow
 def test_one_image_is_memorised():
-    """The loss of a constant data set must fall to a small part: everything in the loop works together."""
+    """The loss of a constant dataset must fall to a small part: everything in the loop works together."""
     settings = replace(
         SETTINGS, images=8 * 150, learning_rate=5e-3, warmup=10, flip=False, caption_dropout=0.0, schedule="cosine"
     )

@@ -13,7 +13,7 @@ def check_split(name: str, split: str) -> None:
 
 
 def load_data(name: str, data_dir: str, split: str = "train", size: int = 32) -> Dataset:
-    """A data set by name, with images of size x size. Raises DataError for an unknown name, and what its loader
+    """A dataset by name, with images of size x size. Raises DataError for an unknown name, and what its loader
     raises.
     """
     own = {"shapes": shapes.SIZE, "scenes": scenes.SIZE, "cifar10": cifar10.SIZE}.get(name, size)
@@ -29,4 +29,4 @@ def load_data(name: str, data_dir: str, split: str = "train", size: int = 32) ->
         return celeba.celeba(data_dir, split, size)
     if name == "folder":
         return folder.folder(data_dir, size)
-    raise DataError(f"unknown data set {name!r}: expected shapes, scenes, cifar10, celeba or folder")
+    raise DataError(f"unknown dataset {name!r}: expected shapes, scenes, cifar10, celeba or folder")

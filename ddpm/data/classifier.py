@@ -24,7 +24,7 @@ KEYS = ("size", "widths", "heads", "weights", "info")  # what a file holds
 
 @dataclass(frozen=True)
 class Recipe:
-    """How the shipped classifier of a data set is made: size of its images, widths of the network, epochs."""
+    """How the shipped classifier of a dataset is made: size of its images, widths of the network, epochs."""
 
     size: int
     widths: tuple[int, ...]

@@ -33,7 +33,7 @@ def measure(
     samples: int | None = None,
     progress: Callable[[list], Iterable] = iter,
 ) -> Bound:
-    """The bound of the first n images of a data set, in bits per dimension: see `bits_per_dim`.
+    """The bound of the first n images of a dataset, in bits per dimension: see `bits_per_dim`.
 
     captioned: the network reads each image's first caption, or else the empty prompt. Image i draws from seed i.
     ValueError: n below 2 (no standard error) or above the number of images; what `bits_per_dim` raises.
