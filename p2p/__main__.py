@@ -4,9 +4,9 @@ import sys
 
 from ddpm import cli
 
-from .experiments import edit, score
+from .experiments import edit, schedule, score, truth
 
-COMMANDS = {"edit": edit, "score": score}
+COMMANDS = {"edit": edit, "schedule": schedule, "score": score, "truth": truth}
 
 
 def main(argv: list[str] | None = None) -> int:

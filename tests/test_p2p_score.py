@@ -10,13 +10,13 @@ from tiny import make_trained
 
 import ddim
 from ddpm import Noise, last
-from ddpm.data import DataError, shapes
+from ddpm.data import DataError, scenes, shapes
 from ddpm.data.captions import parse_face, parse_thing
-from ddpm.data.edits import PAIR_KINDS, kind_between, pairs
+from ddpm.data.edits import PAIR_KINDS, kind_between, pairs, scene_edits
 from ddpm.data.judge import judged
 from ddpm.images import from_bytes, to_bytes
 from ddpm.noise import noise_like
-from p2p.experiments import measures, score
+from p2p.experiments import measures, records, score
 from p2p.experiments.baselines import RECIPES, SAMPLERS, WAYS, Recipe, source_batch, words_that_differ
 from p2p.words import word_positions
 from unet.attention import Site
@@ -128,15 +128,25 @@ def test_best_overlap_of_a_noisy_mask_is_1_and_of_its_negative_small():
 @pytest.mark.parametrize(("data", "kind"), [(data, kind) for data, kinds in PAIR_KINDS.items() for kind in kinds])
 def test_a_pair_differs_in_its_kind_of_word_alone(data, kind):
     parse = {"shapes": shapes.parse, "cifar10": lambda s: vars(parse_thing(s)), "celeba": lambda s: vars(parse_face(s))}
+    parse["scenes"] = scenes.parse
     name = {"class": "kind"}.get(kind.split()[-1], kind.split()[-1])
-    each = pairs(data, kind, 50)
-    for source, target in zip(each.sources, each.targets, strict=True):
+    found = pairs(data, kind, 50)
+    for source, target in zip(found.sources, found.targets, strict=True):
         before, after = parse[data](source), parse[data](target)
         assert {key for key in before if before[key] != after[key]} == {name}
-        assert before.get("colour") is None or before["colour"] != before["background"]
-        assert after.get("colour") is None or after["colour"] != after["background"]
-        assert (after[name] is None) == kind.startswith("drop")
+        for each in (before, after):
+            assert each.get("colour") is None or each["colour"] != each.get("background")
+        assert (not after[name]) == kind.startswith("drop")
         assert kind_between(data, source, target) == kind
+
+
+@pytest.mark.parametrize("kind", PAIR_KINDS["scenes"])
+def test_the_true_edit_of_a_scene_is_what_its_caption_says(kind):
+    for e in scene_edits(kind, 20):
+        for scene, text in ((e.before, e.source), (e.after, e.target)):
+            assert all(value in (None, False, getattr(scene, name)) for name, value in scenes.parse(text).items())
+        differ = {name for name, value in vars(e.before).items() if value != getattr(e.after, name)}
+        assert differ == (set() if kind == "drop colour" else {kind.split()[-1]})
 
 
 @pytest.mark.parametrize(
@@ -253,7 +263,7 @@ def test_every_way_is_measured_beside_the_sources():
 
 
 def test_without_readings_elsewhere_is_outside_the_words_maps():
-    cell = score.compare(TINY, QUICK, replace(task("colour", 3), read=None), ["p2p"])["p2p"]
+    cell = score.compare(TINY, QUICK, replace(task("colour", 3), read=None, elsewhere=None), ["p2p"])["p2p"]
     assert "drift" not in cell and "error elsewhere" in cell
 
 
@@ -308,9 +318,19 @@ def test_batches_are_put_together_in_order(monkeypatch):
         assert parts == pytest.approx(whole, rel=1e-3, abs=1e-6)
 
 
-def test_a_task_knows_whether_it_is_about_the_background():
-    for kind in ("background", "add background", "drop background", "colour", "shape"):
-        assert task(kind, 1).background == kind.endswith("background")
+def test_an_edit_of_the_background_leaves_the_object_alone_and_any_other_the_rest():
+    for kind in ("background", "drop background", "colour", "shape"):
+        images = drawn(["a photo of a large red square on a blue background"])
+        elsewhere = task(kind, 1).elsewhere(images, images)[0]
+        assert elsewhere[8, 8] == ("background" in kind) != elsewhere[0, 0]
+
+
+def test_a_box_stands_on_the_middle_of_its_lower_edge():
+    mask = np.zeros((8, 8), dtype=bool)
+    mask[2:5, 1:7] = True
+    assert measures.place(mask)[:3] == (4, 5, 3)
+    assert measures.place(mask & False)[:3] == (4, 4, 0)
+    assert np.flatnonzero(measures.wider(mask[None]).any(axis=(0, 2))).tolist() == [1, 2, 3, 4, 5]
 
 
 # ---- the injection schedule ------------------------------------------------------------------------------------------
@@ -339,7 +359,7 @@ def test_the_best_schedule_drifts_least_of_those_of_nearly_the_best_success():
 
 def test_the_recipes_of_the_shapes_have_the_schedules_of_the_shipped_sweep():
     """For three kinds more pairs say otherwise: see beside the recipes."""
-    record = score.read_record(Path("notebooks/results/p2p/sweep-shapes.json"))
+    record = records.read_record(Path("notebooks/results/p2p/sweep-shapes.json"))
     assert {"colour", "background", "shape"} <= record["cells"].keys()
     for kind in record["cells"].keys() - {"add size", "drop colour", "drop background"}:
         recipe = RECIPES["shapes", kind]
@@ -351,8 +371,8 @@ def test_the_recipes_of_the_shapes_have_the_schedules_of_the_shipped_sweep():
 
 def test_maps_are_localised_for_each_kind_of_word_and_size():
     cells = score.localise(TINY, QUICK, task("colour", 3))
-    assert list(cells) == ["size", "colour", "shape", "background"]
-    names = [f"{name}, {size} x {size}" for size in (16, 8) for name in ("pointing", "overlap")]
+    assert cells.keys() == {"size", "colour", "shape", "background"}
+    names = ["n"] + [f"{name}, {size} x {size}" for size in (16, 8) for name in ("pointing", "overlap")]
     assert all(list(cell) == names for cell in cells.values())
 
 
@@ -406,26 +426,26 @@ def test_reweighting_measures_how_far_the_weight_moves_the_words_colour(true_ima
 
 def test_cells_that_another_command_has_written_meanwhile_are_kept(tmp_path):
     path = tmp_path / "score.json"
-    score.add(path, "colour", {"n": 2}, {"p2p": {"success": 1.0}})
-    score.add(path, "shape", {"n": 3}, {"p2p": {"success": 2.0}})
-    record = score.add(path, "colour", {"n": 2}, {"plain": {"success": 3.0}})
-    assert record == score.read_record(path)
+    records.add(path, "colour", {"n": 2}, {"p2p": {"success": 1.0}})
+    records.add(path, "shape", {"n": 3}, {"p2p": {"success": 2.0}})
+    record = records.add(path, "colour", {"n": 2}, {"plain": {"success": 3.0}})
+    assert record == records.read_record(path)
     assert record["settings"] == {"colour": {"n": 2}, "shape": {"n": 3}}
     assert list(record["cells"]["colour"]) == ["p2p", "plain"] and list(record["cells"]["shape"]) == ["p2p"]
     with pytest.raises(ValueError, match="was made with n 2, not 4: results are not mixed, choose another --out"):
-        score.add(path, "colour", {"n": 4}, {"p2p": {"success": 4.0}})
-    assert score.read_record(path) == record
+        records.add(path, "colour", {"n": 4}, {"p2p": {"success": 4.0}})
+    assert records.read_record(path) == record
 
 
 @pytest.mark.parametrize("content", ["[]", "{", '{"settings": {}}', '{"settings": {"a": {}}, "cells": {}}'])
 def test_a_file_that_is_no_record_of_scores_is_named(tmp_path, content):
     (tmp_path / "s.json").write_text(content)
     with pytest.raises(ValueError, match="s.json is no record of"):
-        score.read_record(tmp_path / "s.json")
+        records.read_record(tmp_path / "s.json")
 
 
 def test_the_table_labels_what_was_not_measured_now():
     cells = {"p2p": {"success": 99.5}, "plain": {"success": None, "drift": 1.0}}
     record = {"settings": {"colour": {"n": 3, "size": None}}, "cells": {"colour": cells}}
-    text = score.table("colour", record, Path("s.json"), {"plain": {}})
+    text = records.table("colour", record, Path("s.json"), {"plain": {}})
     assert text == "colour: n 3\n  p2p              success 99.5  (read from s.json)\n  plain            drift 1"

@@ -18,8 +18,9 @@ from ..images import from_bytes
 
 SHIPPED = Path(__file__).parent.parent / "weights" / "classifiers"
 MOST_BYTES = 8 * 2**20
+PARTS = "parts"  # the name of the output that says what each pixel belongs to
 Heads = dict[str, tuple[str, ...]]
-KEYS = ("size", "widths", "heads", "weights", "info")  # what a file holds
+KEYS = ("size", "widths", "heads", "parts", "weights", "info")  # what a file holds
 
 
 @dataclass(frozen=True)
@@ -60,22 +61,47 @@ class Block(nn.Module):
         return x + self.rest(x)
 
 
+class Segmentation(nn.Module):
+    """The maps of all stages, finest first -> logits (B, parts, H, W): the way up of a small U-Net."""
+
+    def __init__(self, widths: tuple[int, ...], parts: int):
+        super().__init__()
+        fine, coarse = widths[-2::-1], widths[:0:-1]
+        self.up = nn.ModuleList(convolution(a + b, b) for a, b in zip(coarse, fine, strict=True))
+        self.last = nn.Conv2d(widths[0], parts, 1)
+
+    def forward(self, maps: list[Tensor]) -> Tensor:
+        y = maps[-1]
+        for layer, skip in zip(self.up, maps[-2::-1], strict=True):
+            y = layer(torch.cat([F.interpolate(y, scale_factor=2), skip], dim=1))
+        return self.last(y)
+
+
 class Classifier(nn.Module):
-    """Images (B, 3, size, size) in [-1, 1] -> logits (B, classes) for each head.
+    """Images (B, 3, size, size) in [-1, 1] -> logits (B, classes) for each head, and (B, parts, size, size) for PARTS.
 
     size: a multiple of 8. widths: channels of the stem and of the three blocks; the last is the number of features.
-    heads: the labels and their classes: {"class": ("airplane", "car", ...)}. info: how it was trained.
+    heads: the labels and their classes: {"class": ("airplane", "car", ...)}. parts: what a pixel can belong to, if it
+    is to say. info: how it was trained.
     """
 
-    def __init__(self, size: int, widths: tuple[int, ...], heads: Heads, info: dict | None = None):
+    def __init__(
+        self,
+        size: int,
+        widths: tuple[int, ...],
+        heads: Heads,
+        info: dict | None = None,
+        parts: tuple[str, ...] = (),
+    ):
         super().__init__()
         self.size, self.widths, self.info, self.sha256 = size, tuple(widths), info or {}, ""
-        self.heads = {name: tuple(classes) for name, classes in heads.items()}
+        self.heads, self.parts = {name: tuple(classes) for name, classes in heads.items()}, tuple(parts)
         stem, *rest = self.widths
         self.body = nn.Sequential(
             convolution(3, stem), *(Block(a, b) for a, b in zip([stem, *rest], rest, strict=False))
         )
         self.last = nn.ModuleList(nn.Linear(rest[-1], len(classes)) for classes in self.heads.values())
+        self.segmentation = Segmentation(self.widths, len(self.parts)) if self.parts else None
         self.to(memory_format=torch.channels_last)
 
     def features(self, x: Tensor) -> Tensor:
@@ -83,8 +109,12 @@ class Classifier(nn.Module):
         return self.body(x.contiguous(memory_format=torch.channels_last)).mean(dim=(2, 3))
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
-        features = self.features(x)
-        return {name: layer(features) for name, layer in zip(self.heads, self.last, strict=True)}
+        maps = [x.contiguous(memory_format=torch.channels_last)]
+        for stage in self.body:
+            maps.append(stage(maps[-1]))
+        features = maps[-1].mean(dim=(2, 3))
+        logits = {name: layer(features) for name, layer in zip(self.heads, self.last, strict=True)}
+        return logits | ({PARTS: self.segmentation(maps[1:])} if self.segmentation else {})
 
     @property
     def accuracy(self) -> dict[str, float]:
@@ -93,15 +123,22 @@ class Classifier(nn.Module):
 
     @torch.no_grad()
     def probabilities(self, images: np.ndarray, batch: int = 256) -> dict[str, Tensor]:
-        """uint8 (N, 3, H, W), square -> {head: (N, classes) probabilities}. Other sizes are resized."""
-        parts = [self(x) for x in batches(images, self.size, batch)]
-        return {name: torch.cat([part[name] for part in parts]).softmax(dim=1) for name in self.heads}
+        """uint8 (N, 3, H, W), square -> {head: (N, classes) probabilities}. Other sizes are resized.
+
+        With parts also PARTS: (N, parts, size, size).
+        """
+        logits = [self(x) for x in batches(images, self.size, batch)]
+        return {name: torch.cat([each[name] for each in logits]).softmax(dim=1) for name in logits[0]}
 
     def scores(self, images: np.ndarray, labels: np.ndarray) -> dict[str, float]:
         """Share of images uint8 (N, 3, H, W) whose label (N, heads) is the likeliest class, for each head."""
         probabilities = self.probabilities(images)
-        right = {name: p.argmax(dim=1).numpy() == labels[:, i] for i, (name, p) in enumerate(probabilities.items())}
+        right = {name: probabilities[name].argmax(dim=1).numpy() == labels[:, i] for i, name in enumerate(self.heads)}
         return {name: values.mean().item() for name, values in right.items()}
+
+    def pixel_scores(self, images: np.ndarray, parts: np.ndarray) -> float:
+        """Share of all pixels of images uint8 (N, 3, H, W) whose part (N, H, W) is the likeliest."""
+        return float((self.probabilities(images)[PARTS].argmax(dim=1).numpy() == parts).mean())
 
 
 def batches(images: np.ndarray, size: int, batch: int = 256) -> Iterator[Tensor]:
@@ -120,14 +157,14 @@ def batches(images: np.ndarray, size: int, batch: int = 256) -> Iterator[Tensor]
 
 def varied(x: Tensor, reach: int, source: torch.Generator) -> Tensor:
     """Every image mirrored half of the time and moved by up to `reach` pixels; what comes in is a reflection."""
-    n, _, height, width = x.shape
+    n, channels, height, width = x.shape
     flips = torch.rand(n, generator=source) < 0.5
     x = torch.where(flips[:, None, None, None], x.flip(3), x)
     dy, dx = torch.randint(0, 2 * reach + 1, (2, n), generator=source)
     padded = F.pad(x, (reach,) * 4, mode="reflect")
     rows = (torch.arange(height) + dy[:, None])[:, None, :, None]
     columns = (torch.arange(width) + dx[:, None])[:, None, None, :]
-    return padded[torch.arange(n)[:, None, None, None], torch.arange(3)[:, None, None], rows, columns]
+    return padded[torch.arange(n)[:, None, None, None], torch.arange(channels)[:, None, None], rows, columns]
 
 
 def train(
@@ -138,11 +175,12 @@ def train(
     batch: int = 128,
     rate: float = 0.1,
     seed: int = 0,
+    parts: np.ndarray | None = None,
 ) -> Iterator[tuple[float, float]]:
     """Train in place on images uint8 (N, 3, size, size), labels (N, heads); yields (progress in 0..1, loss).
 
     SGD with momentum; the learning rate rises to `rate` over a fifth of the steps and falls to zero. Cross-entropy
-    with smoothed labels, averaged over the heads.
+    with smoothed labels, averaged over the heads; plus that of parts (N, size, size), the part of each pixel, if given.
     """
     source, targets = torch.Generator().manual_seed(seed), torch.from_numpy(labels).long()
     batch = min(batch, len(images))
@@ -156,9 +194,14 @@ def train(
         done = (step + 1) / steps
         optimizer.param_groups[0]["lr"] = rate * min(done / 0.2, (1 - done) / 0.8)
         (x,) = batches(images[rows.numpy()], network.size, batch)
-        logits = network(varied(x, network.size // 16, source)).values()
-        losses = [F.cross_entropy(z, y, label_smoothing=0.1) for z, y in zip(logits, targets[rows].T, strict=True)]
-        loss = torch.stack(losses).mean()
+        if parts is not None:  # they move with their image
+            x = torch.cat([x, torch.from_numpy(parts[rows.numpy()])[:, None].to(x)], dim=1)
+        x = varied(x, network.size // 16, source)
+        logits = network(x[:, :3])
+        heads = zip(network.heads, targets[rows].T, strict=True)
+        loss = torch.stack([F.cross_entropy(logits[name], y, label_smoothing=0.1) for name, y in heads]).mean()
+        if parts is not None:
+            loss = loss + F.cross_entropy(logits[PARTS], x[:, 3].long())
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -172,7 +215,7 @@ def train(
 def ship(network: Classifier, name: str, replace: bool = False) -> Path:
     """Put the network, in half precision, among the shipped ones; returns the file. Raises what `files.ship` raises."""
     weights = {key: v.half() if v.is_floating_point() else v for key, v in network.state_dict().items()}
-    content = {"size": network.size, "widths": network.widths, "heads": network.heads}
+    content = {"size": network.size, "widths": network.widths, "heads": network.heads, "parts": network.parts}
     return files.ship(SHIPPED, name, content | {"weights": weights, "info": network.info}, MOST_BYTES, replace)
 
 
@@ -184,7 +227,7 @@ def load(name: str) -> Classifier:
     path = files.shipped(SHIPPED, name)
     content = files.read(path)
     with files.fitting(path):
-        network = Classifier(**{key: content[key] for key in KEYS if key != "weights"})
+        network = Classifier(**{key: content[key] for key in KEYS if key in content and key != "weights"})
         network.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in content["weights"].items()})
     network.sha256 = files.sha256(path)
     return network.eval().requires_grad_(False)

@@ -12,7 +12,7 @@ import numpy as np
 
 from unet.vocabulary import SHAPES
 
-from . import shapes
+from . import scenes, shapes
 from .base import DataError, Dataset
 from .captions import AGES, Face, Thing, face_sentence, parse_face, parse_thing, thing_sentence
 from .cifar10 import PALETTES
@@ -166,12 +166,65 @@ def _face(kind: str, rng: np.random.Generator) -> tuple[str, str]:
     return face_sentence(before), face_sentence(after)
 
 
+# What of a scene a kind of edit is about; the kinds of `scene_edits`.
+SCENE_PAIRS = {
+    "thing": lambda s: s.setting != "flower",
+    "colour": lambda s: scenes.colour_word(s.thing, s.colour),
+    "setting": lambda s: s.setting in scenes.PLACES,
+    "setting_colour": lambda s: s.setting in scenes.SEATS,
+    "add flag": lambda s: s.setting in scenes.PLACES and not s.flag,
+    "add spikey": lambda s: s.setting == "flower" and not s.spikey,
+    "add colour": lambda s: scenes.colour_word(s.thing, s.colour),
+    "drop colour": lambda s: scenes.colour_word(s.thing, s.colour),
+    "drop flag": lambda s: s.flag,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class SceneEdit:
+    """A scene, the true edit of it, and their captions, which differ by the edit alone."""
+
+    before: scenes.Scene
+    after: scenes.Scene
+    source: str
+    target: str
+
+
+def _scene(kind: str, rng: np.random.Generator, before: scenes.Scene) -> SceneEdit:
+    """Of a swapped thing the colour is named if both things have one."""
+    verb, _, name = kind.rpartition(" ")
+    words = {
+        "thing": scenes.BUILDINGS if before.setting in scenes.PLACES else scenes.ANIMALS,
+        "colour": scenes.colours_of(before.setting),
+        "setting": scenes.PLACES,
+        "setting_colour": scenes.setting_colours(before.setting),
+    }
+    new = verb != "drop" if name in ("flag", "spikey") else another(rng, words[name], getattr(before, name))
+    after = before if kind == "drop colour" else scenes.replace(before, **{name: new})
+    captions = [scenes.parse(scenes.caption(scene)) for scene in (before, after)]
+    if kind == "thing" and None in (colours := [caption["colour"] for caption in captions]) and any(colours):
+        captions = [caption | {"colour": None} for caption in captions]
+    if name == "colour" and verb:  # where the colour is not named, nothing says that it is another one
+        captions[verb == "drop"] |= {"colour": None}
+    return SceneEdit(before, after, *(scenes.sentence(**caption) for caption in captions))
+
+
+def scene_edits(kind: str, n: int, seed: int = 0) -> list[SceneEdit]:
+    """n edits of a kind of scenes in combinations that training never shows."""
+    rng, found = np.random.default_rng([seed, list(SCENE_PAIRS).index(kind)]), []
+    for scene in scenes.scatter(40 * n, "test", seed + HELD_OUT_SEED):
+        if len(found) < n and SCENE_PAIRS[kind](scene):
+            found.append(_scene(kind, rng, scene))
+    return found
+
+
 SHAPE_PAIRS = (
     "colour", "background", "shape",
     "add colour", "add background", "add size", "drop colour", "drop background", "drop size",
 )  # fmt: skip
 PAIR_KINDS: dict[str, tuple[str, ...]] = {
     "shapes": SHAPE_PAIRS,
+    "scenes": tuple(SCENE_PAIRS),
     "cifar10": ("class", "colour", "background"),
     "celeba": ("smiling", "eyeglasses", "hair", "age"),
 }
@@ -179,6 +232,9 @@ PAIR_KINDS: dict[str, tuple[str, ...]] = {
 
 PARSERS: dict[str, Callable[[str], dict]] = {
     "shapes": shapes.parse,
+    "scenes": lambda caption: {
+        name: (name if word is True else word or None) for name, word in scenes.parse(caption).items()
+    },
     "cifar10": lambda caption: vars(parse_thing(caption)),
     "celeba": lambda caption: vars(parse_face(caption)),
 }
@@ -219,7 +275,9 @@ def pairs(data: str, kind: str, n: int, seed: int = 0) -> Pairs:
         known = PAIR_KINDS.get(data) or f"a dataset of {tuple(PAIR_KINDS)}"
         raise DataError(f"no edits {kind!r} of {data}: expected {known}")
     rng = np.random.default_rng([seed, SHAPE_PAIRS.index(kind) if data == "shapes" else 0])
-    if data == "shapes":
+    if data == "scenes":
+        captions = [(edit.source, edit.target) for edit in scene_edits(kind, n, seed)]
+    elif data == "shapes":
         captions = [_shape(kind, rng, s) for s in shapes.scatter(n, "train", seed)]
     else:
         make: Callable = _thing if data == "cifar10" else _face

@@ -14,10 +14,11 @@ from .base import DataError
 from .captions import Face, parse_face, parse_thing
 from .celeba import HAIR, YES_OR_NO
 from .cifar10 import describe
+from .classifier import PARTS
 from .labels import scene_class, scene_heads
 
 Probabilities = dict[str, np.ndarray]
-"""The output of a classifier: head -> probabilities (N, classes)."""
+"""The output of a classifier: head -> probabilities (N, classes), and of each pixel's part (N, parts, H, W)."""
 
 ATTRIBUTE = {word: name for name, word in (YES_OR_NO | HAIR).items()} | {"bald": "Bald"}
 
@@ -50,6 +51,22 @@ def accuracy(judged: dict[str, np.ndarray]) -> dict[str, dict[str, float]]:
         kind: {"share": float(np.nanmean(values)), "n": int((~np.isnan(values)).sum())}
         for kind, values in answers.items()
     }
+
+
+def places(name: str, images: np.ndarray, probabilities: Probabilities | None = None) -> dict[str, np.ndarray] | None:
+    """Kind of word -> bool (N, H, W), the pixels that show what it names; None for a dataset without such a judge.
+
+    Of the shapes it is read exactly, of the scenes a classifier says what each pixel belongs to.
+    """
+    if name == "shapes":
+        inside = np.stack([reading.mask for reading in shapes.read(images)]) > 0.5
+        return {"background": ~inside, "size": inside, "colour": inside, "shape": inside}
+    if name == "scenes":
+        parts = np.asarray(probabilities[PARTS]).argmax(axis=1)
+        thing, setting, flag = (parts == scenes.PARTS.index(part) for part in ("thing", "setting", "flag"))
+        seats = {"setting": setting, "setting_colour": setting, "spikey": setting}
+        return {"thing": thing, "colour": thing, "flag": flag} | seats
+    return None
 
 
 def _kinds(rows: list[dict]) -> list[str]:

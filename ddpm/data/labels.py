@@ -15,11 +15,15 @@ NO_YES = ("no", "yes")
 
 @dataclass(frozen=True)
 class Labelled:
-    """images uint8 (N, 3, H, W); heads: labels and their classes; labels (N, heads) int64, indices of classes."""
+    """images uint8 (N, 3, H, W); heads: labels and their classes; labels (N, heads) int64, indices of classes.
+
+    parts: of the scenes, uint8 (N, H, W), the part that each pixel belongs to, an index of `scenes.PARTS`.
+    """
 
     images: np.ndarray
     heads: dict[str, tuple[str, ...]]
     labels: np.ndarray
+    parts: np.ndarray | None = None
 
 
 def load_labelled(name: str, data_dir: str | Path, split: str = "train", size: int = 32) -> Labelled:
@@ -38,7 +42,8 @@ def load_labelled(name: str, data_dir: str | Path, split: str = "train", size: i
         heads = scene_heads()
         captions = [scenes.parse(scenes.caption(scene)) for scene in drawn]
         rows = [[classes.index(scene_class(c[head])) for head, classes in heads.items()] for c in captions]
-        return Labelled(np.stack([scenes.draw(scene) for scene in drawn]), heads, np.array(rows))
+        images, parts = (np.stack([draw(scene) for scene in drawn]) for draw in (scenes.draw, scenes.parts))
+        return Labelled(images, heads, np.array(rows), parts)
     if name == "cifar10":
         images, labels = cifar10.load_images(data_dir, split)
         return Labelled(images, {"class": CLASSES}, labels.astype(np.int64)[:, None])

@@ -25,6 +25,7 @@ FINE = 8  # the drawing is made this many times as large, then averaged down
 BUILDINGS = ("house", "hotel", "tent", "car", "tree")
 ANIMALS = ("cat", "dog", "tiger")
 PLACES = ("mountain", "beach", "field")
+PARTS = ("background", "setting", "thing", "flag")  # what a pixel can belong to
 SEATS = ("couch", "bicycle", "flower")
 FURS = ("white", "gray", "black", "brown")
 PAINTS = ("red", "yellow", "green", "blue", "purple", "white")
@@ -470,25 +471,33 @@ def shapes_of(scene: Scene) -> list[Shape]:
     return shapes
 
 
-def render(shapes: list[Shape], colours: Callable[[str, Colour], object], mode: str) -> np.ndarray:
-    """The shapes painted one over the other in fine pixels, averaged down to SIZE x SIZE."""
+def render(shapes: list[Shape], colours: Callable[[str, Colour], object], mode: str) -> Image.Image:
+    """The shapes painted one over the other in fine pixels."""
     image = Image.new(mode, (SIZE * FINE, SIZE * FINE))
     brush = ImageDraw.Draw(image)
     for noun, paint, colour in shapes:
         paint(brush, colours(noun, colour))
-    return np.asarray(image.reduce(FINE))
+    return image
 
 
 def draw(scene: Scene) -> np.ndarray:
-    """The image, uint8 (3, 32, 32), antialiased."""
-    return render(shapes_of(scene), lambda _, colour: colour, "RGB").transpose(2, 0, 1)
+    """The image, uint8 (3, 32, 32), antialiased: the fine pixels averaged."""
+    return np.asarray(render(shapes_of(scene), lambda _, colour: colour, "RGB").reduce(FINE)).transpose(2, 0, 1)
+
+
+def parts(scene: Scene) -> np.ndarray:
+    """What is at the middle of each pixel, uint8 (32, 32): an index of PARTS."""
+    names = {scene.thing: "thing", scene.setting: "setting", "flag": "flag"}
+    image = render(shapes_of(scene), lambda noun, _: PARTS.index(names.get(noun, "background")), "L")
+    return np.asarray(image)[FINE // 2 :: FINE, FINE // 2 :: FINE]
 
 
 def masks(scene: Scene) -> dict[str, np.ndarray]:
     """For each noun of the image, float (32, 32) in 0..1: how much of each pixel it covers and nothing hides."""
     shapes = shapes_of(scene)
     nouns = dict.fromkeys(noun for noun, _, _ in shapes)
-    return {name: render(shapes, lambda noun, _, name=name: 255 * (noun == name), "L") / 255 for name in nouns}
+    fine = {name: render(shapes, lambda noun, _, name=name: 255 * (noun == name), "L") for name in nouns}
+    return {name: np.asarray(image.reduce(FINE)) / 255 for name, image in fine.items()}
 
 
 # ---- the dataset ---------------------------------------------------------------------------------------------------

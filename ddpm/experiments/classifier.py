@@ -6,7 +6,7 @@ import torch
 from tqdm import tqdm
 
 from .. import cli, files
-from ..data import classifier
+from ..data import classifier, scenes
 from ..data.labels import load_labelled
 from ..noise import check_seed
 
@@ -29,12 +29,18 @@ def run(args: argparse.Namespace) -> None:
     check_seed(args.seed)
     training, test = (load_labelled(args.data, args.data_dir, split, recipe.size) for split in ("train", "test"))
     torch.manual_seed(args.seed)
-    network, epochs = classifier.Classifier(recipe.size, recipe.widths, training.heads), args.epochs or recipe.epochs
+    parts, epochs = () if training.parts is None else scenes.PARTS, args.epochs or recipe.epochs
+    network = classifier.Classifier(recipe.size, recipe.widths, training.heads, parts=parts)
     with tqdm(total=100, bar_format="{l_bar}{bar}| [{elapsed}<{remaining}]{postfix}") as bar:
-        for progress, loss in classifier.train(network, training.images, training.labels, epochs, seed=args.seed):
+        steps = classifier.train(
+            network, training.images, training.labels, epochs, seed=args.seed, parts=training.parts
+        )
+        for progress, loss in steps:
             bar.set_postfix_str(f"loss {loss:.3f}", refresh=False)
             bar.update(100 * progress - bar.n)
     accuracy = {name: round(share, 4) for name, share in network.scores(test.images, test.labels).items()}
+    if parts:
+        accuracy[classifier.PARTS] = round(network.pixel_scores(test.images, test.parts), 4)
     network.info.update(data=args.data, epochs=epochs, seed=args.seed, accuracy=accuracy)
     path = classifier.ship(network, args.data, args.replace)
     print(f"right in {len(test.images)} test images: " + ", ".join(f"{h} {100 * s:.1f} %" for h, s in accuracy.items()))

@@ -55,6 +55,7 @@ class Recipe:
 
 GUIDED = Recipe(steps=16, scale=3.0)
 NOISY = Recipe(steps=30, sampler="ddpm", scale=4.0)
+SCENE = Recipe(steps=20, sampler="ddim", scale=2.0, cross_until=0.8, self_until=0.4)
 # The recipe of each kind of edit. Shapes: the injection schedules are those of `python -m p2p score --sweep`
 # (notebooks/results/p2p/sweep-shapes.json), but for three kinds in which more pairs than its own say otherwise: of 200
 # pairs "add size" succeeds in 89.0 % at 0.6 and in 93.0 % at 0.5; "drop colour" in 92 % at 0.6, and in 91 % at 1 with
@@ -73,6 +74,11 @@ RECIPES: dict[tuple[str, str], Recipe] = {  # (dataset, kind of edit) -> recipe
     ("shapes", "drop size"): Recipe(cross_until=1.0, self_until=0.8),
     ("shapes", "reweight colour"): Recipe(cross_until=1.0, self_until=0.4),
     ("shapes", "reweight background"): Recipe(cross_until=1.0, self_until=0.4),
+    **{("scenes", kind): SCENE for kind in ("colour", "setting_colour", "setting", "add colour", "drop colour")},
+    ("scenes", "thing"): SCENE,
+    ("scenes", "add flag"): SCENE,
+    ("scenes", "drop flag"): SCENE,
+    ("scenes", "add spikey"): SCENE,
     ("cifar10", "class"): Recipe(scale=3.0, cross_until=0.4),
     ("cifar10", "colour"): Recipe(scale=3.0, cross_until=0.6),
     ("cifar10", "background"): Recipe(scale=3.0, cross_until=0.6),

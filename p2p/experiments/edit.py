@@ -36,13 +36,15 @@ from ..words import as_list, changed, in_range, kind_of, split, word_positions
 from .baselines import RECIPES, SAMPLERS, Recipe
 
 EXAMPLE = (
-    'python -m p2p edit --source "a photo of a large red circle on a blue background" '
-    '--target "a photo of a large green circle on a blue background"'
+    'python -m p2p edit --source "a photo of a gray cat on a red couch" '
+    '--target "a photo of a gray dog on a red couch" "a photo of a tiger on a red couch"'
 )
+GUIDANCE = 2.0  # of generated images, where no flag says another
 WIDEST = 8  # columns of a sheet
 GREY = 0.35  # how much of the image shows through its map
 EDITS_NOTE = "before: the source; after: Prompt-to-Prompt; plain: the new caption alone, same noise"
 MAPS_NOTE = "attention maps of the source: mean over steps and heads, each map normalised separately"
+FILM_NOTE = "attention maps of one word in time: mean over heads, each map normalised separately"
 Column = tuple[str, np.ndarray]  # its name, and an image uint8 (3, H, W) for each row
 
 # ---- flags -----------------------------------------------------------------------------------------------------------
@@ -70,8 +72,8 @@ def word_share(text: str) -> tuple[str, float]:
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """The flags of `python -m p2p edit`."""
-    cli.add_flags(parser, model="shapes", source=..., target=None, image=None, data_dir="data", seeds=[0, 1, 2, 3])
-    cli.add_flags(parser, steps=50, scale=1.0, device=cli.best_device(), out="results")
+    cli.add_flags(parser, model="scenes", source=..., target=None, image=None, data_dir="data", seeds=[0, 1, 2, 3])
+    cli.add_flags(parser, steps=50, scale=None, device=cli.best_device(), out="results")
     word = dict(action="append", default=[])
     parser.add_argument("--weight", type=word_values, **word, metavar="WORD=X", help="factor of a word's map")
     parser.add_argument("--word-until", type=word_share, **word, metavar="WORD=X", help="a word's own --cross-until")
@@ -82,7 +84,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--mask", help="an image file of the model's size: change only where it is light")
     parser.add_argument("--sampler", choices=list(SAMPLERS), default="ddim", help="of generated images; ddpm: eta = 1")
     parser.add_argument("--inversion", choices=("exact", "ddim", "null-text"), help="of a real image")
-    parser.add_argument("--film", type=cli.positive, metavar="K", help="draw the source's way from noise in K images")
+    film = "draw the source's way from noise in K images, and the map of the word that changes at their times"
+    parser.add_argument("--film", type=cli.positive, metavar="K", help=film)
 
 
 # ---- the edits -------------------------------------------------------------------------------------------------------
@@ -211,25 +214,28 @@ def real_image(trained: Trained, args: argparse.Namespace) -> np.ndarray:
 
 def draw(
     trained: Trained, args: argparse.Namespace, edits: list[Edit], start: dict[str, Any]
-) -> tuple[list[Column], list[Column]]:
-    """The columns of a sheet: the film, the source, its edits and plain re-generations; and the maps of its words."""
+) -> tuple[list[Column], list[Column], list[Column]]:
+    """The columns of a sheet: the film, the source, its edits and plain re-generations; the maps of the source's words;
+    and those of the changed word at the times of the film.
+    """
     targets = dict.fromkeys(edit.target for edit in edits if edit.target != args.source)
     n, how = row_count(args), {"steps": args.steps, "scale": args.scale} | start
-    store = AttentionStore([args.source] * n + [edits[0].target] * n)
+    store = AttentionStore([args.source] * n + [edits[0].target] * n, by_time=bool(args.film))
     with tqdm(total=(len(edits) + len(targets)) * args.steps, desc="edits", unit=" steps") as bar:
-        film, after, plain = [], [], []
+        film, film_maps, after, plain = [], [], [], []
         for edit in edits:
             own = {"store": store} if edit is edits[0] else {}
             steps = counted(editing.edit(trained, args.source, edit.target, **how, **edit.how, **own), bar)
             states = [(t, x) for t, x, _ in steps]
             after.append((f"after\n{edit.label}", to_bytes(states[-1][1][n:])))
             before = to_bytes(states[-1][1][:n])  # the same for all edits
-            if args.film:
-                film = film_of(trained.schedule.T, start["x_T"], states, n, args.film)
+            if args.film and not film:
+                film, times = film_of(trained.schedule.T, start["x_T"], states, n, args.film)
+                film_maps = maps_in_time(before, store, args.source, film_word(args.source, edit), times)
         for target in targets:
             x = last(counted(editing.edit(trained, args.source, target, **how, cross_until=0, self_until=0), bar))
             plain.append((f"plain\n{change(args.source, target)}", to_bytes(x[n:])))
-    return [*film, ("before", before), *after, *plain], word_maps(before, store, args.source)
+    return [*film, ("before", before), *after, *plain], word_maps(before, store, args.source), film_maps
 
 
 def row_count(args: argparse.Namespace) -> int:
@@ -244,10 +250,27 @@ def counted(trajectory: Trajectory, bar: tqdm) -> Trajectory:
         bar.update()
 
 
-def film_of(T: int, x_T: Tensor | tuple[Tensor, Tensor], states: list[tuple[int, Tensor]], n: int, count: int) -> list:
-    """At most `count` columns of the sources on their way from noise, evenly spaced, named by their times."""
+def film_of(
+    T: int, x_T: Tensor | tuple[Tensor, Tensor], states: list[tuple[int, Tensor]], n: int, count: int
+) -> tuple[list[Column], list[int]]:
+    """At most `count` columns of the sources on their way from noise, evenly spaced, and their times."""
     way = [(T, x_T[0] if isinstance(x_T, tuple) else x_T), *states[:-1]]
-    return [(f"t = {t}", to_bytes(x[:n])) for t, x in way[:: -(-len(way) // count)]]
+    way = way[:: -(-len(way) // count)]
+    return [(f"t = {t}", to_bytes(x[:n])) for t, x in way], [t for t, _ in way]
+
+
+def film_word(source: str, edit: Edit) -> str:
+    """The word of the source that an edit replaces or weights, else its first content word."""
+    removed, _ = changed(source, edit.target)
+    words = [word for word in (*removed, *edit.how["weights"], *split(source)) if word not in GRAMMAR]
+    return next(word for word in words if word in split(source))
+
+
+def maps_in_time(images: np.ndarray, store: AttentionStore, prompt: str, word: str, times: list[int]) -> list[Column]:
+    """The map of a word at each of the times, mean over heads, over the images of the store's first rows."""
+    tokens, n = word_positions(prompt, word), len(images)
+    maps = {t: store.maps(store.largest, t=t)[:n, ..., tokens].sum(dim=-1) for t in times}
+    return [(f"{word}\nt = {t}", overlay(images, each)) for t, each in maps.items()]
 
 
 def word_maps(images: np.ndarray, store: AttentionStore, prompt: str) -> list[Column]:
@@ -275,20 +298,22 @@ def blocks(columns: list[Column], note: str) -> Iterator[tuple[list[Column], str
 def run(args: argparse.Namespace) -> None:
     """Edit, draw source, edits, plain re-generation and maps, and print where the sheet is."""
     trained = ddpm.load(args.model, device=args.device)
+    if args.scale is None:  # the inversion of a real image is exact without guidance
+        args.scale = 1.0 if args.image else GUIDANCE
     Recipe(scale=args.scale)  # refuses guidance below 1
     prompts = as_list([args.source, *(args.target or [])], 1 + len(args.target or []))
     args.source, *args.target = trained.tokenizer.decode(trained.tokens(prompts))  # lower case, no full stops
     edits = edits_of(trained, args, row_count(args))
     image = real_image(trained, args) if args.image else None
-    columns, maps = draw(trained, args, edits, start_of(trained, args, image))
+    columns, maps, film_maps = draw(trained, args, edits, start_of(trained, args, image))
     path = cli.output(args, f"edit-{name_of(args.model)}", ".png")
     lines = [description(args.source, edit) for edit in edits]
     if image is not None:
         error = squared_error(dict(columns)["before"], image[None]).item()
         lines.append(f"reconstruction of the image: mean squared error {error:.6f} on the [0, 1] scale")
         columns = [("image", image[None]), *columns]
-    parts = [*blocks(columns, EDITS_NOTE), *blocks(maps, MAPS_NOTE)]
-    names, images = zip(*columns, *maps, strict=True)
+    parts = [*blocks(columns, EDITS_NOTE), *blocks(maps, MAPS_NOTE), *blocks(film_maps, FILM_NOTE)]
+    names, images = zip(*columns, *maps, *film_maps, strict=True)
     rows = [Path(args.image).name] if args.image else [f"seed {seed}" for seed in args.seeds]
     fold = np.cumsum([len(part) for part, _ in parts])[:-1].tolist()
     sheet(path, np.stack(images, axis=1), rows, list(names), args.source, fold, [note for _, note in parts])

@@ -1,10 +1,11 @@
 """Measures of edits: does the image show the edit, what else has changed, and do the maps show where the words are.
 
 Images are uint8 (n, 3, H, W). Nothing here depends on a dataset: what an image shows comes from a judge
-(`ddpm.data.judge`), the true place of an object from readings (`ddpm.data.shapes.read`).
+(`ddpm.data.judge`), the place of an object from readings (`ddpm.data.shapes.read`) or from its mask.
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -48,7 +49,34 @@ def edge_agreement(before: np.ndarray, after: np.ndarray) -> np.ndarray:
     return (x * y).sum(axis=(1, 2)) / np.maximum(norm, 1e-9)
 
 
-def geometry(before: Sequence[Reading], after: Sequence[Reading]) -> dict[str, np.ndarray]:
+class Place(NamedTuple):
+    """Where an object is, in pixels: the middle of its lower edge, half of its width, its mask (H, W) in 0..1."""
+
+    x: float
+    y: float
+    radius: float
+    mask: np.ndarray
+
+
+def place(mask: np.ndarray) -> Place:
+    """The box of a mask (H, W) of bool; an empty one is in the image's middle, and has no width.
+
+    An object stands on the middle of its lower edge: a true edit from a low to a tall one leaves it where it is.
+    """
+    rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
+    if not len(rows):
+        return Place(mask.shape[1] / 2, mask.shape[0] / 2, 0.0, mask.astype(float))
+    left, right = columns[0], columns[-1] + 1
+    return Place((left + right) / 2, rows[-1] + 1.0, (right - left) / 2, mask.astype(float))
+
+
+def wider(mask: np.ndarray) -> np.ndarray:
+    """Masks (n, H, W) of bool, grown by a pixel to all sides: the edge of an antialiased object is part of it."""
+    padded = np.pad(mask, ((0, 0), (1, 1), (1, 1)))
+    return np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(1, 2)).any(axis=(3, 4))
+
+
+def geometry(before: Sequence[Reading | Place], after: Sequence[Reading | Place]) -> dict[str, np.ndarray]:
     """From the readings of sources and edits: overlap of the objects, their drift and growth in pixels, (n,) each."""
     x, y, radius = np.array([[(r.x, r.y, r.radius) for r in readings] for readings in (before, after)]).T  # (n, 2) each
     drift = np.hypot(x[:, 1] - x[:, 0], y[:, 1] - y[:, 0])
@@ -63,7 +91,7 @@ def elsewhere(before: Sequence[Reading], after: Sequence[Reading], background: b
     return np.minimum(*both) == 1 if background else np.maximum(*both) == 0
 
 
-def masks(readings: Sequence[Reading]) -> np.ndarray:
+def masks(readings: Sequence[Reading | Place]) -> np.ndarray:
     """(n, H, W): the soft masks of the objects, in 0..1."""
     return np.stack([reading.mask for reading in readings])
 

@@ -20,29 +20,30 @@ import ddpm
 from ddim.experiments.common import name_of
 from ddpm import cli
 from ddpm.data.classifier import load as load_classifier
-from ddpm.data.edits import PAIR_KINDS, pairs
+from ddpm.data.edits import PAIR_KINDS, PARSERS, pairs
 from ddpm.data.judge import all_shown, judged
+from ddpm.data.judge import places as judge_places
 from ddpm.data.shapes import PALETTE, Reading, parse, read
-from ddpm.experiments import records
-from ddpm.files import sha256, write_json
+from ddpm.files import sha256
 from ddpm.images import squared_error, to_bytes
 from ddpm.model import Trained
 
 from ..store import AttentionStore, enlarge
-from . import measures
+from ..words import word_positions
+from . import measures, records
 from .baselines import RECIPES, SAMPLERS, WAYS, Batch, Recipe, prompt_to_prompt, source_batch, words_that_differ
 from .measures import Judged
+from .records import Cell
 
 EXAMPLE = "python -m p2p score --model shapes --n 100 --kinds colour --ways plain p2p"
 BATCH = 50
 CROSS, SELF = (0.0, 0.2, 0.4, 0.5, 0.6, 0.8, 1.0), (0.0, 0.8)  # the injection schedules of a sweep
 SLACK = 5.0  # percent of success that a sweep gives up for less drift
 MAPS, REWEIGHT = "maps", "reweight "
-EXTRA = (MAPS, REWEIGHT + "colour", REWEIGHT + "background")
+EXTRA = {"shapes": (MAPS, REWEIGHT + "colour", REWEIGHT + "background"), "scenes": (MAPS,)}
 WEIGHTS = (-2.0, 0.0, 1.0, 2.0, 5.0)
 SCHEDULE = ("cross_until", "self_until", "strength")  # of a recipe, what a sweep varies or does not use
 Judge = Callable[[np.ndarray, list[str]], Judged]
-Cell = dict[str, float | None]
 Bar = Callable[[Any], Any]
 
 # ---- the pairs -------------------------------------------------------------------------------------------------------
@@ -52,26 +53,54 @@ Bar = Callable[[Any], Any]
 class Task:
     """n pairs of one kind of edit: prompts, the kind of word that changes (None: one is removed), and the judge.
 
-    read: the true places of objects, where they can be read, else None. background: the edit is of the background.
+    places: images -> kind of word -> masks of what it names; read: images -> the places of their objects; elsewhere:
+    sources and edits -> bool (n, H, W), the pixels to leave alone. None where they cannot be known.
     """
 
     sources: list[str]
     targets: list[str]
     changed: str | None
     judge: Judge
-    read: Callable[[np.ndarray], Sequence[Reading]] | None
-    background: bool = False
+    places: Callable[[np.ndarray], dict[str, np.ndarray] | None]
+    read: Callable[[np.ndarray], Sequence[Reading | measures.Place]] | None = None
+    elsewhere: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
 
 
 def task_of(data: str, kind: str, n: int) -> Task:
     """n pairs of a kind of edit of a dataset: exact checks for shapes, a classifier for the rest."""
     pair = pairs(data, kind, n)
-    classifier = None if data == "shapes" else load_classifier(data)
+    seen = (lambda images: None) if data == "shapes" else load_classifier(data).probabilities
 
     def judge(images: np.ndarray, prompts: list[str]) -> Judged:
-        return judged(data, images, prompts, classifier and classifier.probabilities(images))
+        answers = judged(data, images, prompts, seen(images))
+        if kind == "drop flag" and prompts is pair.targets:  # the edit is the flag's absence
+            answers["flag"] = (seen(images)["flag"].argmax(dim=1) == 0).numpy().astype(float)
+        return answers
 
-    return Task(pair.sources, pair.targets, pair.changed, judge, None if classifier else read, "background" in kind)
+    def places(images: np.ndarray) -> dict[str, np.ndarray] | None:
+        return judge_places(data, images, seen(images))
+
+    task = Task(pair.sources, pair.targets, "flag" if kind == "drop flag" else pair.changed, judge, places)
+    if data == "shapes":
+        return replace(task, read=read, elsewhere=partial(outside_shapes, background="background" in kind))
+    if data == "scenes":
+        return replace(task, read=partial(things, places), elsewhere=partial(outside, places, kind.split()[-1]))
+    return task
+
+
+def outside_shapes(before: np.ndarray, after: np.ndarray, background: bool) -> np.ndarray:
+    """`measures.elsewhere` of images."""
+    return measures.elsewhere(read(before), read(after), background)
+
+
+def things(places: Callable, images: np.ndarray) -> list[measures.Place]:
+    """The places of the images' things."""
+    return [measures.place(mask) for mask in places(images)["thing"]]
+
+
+def outside(places: Callable, word: str, before: np.ndarray, after: np.ndarray) -> np.ndarray:
+    """The pixels that belong to what a word names neither before nor after the edit, nor are next to one that does."""
+    return ~measures.wider(places(before)[word] | places(after)[word])
 
 
 def batches(trained: Trained, recipe: Recipe, task: Task) -> Iterator[Batch]:
@@ -92,7 +121,7 @@ def compare(trained: Trained, recipe: Recipe, task: Task, ways: Sequence[str], b
         before.append(to_bytes(batch.x_0))
         for way in ways:
             after[way].append(to_bytes(WAYS[way](trained, recipe, batch)))
-        if task.read is None:
+        if task.elsewhere is None:
             where.append(~region(trained, recipe, batch))
     sources = np.concatenate(before)
     shown = task.judge(sources, task.sources)
@@ -115,7 +144,7 @@ def region(trained: Trained, recipe: Recipe, batch: Batch) -> np.ndarray:
 def measure(task: Task, shown: Judged, before: np.ndarray, after: np.ndarray, elsewhere: np.ndarray | None) -> Cell:
     """The measures of one way of editing: percentages and means; drift and growth are medians, in pixels.
 
-    shown: the judged sources. elsewhere: (n, H, W) bool, the pixels an edit should not change; from readings if None.
+    shown: the judged sources. elsewhere: (n, H, W) bool, the pixels an edit should not change; the task's if None.
     """
     edited = task.judge(after, task.targets)
     success = measures.succeeded(shown, edited, task.changed)
@@ -123,15 +152,15 @@ def measure(task: Task, shown: Judged, before: np.ndarray, after: np.ndarray, el
     if task.changed is not None:
         cell["changed word shown"] = percent(edited[task.changed] == 1)
     if task.read is not None:
-        readings = task.read(before), task.read(after)
-        moved = measures.geometry(*readings)
+        moved = measures.geometry(task.read(before), task.read(after))
         cell |= {
             "overlap": mean(moved["overlap"]),
             "overlap, good sources": mean(moved["overlap"][all_shown(shown)]),
             "drift": float(np.median(moved["drift"])),
             "growth": float(np.median(abs(moved["growth"]))),
         }
-        elsewhere = measures.elsewhere(*readings, task.background)
+    if task.elsewhere is not None:
+        elsewhere = task.elsewhere(before, after)
     error = squared_error(before, after, elsewhere)
     cell["error elsewhere"] = mean(error[np.isfinite(error)])
     return cell | {"edges": mean(measures.edge_agreement(before, after))}
@@ -173,23 +202,28 @@ def best_schedule(cells: dict[str, Cell]) -> str:
 
 def localise(trained: Trained, recipe: Recipe, task: Task, bar: Bar = iter) -> dict[str, Cell]:
     """Kind of word -> for each map size, pointing game and best overlap of its averaged map with its true place, mean
-    over the source images of shapes, in percent. The place of a background's word is all but the object.
+    over the source images that show it, in percent; and their number. The place of a background is all but the object.
     """
-    words = [parse(source) for source in task.sources]
-    values: dict[str, dict[str, list[torch.Tensor]]] = {kind: {} for kind in words[0]}
+    words = [PARSERS[trained.info["data"]](source) for source in task.sources]
+    values: dict[str, dict[str, list[torch.Tensor]]] = {}
     for batch in bar(batches(trained, recipe, replace(task, targets=task.sources))):
-        store, n = AttentionStore(batch.sources * 2), len(batch.sources)
+        store = AttentionStore(batch.sources * 2)
         prompt_to_prompt(trained, recipe, batch, store=store)
-        place = torch.from_numpy(measures.masks(task.read(to_bytes(batch.x_0))) > 0.5)
-        for kind, cell in values.items():
-            mask = ~place if kind == "background" else place
+        for kind, masks in task.places(to_bytes(batch.x_0)).items():
+            rows = [i for i, seed in enumerate(batch.seeds) if words[seed][kind] and masks[i].any()]
+            if not rows:
+                continue
+            own, mask = [words[batch.seeds[i]][kind] for i in rows], torch.from_numpy(masks[rows])
             for size in sorted({site.size for site in store.sites if site.kind == "cross"}, reverse=True):
-                maps = store.word([words[i][kind] for i in batch.seeds] * 2, size)[:n]
-                maps = enlarge(maps.cpu(), mask.shape[-1])
+                maps = store.maps(size).cpu()[rows]
+                each = [maps[j, ..., word_positions(batch.sources[i], own[j])] for j, i in enumerate(rows)]
+                maps = enlarge(torch.stack([word.sum(dim=-1) for word in each]), mask.shape[-1])
+                cell = values.setdefault(kind, {})
                 cell.setdefault(f"pointing, {size} x {size}", []).append(measures.pointing(maps, mask).float())
                 cell.setdefault(f"overlap, {size} x {size}", []).append(measures.best_overlap(maps, mask))
     return {
-        kind: {name: 100 * torch.cat(parts).mean().item() for name, parts in cell.items()}
+        kind: {"n": len(torch.cat(next(iter(cell.values()))))}
+        | {name: 100 * torch.cat(parts).mean().item() for name, parts in cell.items()}
         for kind, cell in values.items()
     }
 
@@ -222,56 +256,12 @@ def colours_of(sources: list[str], kind: str) -> tuple[list[str], np.ndarray, np
     return [caption[kind] for caption in captions], zero, one
 
 
-# ---- the record ------------------------------------------------------------------------------------------------------
-# {"settings": {kind: {...}}, "cells": {kind: {column: cell}}}. In `ddpm.experiments.records` all cells of a file have
-# the same settings, and columns are numbers of steps; here each kind of edit has its own recipe, and columns are ways.
-
-
-def read_record(path: Path) -> dict[str, dict]:
-    """The record at `path`, empty where there is none. ValueError, naming the file, for any other file."""
-    record = records.read(path) if path.exists() else {"settings": {}, "cells": {}}
-    parts = [record.get(name) for name in ("settings", "cells")] if isinstance(record, dict) else [None]
-    rows = [row for part in parts if isinstance(part, dict) for row in part.values()]
-    if not all(isinstance(part, dict) for part in (*parts, *rows)) or parts[0].keys() != parts[1].keys():
-        raise ValueError(f"{path} is no record of scores: choose another --out")
-    return record
-
-
-def check_settings(path: Path, record: dict, kind: str, settings: dict) -> None:
-    """ValueError where the record has this kind of edit with other settings."""
-    if kind in record["settings"]:
-        records.check_same(path, record["settings"][kind], settings)
-
-
-def add(path: Path, kind: str, settings: dict, cells: dict[str, Cell]) -> dict:
-    """Write new cells of a kind into the record at `path`, beside what other commands have written meanwhile.
-
-    Returns the record. ValueError where another command has written this kind with other settings.
-    """
-    record = read_record(path)
-    check_settings(path, record, kind, settings)
-    record["settings"][kind] = settings
-    record["cells"][kind] = record["cells"].get(kind, {}) | cells
-    write_json(path, record)
-    return record
-
-
-def table(kind: str, record: dict, path: Path, new: dict[str, Cell]) -> str:
-    """One kind of edit as text, its settings first; a cell that was not measured now is labelled."""
-    settings, cells = record["settings"][kind], record["cells"][kind]
-    lines = [f"{kind}: " + ", ".join(f"{k} {v}" for k, v in settings.items() if v is not None and k != "sha256")]
-    for column, cell in cells.items():
-        numbers = "  ".join(f"{k} {v:.4g}" for k, v in cell.items() if v is not None)
-        lines.append(f"  {column:16s} {numbers}" + ("" if column in new else f"  (read from {path})"))
-    return "\n".join(lines)
-
-
 # ---- the command -----------------------------------------------------------------------------------------------------
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """The flags of `python -m p2p score`."""
-    cli.add_flags(parser, model="shapes", device=cli.best_device(), n=500, steps=None, scale=None, out="results")
+    cli.add_flags(parser, model="scenes", device=cli.best_device(), n=500, steps=None, scale=None, out="results")
     parser.add_argument("--kinds", nargs="+", help="kinds of edit, such as colour; by default all of the model's data")
     parser.add_argument("--ways", nargs="+", choices=list(WAYS), default=list(WAYS), help="ways of editing")
     parser.add_argument("--sampler", choices=list(SAMPLERS), help="ddpm: eta = 1, with the same noise for both images")
@@ -286,13 +276,13 @@ def run(args: argparse.Namespace) -> None:
     kinds, path = kinds_of(trained.info["data"], args), output(args)
     recipes = {kind: recipe_of(trained.info["data"], kind, args) for kind in kinds}
     settings = {kind: settings_of(trained, args, recipe) for kind, recipe in recipes.items()}
-    record = read_record(path)
+    record = records.read_record(path)
     for kind in kinds:
-        check_settings(path, record, kind, settings[kind])
+        records.check_settings(path, record, kind, settings[kind])
     for kind in kinds:
         new = missing(trained, args, recipes[kind], kind, record["cells"].get(kind, {}))
-        record = add(path, kind, settings[kind], new)
-        print(table(kind, record, path, new))
+        record = records.add(path, kind, settings[kind], new)
+        print(records.table(kind, record, path, new))
         if args.sweep:
             print(f"  least drift within {SLACK:g} % of the best success: {best_schedule(record['cells'][kind])}")
     print(path)
@@ -307,7 +297,7 @@ def kinds_of(data: str, args: argparse.Namespace) -> list[str]:
     """--kinds, by default all of the dataset. ValueError: a dataset or kind that is not known."""
     if data not in PAIR_KINDS:
         raise ValueError(f"no kinds of edit of the dataset {data!r}: expected one of {', '.join(PAIR_KINDS)}")
-    known = PAIR_KINDS[data] + (EXTRA if data == "shapes" and not args.sweep else ())
+    known = PAIR_KINDS[data] + (() if args.sweep else EXTRA.get(data, ()))
     kinds = list(dict.fromkeys(args.kinds or known))
     if unknown := [kind for kind in kinds if kind not in known]:
         raise ValueError(f"no kind of edit {unknown[0]!r} of {data}: expected one of {', '.join(known)}")
@@ -330,13 +320,14 @@ def settings_of(trained: Trained, args: argparse.Namespace, recipe: Recipe) -> d
 def missing(trained: Trained, args: argparse.Namespace, recipe: Recipe, kind: str, old: dict) -> dict[str, Cell]:
     """Measure the cells of one kind of edit that are not among the old ones."""
     ways = [way for way in args.ways if way not in old]
-    if not ways or (old and (args.sweep or kind in EXTRA)):
+    extra = kind in EXTRA.get(trained.info["data"], ())
+    if not ways or (old and (args.sweep or extra)):
         return {}
     word = "colour" if kind == MAPS else kind.removeprefix(REWEIGHT)
     task, bar = task_of(trained.info["data"], word, args.n), partial(tqdm, desc=kind, total=-(-args.n // BATCH))
     if kind == MAPS:
         return localise(trained, recipe, task, bar)
-    if kind in EXTRA:
+    if extra:
         return reweighting(trained, recipe, task, word, bar)
     if args.sweep:
         return sweep(trained, recipe, task, partial(tqdm, desc=kind))

@@ -1,0 +1,176 @@
+"""Edits beside the truth: drawn scenes are inverted, edited, and compared with the same scene drawn with the new word.
+
+Errors are mean squares on the [0, 1] scale, over the pixels that the true edit changes ("inside") and over all others
+("outside"). Of --source and --target scenes with those captions are drawn; else edits of each kind.
+"""
+
+import argparse
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+from tqdm import tqdm
+
+import ddim
+import ddpm
+from ddim.experiments.common import name_of
+from ddpm import cli
+from ddpm.data import edits, scenes
+from ddpm.data.classifier import load as load_classifier
+from ddpm.data.judge import judged
+from ddpm.diffusion import last
+from ddpm.files import sha256
+from ddpm.images import from_bytes, sheet, squared_error, to_bytes
+from ddpm.model import Trained
+from ddpm.noise import Noise
+
+from .. import real
+from ..editing import edit
+from ..words import changed
+from . import baselines, records
+from .baselines import RECIPES, Batch, Recipe, words_that_differ
+
+EXAMPLE = 'python -m p2p truth --n 5 --source "a photo of a cat on a couch" --target "a photo of a tiger on a couch"'
+BATCH = 50
+SHOWN = 5  # rows of a sheet
+VALIDATION = 1  # added to the seed of the edits on which settings were chosen
+
+# ---- the ways of editing ---------------------------------------------------------------------------------------------
+
+
+def nothing(trained: Trained, recipe: Recipe, batch: Batch) -> Tensor:
+    """The image as it is."""
+    return batch.x_0
+
+
+def plain(trained: Trained, recipe: Recipe, batch: Batch) -> Tensor:
+    """Plain re-generation: the new caption from noise that has nothing to do with the image."""
+    x_T = Noise(batch.seeds).start(trained.shape, trained.device)
+    return baselines.plain(trained, recipe, replace(batch, x_T=x_T))
+
+
+def exact(trained: Trained, recipe: Recipe, batch: Batch, blend: bool = False) -> Tensor:
+    """Prompt-to-Prompt after the exact inversion at the recipe's guidance."""
+    pair = real.latent_pair(trained, batch.sources, batch.x_0, recipe.steps, recipe.scale)
+    how = {name: getattr(recipe, name) for name in ("steps", "scale", "cross_until", "self_until")}
+    how |= {"sampler": ddim.sample_exact, "blend": recipe.blend(words_that_differ(batch)) if blend else None}
+    return last(edit(trained, batch.sources, batch.targets, pair, **how))[len(batch.x_0) :]
+
+
+WAYS: dict[str, Callable[[Trained, Recipe, Batch], Tensor]] = {
+    "nothing": nothing,
+    "plain": plain,
+    "sdedit": baselines.sdedit,
+    "ddim": partial(baselines.ddim_inversion, iterations=real.ITERATIONS),
+    "p2p": baselines.prompt_to_prompt,
+    "p2p-blend": baselines.with_local_blend,
+    "p2p-exact": exact,
+    "p2p-exact-blend": partial(exact, blend=True),
+}
+NAMES = {
+    "nothing": "source", "plain": "new caption,\nnew noise", "sdedit": "SDEdit", "ddim": "DDIM\ninversion",
+    "p2p": "Prompt-\nto-Prompt", "p2p-blend": "+ local\nblend", "p2p-exact": "P2P, exact\ninversion",
+    "p2p-exact-blend": "+ local\nblend",
+}  # fmt: skip
+
+# ---- measure ---------------------------------------------------------------------------------------------------------
+
+
+def drawn(images: Sequence[scenes.Scene]) -> np.ndarray:
+    """Scenes as uint8 (n, 3, 32, 32)."""
+    return np.stack([scenes.draw(scene) for scene in images])
+
+
+def edited(
+    trained: Trained, recipe: Recipe, chosen: list[edits.SceneEdit], ways: Sequence[str]
+) -> dict[str, np.ndarray]:
+    """Way -> the edits uint8 (n, 3, H, W) of drawn scenes."""
+    found: dict[str, list[np.ndarray]] = {way: [] for way in ways}
+    for first in tqdm(range(0, len(chosen), BATCH), "edits", unit=" batches"):
+        part = chosen[first : first + BATCH]
+        sources, targets = [e.source for e in part], [e.target for e in part]
+        x_0 = from_bytes(drawn([e.before for e in part])).to(trained.device)
+        x_T = real.latent(trained, sources, x_0, recipe.steps)
+        batch = Batch(sources, targets, list(range(first, first + len(part))), x_T, x_0)
+        for way in ways:
+            found[way].append(to_bytes(WAYS[way](trained, recipe, batch)))
+    return {way: np.concatenate(parts) for way, parts in found.items()}
+
+
+def measure(chosen: list[edits.SceneEdit], images: np.ndarray, kind: str) -> dict[str, float]:
+    """Errors to the truth, x 1000, and the share of the images that show the new word, in percent."""
+    before, after = drawn([e.before for e in chosen]), drawn([e.after for e in chosen])
+    inside = (before != after).any(axis=1)
+    cell = {f"{name} x 1000": 1000 * float(np.nanmean(squared_error(images, after, where)))
+            for name, where in (("inside", inside), ("outside", ~inside), ("all", None))}  # fmt: skip
+    answers = judged("scenes", images, [e.target for e in chosen], load_classifier("scenes").probabilities(images))
+    word = kind.split()[-1]
+    return cell | ({"new word shown": 100 * float(np.mean(answers[word] == 1))} if not kind.startswith("drop") else {})
+
+
+# ---- the command -----------------------------------------------------------------------------------------------------
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """The flags of `python -m p2p truth`."""
+    cli.add_flags(parser, model="scenes", source=None, n=500, seed=0, steps=None, scale=None)
+    cli.add_flags(parser, device=cli.best_device(), out="results")
+    parser.add_argument("--target", help="caption of the edit")
+    parser.add_argument("--kinds", nargs="+", choices=TRUE_KINDS, default=list(TRUE_KINDS), help="kinds of edit")
+    parser.add_argument("--ways", nargs="+", choices=list(WAYS), default=list(WAYS), help="ways of editing")
+    for name in ("cross", "self"):
+        parser.add_argument(f"--{name}-until", type=cli.share, help="in place of the recipe of each kind")
+
+
+TRUE_KINDS = tuple(kind for kind in edits.SCENE_PAIRS if kind not in ("add colour", "drop colour"))
+
+
+def edits_of(source: str, target: str, n: int) -> tuple[str, list[edits.SceneEdit]]:
+    """The kind of edit between two captions, and n scenes of the test split that the source is true of.
+
+    ValueError: no edit of TRUE_KINDS, too few such scenes.
+    """
+    kind = edits.kind_between("scenes", source, target)
+    if kind not in TRUE_KINDS:
+        raise ValueError(f"{source!r} -> {target!r}: expected captions of scenes that differ in one of {TRUE_KINDS}")
+    word, said = kind.split()[-1], {name: value for name, value in scenes.parse(source).items() if value}
+    new = scenes.parse(target)[word]
+    fitting = [s for s in scenes.scatter(400 * n, "test", edits.HELD_OUT_SEED) if said.items() <= vars(s).items()]
+    if len(fitting) < n:
+        raise ValueError(f"{len(fitting)} scenes of {source!r} in the test split: expected --n {n}, try fewer words")
+    return kind, [edits.SceneEdit(s, scenes.replace(s, **{word: new}), source, target) for s in fitting[:n]]
+
+
+def recipe_of(kind: str, args: argparse.Namespace) -> Recipe:
+    """The recipe of a kind of edit, with what the flags give in its place."""
+    given = {name: getattr(args, name) for name in ("steps", "scale", "cross_until", "self_until")}
+    return replace(RECIPES["scenes", kind], **{name: value for name, value in given.items() if value is not None})
+
+
+def run(args: argparse.Namespace) -> None:
+    """Edit, measure, and write the numbers and a sheet for each kind of edit."""
+    trained = ddpm.load(args.model, device=args.device)
+    if trained.info["data"] != "scenes":
+        raise ValueError(f"{args.model} is a model of {trained.info['data']}: the true edit is known of scenes alone")
+    if (args.source is None) != (args.target is None):
+        raise ValueError("--source and --target belong together")
+    jobs = dict([edits_of(args.source, args.target, args.n)]) if args.source else {}
+    for kind in jobs or args.kinds:
+        chosen, recipe = jobs.get(kind) or edits.scene_edits(kind, args.n, args.seed), recipe_of(kind, args)
+        images = edited(trained, recipe, chosen, args.ways)
+        cells = {way: measure(chosen, images[way], kind) for way in args.ways}
+        if not jobs:
+            facts = {"model": name_of(args.model), "sha256": sha256(Path(trained.info["path"]))}
+            path = cli.output(args, f"truth-{name_of(args.model)}", ".json")
+            record = records.add(path, kind, facts | {"n": args.n, "seed": args.seed} | asdict(recipe), cells)
+            print(records.table(kind, record, path, cells))
+        shown = images | {"truth": drawn([e.after for e in chosen])}
+        columns = [NAMES.get(way, way) for way in shown]
+        labels = [" ->\n".join(" ".join(words) for words in changed(e.source, e.target)) for e in chosen[:SHOWN]]
+        title = f"{args.source} -> {args.target}" if jobs else kind
+        path = cli.output(args, f"truth-{kind.replace(' ', '-')}", ".png")
+        pixels = np.stack([each[:SHOWN] for each in shown.values()], axis=1)
+        print(sheet(path, pixels, labels, columns, title))

@@ -1,0 +1,38 @@
+"""Edits beside the truth: errors are to the drawing of the target, and the scenes fit their captions."""
+
+import numpy as np
+import pytest
+
+from ddpm.data import edits, scenes
+from p2p.experiments import truth
+
+CAT, TIGER = "a photo of a cat on a couch", "a photo of a tiger on a couch"
+
+
+def test_the_truth_has_no_error_and_doing_nothing_none_outside_of_the_edit():
+    chosen = edits.scene_edits("thing", 6)
+    right = truth.measure(chosen, truth.drawn([e.after for e in chosen]), "thing")
+    same = truth.measure(chosen, truth.drawn([e.before for e in chosen]), "thing")
+    assert right["inside x 1000"] == right["outside x 1000"] == 0 and right["new word shown"] == 100
+    assert same["inside x 1000"] > 10 and same["outside x 1000"] == 0 and same["new word shown"] == 0
+
+
+def test_scenes_of_a_caption_show_what_it_says_and_their_edits_the_new_word_alone():
+    kind, chosen = truth.edits_of(CAT, TIGER, 4)
+    assert kind == "thing" and len(chosen) == 4
+    for e in chosen:
+        assert (e.before.thing, e.before.setting, e.after) == ("cat", "couch", scenes.replace(e.before, thing="tiger"))
+        assert not np.array_equal(scenes.draw(e.before), scenes.draw(e.after))
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "n", "message"),
+    [
+        (CAT, CAT, 1, "expected captions of scenes that differ in one"),
+        (CAT, "a photo of a tiger on a bicycle", 1, "expected captions"),
+        ("a photo of a white cat on a red couch", "a photo of a white dog on a red couch", 9, "in the test split"),
+    ],
+)
+def test_what_has_no_truth_is_refused(source, target, n, message):
+    with pytest.raises(ValueError, match=message):
+        truth.edits_of(source, target, n)
