@@ -82,16 +82,12 @@ def test_a_model_is_found_by_folder_file_and_string(folder, shelf):
             load(name)
 
 
-def damaged(whole: bytes) -> list[bytes]:
-    """Files that are no checkpoint, or no longer one."""
-    middle = bytearray(whole)
-    middle[len(middle) // 2] ^= 16  # one bit, in the middle of somebody's weights
-    return [b"", whole[: len(whole) // 2], whole[:-1], bytes(middle), b"hello world\n", pickle.dumps({})]
-
-
 def test_a_damaged_file_is_named_in_one_line(folder):
     path = folder / CHECKPOINT
-    for content in damaged(path.read_bytes()):
+    whole = path.read_bytes()
+    middle = bytearray(whole)
+    middle[len(middle) // 2] ^= 16  # one bit, in the middle of somebody's weights
+    for content in (b"", whole[: len(whole) // 2], whole[:-1], bytes(middle), b"hello world\n", pickle.dumps({})):
         path.write_bytes(content)
         for call in (load, read):
             with pytest.raises(CheckpointError, match=re.escape(str(path))) as caught:

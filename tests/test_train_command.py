@@ -121,6 +121,11 @@ def test_run_folders_are_numbered_and_never_overwritten(tmp_path):
     assert [run_folder.new_run(tmp_path, "a").name, run_folder.new_run(tmp_path, "a").name] == ["00007-a", "00008-a"]
 
 
+def test_a_dry_run_prints_what_it_would_do_and_makes_nothing(tmp_path, capsys):
+    call("--dry-run", "--out", tmp_path / "runs", "--images", 64, *SHORT)
+    assert '"channels": 8' in capsys.readouterr().out and list(tmp_path.iterdir()) == []
+
+
 def test_flags_change_a_preset_or_a_run_one_by_one_and_a_new_budget_replaces_the_old_one(whole):
     """--images for a run that had used up its minutes must go on, and --minutes must not stop at the old images."""
     settings, network = configured("--data", "cifar10", "--no-flip", "--ema", 0.1, 0.2, "--dropout", 0.25)
@@ -203,8 +208,6 @@ def test_init_takes_the_averaged_weights_and_the_new_runs_schedule(whole, tmp_pa
     assert (schedule.T, schedule.kind) == (T, kind) and torch.equal(unet.alpha_bar, schedule.alpha_bar)
     assert run.info["init"] == str(whole)  # a run says what it started from
 
-
-# ---- mistakes ------------------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize(
     ("flags", "named"),
