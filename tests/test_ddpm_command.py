@@ -2,7 +2,10 @@
 
 import json
 from dataclasses import replace
+from functools import partial
+from types import SimpleNamespace
 
+import helpers
 import numpy as np
 import pytest
 import torch
@@ -16,23 +19,15 @@ from ddpm.__main__ import main
 from ddpm.data import classifier
 from ddpm.data.cifar10 import load_images
 from ddpm.experiments.neighbours import nearest
-from unet.__main__ import main as unet_main
 
 PROMPT = "a photo of a small red circle on a blue background"
+code_of = partial(helpers.code_of, main)
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     """A checkpoint file of an untrained network that fits the shapes."""
     return save_model(tmp_path_factory.mktemp("model") / "model.pt")
-
-
-def code_of(*flags) -> int:
-    """The exit code; argparse leaves by itself."""
-    try:
-        return main([str(flag) for flag in flags])
-    except SystemExit as end:
-        return end.code
 
 
 def test_sample_is_ddpms_ancestral_sampler(model, tmp_path, capsys, monkeypatch):
@@ -47,9 +42,16 @@ def test_sample_is_ddpms_ancestral_sampler(model, tmp_path, capsys, monkeypatch)
     assert (grids[0] == ddpm.to_bytes(x)).all()
 
 
-def test_score_writes_shares_between_0_and_1(model, tmp_path):
+def test_score_writes_shares_between_0_and_1_before_it_prints(model, tmp_path, monkeypatch):
+    """A reader that leaves costs no measurement."""
+
+    def gone(*_, **__):
+        raise BrokenPipeError
+
+    monkeypatch.setattr("builtins.print", gone)
     out = tmp_path / "new" / "score.json"
-    assert code_of("score", "--model", model, "--n", 6, "--steps", 2, "--out", out) == 0
+    with pytest.raises(BrokenPipeError):
+        code_of("score", "--model", model, "--n", 6, "--steps", 2, "--out", out)
     result = json.loads(out.read_text())
     assert (result["n"], result["steps"]) == (6, 2)
     for split in ("on real renderings", "combinations seen", "combinations never seen"):
@@ -71,31 +73,6 @@ def test_ship_makes_a_model_that_loads_by_name_and_replaces_only_if_allowed(mode
     assert code_of("ship", model, "tiny", "--replace") == 0 and checkpoints.load("tiny").info["numbers"] == {}
     assert code_of("ship", model, "../../escaped") == 2
     assert sorted(p.name for p in tmp_path.iterdir()) == ["numbers.json", "weights"]
-
-
-@pytest.mark.parametrize(
-    ("flags", "named"),
-    [
-        (("sample", "--prompts", "a photo of a zebra"), "'zebra'"),
-        (("sample", "--prompts", PROMPT, "--seed", "99999999999999999999999"), "a seed is 99999999999999999999999"),
-        (("sample", "--prompts", PROMPT, "--n", "0"), "'0'"),
-        (("score", "--n", "many"), "'many'"),
-        (("score", "--model", "nothing"), "no model 'nothing': expected a shipped model"),
-        (("score", "--device", "foo"), "no device 'foo'"),
-    ],
-)
-def test_bad_input_is_named_in_one_line(model, tmp_path, capsys, flags, named):
-    assert code_of(flags[0], "--model", model, *flags[1:], "--out", tmp_path / "out.png") == 2
-    assert named in capsys.readouterr().err.splitlines()[-1]
-    assert not (tmp_path / "out.png").exists()
-
-
-def test_unet_names_an_unknown_device(capsys):
-    assert unet_main(["--device", "foo"]) == 2
-    assert "PyTorch has no device 'foo' here" in capsys.readouterr().err
-
-
-# ---- models of real images ---------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -121,16 +98,13 @@ def test_neighbours_are_the_nearest_mirrored_or_not():
     assert nearest(training, training)[0].tolist() == [0] * 23
 
 
-def test_neighbours_writes_an_image_and_numbers(cifar, tmp_path, capsys):
+def test_neighbours_writes_an_image_and_numbers(cifar, tmp_path):
     flags = ("neighbours", "--model", cifar / "model.pt", "--data-dir", cifar, "--steps", 2, "--out", tmp_path)
     assert code_of(*flags, "--n", 2) == 0
     numbers = json.loads((tmp_path / "neighbours-model.json").read_text())
-    assert numbers["test"]["90"] == 0  # this test batch is made of training images
-    assert numbers["samples"]["1"] > 0
+    assert numbers["test"]["90"] == 0 < numbers["samples"]["1"]  # this test batch is made of training images
     with Image.open(tmp_path / "neighbours-model.png") as image:
-        assert image.width > 500 and "neighbours-model.png" in capsys.readouterr().out
-    assert code_of(*flags, "--n", 3) == 2
-    assert "n is 3, but cifar10 has 2 images here" in capsys.readouterr().err
+        assert image.width > 500
 
 
 @pytest.mark.parametrize("flags", [("bound", "--n", 2), ("neighbours", "--n", 2)])
@@ -140,41 +114,17 @@ def test_training_images_of_a_folder_are_not_called_test_images(tmp_path, capsys
     assert "a folder of images has no test split" in capsys.readouterr().err
 
 
-class Certain:
-    """A classifier that knows the two images of the test batch, and calls everything else a frog."""
-
-    sha256 = "none"
-
-    def __init__(self, folder):
-        self.images, self.labels = load_images(folder, "test")
-
-    def probabilities(self, images):
-        pairs = list(zip(self.images, self.labels, strict=True))
-        labels = [next((y for x, y in pairs if (x == image).all()), 6) for image in images]
-        return {"class": np.eye(10)[labels]}
-
-
 def test_score_of_real_images_recognises_the_real_ones(cifar, tmp_path, monkeypatch):
-    monkeypatch.setattr(classifier, "load", lambda name: Certain(cifar))
+    """By a classifier that knows the two images of the test batch, and calls everything else a frog."""
+    known = {image.tobytes(): label for image, label in zip(*load_images(cifar, "test"), strict=True)}
+    judge = SimpleNamespace(
+        sha256="none", probabilities=lambda images: {"class": np.eye(10)[[known.get(x.tobytes(), 6) for x in images]]}
+    )
+    monkeypatch.setattr(classifier, "load", lambda name: judge)
     out = tmp_path / "score.json"
     flags = ("score", "--model", cifar / "model.pt", "--data-dir", cifar, "--n", 2, "--steps", 2, "--out", out)
     assert code_of(*flags) == 0
     result = json.loads(out.read_text())
     assert result["info"] == {"ema": 0.05, "data": "cifar10"}  # without the path of the file
-    assert result["real images"]["class"] == {"share": 1.0, "n": 2}
-    assert result["real images"]["background"] == {"share": 1.0, "n": 2}
+    assert result["real images"]["class"] == result["real images"]["background"] == {"share": 1.0, "n": 2}
     assert result["samples"]["class"] == {"share": 0.0, "n": 2}
-
-
-def test_results_are_written_before_they_are_printed(model, tmp_path, monkeypatch):
-    """A reader that leaves costs no measurement."""
-
-    def gone(*_, **__):
-        raise BrokenPipeError
-
-    monkeypatch.setattr("builtins.print", gone)
-    out = tmp_path / "bound.json"
-    code_of_flags = ["bound", "--model", str(model), "--n", "2", "--times", "2", "--out", str(out)]
-    with pytest.raises(BrokenPipeError):
-        main(code_of_flags)
-    assert json.loads(out.read_text())["n"] == 2 and out.with_suffix(".png").exists()

@@ -1,24 +1,29 @@
-"""Sheets of images: which image is where; and the squared error."""
+"""Images: bytes and back, sheets of images (which image is where), and the squared error."""
 
 import numpy as np
 import pytest
 import torch
 
 from ddpm import images
-from ddpm.images import squared_error
+from ddpm.images import from_bytes, squared_error, to_bytes
 
 SIX = np.arange(6, dtype=np.uint8).reshape(2, 3, 1, 1, 1) * np.ones((1, 1, 3, 4, 4), dtype=np.uint8)
 
 
-@pytest.fixture
-def drawn(monkeypatch):
-    """The figures that would be saved."""
-    figures = []
-    monkeypatch.setattr(images, "save_figure", lambda figure, path: figures.append(figure))
-    return figures
+def test_bytes_become_numbers_from_minus_one_to_one_and_back():
+    every = torch.arange(256, dtype=torch.uint8)
+    values = from_bytes(every)
+    torch.testing.assert_close(values.double(), torch.linspace(-1, 1, 256, dtype=torch.float64), rtol=0, atol=1e-6)
+    assert values.dtype == torch.float32 and values.min() == -1 and values.max() == 1
+    assert (to_bytes(values) == every.numpy()).all()
+    assert to_bytes(torch.tensor([-7.0, 7.0, 0.0])).tolist() == [0, 255, 128]  # outside is clipped
+    with pytest.raises(AssertionError, match="scaled twice"):
+        from_bytes(values)
 
 
-def test_a_sheet_has_rows_below_each_other_and_columns_side_by_side(drawn, tmp_path):
+def test_a_sheet_has_rows_below_each_other_columns_side_by_side_and_folded_blocks_below(monkeypatch, tmp_path):
+    drawn = []
+    monkeypatch.setattr(images, "save_figure", lambda figure, path: drawn.append(figure))
     images.sheet(tmp_path / "sheet.png", SIX, ["a", "b"], ["x", "y", "z"])
     (axis,) = drawn[0].axes
     pixels = axis.images[0].get_array()[..., 0]
@@ -26,28 +31,20 @@ def test_a_sheet_has_rows_below_each_other_and_columns_side_by_side(drawn, tmp_p
     assert pixels[np.ix_(rows, columns)].tolist() == [[0, 1, 2], [3, 4, 5]]
     assert [label.get_text() for label in axis.get_yticklabels()] == ["a", "b"]
     assert [label.get_text() for label in axis.get_xticklabels()] == ["x", "y", "z"]
-
-
-def test_a_folded_sheet_has_its_second_block_below(drawn, tmp_path):
-    """Three columns, of which two stand below: the first block has white where the second has its last column."""
+    # three columns, of which two stand below: the first block has white where the second has its last column
     images.sheet(tmp_path / "sheet.png", SIX, ["a", "b"], ["x", "y", "z"], fold=[1])
-    blocks = [axis.images[0].get_array()[..., 0] for axis in drawn[0].axes]
+    blocks = [axis.images[0].get_array()[..., 0] for axis in drawn[1].axes]
     above, below = ([int(block[y, x]) for y in (1, 6) for x in (1, 6)] for block in blocks)
     assert above == [0, 255, 3, 255] and below == [1, 2, 4, 5]
 
 
-def test_the_squared_error_is_on_the_scale_of_0_to_1():
+def test_the_squared_error_is_on_the_scale_of_0_to_1_and_of_the_pixels_to_compare():
     """Floats that differ by 0.2 in [-1, 1] differ by 0.1; bytes that differ by 51 of 255, by a fifth."""
-    zero = torch.zeros(2, 3, 4, 4)
+    zero, black = torch.zeros(2, 3, 4, 4), np.zeros((2, 3, 4, 4), dtype=np.uint8)
     assert squared_error(zero, zero + 0.2).tolist() == pytest.approx([0.01] * 2)
-    black = np.zeros((2, 3, 4, 4), dtype=np.uint8)
     assert squared_error(black, black + np.uint8(51)).tolist() == pytest.approx([0.04] * 2)
-
-
-def test_the_squared_error_is_of_the_pixels_to_compare():
-    before, where = np.zeros((2, 3, 4, 4), dtype=np.uint8), np.ones((2, 4, 4), dtype=bool)
-    after = before.copy()
+    after, where = black.copy(), np.ones((2, 4, 4), dtype=bool)
     after[:, :, 0] = 255  # the first row changes
-    assert squared_error(before, after, where).tolist() == [0.25, 0.25]
     where[0, 0] = False
-    assert squared_error(before, after, where).tolist() == [0, 0.25]
+    assert squared_error(black, after).tolist() == [0.25, 0.25]
+    assert squared_error(black, after, where).tolist() == [0, 0.25]

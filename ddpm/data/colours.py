@@ -98,11 +98,6 @@ def _entry(images: np.ndarray) -> np.ndarray:
     return red << 12 | green << 6 | blue
 
 
-def name_pixels(images: np.ndarray) -> np.ndarray:
-    """uint8 (N, H, W): the position in NAMES of each pixel of uint8 images (N, 3, H, W)."""
-    return _table()[0][_entry(images)]
-
-
 def lightness(images: np.ndarray) -> np.ndarray:
     """(N,): the mean CIELAB lightness, 0..100, of uint8 images (N, 3, H, W)."""
     return _table()[1][_entry(images)].mean(axis=(1, 2))
