@@ -9,13 +9,12 @@ import numpy as np
 import pytest
 import torch
 from helpers import code_of
-from PIL import Image
 from tiny import save_model
 
 import ddim
 import ddpm
-from ddim.__main__ import COMMANDS, main
-from ddim.experiments import common, edit, features, figures, reconstruct, sample, table
+from ddim.__main__ import main
+from ddim.experiments import edit, features, figures, reconstruct, sample, table
 from ddim.experiments.fid import moments
 from ddpm import Schedule, last
 from ddpm.data import shapes
@@ -76,15 +75,6 @@ def same_bytes(x: torch.Tensor, images: np.ndarray) -> bool:
     return abs(ddpm.to_bytes(x).astype(int) - images).max() <= 1
 
 
-def test_without_a_command_all_are_listed_with_an_example_each(capsys):
-    assert code_of(main) == 0
-    page = capsys.readouterr().out
-    assert all(module.EXAMPLE in page for module in COMMANDS.values())
-
-
-# ---- sample and figures ----------------------------------------------------------------------------------------------
-
-
 def test_sample_is_ddim_sample_for_every_prompt_and_seed(model, run, sheets):
     assert run("sample", "--prompts", PROMPT, TARGET, "--seeds", "3,5", "--steps", 4, "--eta", 0.5, "--scale", 3) == 0
     images, captions, columns = sheets["sample-tiny"]
@@ -118,9 +108,6 @@ def test_figures_show_samples_consistency_and_interpolation(model, run, sheets, 
     assert same_bytes(x[0], sheets["figures-tiny-interpolation"][0][1, 1])
 
 
-# ---- table and reference ---------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(("spacing", "grid"), [("linear", [20, 10, 0]), ("quadratic", [17, 1, 0])])
 def test_a_cell_of_the_table_is_the_distance_by_hand(model, run, tmp_path, spacing, grid):
     assert run("table", "--n", 6, "--columns", 2, "--rows", 0.5, "--spacing", spacing) == 0
@@ -152,13 +139,6 @@ def test_a_second_call_measures_only_what_is_missing_and_mixes_no_settings(run, 
         assert named in capsys.readouterr().err.splitlines()[-1] and record_in(path) == after
 
 
-def test_bfloat16_reaches_the_network(run, monkeypatch, tmp_path):
-    seen, eps = [], ddpm.Trained.eps
-    monkeypatch.setattr(ddpm.Trained, "eps", lambda self, *a: seen.append(self.precision) or eps(self, *a))
-    assert run("table", "--n", 4, "--columns", 2, "--rows", 0, "--precision", "bfloat16") == 0
-    assert seen == ["bfloat16"] and record_in(tmp_path / "table-tiny.json")["settings"]["precision"] == "bfloat16"
-
-
 def test_prompts_are_captions_of_the_training_set_or_null(model):
     trained, captions = ddpm.load(model), FEW("train", 60).captions
     args = Namespace(captions=True, n=40, seed=3, data_dir="data")
@@ -167,13 +147,6 @@ def test_prompts_are_captions_of_the_training_set_or_null(model):
     assert not set(prompts) <= {several[0] for several in captions}  # not the fullest alone
     assert len(set(prompts)) > 20 and table.prompts_of(trained, args) == prompts
     assert table.prompts_of(trained, Namespace(captions=False, n=40)) == [""] * 40
-
-
-def test_a_folder_of_images_is_a_reference(model, tmp_path):
-    images = FEW("train", 8).images
-    for i, image in enumerate(images):
-        Image.fromarray(image.transpose(1, 2, 0)).save(tmp_path / f"{i:02d}.png")
-    assert np.array_equal(table.reference_images(str(tmp_path), ddpm.load(model), "data"), images)
 
 
 @pytest.mark.parametrize(
@@ -187,12 +160,6 @@ def test_the_quadratic_grid_is_the_default_where_it_starts_from_noise(model, dat
     assert trained.schedule.alpha_bar[start] < 0.01  # of the image's variance left
 
 
-def test_results_of_a_run_have_its_folders_name(tmp_path):
-    for name in ("00003-shapes", "v1.5"):
-        for model in (tmp_path / name, tmp_path / name / "checkpoint.pt", tmp_path / f"{name}.pt"):
-            assert common.name_of(str(model)) == name
-
-
 def test_reference_takes_as_many_images_as_there_are(run, tmp_path, monkeypatch):
     """Half of 60 for training, but only 12 to test."""
     sizes = {"train": 60, "test": 12}
@@ -200,9 +167,6 @@ def test_reference_takes_as_many_images_as_there_are(run, tmp_path, monkeypatch)
     assert run("reference") == 0
     record = record_in(tmp_path / "reference-shapes.json")
     assert record["settings"]["n"] == 12 and record["settings"]["reference_n"] == 30 and len(record["lines"]) == 5
-
-
-# ---- reconstruct -----------------------------------------------------------------------------------------------------
 
 
 def test_reconstruct_measures_every_variant(model, run, tmp_path, monkeypatch):
@@ -236,9 +200,6 @@ def test_reconstruct_measures_only_what_is_missing_and_a_gaussian_needs_no_netwo
     assert run(*how, "--variants", reconstruct.GAUSSIAN, "--out", tmp_path / "alone") == 0
 
 
-# ---- edit and sweep --------------------------------------------------------------------------------------------------
-
-
 def test_the_edits_are_those_by_hand(model, run, sheets, capsys):
     flags = ("--steps", 4, "--strength", 0.75, "--scale", 3, "--eta", 0.5, "--iterations", 2, "--seed", 5)
     assert run("edit", "--image", 3, "--target", TARGET, PROMPT, *flags) == 0
@@ -263,16 +224,6 @@ def test_edit_says_which_words_of_the_target_are_missing():
     assert edit.missing_words("shapes", images[0], TARGET) == "; all words shown"
     assert edit.missing_words("shapes", images[1], TARGET) == "; not shown: shape"
     assert edit.missing_words("folder", images[1], TARGET) == ""
-
-
-def test_an_image_file_of_any_size_is_cropped_resized_and_edited_under_its_source(run, tmp_path, sheets, capsys):
-    image = FEW("test", 1).images[0].transpose(1, 2, 0)
-    wide = np.pad(image.repeat(3, 0).repeat(3, 1), ((0, 0), (7, 7), (0, 0)))  # three times as large, with borders
-    Image.fromarray(wide).save(tmp_path / "mine.png")
-    flags = ("edit", "--image", tmp_path / "mine.png", "--steps", 4, "--target", TARGET, "--methods", "ddim")
-    assert run(*flags) == 2 and "--source" in capsys.readouterr().err
-    assert run(*flags, "--source", PROMPT) == 0
-    assert np.array_equal(sheets["edit-tiny"][0][0, 0].transpose(1, 2, 0), image)
 
 
 def test_sweep_measures_each_method_at_each_strength(run, tmp_path):

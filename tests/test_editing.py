@@ -30,9 +30,6 @@ def edited(method: str, source, target, strength: float, steps: int = 40) -> tor
     return x
 
 
-# ---- how far ---------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(("strength", "steps"), [(0, 0), (0.1, 2), (0.5, 10), (0.77, 15), (0.79, 16), (1, 20)])
 def test_strength_is_the_share_of_the_steps_rounded_to_the_nearest(strength, steps):
     """Of a number of steps, or of an explicit grid, whose steps are counted."""
@@ -73,9 +70,6 @@ def test_an_edit_goes_up_and_down_the_same_times(method):
     assert times[top + 1 :] == part[2 if method == "exact" else 1 :]  # whose latent holds the second time as well
 
 
-# ---- the same condition both ways ------------------------------------------------------------------------------------
-
-
 def test_the_error_of_ddim_inversion_with_the_same_condition_falls_like_1_over_s():
     """The round trip's error falls like 1 / S."""
     errors = [(edited("ddim", WIDE, WIDE, 0.6, S) - IMAGES).abs().max().item() for S in (50, 100, 200)]
@@ -87,9 +81,6 @@ def test_iterations_and_exact_inversion_reconstruct_the_image():
     x = last(ddim.edit_inverted(WIDE, WIDE, SCHEDULE, IMAGES, 0.6, 50, iterations=30))
     assert (x - IMAGES).abs().max() < 1e-9
     assert (edited("exact", WIDE, WIDE, 0.7) - IMAGES).abs().max() < 1e-9
-
-
-# ---- another condition -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("method", ENCODERS)

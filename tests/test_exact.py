@@ -44,14 +44,7 @@ def networks(schedule):
 @BOTH
 @pytest.mark.parametrize(
     ("S", "spacing", "gamma"),
-    [
-        (2, "linear", None),
-        (50, "linear", None),
-        (50, "quadratic", None),
-        (200, "linear", None),
-        (50, "linear", 0.9),
-        (50, "linear", 1.0),
-    ],
+    [(2, "linear", None), (50, "quadratic", None), (1000, "linear", None), (50, "linear", 0.9), (50, "linear", 1.0)],
 )
 def test_the_round_trip_is_exact_in_float32(kind, S, spacing, gamma):
     schedule, x_0 = Schedule(1000, kind), normal(2, 3, 8, 8).clamp(-1, 1)
@@ -61,30 +54,12 @@ def test_the_round_trip_is_exact_in_float32(kind, S, spacing, gamma):
         assert (again - x_0).abs().max() <= 1e-5
 
 
-def test_the_round_trip_of_1000_steps_is_exact():
-    schedule, x_0 = Schedule(1000, "cosine"), normal(1, 3, 8, 8).clamp(-1, 1)
-    eps = GaussianEps(schedule, 0.2, 0.25)
-    assert (last(ddim.sample_exact(eps, schedule, encode(eps, schedule, x_0, 1000), 1000)) - x_0).abs().max() <= 1e-5
-
-
 def test_the_round_trip_of_ddim_is_not_exact():
     """What the pair buys: the same 50 calls each way with DDIM miss the image by a thousand times as much."""
     schedule, x_0 = Schedule(1000, "cosine"), normal(2, 3, 8, 8).clamp(-1, 1)
     for eps in networks(schedule):
         x_T = last(ddim.invert(eps, schedule, x_0, 50))
         assert (last(ddim.sample(eps, schedule, x_T, 50)) - x_0).abs().max() > 1e-3
-
-
-def test_the_inverse_of_each_step_leads_from_a_sample_to_its_noise():
-    """The other way round: from x_T down, and up again by the inverse of each step, written out."""
-    schedule, x_T = Schedule(1000, "cosine"), normal(2, 3, 8, 8)
-    eps, grid, gamma = untrained_network(schedule), ddim.timesteps(1000, 10), 0.95
-    xs = [x_T.double(), *(x for _, x, _ in ddim.sample_exact(eps, schedule, x_T, 10, gamma=gamma))]
-    for i in range(len(grid) - 3, -1, -1):
-        far, middle, near = grid[i : i + 3]
-        prediction = eps(xs[i + 1].float(), torch.full((2,), middle)).double()
-        up, down = (ddim.step(schedule, prediction, xs[i + 1], middle, to)[0] for to in (far, near))
-        assert torch.allclose((xs[i + 2] - down) / gamma + up, xs[i], rtol=0, atol=1e-12)
 
 
 @BOTH

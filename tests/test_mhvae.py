@@ -7,7 +7,7 @@ import pytest
 import torch
 from helpers import normal
 
-from ddpm import GaussianEps, MixtureEps, Schedule, bits_per_dim, posterior, q_sample
+from ddpm import GaussianEps, Schedule, posterior, q_sample
 from ddpm.bound import denoising_term, prior_term, reconstruction_term
 from ddpm.data.moons import Moons
 from ddpm.mhvae import (
@@ -30,9 +30,6 @@ def awake(T, d=2, seed=0):
     network = GaussianNetwork(d, T, width=8).double()
     torch.nn.init.normal_(network.out.weight, std=0.5)
     return network.requires_grad_(False)
-
-
-# ---- the ELBO --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("T", [1, 2, 7])
@@ -96,9 +93,6 @@ def test_estimated_marginals_converge_to_the_true_ones():
     assert errors[1] < errors[0] / 2
 
 
-# ---- diffusion is the special case -----------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("variance", ["posterior", "beta"])
 def test_with_the_diffusion_encoder_the_terms_are_those_of_the_bound(variance):
     """Averaged over two points that are exact for quadratics, each term of a path is the bound's KL divergence."""
@@ -127,21 +121,6 @@ def test_with_the_diffusion_encoder_the_terms_are_those_of_the_bound(variance):
     assert torch.allclose(reconstruction, -expected, rtol=1e-9, atol=1e-10)
 
 
-def test_the_mean_elbo_is_minus_the_bound():
-    """2000 paths from each of two points, against 2000 draws of the bound: equal within four standard errors."""
-    T, n, source = 8, 2000, torch.Generator().manual_seed(0)
-    schedule, moons = Schedule(T, "cosine"), Moons()
-    count = len(moons.centres)
-    eps = MixtureEps(schedule, torch.full((count,), 1 / count), moons.centres, moons.spread.square().expand(count, 2))
-    x_0 = moons.sample(2, source).repeat(n, 1)
-    encoder = diffusion_encoder(schedule)
-    sampled = elbo(encoder, diffusion_decoder(eps, schedule), encode(encoder, x_0, T, source))
-    bound = bits_per_dim(eps, schedule, x_0, generator=source, clip=False, levels=None).total * 2 * math.log(2)
-    for found, minus in zip(sampled.view(n, 2).T, bound.view(n, 2).T, strict=True):
-        error = math.hypot(found.std(), minus.std()) / math.sqrt(n)
-        assert abs(found.mean() + minus.mean()) < 4 * error
-
-
 def test_ddpm_eq_2_the_diffusion_encoder_composes_to_the_marginal():
     """Step by step from x_0 the mean shrinks to sqrt(alpha_bar_t) x_0 and the variance grows to 1 - alpha_bar_t."""
     schedule, x_0 = Schedule(9), normal(4, 2)
@@ -151,9 +130,6 @@ def test_ddpm_eq_2_the_diffusion_encoder_composes_to_the_marginal():
         mean, variance = encoder(mean, t)[0], shrink**2 * variance + encoder(mean, t)[1]
         assert torch.allclose(mean, schedule.alpha_bar[t].sqrt() * x_0, rtol=1e-12)
         assert variance.item() == pytest.approx(1 - schedule.alpha_bar[t].item(), rel=1e-12)
-
-
-# ---- learning, sampling, data ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("learned", [True, False])

@@ -98,9 +98,6 @@ def test_a_file_that_is_no_table_is_refused(tmp_path, content):
         records.resume(path, SETTINGS, table.CELL)
 
 
-# ---- what is shipped -------------------------------------------------------------------------------------------------
-
-
 def test_the_shipped_results_are_of_the_shipped_networks():
     """So that a command goes on with them."""
     assert SHIPPED

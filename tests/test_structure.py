@@ -56,9 +56,6 @@ def upward(source: str, module: str, is_package: bool = False) -> set[str]:
     return forbidden | {name for name in ours if is_in(name, f"{package}.experiments") and module != package}
 
 
-# ---- imports -------------------------------------------------------------------------------------------------------
-
-
 def test_imports_run_one_way():
     bound = [path for path in FILES if path.name != "__main__.py" and path.parent.name != "experiments"]
     found = {name_of(path): upward(path.read_text(), name_of(path), path.name == "__init__.py") for path in bound}
@@ -88,9 +85,6 @@ def test_the_project_is_built_on_six_packages():
 def test_the_root_of_a_package_holds_the_method_and_nothing_else():
     for package, names in METHOD.items():
         assert {path.stem for path in (ROOT / package).glob("*.py")} == set(names.split()), package
-
-
-# ---- what a reader is owed -----------------------------------------------------------------------------------------
 
 
 def documented(tree: ast.Module) -> list[ast.AST]:

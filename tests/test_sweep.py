@@ -16,9 +16,6 @@ from unet.vocabulary import CLASSES
 CURVE = [{"strength": s, "error": 0.1 * s, "accuracy": m} for s, m in ((0.2, 0.0), (0.4, 0.4), (0.6, 0.8), (0.8, 0.6))]
 
 
-# ---- points ----------------------------------------------------------------------------------------------------------
-
-
 def test_the_error_at_equal_accuracy_is_interpolated_between_two_strengths():
     assert sweep.at_success(CURVE, 0.6) == pytest.approx(0.05)
     assert sweep.at_success(CURVE, 0.8) == pytest.approx(0.06)
@@ -39,17 +36,6 @@ def test_a_point_has_the_error_where_nothing_should_change_and_the_share_that_sh
     assert found == [{"strength": 0, "error": 0, "accuracy": 0}, {"strength": 1, "error": 0.125, "accuracy": 0.5}]
 
 
-def test_the_plot_shows_the_dilemma_in_three_ways(tmp_path, monkeypatch):
-    """Accuracy over strength, accuracy over error, error over strength."""
-    settings = {"model": "m", "data": "shapes", "n": 3, "steps": 4, "eta": 1.0, "guidance": 1, "seed": 0}
-    drawn = []
-    monkeypatch.setattr(sweep, "save_figure", lambda figure, path: drawn.append(figure))
-    sweep.plot(tmp_path / "plot.png", {"settings": settings, "curves": {"colour": {"sdedit": CURVE}}})
-    names = (("strength", "accuracy"), ("error", "accuracy"), ("strength", "error"))
-    for axis, (x, y) in zip(drawn[0].axes, names, strict=True):
-        assert axis.lines[0].get_xydata().tolist() == [[p[x], p[y]] for p in CURVE]
-
-
 def test_an_edited_shape_shows_its_edit_where_every_word_is_right():
     words = (("square", "red", "small"), ("circle", "red", "small"), ("square", "green", "small"))
     images = shapes.draw([shapes.Shape(shape, colour, "blue", size) for shape, colour, size in words])
@@ -65,9 +51,6 @@ def test_an_edited_photograph_shows_its_edit_where_the_classifier_says_so(monkey
     images = np.zeros((2, 3, 32, 32), dtype=np.uint8)
     e = edits.Edits(images, [""] * 2, ["a photo of a white dog"] * 2, edits.everywhere(images), "class", ["dog"] * 2)
     assert sweep.shows_edit("cifar10", "class", e, images).tolist() == [True, False]  # the colour does not count
-
-
-# ---- edits -----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", edits.EDIT_KINDS["shapes"])

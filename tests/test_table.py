@@ -14,9 +14,6 @@ SETTINGS = {"distance": "FID", "model": "m", "data": "cifar10", "n": 4, "spacing
 CELL = {"distance": 2.0, "error": 0.1, "kid": 0.003, "kid_error": 0.001}
 
 
-# ---- rows and columns ------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("text", "name"), [("0", "0"), ("0.20", "0.2"), ("1.0", "1"), ("-0", "0"), ("hat", "hat"), ("2m", "2m")]
 )
@@ -47,14 +44,6 @@ def test_a_cells_sampler_is_the_family_member_of_its_row(row):
     assert torch.equal(here, last(there))
 
 
-def test_the_foot_says_how_many_times_of_a_grid_coincide():
-    """Of the quadratic times (i / 99)^2 800, i = 0..99, rounded down, the smallest are less than one apart."""
-    times = {int((i * i) * 800 / 99**2) for i in range(100)}
-    words = table.grid_line(1000, 100, "quadratic")
-    assert f"{len(times)} calls ({100 - len(times)} coincide with others and are listed once)" in words
-    assert "coincide" not in table.grid_line(1000, 100, "linear")
-
-
 def test_sigma_hat_is_noisy_down_to_t_1_like_the_published_code():
     assert table.grid_of("hat", 1000, 4, "linear") == [1000, 750, 500, 250, 1, 0]
     assert table.grid_of("1", 1000, 4, "linear") == [1000, 750, 500, 250, 0]
@@ -81,9 +70,6 @@ def test_with_the_exact_eps_more_steps_are_better_and_eta_0_is_better_than_eta_1
     assert ddim_[2]["distance"] < ddpm_[2]["distance"]
 
 
-# ---- beside the paper ------------------------------------------------------------------------------------------------
-
-
 def test_the_papers_cells_are_those_of_the_lecture():
     assert table.paper_cell("cifar10", "0", 10) == 13.36
     assert table.paper_cell("cifar10", "1", 1000) == 4.73
@@ -92,14 +78,6 @@ def test_the_papers_cells_are_those_of_the_lecture():
     assert table.paper_cell("cifar10", "2m", 10) is None
     assert table.paper_cell("cifar10", "0", 30) is None
     assert table.paper_cell("shapes", "0", 10) is None
-
-
-def test_the_text_has_cell_paper_and_foot():
-    row = {str(S): CELL | {"distance": float(S)} for S in (10, 1000)}
-    words = table.text({"settings": SETTINGS, "cells": {"0": row, "2m": row}})
-    for part in ("10.00 ± 0.10 (13.36)", "1000.0 ± 0.1 (4.04)", *(f"{name}: {SETTINGS[name]}" for name in SETTINGS)):
-        assert part in words
-    assert "3.00 ± 1.00" in words  # KID x 1000 where 0.003 was measured
 
 
 @pytest.mark.parametrize(
