@@ -218,14 +218,6 @@ def test_the_edits_are_those_by_hand(model, run, sheets, capsys):
     assert float(line.split()[1]) == pytest.approx(squared_error(x_0, sdedit).item(), abs=1e-4)
 
 
-def test_edit_says_which_words_of_the_target_are_missing():
-    words = (("square", "red", "small"), ("circle", "red", "small"))
-    images = shapes.draw([shapes.Shape(shape, colour, "blue", size) for shape, colour, size in words])
-    assert edit.missing_words("shapes", images[0], TARGET) == "; all words shown"
-    assert edit.missing_words("shapes", images[1], TARGET) == "; not shown: shape"
-    assert edit.missing_words("folder", images[1], TARGET) == ""
-
-
 def test_sweep_measures_each_method_at_each_strength(run, tmp_path):
     flags = ("--n", 2, "--steps", 4, "--strengths", 1, 0, 0.5, 0.5, "--edits", "colour", "shape")
     assert run("sweep", *flags) == 0

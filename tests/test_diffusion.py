@@ -7,8 +7,7 @@ import torch
 from helpers import Recorder, normal
 
 from ddpm import GaussianEps, MixtureEps, Noise, Schedule, last, noise_like
-from ddpm import posterior, predict_eps, predict_x0, q_sample, sample, simple_loss, step
-from ddpm.diffusion import reverse_variance
+from ddpm.diffusion import posterior, predict_eps, predict_x0, q_sample, reverse_variance, sample, simple_loss, step
 from ddpm.noise import times_like
 
 BOTH = pytest.mark.parametrize("kind", ["linear", "cosine"])
@@ -248,11 +247,9 @@ def test_with_variance_0_the_mixture_samples_its_points_with_their_weights():
     ("call", "message"),
     [
         (lambda s, x: step(s, x, x, 5), "from t = 5 to 4 adds noise, but none was given"),
-        (lambda s, x: step(s, x, x, 11), "t is 11, expected a time in"),
         (lambda s, x: next(sample(lambda x, t: x, s, x, "tilde")), "variance is 'tilde'"),
         (lambda s, x: next(sample(lambda x, t: x, s, x, start=11)), r"start is 11, expected a time in 1\.\.10"),
         (lambda s, x: next(sample(lambda x, t: x, s, x, generator=Noise([1]))), "2 images, but the noise has 1 seeds"),
-        (lambda s, x: GaussianEps(s, 0.0, torch.tensor([1.0, -0.5])), "smallest variance is -0.5"),
         (lambda s, x: MixtureEps(s, torch.tensor([0.5, 0.6]), x, torch.ones(2)), "positive numbers with sum 1"),
     ],
 )

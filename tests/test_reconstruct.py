@@ -11,10 +11,8 @@ from ddim.experiments import reconstruct
 from ddim.experiments.reconstruct import VARIANTS, Variant, round_trip, summary
 from ddpm import GaussianEps, Schedule, guided
 from ddpm.analytic import gaussian_like
-from ddpm.images import squared_error
 
 SCHEDULE = Schedule(1000, "cosine")
-SETTINGS = {"model": "m", "data": "cifar10", "T": 1000, "spacing": "linear"}
 EPS = GaussianEps(SCHEDULE, 0.1, 0.25)
 IMAGES = 0.1 + 0.5 * torch.randn(6, 3, 4, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
@@ -64,9 +62,6 @@ def test_diverged_images_are_counted_and_leave_the_mean_a_number(bad):
     assert (found["mean"], found["median"], found["diverged"]) == (0, 0, pytest.approx(1 / 6))
     everything = summary(IMAGES, torch.full_like(IMAGES, bad))
     assert everything == {"n": 6, "mean": None, "median": None, "largest": None, "diverged": 1.0}
-    record = {"settings": SETTINGS, "cells": {"guidance 7.5": {"10": {"calls": 40} | everything}}}
-    words = reconstruct.text(record).splitlines()[-1]
-    assert "100.0 %" in words and "nan" not in words and "inf" not in words
 
 
 def test_the_image_shows_the_first_variant_at_every_s_and_the_others_at_the_largest_up_to_50():

@@ -78,7 +78,7 @@ def test_settings_that_an_older_record_lacks_have_the_value_they_had(tmp_path):
         records.resume(path, new | {"precision": "bfloat16"}, table.CELL, older)
 
 
-@pytest.mark.parametrize(("name", "value"), [("n", 5), ("spacing", "quadratic"), ("new", "setting")])
+@pytest.mark.parametrize(("name", "value"), [("n", 5), ("new", "setting")])
 def test_cells_of_other_settings_are_refused(tmp_path, name, value):
     path = tmp_path / "table.json"
     filled(path, ["0"], [10], lambda row, S: CELL)

@@ -53,10 +53,6 @@ def test_a_brighter_test_set_is_further_away_than_the_other_half():
     assert lines["test set"]["distance"] > 10 * lines["training, the other half"]["distance"]
 
 
-def test_more_images_than_there_are_are_refused():
-    train = np.zeros((10, 3, 4, 4), dtype=np.uint8)
-    for n in (1, 6):
-        with pytest.raises(ValueError, match=f"n is {n}"):
-            halves(train, n)
-    with pytest.raises(ValueError, match="test set has 3"):
-        dict(measure(means, train, train[:3], 4))
+def test_more_images_than_a_half_has_are_refused():
+    with pytest.raises(ValueError, match="n is 6"):
+        halves(np.zeros((10, 3, 4, 4), dtype=np.uint8), 6)

@@ -14,13 +14,6 @@ SETTINGS = {"distance": "FID", "model": "m", "data": "cifar10", "n": 4, "spacing
 CELL = {"distance": 2.0, "error": 0.1, "kid": 0.003, "kid_error": 0.001}
 
 
-@pytest.mark.parametrize(
-    ("text", "name"), [("0", "0"), ("0.20", "0.2"), ("1.0", "1"), ("-0", "0"), ("hat", "hat"), ("2m", "2m")]
-)
-def test_a_row_has_one_name(text, name):
-    assert table.row_name(text) == name
-
-
 @pytest.mark.parametrize("spacing", ["linear", "quadratic"])
 def test_calls_counts_the_network_calls(spacing):
     schedule = Schedule(100, "cosine")
