@@ -5,29 +5,18 @@ import math
 
 import pytest
 import torch
+from helpers import Recorder, normal
 from PIL import Image
 from tiny import CONFIG, make_data, make_unet, save_model
 
 from ddim import q_sigma
-from ddpm import (
-    GaussianEps,
-    Noise,
-    Schedule,
-    Trained,
-    bits_per_dim,
-    gaussian_kl,
-    posterior,
-    q_sample,
-)
+from ddpm import GaussianEps, Noise, Schedule, Trained, bits_per_dim, gaussian_kl, posterior, q_sample
 from ddpm import __main__ as command
-from ddpm.bound import Bound, denoising_term, diagonal_kl, prior_term, reconstruction_term, reverse
+from ddpm.bound import Bound, denoising_term, diagonal_kl, prior_term, reconstruction_term
+from ddpm.data import shapes
 from ddpm.experiments import likelihood as bits
 from ddpm.images import from_bytes
 from unet import Tokenizer
-
-
-def normal(*shape, seed=0):
-    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
 
 
 def covariance(*shape, seed=0):
@@ -35,20 +24,29 @@ def covariance(*shape, seed=0):
     return root @ root.mT + 0.1 * torch.eye(shape[-1], dtype=torch.float64)
 
 
-def plus_and_minus_one(x):
-    """Noise whose two rows average any quadratic of a normal number exactly: Gauss and Hermite's two points."""
-    return torch.stack([torch.ones_like(x[0]), -torch.ones_like(x[0])])
+def mean_bound(eps, schedule, x, variance, levels=None):
+    """The bound of one image, averaged over x_t: 1 and -1 as noises are Gauss and Hermite's points of a quadratic."""
 
+    def plus_and_minus_one(x):
+        return torch.stack([torch.ones_like(x[0]), -torch.ones_like(x[0])])
 
-# The lecture's KL divergence
+    x_0 = torch.stack([x, x])
+    bound = bits_per_dim(eps, schedule, x_0, variance, generator=plus_and_minus_one, clip=False, levels=levels)
+    return bound.total.mean().item()
 
 
 def test_gaussian_kl_is_that_of_torch_distributions():
+    """And 0 of a Gaussian to itself; the diagonal formula is the general one's special case."""
     means, covariances = normal(2, 5, 4), covariance(2, 5, 4)
     first, second = (torch.distributions.MultivariateNormal(m, c) for m, c in zip(means, covariances, strict=True))
     expected = torch.distributions.kl_divergence(first, second)
     found = gaussian_kl(means[0], covariances[0], means[1], covariances[1])
     assert found.shape == (5,) and torch.allclose(found, expected, rtol=1e-10, atol=1e-10)
+    assert gaussian_kl(means[0], covariances[0], means[0], covariances[0]).abs().max() < 1e-12
+    variances = normal(2, 5, 4, seed=1).exp()
+    general = gaussian_kl(means[0], torch.diag_embed(variances[0]), means[1], torch.diag_embed(variances[1]))
+    diagonal = diagonal_kl(means[0], variances[0], means[1], variances[1]).sum(1)
+    assert torch.allclose(diagonal, general, rtol=1e-10, atol=1e-10)
 
 
 def test_gaussian_kl_is_the_slides_formula_letter_by_letter():
@@ -59,41 +57,24 @@ def test_gaussian_kl_is_the_slides_formula_letter_by_letter():
     assert gaussian_kl(m_1, c_1, m_2, c_2).item() == pytest.approx(expected.item(), rel=1e-10)
 
 
-def test_gaussian_kl_is_0_only_for_the_same_gaussian():
-    m, c = normal(3), covariance(3)
-    assert abs(gaussian_kl(m, c, m, c).item()) < 1e-12
-    assert gaussian_kl(m, c, m + 0.1, c) > 0 and gaussian_kl(m, c, m, 2 * c) > 0
-
-
-def test_the_diagonal_kl_is_the_general_one():
-    means, variances = normal(2, 5, 4), normal(2, 5, 4, seed=1).exp()
-    general = gaussian_kl(means[0], torch.diag_embed(variances[0]), means[1], torch.diag_embed(variances[1]))
-    found = diagonal_kl(means[0], variances[0], means[1], variances[1]).sum(1)
-    assert torch.allclose(found, general, rtol=1e-10, atol=1e-10)
+def check_reduction(q):
+    """q(image, x_t) -> mean and variance: the KL divergence of two of them is |mean - mean|^2 / (2 variance)."""
+    x_0, guess, x_t = normal(3, 4)
+    (mu_q, variance), (mu_theta, _) = q(x_0, x_t), q(guess, x_t)
+    sigma = variance * torch.eye(4, dtype=torch.float64)
+    reduced = (mu_theta - mu_q).square().sum() / (2 * variance)
+    assert abs(gaussian_kl(mu_q, sigma, mu_theta, sigma) - reduced) <= 1e-10 * reduced
 
 
 @pytest.mark.parametrize("t", [2, 30, 60])
 def test_the_elbo_reduces_to_a_squared_distance_of_means_for_ddpm(t):
-    schedule, x_0, guess, x_t = Schedule(60), *normal(3, 4)
-    mu_q, variance = posterior(schedule, x_0, x_t, t)
-    mu_theta, _ = posterior(schedule, guess, x_t, t)
-    sigma = variance * torch.eye(4, dtype=torch.float64)
-    reduced = (mu_theta - mu_q).square().sum() / (2 * variance)
-    assert abs(gaussian_kl(mu_q, sigma, mu_theta, sigma) - reduced) <= 1e-10 * reduced
+    check_reduction(lambda x_0, x_t: posterior(Schedule(60), x_0, x_t, t))
 
 
 @pytest.mark.parametrize("eta", [0.01, 0.2, 0.5, 1.0])
 @pytest.mark.parametrize(("t", "s"), [(2, 1), (30, 29), (60, 20)])
 def test_the_elbo_reduces_to_a_squared_distance_of_means_for_every_eta(eta, t, s):
-    schedule, x_0, guess, x_t = Schedule(60), *normal(3, 4)
-    mu_q, variance = q_sigma(schedule, x_0, x_t, t, s, eta)
-    mu_theta, _ = q_sigma(schedule, guess, x_t, t, s, eta)
-    sigma = variance * torch.eye(4, dtype=torch.float64)
-    reduced = (mu_theta - mu_q).square().sum() / (2 * variance)
-    assert abs(gaussian_kl(mu_q, sigma, mu_theta, sigma) - reduced) <= 1e-10 * reduced
-
-
-# The terms
+    check_reduction(lambda x_0, x_t: q_sigma(Schedule(60), x_0, x_t, t, s, eta))
 
 
 def test_ddpm_eq_5_prior_term():
@@ -149,19 +130,14 @@ def test_ddpm_eq_13_keeps_its_digits_far_out():
     assert left == pytest.approx(near**2 / 2 + math.log(near * math.sqrt(2 * math.pi)), rel=1e-4)
 
 
-# The sum
-
-
 @pytest.mark.parametrize("kind", ["linear", "cosine"])
 @pytest.mark.parametrize("T", [2, 10, 60])
 def test_ddpm_eq_5_is_tight_where_the_reverse_process_is_gaussian(kind, T):
     """For N(0, I) data, variance beta is the true one and the bound is -log p(x_0), image by image, at any T."""
     schedule, x = Schedule(T, kind), normal(3, 4, 4)
-    x_0 = torch.stack([x, x])
-    eps = GaussianEps(schedule, 0.0, 1.0)
-    bound = bits_per_dim(eps, schedule, x_0, "beta", generator=plus_and_minus_one, clip=False, levels=None)
     exact = -torch.distributions.Normal(0.0, 1.0).log_prob(x).mean() / math.log(2)
-    assert bound.total.mean().item() == pytest.approx(exact.item(), abs=1e-10)
+    found = mean_bound(GaussianEps(schedule, 0.0, 1.0), schedule, x, "beta")
+    assert found == pytest.approx(exact.item(), abs=1e-10)
 
 
 @pytest.mark.parametrize(
@@ -170,43 +146,28 @@ def test_ddpm_eq_5_is_tight_where_the_reverse_process_is_gaussian(kind, T):
 def test_ddpm_eq_5_is_above_the_truth_for_any_other_model(variance, factor, shift):
     schedule, x = Schedule(30), normal(3, 4, 4)
     best = GaussianEps(schedule, 0.0, 1.0)
-
-    def total(eps, variance):
-        x_0 = torch.stack([x, x])
-        bound = bits_per_dim(eps, schedule, x_0, variance, generator=plus_and_minus_one, clip=False, levels=None)
-        return bound.total.mean()
-
-    assert total(lambda x, t: factor * best(x, t) + shift, variance) > total(best, "beta") + 1e-3
+    other = mean_bound(lambda x, t: factor * best(x, t) + shift, schedule, x, variance)
+    assert other > mean_bound(best, schedule, x, "beta") + 1e-3
 
 
 def test_the_256_levels_cost_what_the_exact_mass_of_the_data_costs():
     """N(0, 0.3^2) rounded to levels: the bound exceeds the exact cost of the rounded data, and by less than 1 %."""
     schedule, scale = Schedule(1000), 0.3
     x = ((scale * normal(64, 3, 8, 8)).clamp(-1, 1) * 127.5 + 127.5).round() / 127.5 - 1
-    eps = GaussianEps(schedule, 0.0, scale**2)
-    bound = bits_per_dim(eps, schedule, x, "beta", generator=Noise(range(64)), clip=False)
     data = torch.distributions.Normal(0.0, scale)
-    exact = -(data.cdf(x + 1 / 255) - data.cdf(x - 1 / 255)).log2().mean()
-    assert exact < bound.total.mean() < 1.01 * exact
+    exact = -(data.cdf(x + 1 / 255) - data.cdf(x - 1 / 255)).log2().mean().item()
+    found = mean_bound(GaussianEps(schedule, 0.0, scale**2), schedule, x, "beta", levels=256)
+    assert exact < found < 1.01 * exact
 
 
 def test_the_parts_add_up_and_the_network_is_asked_once_per_term():
-    schedule, x, times = Schedule(12), normal(3, 2, 4).clamp(-1, 1), []
-    best = GaussianEps(schedule, 0.0, 0.3)
-
-    def eps(x_t, t):
-        times.append(t.tolist())
-        return best(x_t, t)
-
+    schedule, x = Schedule(12), normal(3, 2, 4).clamp(-1, 1)
+    eps = Recorder(GaussianEps(schedule, 0.0, 0.3))
     bound = bits_per_dim(eps, schedule, x, generator=Noise(range(3)))
-    assert times == [[t] * 3 for t in (1, *range(12, 1, -1))]
+    assert eps.times == [1, *range(12, 1, -1)]
     assert bound.times.tolist() == [list(range(12, 1, -1))] * 3 and bound.denoising.shape == (3, 11)
     assert torch.allclose(bound.total, bound.prior + bound.denoising.sum(1) + bound.reconstruction, rtol=1e-12)
     assert (bound.standard_error == 0).all() and (bound.denoising >= 0).all() and (bound.prior >= 0).all()
-    times.clear()
-    sampled = bits_per_dim(eps, schedule, x, samples=5, generator=Noise(range(3)))
-    assert len(times) == 6 and sampled.times.shape == sampled.denoising.shape == (3, 5)
-    assert sampled.times.min() >= 2 and sampled.times.max() <= 12
 
 
 def test_sampled_times_estimate_the_sum_with_an_honest_error_bar():
@@ -217,39 +178,16 @@ def test_sampled_times_estimate_the_sum_with_an_honest_error_bar():
     with torch.random.fork_rng():
         torch.manual_seed(0)
         bound = bits_per_dim(eps, schedule, x, samples=10, generator=torch.ones_like, clip=False)
+    assert bound.times.shape == (200, 10) and (bound.times.min(), bound.times.max()) == (2, 50)
     spread = bound.total.std()
     assert abs(bound.total.mean() - exact) < 4 * spread / math.sqrt(200)
     assert bound.standard_error.square().mean().sqrt().item() == pytest.approx(spread.item(), rel=0.25)
-
-
-def test_an_image_costs_the_same_in_any_batch():
-    schedule, x = Schedule(8), normal(3, 2, 4).clamp(-1, 1)
-    eps = GaussianEps(schedule, 0.0, 0.3)
-    whole = bits_per_dim(eps, schedule, x, samples=4, generator=Noise([0, 1, 2]))
-    alone = bits_per_dim(eps, schedule, x[1:2], samples=4, generator=Noise([1]))
-    assert torch.equal(whole.times[1:2], alone.times)
-    assert torch.allclose(whole.total[1:2], alone.total, rtol=1e-12)
-
-
-def test_progress_sees_every_term():
-    seen = []
-    schedule, x = Schedule(8), torch.zeros(1, 2, 2)
-    bits_per_dim(lambda x, t: x, schedule, x, progress=lambda times: (seen.append(t[0].item()) or t for t in times))
-    assert seen == [8, 7, 6, 5, 4, 3, 2]
-
-
-def test_clipping_keeps_the_reverse_means_image_in_range():
-    schedule, x = Schedule(20), torch.full((1, 2), 5.0)
-    mean, _ = reverse(lambda x, t: torch.zeros_like(x), schedule, x, torch.tensor([1]), "beta", True)
-    assert torch.allclose(mean, torch.ones(1, 2))  # at t = 1 the mean is the predicted image
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ({"x_0": torch.full((1, 2), 1.5)}, r"values reach 1.5, expected them in \[-1, 1\]"),
-        ({"samples": 1}, "samples is 1, expected at least 2"),
-        ({"levels": 1}, "levels is 1, expected at least 2"),
         ({"variance": "both"}, "variance is 'both', expected one of posterior, beta"),
         ({"schedule": Schedule(1)}, "T = 1, expected at least 2"),
     ],
@@ -260,25 +198,20 @@ def test_wrong_arguments_get_one_clear_line(arguments, message):
         bits_per_dim(**(defaults | arguments))
 
 
-# Many images: python -m ddpm bound
-
-
-def tiny_model(T=12) -> Trained:
-    return Trained(make_unet(CONFIG, T, "cosine"), Tokenizer(), Schedule(T, "cosine"), {"data": "shapes"})
-
-
 @pytest.mark.parametrize("samples", [None, 3])
-def test_many_images_cost_what_they_cost_alone(samples, monkeypatch):
+def test_an_image_costs_the_same_in_any_batch(samples, monkeypatch):
     """Cut into batches of two, with captions and without: each image as by itself, with its own caption and seed."""
     monkeypatch.setattr(bits, "BATCH", 2)
-    trained, data = tiny_model(), make_data(6)
+    data = make_data(4)
+    trained = Trained(make_unet(CONFIG, 6, "cosine"), Tokenizer(), Schedule(6, "cosine"), {"data": "shapes"})
     x_0 = from_bytes(torch.from_numpy(data.images))
     for captioned in (True, False):
-        bound = bits.measure(trained, data, 5, captioned, "beta", samples)
-        assert bound.total.shape == (5,)
-        for i in range(5):
+        bound = bits.measure(trained, data, 3, captioned, "beta", samples)
+        assert bound.total.shape == (3,)
+        for i in range(3):
             eps = trained.eps([data.captions[i][0]] if captioned else None)
             alone = bits_per_dim(eps, trained.schedule, x_0[i : i + 1], "beta", samples, Noise([i]))
+            assert torch.equal(bound.times[i : i + 1], alone.times)
             assert bound.total[i].item() == pytest.approx(alone.total.item(), rel=1e-4)
 
 
@@ -295,27 +228,15 @@ def test_the_summary_is_means_and_standard_errors():
     assert bits.curve(bound)[0] == [2, 3] and bits.curve(bound)[1] == pytest.approx([0.7, 1.1])
 
 
-def test_the_curve_pools_neighbouring_times():
-    """L_{t-1} = t^2 at t = 2..1000 in equal parts of log t: every time is in one part, and the parts' means agree."""
-    times = torch.arange(1000, 1, -1)[None]
-    zero = torch.zeros(1)
-    t, terms = bits.curve(Bound(zero, zero, times.double().square(), zero, times, zero))
-    assert 30 <= len(t) <= 50 and t == sorted(t) and t[0] == 2 and terms[0] == 4
-    for time, term in zip(t, terms, strict=True):
-        assert time**2 <= term < 1.01 * time**2
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    """A checkpoint file of an untrained network that fits the shapes."""
-    return save_model(tmp_path_factory.mktemp("model") / "model.pt", T=12)
-
-
-def test_the_command_prints_writes_and_plots_the_terms(model, tmp_path, capsys):
-    flags = ["bound", "--model", str(model), "--n", "3", "--out", str(tmp_path / "bound.json")]
+def test_the_command_prints_writes_and_plots_the_terms(tmp_path, capsys, monkeypatch):
+    few = shapes.shapes("test", 4)
+    monkeypatch.setattr(shapes, "shapes", lambda split: few)
+    model, out = save_model(tmp_path / "model.pt", T=12), tmp_path / "bound.json"
+    flags = ["bound", "--model", str(model), "--n", "3", "--out", str(out)]
+    assert command.main([*flags, "--n", "1"]) == 2
+    assert "n is 1 images, expected 2" in capsys.readouterr().err and not out.exists()
     assert command.main(flags) == 0
-    printed = capsys.readouterr().out
-    record = json.loads((tmp_path / "bound.json").read_text())
+    printed, record = capsys.readouterr().out, json.loads(out.read_text())
     parts = record["bits per dimension"]
     assert (record["n"], record["split"], record["schedule"]) == (3, "test", {"T": 12, "kind": "cosine"})
     assert record["t"] == list(range(2, 13)) and sum(record["L_(t-1)"]) == pytest.approx(parts["denoising"]["mean"])
@@ -324,22 +245,7 @@ def test_the_command_prints_writes_and_plots_the_terms(model, tmp_path, capsys):
     for part in parts.values():
         assert f"{part['mean']:.5f}  +- {part['standard error']:.5f}" in printed
     with Image.open(tmp_path / "bound.png") as image:
-        assert image.size == (600, 350) and str(tmp_path / "bound.png") in printed
-    command.main([*flags, "--times", "4", "--null", "--variance", "beta"])
-    sampled = json.loads((tmp_path / "bound.json").read_text())
-    assert sampled["null"] and sampled["bits per dimension"]["denoising"]["times"] > 0
+        assert image.size == (600, 350)
+    assert command.main([*flags, "--times", "4", "--null", "--variance", "beta"]) == 0
+    assert json.loads(out.read_text())["bits per dimension"]["denoising"]["times"] > 0
     assert "from sampled times" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize(
-    ("flags", "named"),
-    [
-        (("--n", "1"), "n is 1 images, expected 2"),
-        (("--times", "1", "--n", "2"), "samples is 1, expected at least 2"),
-        (("--data-dir", "nowhere", "--split", "train", "--n", "99999"), "n is 99999"),
-    ],
-)
-def test_the_command_names_a_bad_value(model, tmp_path, capsys, flags, named):
-    assert command.main(["bound", "--model", str(model), "--out", str(tmp_path / "new"), *flags]) == 2
-    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("python -m ddpm")]
-    assert named in line and not list((tmp_path / "new").iterdir())

@@ -10,13 +10,10 @@ from helpers import Recorder, normal
 
 import ddim
 import ddpm
-from ddim.inversion import fixed_point
 from ddpm import GaussianEps, Noise, Schedule, last
 
 BOTH = pytest.mark.parametrize("kind", ["linear", "cosine"])
-DOUBLE = {ddim.sample_exact: {"dtype": torch.float64}}
-ETAS = pytest.mark.parametrize("eta", [0.0, 0.2, 0.5, 1.0])
-
+ETAS = pytest.mark.parametrize("eta", [0.0, 0.2, 1.0, "hat"])
 
 
 def walk(eta):
@@ -26,52 +23,49 @@ def walk(eta):
     return lambda *args, **more: ddim.sample(*args, eta=eta, **more)
 
 
+def one_step(schedule, eps, x_t, t, s, eta, noise):
+    """The step of an eta, or of "hat"."""
+    if eta == "hat":
+        return ddim.step_hat(schedule, eps, x_t, t, s, noise)
+    return ddim.step(schedule, eps, x_t, t, s, eta, noise)
+
+
 # Grids
 
 
 @pytest.mark.parametrize("T", [1, 2, 7, 60, 1000])
-def test_the_linear_grid_has_exactly_s_steps_for_every_s(T):
+def test_the_linear_grid_is_every_floor_of_i_t_over_s(T):
     for S in range(1, T + 1):
         grid = ddim.timesteps(T, S)
-        assert len(grid) == S + 1 and grid[0] == T and grid[-1] == 0
-        lengths = {t - s for t, s in pairwise(grid)}
-        assert lengths <= {T // S, -(-T // S)}  # as even as whole numbers can be
-        assert all(type(t) is int for t in grid)
-
-
-def test_the_linear_grid_of_every_step_is_every_time():
-    assert ddim.timesteps(1000, 1000) == list(range(1000, -1, -1))
-    assert ddim.timesteps(1000, 10) == list(range(1000, -1, -100))
+        assert grid == [math.floor(i * T / S + 1e-9) for i in range(S, -1, -1)]
+        assert {t - s for t, s in pairwise(grid)} <= {T // S, -(-T // S)}  # as even as whole numbers can be
 
 
 def test_the_quadratic_grid_is_the_published_one_counted_from_1():
+    """(linspace(0, sqrt(0.8 T), S))^2, rounded down, and one more; coinciding times are listed once."""
     # (i sqrt(800) / 9)^2 = 800 i^2 / 81, rounded down: 0 9 39 88 158 246 355 483 632 800
     assert ddim.timesteps(1000, 10, "quadratic") == [801, 633, 484, 356, 247, 159, 89, 40, 10, 1, 0]
+    for S in (2, 10, 16, 20, 29, 30, 50, 100, 101, 500, 1000):
+        published = {int(t) + 1 for t in np.linspace(0, np.sqrt(1000 * 0.8), S) ** 2}
+        grid = ddim.timesteps(1000, S, "quadratic")
+        assert grid == sorted(published | {0}, reverse=True)
+        assert (len(grid) - 1 < S) == (S >= 30)  # from there on the second, 800 / (S - 1)^2, is below 1
 
 
-@pytest.mark.parametrize("T", [1, 2, 3, 4, 5, 60, 1000])
-def test_every_quadratic_grid_descends_from_the_same_time_to_0(T):
-    for S in range(1, T + 1):
+@pytest.mark.parametrize("T", [1, 2, 3, 4, 5, 20, 60, 135, 1000, 1465])
+def test_every_quadratic_grid_descends_to_0_from_8_tenths_of_t_and_one_more(T):
+    """The start is the largest t with t - 1 <= 0.8 T, in whole numbers."""
+    for S in {*range(1, min(T, 60) + 1), T}:
         grid = ddim.timesteps(T, S, "quadratic")
-        assert all(t > s for t, s in pairwise(grid)) and grid[-1] == 0
-        assert abs(grid[0] - 1 - 0.8 * T) <= 1 and grid[0] <= T and 1 <= len(grid) - 1 <= S
-
-
-@pytest.mark.parametrize("S", [10, 29, 30, 50, 100, 1000])
-def test_the_quadratic_grid_lists_coinciding_times_once(S):
-    """The first two of 800 i^2 / (S-1)^2 share a whole part when the second is below 1: from S = 30 on."""
-    grid = ddim.timesteps(1000, S, "quadratic")
-    whole = {800 * i * i // (S - 1) ** 2 for i in range(S)}
-    assert (len(grid) - 1 < S) == (S >= 30)
-    exact_squares = sum(800 * i * i % (S - 1) ** 2 == 0 for i in range(S))  # where a float may land just below
-    assert len(whole.symmetric_difference({t - 1 for t in grid[:-1]})) <= 2 * exact_squares
+        assert all(t > s for t, s in pairwise(grid)) and grid[-1] == 0 and 1 <= len(grid) - 1 <= S
+        assert 10 * (grid[0] - 1) <= 8 * T < 10 * grid[0]
 
 
 # The family
 
 
 @BOTH
-@ETAS
+@pytest.mark.parametrize("eta", [0.0, 0.2, 0.5, 1.0])
 @pytest.mark.parametrize(("t", "s"), [(1, 0), (2, 1), (40, 39), (40, 17), (60, 59), (60, 1), (60, 0)])
 def test_ddim_eq_7_keeps_the_marginals(kind, eta, t, s):
     """q_sigma's mean is a x_0 + b x_t. With x_t ~ N(sqrt(alpha_bar_t) x_0, 1 - alpha_bar_t) composing the two Gaussians
@@ -116,45 +110,29 @@ def test_sqrt_beta_is_sigma_hat_and_not_eta_1(t):
 
 @ETAS
 def test_ddim_eq_12_and_eq_16_on_numbers(eta):
-    """Predicted x_0, direction pointing to x_t and noise, each in plain floats."""
+    """Predicted x_0, direction pointing to x_t and noise, in plain floats; "hat" (appendix D.3) is eta = 1's mean."""
     schedule, x_t, eps, noise, t, s = Schedule(), 0.4, -1.1, 0.7, 700, 450
     a_t, a_s = (math.prod(1 - beta for beta in schedule.beta[1 : time + 1].tolist()) for time in (t, s))
-    sigma = eta * math.sqrt((1 - a_s) / (1 - a_t)) * math.sqrt(1 - a_t / a_s)
+    sigma = (1.0 if eta == "hat" else eta) * math.sqrt((1 - a_s) / (1 - a_t)) * math.sqrt(1 - a_t / a_s)
+    spread = math.sqrt(1 - a_t / a_s) if eta == "hat" else sigma
     x_0 = (x_t - math.sqrt(1 - a_t) * eps) / math.sqrt(a_t)
-    expected = math.sqrt(a_s) * x_0 + math.sqrt(1 - a_s - sigma**2) * eps + sigma * noise
+    expected = math.sqrt(a_s) * x_0 + math.sqrt(1 - a_s - sigma**2) * eps + spread * noise
     numbers = torch.tensor([[eps], [x_t], [noise]], dtype=torch.float64)
-    found = ddim.step(schedule, numbers[0], numbers[1], t, s, eta, numbers[2])
-    assert ddim.sigma(schedule, t, s, eta) == pytest.approx(sigma, rel=1e-10)
+    found = one_step(schedule, numbers[0], numbers[1], t, s, eta, numbers[2])
     assert [x.item() for x in found] == pytest.approx([expected, x_0], rel=1e-10)
+    if eta != "hat":
+        assert ddim.sigma(schedule, t, s, eta) == pytest.approx(sigma, rel=1e-10)
 
 
-def test_ddim_appendix_d3_sigma_hat_has_the_mean_of_eta_1_and_the_larger_noise():
-    """In plain floats: the mean is that of Eq. (12) with sigma from Eq. (16) at eta = 1."""
-    schedule, x_t, eps, noise = Schedule(), 0.4, -1.1, 0.7
-    a_t, a_s = schedule.alpha_bar[700].item(), schedule.alpha_bar[450].item()
-    sigma = math.sqrt((1 - a_s) / (1 - a_t)) * math.sqrt(1 - a_t / a_s)
-    x_0 = (x_t - math.sqrt(1 - a_t) * eps) / math.sqrt(a_t)
-    expected = math.sqrt(a_s) * x_0 + math.sqrt(1 - a_s - sigma**2) * eps + math.sqrt(1 - a_t / a_s) * noise
-    numbers = torch.tensor([[eps], [x_t], [noise]], dtype=torch.float64)
-    found = ddim.step_hat(schedule, numbers[0], numbers[1], 700, 450, numbers[2])
-    assert [x.item() for x in found] == pytest.approx([expected, x_0], rel=1e-10)
-
-
-@pytest.mark.parametrize("eta", [0.0, 0.5, 1.0, "hat"])
-def test_the_last_step_adds_no_noise(eta):
-    schedule, x = Schedule(20), normal(2, 3)
+@ETAS
+def test_the_last_step_adds_no_noise_and_draws_none(eta):
+    schedule, x, drawn = Schedule(20), normal(2, 3), []
     for t in (1, 7, 20):
-        step = ddim.step_hat if eta == "hat" else ddim.step
-        x_0, predicted = step(schedule, x, x, t, 0, *([] if eta == "hat" else [eta]), noise=1e6 * x)
+        x_0, predicted = one_step(schedule, x, x, t, 0, eta, 1e6 * x)
         assert torch.allclose(x_0, predicted, rtol=0, atol=1e-12)
-
-
-def test_a_deterministic_step_up_undoes_the_step_down_with_the_same_eps():
-    schedule, (eps, x) = Schedule(), normal(2, 4)
-    for t, s in ((1000, 900), (500, 1), (20, 0)):
-        down, x_0 = ddim.step(schedule, eps, x, t, s)
-        up, same = ddim.step(schedule, eps, down, s, t)
-        assert torch.allclose(up, x, rtol=0, atol=1e-10) and torch.allclose(x_0, same, rtol=0, atol=1e-10)
+    noise = lambda x: drawn.append(x) or torch.zeros_like(x)  # noqa: E731
+    list(walk(eta)(lambda x, t: x, schedule, x, 7, generator=noise))
+    assert len(drawn) == (0 if eta == 0 else 6)
 
 
 # Sampling
@@ -172,30 +150,25 @@ def test_all_steps_at_eta_1_are_ddpm_with_the_same_noise(kind):
 
 @pytest.mark.parametrize("spacing", ["linear", "quadratic"])
 def test_every_s_runs_and_costs_one_call_per_step(spacing):
-    schedule = Schedule(40, "cosine")
+    """Each fixed-point iteration of inversion costs one more."""
+    schedule = Schedule(25, "cosine")
     best, x_T = GaussianEps(schedule, 0.2, 0.3), normal(1, 2)
-    for S in range(1, 41):
-        grid = ddim.timesteps(40, S, spacing)
+    for S in range(1, 26):
+        grid = ddim.timesteps(25, S, spacing)
         for sampler in (ddim.sample, ddim.sample_2m):
             eps = Recorder(best)
             steps = list(sampler(eps, schedule, x_T, S, spacing=spacing))
             assert eps.times == grid[:-1] and [s for s, _, _ in steps] == grid[1:]
             assert steps[-1][1].isfinite().all()
-        eps = Recorder(best)
-        steps = list(ddim.invert(eps, schedule, x_T, S, spacing=spacing))
-        assert eps.times == [t for t, _, _ in steps] == grid[-2::-1]  # the target times: never 0
-        assert steps[-1][1].isfinite().all()
+        for iterations in (0, 2):
+            eps = Recorder(best)
+            steps = list(ddim.invert(eps, schedule, x_T, S, spacing, iterations))
+            assert [t for t, _, _ in steps] == grid[-2::-1]
+            assert eps.times == [t for t in grid[-2::-1] for _ in range(1 + iterations)]  # target times: never 0
+            assert steps[-1][1].isfinite().all()
 
 
-@pytest.mark.parametrize(("eta", "draws"), [(0.0, 0), (0.3, 6), (1.0, 6), ("hat", 6)])
-def test_noise_is_drawn_for_every_step_but_the_last(eta, draws):
-    schedule, drawn = Schedule(50), []
-    noise = lambda x: drawn.append(x) or torch.zeros_like(x)  # noqa: E731
-    list(walk(eta)(lambda x, t: x, schedule, normal(1, 2), 7, generator=noise))
-    assert len(drawn) == draws
-
-
-@pytest.mark.parametrize("eta", [0.0, 0.5, 1.0, "hat"])
+@ETAS
 def test_image_i_of_seed_i_is_the_same_in_any_batch(eta):
     schedule = Schedule(50)
     eps = GaussianEps(schedule, 0.1, 0.3)
@@ -209,18 +182,7 @@ def test_image_i_of_seed_i_is_the_same_in_any_batch(eta):
     assert not torch.equal(whole[0], whole[1])
 
 
-@BOTH
-@pytest.mark.parametrize("eta", [0.0, 0.2, 0.5, 1.0, "hat"])
-def test_samples_of_a_gaussian_have_its_mean_and_variance_at_every_eta(kind, eta):
-    """All 1000 steps: mean and variance of the data, each within 4 standard errors."""
-    schedule, n = Schedule(1000, kind), 4000
-    generator = torch.Generator().manual_seed(1)
-    x = last(walk(eta)(GaussianEps(schedule, 0.3, 0.25), schedule, normal(n, 1), 1000, generator=generator))
-    assert abs(x.mean().item() - 0.3) < 4 * math.sqrt(0.25 / n)
-    assert abs(x.var().item() - 0.25) < 4 * 0.25 * math.sqrt(2 / (n - 1))
-
-
-@pytest.mark.parametrize("eta", [0.0, 0.2, 0.5, 1.0, "hat"])
+@ETAS
 def test_few_steps_give_a_gaussian_the_variance_of_eq_12(eta):
     """Ten steps: eps is linear, so x stays Gaussian. Its mean and variance are followed in plain floats by Eq. (12)."""
     schedule, n, m, v = Schedule(), 100_000, 0.3, 0.25
@@ -249,7 +211,8 @@ def test_one_point_is_reached_in_any_number_of_steps(S):
         assert torch.allclose(x_0, point.expand(4, 2, 3), rtol=0, atol=1e-10)
 
 
-def orders(sampler):
+@pytest.mark.parametrize(("sampler", "order", "within"), [(ddim.sample, 1, 0.05), (ddim.sample_2m, 2, 0.1)])
+def test_ddim_eq_14_is_approached_with_order_1_and_by_dpm_solver_pp_with_order_2(sampler, order, within):
     """log2 of the error's fall from S = 80 to 160 to 320, on a Gaussian's exact flow from t = 8000 to 800."""
     schedule = Schedule(8000)
     eps, x_T = GaussianEps(schedule, 0.3, 0.25), torch.linspace(-2, 2, 9, dtype=torch.float64).view(9, 1)
@@ -257,15 +220,7 @@ def orders(sampler):
     for S in (80, 160, 320):
         grid = [800 + 7200 * i // S for i in range(S, -1, -1)]
         errors.append((last(sampler(eps, schedule, x_T, grid)) - eps.flow(x_T, 8000, 800)).abs().max().item())
-    return [math.log2(coarse / fine) for coarse, fine in pairwise(errors)]
-
-
-def test_ddim_eq_14_is_approached_with_order_1():
-    assert orders(ddim.sample) == pytest.approx([1, 1], abs=0.05)
-
-
-def test_dpm_solver_pp_algorithm_2_has_order_2():
-    assert orders(ddim.sample_2m) == pytest.approx([2, 2], abs=0.1)
+    assert [math.log2(coarse / fine) for coarse, fine in pairwise(errors)] == pytest.approx([order] * 2, abs=within)
 
 
 def test_the_second_order_wins_down_to_the_image():
@@ -278,36 +233,50 @@ def test_the_second_order_wins_down_to_the_image():
         assert second < first / 4  # at least half the distance
 
 
-def test_dpm_solver_pp_algorithm_2_on_numbers():
-    """The middle one of three steps, in the paper's letters: alpha, sigma, lambda, h, r, D."""
-    schedule, grid = Schedule(), [900, 700, 450, 300]
-    seen = []
+@pytest.mark.parametrize("replaced", [False, True])
+def test_dpm_solver_pp_algorithm_2_on_numbers(replaced):
+    """The middle one of three steps, in the paper's letters; `on_step` may replace the first prediction, here by 0."""
+    schedule, grid, seen = Schedule(), [900, 700, 450, 300], []
 
     def eps(x, t):
         seen.append(x.item())
         return torch.sin(3 * x)
 
-    steps = list(ddim.sample_2m(eps, schedule, torch.tensor([[0.8]], dtype=torch.float64), grid))
+    def on_step(s, x, x_0):
+        return x, torch.zeros_like(x_0) if replaced and s == 700 else x_0
+
+    steps = list(ddim.sample_2m(eps, schedule, torch.tensor([[0.8]], dtype=torch.float64), grid, on_step=on_step))
     alphas = [math.sqrt(schedule.alpha_bar[t]) for t in grid]
     sigmas = [math.sqrt(1 - schedule.alpha_bar[t]) for t in grid]
     lambdas = [math.log(alpha / sigma) for alpha, sigma in zip(alphas, sigmas, strict=True)]
-    x_0 = [(x - sigmas[i] * math.sin(3 * x)) / alphas[i] for i, x in enumerate(seen)]
+    before, now = ((x - sigmas[i] * math.sin(3 * x)) / alphas[i] for i, x in enumerate(seen[:2]))
+    before = 0 if replaced else before
     h = lambdas[2] - lambdas[1]
     r = (lambdas[1] - lambdas[0]) / h
-    D = (1 + 1 / (2 * r)) * x_0[1] - 1 / (2 * r) * x_0[0]
+    D = (1 + 1 / (2 * r)) * now - 1 / (2 * r) * before
     expected = sigmas[2] / sigmas[1] * seen[1] - alphas[2] * math.expm1(-h) * D
-    assert steps[1][1].item() == pytest.approx(expected, rel=1e-9)
-    assert steps[1][2].item() == pytest.approx(x_0[1], rel=1e-9)
+    assert [x.item() for x in steps[1][1:]] == pytest.approx([expected, now], rel=1e-9)
 
 
-def test_the_quadratic_grid_starts_at_8_tenths_of_every_t_and_one_more():
-    """The largest t with t - 1 <= 0.8 T, in whole numbers; the published code's own grids at T = 1000 are kept."""
-    for T in (1, 2, 5, 20, 60, *range(100, 1500, 35)):
-        start = ddim.timesteps(T, min(T, 10), "quadratic")[0]
-        assert 10 * (start - 1) <= 8 * T < 10 * start
-    for S in (2, 10, 16, 20, 50, 100, 101, 500, 1000):
-        published = {int(t) + 1 for t in np.linspace(0, np.sqrt(1000 * 0.8), S) ** 2}
-        assert ddim.timesteps(1000, S, "quadratic") == sorted(published | {0}, reverse=True)
+@pytest.mark.parametrize("sampler", [ddim.sample, ddim.sample_2m, ddim.sample_exact])
+def test_on_step_is_called_with_s_and_the_next_step_starts_from_its_return(sampler):
+    """Here it moves x_s and the predicted x_0."""
+    schedule, x_T, seen, inputs = Schedule(100), normal(2, 3), [], []
+
+    def eps(x, t):
+        inputs.append(x)
+        return 0.5 * x
+
+    def on_step(s, x, x_0):
+        seen.append((s, x, x_0))
+        return x + 1, x_0 + 2
+
+    double = {"dtype": torch.float64} if sampler is ddim.sample_exact else {}
+    steps = list(sampler(eps, schedule, x_T, 4, on_step=on_step, **double))
+    assert [s for s, _, _ in seen] == [s for s, _, _ in steps] == [75, 50, 25, 0]
+    for (_, x, x_0), (_, before, before_0) in zip(steps, seen, strict=True):
+        assert torch.equal(x, before + 1) and torch.equal(x_0, before_0 + 2)
+    assert all(torch.equal(x, given) for (_, x, _), given in zip(steps, inputs[1:], strict=False))
 
 
 # Inversion
@@ -364,51 +333,29 @@ def test_iterations_shrink_the_error_of_the_first_guess_by_a_known_factor(kind, 
 
 
 @BOTH
-@pytest.mark.parametrize(("s", "t"), [(0, 1), (0, 100), (450, 500), (900, 1000)])
-def test_a_fixed_point_iteration_of_the_true_x_t_is_the_exact_inverse_of_ddim_eq_12(kind, s, t):
-    schedule, (eps, x_t) = Schedule(1000, kind), normal(2, 6)
-    x_s, x_0 = ddim.step(schedule, eps, x_t, t, s)
-    up, same = fixed_point(schedule, eps, x_t, x_s, s, t)
-    assert torch.allclose(up, x_t, rtol=1e-10, atol=1e-10) and torch.allclose(same, x_0, rtol=1e-10, atol=0)
-
-
-@BOTH
 @pytest.mark.parametrize("spacing", ["linear", "quadratic"])
-def test_fixed_point_iterations_make_the_round_trip_exact(kind, spacing):
-    schedule, x_0 = Schedule(1000, kind), (0.3 + 0.5 * normal(50, 1)).float()
-    eps, errors = GaussianEps(schedule, 0.3, 0.25), []
-    for iterations in (0, 1, 2, 20):
+@pytest.mark.parametrize(("mean", "dtype", "within"), [(0.3, torch.float32, 1e-5), (7.0, torch.float64, 1e-9)])
+def test_fixed_point_iterations_make_the_round_trip_exact(kind, spacing, mean, dtype, within):
+    """Of data around 7 too, far outside [-1, 1]: nothing is clipped."""
+    schedule, x_0 = Schedule(1000, kind), (mean + 0.5 * normal(50, 1)).to(dtype)
+    eps, errors = GaussianEps(schedule, mean, 0.25), []
+    for iterations in (0, 1, 2, 30):
         x_T = last(ddim.invert(eps, schedule, x_0, 20, spacing, iterations))
         errors.append((last(ddim.sample(eps, schedule, x_T, 20, spacing=spacing)) - x_0).abs().max().item())
-    assert x_T.dtype == torch.float32
-    assert errors[0] > 3 * errors[1] > 9 * errors[2] and errors[3] <= 1e-5
-
-
-def test_a_fixed_point_costs_one_call_more_each():
-    schedule = Schedule(40)
-    eps = Recorder(GaussianEps(schedule, 0.0, 0.3))
-    list(ddim.invert(eps, schedule, normal(1, 2), 4, iterations=2))
-    assert eps.times == [10, 10, 10, 20, 20, 20, 30, 30, 30, 40, 40, 40]
-
-
-def test_inversion_never_clips():
-    """Data around 7, far outside [-1, 1], make the round trip too."""
-    schedule, x_0 = Schedule(), 7 + 0.5 * normal(5, 2)
-    eps = GaussianEps(schedule, 7.0, 0.25)
-    steps = list(ddim.invert(eps, schedule, x_0, 50, iterations=20))
-    assert all(predicted.min() > 5 for _, _, predicted in steps)
-    assert torch.allclose(last(ddim.sample(eps, schedule, steps[-1][1], 50)), x_0, rtol=0, atol=1e-9)
+    assert x_T.dtype == dtype
+    assert errors[0] > 3 * errors[1] > 9 * errors[2] and errors[3] <= within
 
 
 # Interpolation
 
 
 def test_ddim_appendix_d5_slerp_runs_along_the_arc():
-    x, y = torch.tensor([[2.0, 0.0]]), torch.tensor([[0.0, 2.0]])
-    for weight in (0.0, 0.25, 0.5, 1.0):
-        angle = weight * math.pi / 2
-        expected = torch.tensor([[2 * math.cos(angle), 2 * math.sin(angle)]])
-        assert torch.allclose(ddim.slerp(x, y, weight), expected, atol=1e-6)
+    """Also of a small angle, where a straight line would be shorter by an eighth of the angle's square."""
+    for angle, within in ((math.pi / 2, 1e-12), (5e-4, 1e-11)):
+        on_circle = lambda a: torch.tensor([[2 * math.cos(a), 2 * math.sin(a)]], dtype=torch.float64)  # noqa: E731
+        for weight in (0.0, 0.25, 0.5, 1.0):
+            found = ddim.slerp(on_circle(0), on_circle(angle), weight)
+            assert torch.allclose(found, on_circle(weight * angle), rtol=0, atol=2 * within)
 
 
 def test_slerp_goes_image_by_image_and_keeps_noise_as_long_as_noise():
@@ -421,95 +368,27 @@ def test_slerp_goes_image_by_image_and_keeps_noise_as_long_as_noise():
     assert torch.lerp(x[2], y[2], 0.5).std() < 0.75  # what a straight line would give: about sqrt(1/2)
 
 
-@pytest.mark.parametrize("factor", [1.0, 2.0, -1.0])
-def test_slerp_without_an_arc_is_the_straight_line(factor):
+def test_slerp_without_an_arc_is_the_straight_line():
+    """Of nearly opposite vectors too: rounding errors would decide where their arc goes."""
     x = normal(1, 3, 8, 8).float()
-    assert torch.allclose(ddim.slerp(x, factor * x, 0.25), (0.75 + 0.25 * factor) * x, atol=1e-5)
-
-
-def test_slerp_of_a_small_angle_is_an_arc():
-    """Not yet a straight line, which would be shorter by an eighth of the square of the angle."""
-    angle = 5e-4
-    on_circle = lambda a: torch.tensor([[math.cos(a), math.sin(a)]], dtype=torch.float64)  # noqa: E731
-    x, y = on_circle(0), on_circle(angle)
-    assert torch.allclose(ddim.slerp(x, y, 0.5), on_circle(angle / 2), rtol=0, atol=1e-11)
-    assert 1 - torch.lerp(x, y, 0.5).norm().item() == pytest.approx(angle**2 / 8, rel=1e-3)
-
-
-def test_slerp_of_nearly_opposite_vectors_is_the_straight_line():
-    """Their arc would hang on rounding errors: a millionth of their length decides where it goes."""
+    for factor in (1.0, 2.0, -1.0):
+        assert torch.allclose(ddim.slerp(x, factor * x, 0.25), (0.75 + 0.25 * factor) * x, atol=1e-5)
     x, y = torch.tensor([[1.0, 0.0]]).double(), torch.tensor([[-1.0, 1e-6]]).double()
     assert torch.allclose(ddim.slerp(x, y, 0.25), 0.75 * x + 0.25 * y, rtol=0, atol=1e-9)
-
-
-# Between two steps
-
-
-@pytest.mark.parametrize("sampler", [ddim.sample, ddim.sample_2m, ddim.sample_exact])
-def test_on_step_is_called_with_s_and_the_next_step_starts_from_its_return(sampler):
-    """Here it moves x_s and the predicted x_0; the same walk without it, restarted by hand, goes on from there."""
-    schedule, x_T, seen, inputs = Schedule(100), normal(2, 3), [], []
-
-    def eps(x, t):
-        inputs.append(x)
-        return 0.5 * x
-
-    def on_step(s, x, x_0):
-        seen.append((s, x, x_0))
-        return x + 1, x_0 + 2
-
-    steps = list(sampler(eps, schedule, x_T, 4, on_step=on_step, **DOUBLE.get(sampler, {})))
-    assert [s for s, _, _ in seen] == [s for s, _, _ in steps] == [75, 50, 25, 0]
-    for (_, x, x_0), (_, before, before_0) in zip(steps, seen, strict=True):
-        assert torch.equal(x, before + 1) and torch.equal(x_0, before_0 + 2)
-    assert all(torch.equal(x, given) for (_, x, _), given in zip(steps, inputs[1:], strict=False))
-
-
-def test_the_second_order_step_extrapolates_from_the_predictions_that_on_step_returns():
-    """Lu et al. 2022, Algorithm 2, with the first prediction replaced by 0."""
-    schedule, grid = Schedule(), [900, 700, 450, 300]
-    on_step = lambda s, x, x_0: (x, torch.zeros_like(x_0)) if s == 700 else (x, x_0)  # noqa: E731
-    steps = list(ddim.sample_2m(lambda x, t: 0.3 * x, schedule, normal(1, 2), grid, on_step=on_step))
-    lambdas = [0.5 * math.log(schedule.snr[t]) for t in grid]
-    h, before = lambdas[2] - lambdas[1], lambdas[1] - lambdas[0]
-    x, x_0 = steps[0][1], steps[1][2]  # at 700, and the prediction from there
-    D = x_0 + h / (2 * before) * (x_0 - 0)
-    a, b = (schedule.alpha_bar[t].item() for t in (700, 450))
-    expected = math.sqrt((1 - b) / (1 - a)) * x - math.sqrt(b) * math.expm1(-h) * D
-    assert torch.allclose(steps[1][1], expected, rtol=1e-9, atol=0)
-
-
-# Errors
 
 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda s, x: ddim.timesteps(10, 11), r"S is 11 steps, expected a whole number in 1\.\.10"),
-        (lambda s, x: ddim.timesteps(10, 0), "S is 0 steps"),
-        (lambda s, x: ddim.timesteps(10, 2.5), "S is 2.5 steps"),
-        (lambda s, x: ddim.timesteps(10, 5, "cubic"), "spacing is 'cubic', expected one of linear, quadratic"),
-        (lambda s, x: next(ddim.sample(s.eps, s, x, 11)), "S is 11 steps"),
-        (lambda s, x: next(ddim.sample(s.eps, s, x, 5.0)), "S is 5.0 steps"),
-        (lambda s, x: next(ddim.sample(s.eps, s, x, [3, 3, 0])), r"\[3, 3, 0\] must be .* strictly descending"),
-        (lambda s, x: next(ddim.sample(s.eps, s, x, [11, 0])), r"\[11, 0\] must be"),
-        (lambda s, x: next(ddim.sample(s.eps, s, x, [5, -1])), r"\[5, -1\] must be"),
-        (lambda s, x: next(ddim.sample(s.eps, s, x, [5])), r"\[5\] must be"),
-        (lambda s, x: next(ddim.sample(s.eps, s, x, 5, eta=1.5)), r"eta is 1.5, expected a number in \[0, 1\]"),
-        (lambda s, x: next(ddim.sample(s.eps, s, x, 5, eta=-0.1)), "eta is -0.1"),
-        (lambda s, x: next(ddim.sample(s.eps, s, x, 5, eta=math.nan)), "eta is nan"),
-        (lambda s, x: next(ddim.sample(s.eps, s, x, 5, eta="big")), "eta is 'big'"),
-        (lambda s, x: next(ddim.invert(s.eps, s, x, 5, iterations=-1)), "iterations is -1, expected 0 or more"),
+        (lambda eps, s, x: ddim.timesteps(10, 11), r"S is 11 steps, expected a whole number in 1\.\.10"),
+        (lambda eps, s, x: ddim.timesteps(10, 2.5), "S is 2.5 steps"),
+        (lambda eps, s, x: ddim.timesteps(10, 5, "cubic"), "spacing is 'cubic', expected one of linear, quadratic"),
+        (lambda eps, s, x: next(ddim.sample(eps, s, x, [3, 3, 0])), r"\[3, 3, 0\] must be .* strictly descending"),
+        (lambda eps, s, x: next(ddim.sample(eps, s, x, [11, 0])), r"\[11, 0\] must be"),
+        (lambda eps, s, x: next(ddim.sample(eps, s, x, 5, eta=math.nan)), "eta is nan"),
+        (lambda eps, s, x: next(ddim.invert(eps, s, x, 5, iterations=-1)), "iterations is -1, expected 0 or more"),
     ],
 )
 def test_wrong_arguments_get_one_clear_line(call, message):
-    schedule = Schedule(10)
-    schedule.eps = lambda x, t: x
-    with pytest.raises(ValueError, match=message) as error:
-        call(schedule, torch.zeros(2, 3))
-    assert "\n" not in str(error.value)
-
-
-def test_linear_times_are_rounded_down():
-    """t_i = floor(i T / S), as documented: 20/3 and 10/3 lie between whole numbers."""
-    assert ddim.timesteps(10, 3) == [10, 6, 3, 0]
+    with pytest.raises(ValueError, match=message):
+        call(lambda x, t: x, Schedule(10), torch.zeros(2, 3))

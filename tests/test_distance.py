@@ -9,7 +9,7 @@ import torch
 from helpers import normal
 
 import ddim
-from ddim.experiments.fid import Reference, jackknife_error, moments, plus_minus
+from ddim.experiments.fid import Reference, jackknife_error, moments
 
 
 def covariance(d, seed=0):
@@ -19,19 +19,6 @@ def covariance(d, seed=0):
 
 def rotation(d, seed=0):
     return torch.linalg.qr(normal(d, d, seed=seed))[0]
-
-
-def test_fid_eq_6_of_two_axis_aligned_gaussians():
-    """Diagonal covariances: (mu_1 - mu_2)^2 + (s_1 - s_2)^2, summed over the axes."""
-    (mu_1, mu_2), (s_1, s_2) = normal(2, 5), normal(2, 5, seed=1).abs()
-    found = ddim.frechet_distance(mu_1, torch.diag(s_1**2), mu_2, torch.diag(s_2**2))
-    assert found == pytest.approx(((mu_1 - mu_2) ** 2 + (s_1 - s_2) ** 2).sum().item(), rel=1e-10)
-
-
-def test_fid_eq_6_of_two_gaussians_that_share_their_axes():
-    turn, (s_1, s_2), mu = rotation(6), normal(2, 6, seed=1).abs(), normal(6, seed=2)
-    c_1, c_2 = (turn * s**2 @ turn.T for s in (s_1, s_2))
-    assert ddim.frechet_distance(mu, c_1, mu, c_2) == pytest.approx((s_1 - s_2).square().sum().item(), rel=1e-9)
 
 
 def test_fid_eq_6_in_two_dimensions_in_closed_form():
@@ -66,33 +53,16 @@ def test_singular_covariances_work():
     assert math.isfinite(ddim.frechet_distance(*moments(features[0]), *moments(features[1])))
 
 
-def test_planes_at_a_right_angle_do_not_overlap():
-    flat, upright = torch.diag(torch.tensor([1.0, 2.0, 0.0])), torch.diag(torch.tensor([0.0, 0.0, 3.0]))
-    assert ddim.frechet_distance(torch.zeros(3), flat, torch.zeros(3), upright) == pytest.approx(6, rel=1e-12)
-
-
 def test_frechet_distance_is_0_for_the_same_and_symmetric():
-    mu, c = moments(normal(100, 10))
+    """In float64 whatever comes in: float32 features, or arrays, which NumPy's moments are."""
+    features = normal(100, 10).float()
+    mu, c = moments(features)
+    arrays = features.double().numpy().mean(0), np.cov(features.double().numpy(), rowvar=False)
     other = moments(normal(100, 10, seed=1) * 2 + 1)
-    assert abs(ddim.frechet_distance(mu, c, mu, c)) < 1e-9
+    assert mu.dtype == c.dtype == torch.float64
+    assert abs(ddim.frechet_distance(mu, c, mu, c)) < 1e-9 and abs(ddim.frechet_distance(*arrays, mu, c)) < 1e-9
     there, back = ddim.frechet_distance(mu, c, *other), ddim.frechet_distance(*other, mu, c)
     assert there == pytest.approx(back, rel=1e-10) and there > 1
-
-
-def test_arrays_and_float32_are_worked_on_in_float64():
-    (mu_1, mu_2), c_1, c_2 = normal(2, 4), covariance(4), covariance(4, seed=1)
-    tensors = [mu_1, c_1, mu_2, c_2]
-    assert ddim.frechet_distance(*(t.numpy() for t in tensors)) == ddim.frechet_distance(*tensors)
-    rounded = ddim.frechet_distance(*(t.float() for t in tensors))
-    assert rounded == pytest.approx(ddim.frechet_distance(*tensors), rel=1e-5)
-
-
-def test_moments_are_numpys():
-    features = normal(30, 7)
-    mu, c = moments(features.float())
-    assert mu.dtype == c.dtype == torch.float64
-    assert np.allclose(mu, features.numpy().mean(0), atol=1e-6)
-    assert np.allclose(c, np.cov(features.numpy(), rowvar=False), atol=1e-6)
 
 
 def test_kernel_distance_is_the_double_sum_over_different_pairs():
@@ -101,28 +71,11 @@ def test_kernel_distance_is_the_double_sum_over_different_pairs():
     def k(a, b):
         return (sum(p * q for p, q in zip(a.tolist(), b.tolist(), strict=True)) / d + 1) ** 3
 
-    within = [
-        sum(k(a, b) for i, a in enumerate(z) for j, b in enumerate(z) if i != j) / (len(z) * (len(z) - 1))
-        for z in (x, y)
-    ]
+    def within(z):
+        return sum(k(a, b) for i, a in enumerate(z) for j, b in enumerate(z) if i != j) / (len(z) * (len(z) - 1))
+
     across = sum(k(a, b) for a in x for b in y) / (len(x) * len(y))
-    assert ddim.kernel_distance(x, y) == pytest.approx(sum(within) - 2 * across, rel=1e-10)
-
-
-def test_kernel_distance_is_unbiased():
-    """Sets from the same distribution: the mean of 400 distances is 0 within its error, and about half are negative."""
-    distances = [ddim.kernel_distance(normal(6, 4, seed=i), normal(6, 4, seed=i + 1000)) for i in range(400)]
-    assert abs(np.mean(distances)) < 4 * np.std(distances) / math.sqrt(400)
-    assert min(distances) < 0
-
-
-def test_kernel_distance_sees_a_shift():
-    x = normal(200, 4)
-    near, far = normal(200, 4, seed=2), normal(200, 4, seed=1) + 1
-    assert ddim.kernel_distance(x, far) > 100 * abs(ddim.kernel_distance(x, near))
-
-
-# ---- error bars ------------------------------------------------------------------------------------------------------
+    assert ddim.kernel_distance(x, y) == pytest.approx(within(x) + within(y) - 2 * across, rel=1e-10)
 
 
 def test_the_distance_is_frechets_and_kids():
@@ -142,51 +95,25 @@ def test_the_jackknife_of_a_mean_is_the_textbooks_standard_error():
 
 def test_the_error_bar_is_the_spread_of_independent_repetitions():
     reference = Reference(normal(300, 3, seed=9))
-    repetitions = [reference.measure(normal(200, 3, seed=s) + 0.5) for s in range(100, 160)]
+    repetitions = [reference.measure(normal(200, 3, seed=s) + 0.5) for s in range(100, 140)]
     spread = np.std([m["distance"] for m in repetitions], ddof=1)
     assert np.mean([m["error"] for m in repetitions]) == pytest.approx(spread, rel=0.35)
 
 
-@pytest.mark.parametrize("n", [4, 5, 19, 21, 64])
+@pytest.mark.parametrize("n", [2, 3, 4, 5, 19, 21, 64])
 def test_any_number_of_images_from_4_on_has_error_bars(n):
     measure = Reference(normal(50, 3)).measure(normal(n, 3, seed=1))
-    assert measure["error"] > 0 and measure["kid_error"] > 0
-
-
-@pytest.mark.parametrize("n", [2, 3])
-def test_two_images_have_a_distance_but_no_error_bar(n):
-    measure = Reference(normal(50, 3)).measure(normal(n, 3, seed=1))
-    assert np.isfinite(measure["distance"]) and measure["error"] is None and measure["kid_error"] is None
-
-
-def test_one_image_has_no_distance():
-    with pytest.raises(ValueError, match="at least 2"):
-        Reference(normal(50, 3)).measure(normal(1, 3))
-
-
-def test_a_large_reference_is_thinned_for_kid_alone():
-    reference = normal(5000, 3)
-    assert len(Reference(reference).kernel_sample) == 1000  # every fifth
-    assert torch.equal(Reference(reference).moments[0], reference.double().mean(0))
-
-
-@pytest.mark.parametrize(
-    ("value", "error", "words"),
-    [(0.12345, 0.01, "0.123 ± 0.010"), (12.3456, None, "12.35"), (367.4, 2.0, "367.4 ± 2.0")],
-)
-def test_numbers_have_the_digits_they_deserve(value, error, words):
-    assert plus_minus(value, error) == words
-
-
-# ---- errors --------------------------------------------------------------------------------------------------------
+    assert np.isfinite(measure["distance"])
+    if n >= 4:
+        assert measure["error"] > 0 and measure["kid_error"] > 0
+    else:
+        assert measure["error"] is None and measure["kid_error"] is None
 
 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
         (lambda m, c: moments(torch.zeros(1, 4)), r"shape \(1, 4\), expected \(n, d\) with n at least 2"),
-        (lambda m, c: moments(torch.zeros(4)), r"shape \(4,\), expected"),
-        (lambda m, c: ddim.kernel_distance(torch.zeros(1, 4), torch.zeros(5, 4)), r"shape \(1, 4\), expected"),
         (lambda m, c: ddim.kernel_distance(torch.zeros(5, 4), torch.zeros(5, 3)), "4 and 3 features, expected as many"),
         (lambda m, c: ddim.frechet_distance(m, c, m[:3], c[:3, :3]), r"shapes .*\(3,\), \(3, 3\)\], expected"),
         (lambda m, c: ddim.frechet_distance(m, c, m, c * math.nan), "not finite"),

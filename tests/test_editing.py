@@ -30,34 +30,28 @@ def edited(method: str, source, target, strength: float, steps: int = 40) -> tor
     return x
 
 
-# ---- how far ---------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(("strength", "steps"), [(0, 0), (0.1, 2), (0.5, 10), (0.77, 15), (0.79, 16), (1, 20)])
 def test_strength_is_the_share_of_the_steps_rounded_to_the_nearest(strength, steps):
+    """Of a number of steps, or of an explicit grid, whose steps are counted."""
     grid, part = ddim.timesteps(1000, 20), last_steps(1000, 20, strength)
     assert len(part) - 1 == steps and part == grid[20 - steps :]
-
-
-def test_strength_counts_the_steps_of_an_explicit_grid():
-    grid = ddim.timesteps(1000, 100, "quadratic")  # has fewer than 100 steps
-    assert last_steps(1000, grid, 1.0) == grid
-    assert last_steps(1000, [900, 500, 100, 0], 2 / 3) == [500, 100, 0]
-
-
-@pytest.mark.parametrize("strength", [-0.1, 1.1])
-def test_a_strength_outside_0_to_1_is_refused(strength):
-    with pytest.raises(ValueError, match=str(strength)):
-        last_steps(1000, 10, strength)
+    quadratic = ddim.timesteps(1000, 100, "quadratic")  # has fewer than 100 steps
+    assert last_steps(1000, quadratic, strength) == quadratic[-1 - round(strength * (len(quadratic) - 1)) :]
 
 
 @pytest.mark.parametrize(
-    ("times", "says"),
-    [([900, 500, 100], "an edit must end at the image"), ([900, 2.7, 0], "the time 2.7 is no whole number")],
+    ("steps", "strength", "says"),
+    [
+        (10, 1.1, "strength is 1.1"),
+        ([900, 500, 100], 0.5, "an edit must end at the image"),
+        ([900, 2.7, 0], 0.5, "the time 2.7 is no whole number"),
+        (10, 0.1, "at least 2"),
+    ],
 )
-def test_an_explicit_grid_has_whole_times_and_ends_at_0(times, says):
+def test_an_edit_needs_a_share_of_whole_times_that_end_at_the_image(steps, strength, says):
+    """Exact inversion needs two steps besides."""
     with pytest.raises(ValueError, match=says):
-        last_steps(1000, times, 0.5)
+        edited("exact", WIDE, WIDE, strength, steps)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -76,13 +70,6 @@ def test_an_edit_goes_up_and_down_the_same_times(method):
     assert times[top + 1 :] == part[2 if method == "exact" else 1 :]  # whose latent holds the second time as well
 
 
-# ---- the same condition both ways ------------------------------------------------------------------------------------
-
-
-def test_exact_inversion_with_the_same_condition_reconstructs_the_image():
-    assert (edited("exact", WIDE, WIDE, 0.7) - IMAGES).abs().max() < 1e-9
-
-
 def test_the_error_of_ddim_inversion_with_the_same_condition_falls_like_1_over_s():
     """The round trip's error falls like 1 / S."""
     errors = [(edited("ddim", WIDE, WIDE, 0.6, S) - IMAGES).abs().max().item() for S in (50, 100, 200)]
@@ -90,12 +77,10 @@ def test_the_error_of_ddim_inversion_with_the_same_condition_falls_like_1_over_s
         assert coarse / fine == pytest.approx(2, rel=0.15)
 
 
-def test_iterations_make_ddim_inversion_exact():
+def test_iterations_and_exact_inversion_reconstruct_the_image():
     x = last(ddim.edit_inverted(WIDE, WIDE, SCHEDULE, IMAGES, 0.6, 50, iterations=30))
     assert (x - IMAGES).abs().max() < 1e-9
-
-
-# ---- another condition -----------------------------------------------------------------------------------------------
+    assert (edited("exact", WIDE, WIDE, 0.7) - IMAGES).abs().max() < 1e-9
 
 
 @pytest.mark.parametrize("method", ENCODERS)
@@ -128,8 +113,3 @@ def test_the_edit_of_a_seed_is_the_same_in_any_batch():
     together = last(ddim.edit_naive(WIDE, SCHEDULE, IMAGES, 0.5, 10, generator=Noise(range(4))))
     alone = last(ddim.edit_naive(WIDE, SCHEDULE, IMAGES[2:3], 0.5, 10, generator=Noise([2])))
     assert torch.equal(together[2:3], alone)
-
-
-def test_exact_inversion_needs_two_steps():
-    with pytest.raises(ValueError, match="at least 2"):
-        edited("exact", WIDE, WIDE, 0.1, 10)

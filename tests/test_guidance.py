@@ -6,17 +6,6 @@ import torch
 from ddpm import GaussianEps, MixtureEps, Schedule, guide, guided
 
 
-class Counting:
-    """An EpsFn that says a constant and counts how often it is asked."""
-
-    def __init__(self, answer):
-        self.answer, self.calls = answer, 0
-
-    def __call__(self, x_t, t):
-        self.calls += 1
-        return torch.full_like(x_t, self.answer)
-
-
 @pytest.mark.parametrize("w", [-1.0, -0.5, 0.0, 1.5, 6.5])
 def test_guidance_eq_6_with_the_papers_w(w):
     """Ho & Salimans write (1 + w) eps_c - w eps_null; our scale is 1 + w."""
@@ -24,14 +13,13 @@ def test_guidance_eq_6_with_the_papers_w(w):
     assert torch.allclose(guide(conditional, null, 1 + w), (1 + w) * conditional - w * null, rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize(
-    ("scale", "calls", "answer"), [(1, (1, 0), 3), (1.0, (1, 0), 3), (0, (0, 1), 2), (7.5, (1, 1), 9.5)]
-)
+@pytest.mark.parametrize(("scale", "calls", "answer"), [(1.0, "c", 3), (0, "n", 2), (7.5, "cn", 9.5)])
 def test_no_call_is_wasted(scale, calls, answer):
-    conditional, null = Counting(3.0), Counting(2.0)
-    x, t = torch.zeros(2, 3, 4, 4), torch.tensor([1, 7])
+    called, x, t = [], torch.zeros(2, 3, 4, 4), torch.tensor([1, 7])
+    conditional = lambda x, t: called.append("c") or torch.full_like(x, 3.0)  # noqa: E731
+    null = lambda x, t: called.append("n") or torch.full_like(x, 2.0)  # noqa: E731
     assert torch.equal(guided(conditional, null, scale)(x, t), torch.full_like(x, answer))
-    assert (conditional.calls, null.calls) == calls
+    assert "".join(called) == calls
 
 
 def test_guided_score_is_that_of_the_sharpened_posterior():

@@ -22,31 +22,24 @@ def filled(path, rows, columns, measure, settings=SETTINGS):
     return record, list(records.fill(path, record, rows, columns, measure))
 
 
-def test_a_finished_cell_is_not_made_again(tmp_path):
+def test_a_finished_cell_is_not_made_again_even_after_an_interruption(tmp_path):
     path, made = tmp_path / "table.json", []
 
     def measure(row, S):
-        made.append((row, S))
-        return CELL
-
-    filled(path, ["0", "1"], [10], measure)
-    filled(path, ["0", "1", "hat"], [10, 20], measure)
-    assert made == [("0", 10), ("1", 10), ("hat", 10), ("0", 20), ("1", 20), ("hat", 20)]
-
-
-def test_what_is_done_survives_an_interruption(tmp_path):
-    path = tmp_path / "table.json"
-
-    def measure(row, S):
-        if S == 20:
+        if (row, S) == ("0", 20) and len(made) < 3:
             raise KeyboardInterrupt
+        made.append((row, S))
         return CELL | {"distance": 7.0}
 
     with pytest.raises(KeyboardInterrupt):
-        filled(path, ["0"], [10, 20], measure)
+        filled(path, ["0", "1"], [10, 20], measure)
+    cell = CELL | {"distance": 7.0}
+    assert json.loads(path.read_text())["cells"] == {"0": {"10": cell}, "1": {"10": cell}}
+    made.append("again")
+    filled(path, ["1", "0", "hat"], [10, 20], measure)
+    assert made == [("0", 10), ("1", 10), "again", ("hat", 10), ("1", 20), ("0", 20), ("hat", 20)]
     record = json.loads(path.read_text())
-    assert record["cells"] == {"0": {"10": CELL | {"distance": 7.0}}}
-    assert records.missing(record, ["0"], [10, 20]) == [("0", 20)]
+    assert records.rows_of(record, ["0", "0.5", "1"]) == ["0", "1", "hat"] and records.columns_of(record) == [10, 20]
 
 
 def test_a_second_command_with_other_settings_is_refused_while_the_first_works(tmp_path):
@@ -85,7 +78,7 @@ def test_settings_that_an_older_record_lacks_have_the_value_they_had(tmp_path):
         records.resume(path, new | {"precision": "bfloat16"}, table.CELL, older)
 
 
-@pytest.mark.parametrize(("name", "value"), [("n", 5), ("spacing", "quadratic"), ("seed", 1), ("new", "setting")])
+@pytest.mark.parametrize(("name", "value"), [("n", 5), ("new", "setting")])
 def test_cells_of_other_settings_are_refused(tmp_path, name, value):
     path = tmp_path / "table.json"
     filled(path, ["0"], [10], lambda row, S: CELL)
@@ -96,28 +89,13 @@ def test_cells_of_other_settings_are_refused(tmp_path, name, value):
 
 
 @pytest.mark.parametrize(
-    "content",
-    [
-        "", '{"settings": {', "[1]", '{"settings": {}}', '{"settings": {}, "cells": {"0": {}}}',
-        '{"settings": {}, "cells": {"0": {"10": {"distance": 1}}}}',
-        '{"settings": {}, "cells": {"0": {"10": {"distance": "1", "error": 1, "kid": 1, "kid_error": 1}}}}',
-        '{"settings": {}, "cells": {"0": {"ten": {"distance": 1, "error": 1, "kid": 1, "kid_error": 1}}}}',
-    ],
-)  # fmt: skip
+    "content", ["", '{"settings": {}}', '{"settings": {}, "cells": {"0": {"10": {"distance": 1}}}}']
+)
 def test_a_file_that_is_no_table_is_refused(tmp_path, content):
     path = tmp_path / "table.json"
     path.write_text(content)
     with pytest.raises(ValueError, match="no record"):
         records.resume(path, SETTINGS, table.CELL)
-
-
-def test_rows_stand_in_their_order_and_columns_rise():
-    record = {"settings": {}, "cells": {"zebra": {"100": CELL}, "1": {"20": CELL}, "0": {"5": CELL, "20": CELL}}}
-    assert records.rows_of(record, ["0", "0.5", "1"]) == ["0", "1", "zebra"]
-    assert records.columns_of(record) == [5, 20, 100]
-
-
-# ---- what is shipped -------------------------------------------------------------------------------------------------
 
 
 def test_the_shipped_results_are_of_the_shipped_networks():

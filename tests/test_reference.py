@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from ddim.experiments.reference import DISTURBANCES, blurred, compressed, halves, measure, noisy
+from ddim.experiments.reference import DISTURBANCES, halves, measure
 
 TILES = np.random.default_rng(0).integers(40, 216, (12, 3, 4, 4), dtype=np.uint8)
 IMAGES = TILES.repeat(4, axis=2).repeat(4, axis=3)
@@ -19,22 +19,9 @@ def means(images: np.ndarray) -> torch.Tensor:
     return torch.cat([images.mean((2, 3)), images.std((2, 3))], dim=1)
 
 
-@pytest.mark.parametrize("sigma", [10, 15])
-def test_noise_has_its_standard_deviation(sigma):
+def test_noise_has_its_standard_deviation():
     gray = np.full((20, 3, 16, 16), 128, dtype=np.uint8)
-    change = DISTURBANCES["noise, sigma 15 of 255"] if sigma == 15 else lambda x: noisy(x, sigma)
-    assert (change(gray).astype(float) - 128).std() == pytest.approx(sigma, rel=0.03)
-
-
-@pytest.mark.parametrize("change", [lambda x: noisy(x, 0), lambda x: blurred(x, 0)])
-def test_a_disturbance_of_size_0_changes_nothing(change):
-    assert np.array_equal(change(IMAGES), IMAGES)
-
-
-def test_blur_and_jpeg_keep_a_plain_image():
-    plain = np.full((2, 3, 16, 16), 200, dtype=np.uint8)
-    assert np.array_equal(blurred(plain, 2.0), plain)
-    assert abs(compressed(plain, 90).astype(int) - 200).max() <= 1
+    assert (DISTURBANCES["noise, sigma 15 of 255"](gray).astype(float) - 128).std() == pytest.approx(15, rel=0.03)
 
 
 def test_blur_spreads_an_edge_by_its_radius():
@@ -66,10 +53,6 @@ def test_a_brighter_test_set_is_further_away_than_the_other_half():
     assert lines["test set"]["distance"] > 10 * lines["training, the other half"]["distance"]
 
 
-def test_more_images_than_there_are_are_refused():
-    train = np.zeros((10, 3, 4, 4), dtype=np.uint8)
-    for n in (1, 6):
-        with pytest.raises(ValueError, match=f"n is {n}"):
-            halves(train, n)
-    with pytest.raises(ValueError, match="test set has 3"):
-        dict(measure(means, train, train[:3], 4))
+def test_more_images_than_a_half_has_are_refused():
+    with pytest.raises(ValueError, match="n is 6"):
+        halves(np.zeros((10, 3, 4, 4), dtype=np.uint8), 6)
