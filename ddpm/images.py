@@ -51,20 +51,28 @@ def grid(path: str | Path, images: np.ndarray, captions: list[str], columns: int
     return save_figure(figure, path)
 
 
-def strip(rows: dict[str, np.ndarray], columns: Sequence[str] = (), width: float = 6.0) -> Figure:
-    """Named rows of equally many images, uint8 (N, 3, H, W) each, N columns named or none: for a notebook.
+def strip(
+    rows: dict[str, np.ndarray], columns: Sequence[str] = (), width: float = 6.0, text: float = 8.0, levels: int = 256
+) -> Figure:
+    """Named rows of equally many images, uint8 (N, 3, H, W) each, N columns named above or none: for a notebook.
 
-    One white pixel parts an image from the next. The figure is `width` inches wide.
+    One white pixel parts an image from the next. The figure is `width` inches wide; text is the size of the names.
+    levels: of each colour, rounded; few make a small file.
     """
+    step = 256 // levels
     padded = [np.pad(row, ((0, 0), (0, 0), (0, 1), (0, 1)), constant_values=255) for row in rows.values()]
     whole = np.concatenate([np.concatenate([*row], axis=2) for row in padded], axis=1)  # (3, R (H+1), N (W+1))
-    side = whole.shape[1] / len(rows)
-    figure = Figure(figsize=(width, 0.8 * width * whole.shape[1] / whole.shape[2] + 0.4), layout="constrained")
+    side, lines = whole.shape[1] / len(rows), max((name.count("\n") + 1 for name in columns), default=0)
+    tall = 0.8 * width * whole.shape[1] / whole.shape[2] + 0.2 + lines * text / 50
+    figure = Figure(figsize=(width, tall), layout="constrained")
     axis = figure.subplots()
-    axis.imshow(whole.transpose(1, 2, 0), interpolation="nearest")
-    axis.set_yticks(np.arange(len(rows)) * side + side / 2, rows, fontsize=8)
-    axis.set_xticks(np.arange(len(columns)) * side + side / 2, columns, fontsize=7)
+    rounded = np.minimum(np.round(whole / step) * step, 255).astype(np.uint8)
+    axis.imshow(rounded.transpose(1, 2, 0), interpolation="nearest")
+    axis.set_yticks(np.arange(len(rows)) * side + side / 2, rows, fontsize=text)
+    axis.set_xticks(np.arange(len(columns)) * side + side / 2, columns, fontsize=text)
     axis.tick_params(length=0)
+    axis.xaxis.tick_top()
+    axis.spines[:].set_visible(False)
     return figure
 
 
