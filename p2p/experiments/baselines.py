@@ -61,9 +61,9 @@ SCENE = Recipe(steps=20, sampler="ddim", scale=2.0, cross_until=0.8)
 # pairs "add size" succeeds in 89.0 % at 0.6 and in 93.0 % at 0.5; "drop colour" in 92 % at 0.6, and in 91 % at 1 with
 # the least drift; "drop background" has two more successes at 0 than elsewhere, but 0 injects nothing. Guidance and
 # sampler are from trials: with a prompt without the colour the model often draws two colours, which guidance and noise
-# mend. Re-weighting and real images: from trials. The sweep has the same first seeds as the score. Scenes: the least error
-# to the truth with nearly the best success in 40 other drawn images of each kind (`python -m p2p truth --seed 1`), among
-# 40, 60 and 80 % of the steps.
+# mend. Re-weighting and real images: from trials. The sweep has the same first seeds as the score.
+# Scenes: of 40, 60 and 80 % of the steps what is nearest to the truth with nearly the best success, in 40 other images
+# of each kind (`python -m p2p truth --seed 1`).
 RECIPES: dict[tuple[str, str], Recipe] = {  # (dataset, kind of edit) -> recipe
     ("shapes", "colour"): Recipe(cross_until=1.0),
     ("shapes", "background"): Recipe(cross_until=1.0),

@@ -39,6 +39,7 @@ EXAMPLE = (
     'python -m p2p edit --source "a photo of a gray cat on a red couch" '
     '--target "a photo of a gray dog on a red couch" "a photo of a tiger on a red couch"'
 )
+MAP_SIZES = {"scenes": 8}  # of the maps that point best (`python -m p2p score --kinds maps`), by default the largest
 GUIDANCE = 2.0  # of generated images, where no flag says another
 WIDEST = 8  # columns of a sheet
 GREY = 0.35  # how much of the image shows through its map
@@ -222,7 +223,7 @@ def draw(
     n, how = row_count(args), {"steps": args.steps, "scale": args.scale} | start
     store = AttentionStore([args.source] * n + [edits[0].target] * n, by_time=bool(args.film))
     with tqdm(total=(len(edits) + len(targets)) * args.steps, desc="edits", unit=" steps") as bar:
-        film, film_maps, after, plain = [], [], [], []
+        film, times, after, plain = [], [], [], []
         for edit in edits:
             own = {"store": store} if edit is edits[0] else {}
             steps = counted(editing.edit(trained, args.source, edit.target, **how, **edit.how, **own), bar)
@@ -231,11 +232,13 @@ def draw(
             before = to_bytes(states[-1][1][:n])  # the same for all edits
             if args.film and not film:
                 film, times = film_of(trained.schedule.T, start["x_T"], states, n, args.film)
-                film_maps = maps_in_time(before, store, args.source, film_word(args.source, edit), times)
         for target in targets:
             x = last(counted(editing.edit(trained, args.source, target, **how, cross_until=0, self_until=0), bar))
             plain.append((f"plain\n{change(args.source, target)}", to_bytes(x[n:])))
-    return [*film, ("before", before), *after, *plain], word_maps(before, store, args.source), film_maps
+    size = MAP_SIZES.get(trained.info["data"], store.largest)
+    maps = word_maps(before, store, args.source, size)
+    film_maps = maps_in_time(before, store, args.source, film_word(args.source, edits[0]), times, size)
+    return [*film, ("before", before), *after, *plain], maps, film_maps
 
 
 def row_count(args: argparse.Namespace) -> int:
@@ -266,16 +269,18 @@ def film_word(source: str, edit: Edit) -> str:
     return next(word for word in words if word in split(source))
 
 
-def maps_in_time(images: np.ndarray, store: AttentionStore, prompt: str, word: str, times: list[int]) -> list[Column]:
+def maps_in_time(
+    images: np.ndarray, store: AttentionStore, prompt: str, word: str, times: list[int], size: int
+) -> list[Column]:
     """The map of a word at each of the times, mean over heads, over the images of the store's first rows."""
     tokens, n = word_positions(prompt, word), len(images)
-    maps = {t: store.maps(store.largest, t=t)[:n, ..., tokens].sum(dim=-1) for t in times}
+    maps = {t: store.maps(size, t=t)[:n, ..., tokens].sum(dim=-1) for t in times}
     return [(f"{word}\nt = {t}", overlay(images, each)) for t, each in maps.items()]
 
 
-def word_maps(images: np.ndarray, store: AttentionStore, prompt: str) -> list[Column]:
+def word_maps(images: np.ndarray, store: AttentionStore, prompt: str, size: int) -> list[Column]:
     """The averaged map of each content word of a prompt, over the images of the store's first rows."""
-    maps, words = store.maps(store.largest)[: len(images)], split(prompt)
+    maps, words = store.maps(size)[: len(images)], split(prompt)
     content = dict.fromkeys(word for word in words if word not in GRAMMAR)
     return [(word, overlay(images, maps[..., word_positions(words, word)].sum(dim=-1))) for word in content]
 
@@ -290,9 +295,12 @@ def overlay(images: np.ndarray, maps: Tensor) -> np.ndarray:
 
 
 def blocks(columns: list[Column], note: str) -> Iterator[tuple[list[Column], str]]:
-    """Columns in blocks of at most WIDEST; the note is above the first."""
-    for i in range(0, len(columns), WIDEST):
-        yield columns[i : i + WIDEST], note if i == 0 else ""
+    """Columns in blocks of at most WIDEST, plain re-generation apart if need be; the note is above the first."""
+    plain = [column for column in columns if column[0].startswith("plain")] if len(columns) > WIDEST else []
+    others = columns[: len(columns) - len(plain)]
+    for group in (others, plain):
+        for i in range(0, len(group), WIDEST):
+            yield group[i : i + WIDEST], note if group is others and i == 0 else ""
 
 
 def run(args: argparse.Namespace) -> None:
