@@ -1,8 +1,11 @@
 """Sheets of images: which image is where; and the squared error."""
 
+from io import BytesIO
+
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from ddpm import images
 from ddpm.images import squared_error
@@ -51,3 +54,14 @@ def test_the_squared_error_is_of_the_pixels_to_compare():
     assert squared_error(before, after, where).tolist() == [0.25, 0.25]
     where[0, 0] = False
     assert squared_error(before, after, where).tolist() == [0, 0.25]
+
+
+def test_a_small_png_is_the_figure_in_fewer_bytes():
+    ramp = np.linspace(0, 255, 3 * 16 * 16).astype(np.uint8).reshape(1, 3, 16, 16)
+    figure = images.strip({"a": ramp, "b": ramp[:, ::-1]}, ["c"])
+    whole = BytesIO()
+    figure.savefig(whole, format="png", bbox_inches="tight")
+    small = images.small_png(figure)
+    assert len(small) < 0.6 * len(whole.getvalue())
+    shown, truth = (np.asarray(Image.open(f).convert("RGB"), dtype=int) for f in (BytesIO(small), whole))
+    assert shown.shape == truth.shape and abs(shown - truth).mean() < 4

@@ -19,7 +19,7 @@ from ..images import save_figure
 
 EXAMPLE = "python -m ddpm diagram --model shapes"
 COLOURS = {"residual": "#cfe0f3", "self": "#fbd3a8", "cross": "#c3e3bd", "conv": "#ffffff"}
-FLOW, BANDS = "#333333", ("#f3f3f3", "#e6e6e6")
+FLOW, BANDS = "#333333", ("#f6f6f6", "#dedede")
 # time and text: colour of the line, its distance from a column's middle, and how far below the network it starts
 ENTERS = {"residual": ("#7b3fa3", 2.35, 0.55), "cross": ("#23802f", 2.6, 1.1)}
 LEFT, CENTRE, RIGHT = 2.9, 6.0, 9.1
@@ -180,7 +180,7 @@ def draw(unet: UNet, noisy: np.ndarray | None = None, predicted: np.ndarray | No
     for row in rows:
         edges.append(edges[-1] - HIGH * max(len(block.bars) for block in row if block) - GAP)
     low, high = edges[-1] - 1.4, 1.1 if noisy is None and predicted is None else 2.6
-    figure = Figure(figsize=(9, 0.66 * (high - low)), layout="constrained")
+    figure = Figure(figsize=(9, 0.66 * (high - low)), dpi=90, layout="constrained")
     axis = figure.subplots()
     draw_bands(axis, rows, edges, len(unet.middle) // 2)
     draw_rows(axis, rows, edges)
