@@ -42,7 +42,7 @@ def save_figure(figure: Figure, path: str | Path) -> Path:
 
 
 def small_png(figure: Figure) -> bytes:
-    """A figure as a PNG of at most 256 colours, a third of the bytes: for a notebook that is kept with its outputs."""
+    """A figure as a PNG of at most 256 colours, fewer bytes: for a notebook that is kept with its outputs."""
     whole, small = BytesIO(), BytesIO()
     figure.savefig(whole, format="png", bbox_inches="tight")
     rgb = Image.open(whole).convert("RGB")

