@@ -1,9 +1,9 @@
-"""Sample from trained models and measure them."""
+"""Sample from trained models, measure them, and draw their networks."""
 
 import sys
 
 from . import cli
-from .experiments import caption_accuracy, classifier, likelihood, neighbours, sample, ship
+from .experiments import caption_accuracy, classifier, diagram, likelihood, neighbours, sample, ship
 
 COMMANDS = {
     "sample": sample,
@@ -11,6 +11,7 @@ COMMANDS = {
     "bound": likelihood,
     "neighbours": neighbours,
     "classifier": classifier,
+    "diagram": diagram,
     "ship": ship,
 }
 

@@ -2,6 +2,7 @@
 
 import textwrap
 from collections.abc import Sequence
+from io import BytesIO
 from itertools import pairwise
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from einops import rearrange
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from PIL import Image
 
 from .files import whole_file
 
@@ -26,6 +28,7 @@ def from_bytes(images: torch.Tensor | np.ndarray) -> torch.Tensor:
     assert images.dtype == torch.uint8, f"images must be uint8 in 0..255, got {images.dtype}: scaled twice?"
     return images.float() / 127.5 - 1
 
+
 INCHES = 1.1  # of one image on a sheet, a hundred pixels and some white
 
 
@@ -36,6 +39,15 @@ def save_figure(figure: Figure, path: str | Path) -> Path:
     with whole_file(path) as temporary:
         figure.savefig(temporary, dpi=100, format=path.suffix[1:] or "png")
     return path
+
+
+def small_png(figure: Figure) -> bytes:
+    """A figure as a PNG of at most 256 colours, fewer bytes: for a notebook that is kept with its outputs."""
+    whole, small = BytesIO(), BytesIO()
+    figure.savefig(whole, format="png", bbox_inches="tight")
+    rgb = Image.open(whole).convert("RGB")
+    rgb.quantize(256, Image.Quantize.MAXCOVERAGE, kmeans=1).save(small, "png", optimize=True)
+    return small.getvalue()
 
 
 def grid(path: str | Path, images: np.ndarray, captions: list[str], columns: int = 8) -> Path:

@@ -1,8 +1,11 @@
 """Images: bytes and back, sheets of images (which image is where), and the squared error."""
 
+from io import BytesIO
+
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from ddpm import images
 from ddpm.images import from_bytes, squared_error, to_bytes
@@ -48,3 +51,14 @@ def test_the_squared_error_is_on_the_scale_of_0_to_1_and_of_the_pixels_to_compar
     where[0, 0] = False
     assert squared_error(black, after).tolist() == [0.25, 0.25]
     assert squared_error(black, after, where).tolist() == [0, 0.25]
+
+
+def test_a_small_png_is_the_figure_in_fewer_bytes():
+    ramp = np.linspace(0, 255, 3 * 16 * 16).astype(np.uint8).reshape(1, 3, 16, 16)
+    figure = images.strip({"a": ramp, "b": ramp[:, ::-1]}, ["c"])
+    whole = BytesIO()
+    figure.savefig(whole, format="png", bbox_inches="tight")
+    small = images.small_png(figure)
+    assert len(small) < 0.8 * len(whole.getvalue())
+    shown, truth = (np.asarray(Image.open(f).convert("RGB"), dtype=int) for f in (BytesIO(small), whole))
+    assert shown.shape == truth.shape and abs(shown - truth).mean() < 4

@@ -23,6 +23,11 @@ MOST_BYTES, MOST_PICTURE, LONGEST_DEF = 400_000, 66_000, 3
 
 # the right answers, worked out by hand
 SOLUTIONS = {
+    "0_the_network": [
+        9_437_184,  # 16 * 16 pixels, 64 * 64 pairs of channels, 3 * 3 places
+        256,  # 128 from the middle and 128 of the last map of the way down
+        49,  # 3 x 3, 5 x 5, 7 x 7
+    ],
     "1_the_bound": [
         9.0,  # |(1, 2, 2)|^2 / (2 * 0.5)
         4.0,  # where the derivative of log s + 4 / s is zero
@@ -44,6 +49,8 @@ SOLUTIONS = {
     "7_attention_maps": [4096, 0.5, 10],  # 8 * 8 * 16 * 4; 4 / (2 + 2 + 4); the tenth word
     "8_prompt_to_prompt": [0.3333, 2, 1.3],  # three words share one map; small and red; 0.2 + 2 * 0.3 + 0.5
 }
+
+SHORTER = {"0_the_network": ("IMAGES = 32_000", "IMAGES = 640")}  # training that a test need not wait for
 
 
 def cells(path: Path, kind: str = "code") -> list[dict]:
@@ -89,7 +96,9 @@ def run(path: Path, folder: Path) -> subprocess.CompletedProcess:
         cell = {"cell_type": "code", "id": f"proof-{i}", "source": text}
         notebook["cells"].append(cell | {"metadata": {}, "outputs": [], "execution_count": None})
     copy = folder / "notebooks" / path.name
-    copy.write_text(json.dumps(notebook))
+    long, short = SHORTER.get(path.stem, ("", ""))
+    assert long in (text := json.dumps(notebook))
+    copy.write_text(text.replace(long, short) if long else text)
     homes = ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR")
     alone = {name: str(folder / name.lower()) for name in homes} | {"OMP_NUM_THREADS": "1", "JUPYTER_PATH": ""}
     command = [sys.executable, "-c", "from nbclient.cli import main; main()", "--kernel_name=python3"]

@@ -10,6 +10,7 @@ from tiny import CONFIG, PROMPTS, make_unet
 from unet import PRESETS, Site, Tokenizer, UNet, UNetConfig, cost
 from unet.attention import Attention, attend
 from unet.blocks import sinusoids
+from unet.cost import costs
 
 EXACT = {"rtol": 0, "atol": 2e-5}  # float32 rounding of values of size 1 to 10 through some twenty layers
 
@@ -247,3 +248,13 @@ def test_cost_is_what_a_hand_counts():
     parameters, gflop = cost(unet)
     assert gflop == pytest.approx((text + ends + 3 * layer(c) + 2 * layer(2 * c)) / 1e9, rel=1e-12)
     assert parameters == sum(math.prod(p.shape) for p in unet.parameters())
+
+
+def test_the_costs_of_the_parts_add_up():
+    """Every module's cost is its own, so those of the network's children are the whole."""
+    unet = make_unet()
+    found = costs(unet)
+    assert found[""] == cost(unet)
+    assert sum(found[name][0] for name, _ in unet.named_children()) == found[""][0]
+    parts = [*("text", "time", "first", "last", "norm"), *(n for n in found if n.count(".") == 1 and n[0] in "dmu")]
+    assert sum(found[name][1] for name in parts) == pytest.approx(found[""][1], rel=1e-12)

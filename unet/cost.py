@@ -1,4 +1,4 @@
-"""The cost of a network: parameters and arithmetic."""
+"""The cost of a network, and of each of its modules: parameters and arithmetic."""
 
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -7,8 +7,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from .unet import UNet
 
 
-def cost(unet: UNet) -> tuple[int, float]:
-    """Parameters, and GFLOP of one image's forward pass; training takes about three times as many.
+def costs(unet: UNet) -> dict[str, tuple[int, float]]:
+    """Parameters, and GFLOP of one image's forward pass, of each module by its name; "" is the whole network.
 
     A multiplication and an addition are two FLOP. Counted are matrix products and convolutions, those of attention too:
     the fused kernel of the CPU would hide them from PyTorch's counter, so here attention runs unfused.
@@ -18,4 +18,14 @@ def cost(unet: UNet) -> tuple[int, float]:
     tokens = torch.ones(1, config.words, dtype=torch.long, device=device)
     with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         unet(x, t, tokens)
-    return sum(p.numel() for p in unet.parameters()), counter.get_total_flops() / 1e9
+    flop = {name: sum(operations.values()) for name, operations in counter.get_flop_counts().items()}
+    whole = type(unet).__name__  # the counter puts the class before each name
+    return {
+        name: (sum(p.numel() for p in module.parameters()), flop.get(f"{whole}.{name}" if name else whole, 0) / 1e9)
+        for name, module in unet.named_modules()
+    }
+
+
+def cost(unet: UNet) -> tuple[int, float]:
+    """Parameters, and GFLOP of one image's forward pass; training takes about three times as many."""
+    return costs(unet)[""]

@@ -1,0 +1,202 @@
+"""Draw a network as a diagram: its layers, sizes, channels and skip connections, and where time and text enter."""
+
+import argparse
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from unet import UNet
+from unet.blocks import Down, Up
+from unet.unet import Layer
+
+from .. import checkpoints, cli
+from ..images import save_figure
+
+EXAMPLE = "python -m ddpm diagram --model shapes"
+COLOURS = {"residual": "#cfe0f3", "self": "#fbd3a8", "cross": "#c3e3bd", "conv": "#ffffff"}
+FLOW, BANDS = "#333333", ("#efefef", "#dadada")
+# time and text: colour of the line, its distance from a column's middle, and how far below the network it starts
+ENTERS = {"residual": ("#7b3fa3", 2.35, 0.55), "cross": ("#23802f", 2.6, 1.1)}
+LEFT, CENTRE, RIGHT = 2.9, 6.0, 9.1
+HIGH, GAP = 0.34, 0.3  # of a bar; below a block
+Rows = list[tuple["Block | None", "Block"]]
+
+
+@dataclass(frozen=True)
+class Block:
+    """Layers that run one after the other: bars (kind, label), and the size and the channels of the map they give.
+
+    takes: the channels of the skip connection that is put beside the block's input, 0 for none.
+    """
+
+    bars: tuple[tuple[str, str], ...]
+    size: int
+    channels: int
+    takes: int = 0
+
+
+# ---- the module, read ----------------------------------------------------------------------------------------------
+
+
+def bars_of(layer: Layer) -> tuple[tuple[str, str], ...]:
+    """The residual block and the attention layers of a `Layer`, in the order in which they run."""
+    conv = layer.res.conv_1
+    bars = [("residual", f"residual block  {conv.in_channels} → {conv.out_channels}")]
+    for attention in (layer.self_attention, layer.cross_attention):
+        if attention is not None:
+            heads = f"{attention.heads} head" + "s" * (attention.heads > 1)
+            bars.append((attention.site.kind, f"{attention.site.kind}-attention, {heads}"))
+    return tuple(bars)
+
+
+def blocks_of(unet: UNet) -> tuple[list[Block], list[Block], list[Block]]:
+    """The blocks of the way down, of the middle and of the way up, in the order in which they run."""
+    c, size = unet.first.out_channels, unet.config.size // unet.config.stem
+    down = [Block((("conv", f"convolution  {unet.first.in_channels} → {c}"),), size, c)]
+    for layer in unet.down:
+        if isinstance(layer, Down):
+            size //= 2
+            down.append(Block((("conv", f"halve the map to {size} x {size}"),), size, layer.conv.out_channels))
+        else:
+            down.append(Block(bars_of(layer), size, layer.res.conv_1.out_channels))
+    middle = [Block(bars_of(layer), size, layer.res.conv_1.out_channels) for layer in unet.middle]
+    kept, up = [block.channels for block in down], []
+    for layer in unet.up:
+        if isinstance(layer, Up):
+            size *= 2
+            up.append(Block((("conv", f"double the map to {size} x {size}"),), size, layer.conv.out_channels))
+        else:
+            up.append(Block(bars_of(layer), size, layer.res.conv_1.out_channels, kept.pop()))
+    last = unet.last
+    up.append(Block((("conv", f"convolution  {last.in_channels} → {last.out_channels}"),), size, last.out_channels))
+    return down, middle, up
+
+
+def rows_of(unet: UNet) -> Rows:
+    """The blocks from top to bottom, (way down or nothing, way up), the middle last.
+
+    A block of the way up stands beside the one whose map it takes, so every skip connection is horizontal.
+    """
+    down, middle, up = blocks_of(unet)
+    left, half = iter(down), len(middle) // 2
+    rows = [(next(left) if block.takes else None, block) for block in reversed(up)]
+    return rows + list(zip(middle[:half], reversed(middle[half:]), strict=True))
+
+
+# ---- the diagram ---------------------------------------------------------------------------------------------------
+
+
+def arrow(axis: Axes, start: tuple[float, float], end: tuple[float, float], colour: str = FLOW, **style) -> None:
+    """An arrow from one point to another."""
+    style = dict(arrowstyle="-|>", color=colour, lw=1.1, shrinkA=0, shrinkB=0, mutation_scale=9) | style
+    axis.annotate("", end, start, arrowprops=style, zorder=2)
+
+
+def draw_bars(axis: Axes, block: Block, x: float, low: float, largest: int, bottom: float) -> None:
+    """A block's bars, from top to bottom in the left column and upwards in the right one; time and text enter."""
+    out, wide = (1 if x > CENTRE else -1), 2.2 + 1.6 * block.size / largest
+    for i, (kind, label) in enumerate(block.bars if x > CENTRE else block.bars[::-1]):
+        y = low + i * HIGH
+        axis.add_patch(Rectangle((x - wide / 2, y), wide, HIGH, facecolor=COLOURS[kind], edgecolor=FLOW, lw=0.6))
+        axis.text(x, y + HIGH / 2, label, ha="center", va="center", fontsize=8)
+        if kind in ENTERS:
+            colour, away, below = ENTERS[kind]
+            line, y = x + out * away, y + HIGH / 2
+            axis.plot([line, line], [bottom - below, y], color=colour, lw=1.1)
+            arrow(axis, (line, y), (x + out * wide / 2, y), colour)
+
+
+def draw_rows(axis: Axes, rows: Rows, edges: list[float]) -> None:
+    """All blocks, the arrows from one to the next, and the skip connections."""
+    above = {LEFT: HIGH, RIGHT: HIGH}  # the lower end of the block above
+    for row, edge in zip(rows, edges[1:], strict=True):
+        low = edge + GAP
+        for x, block in zip((LEFT, RIGHT), row, strict=True):
+            if block is None:
+                continue
+            draw_bars(axis, block, x, low, rows[0][1].size, edges[-1])
+            ends = (x, above[x]), (x, low + HIGH * len(block.bars))
+            arrow(axis, *(ends if x == LEFT else ends[::-1]))
+            above[x] = low
+        if skip := row[1].takes:
+            y = edge + GAP / 2
+            arrow(axis, (LEFT, y), (RIGHT, y), linestyle=(0, (4, 2)))
+            axis.plot(LEFT, y, ".", color=FLOW)
+            axis.text(CENTRE, y + 0.03, f"skip connection, {skip} channels", ha="center", va="bottom", fontsize=8)
+    turn = edges[-1] + GAP / 2
+    axis.plot([LEFT, LEFT, RIGHT], [above[LEFT], turn, turn], color=FLOW, lw=1.1)
+    arrow(axis, (RIGHT, turn), (RIGHT, above[RIGHT]))
+
+
+def draw_bands(axis: Axes, rows: Rows, edges: list[float], middle: int) -> None:
+    """A grey band for each map size and for the middle, with its name."""
+    kinds = ["maps of"] * (len(rows) - middle) + ["middle,"] * middle
+    names = [f"{kind} {block.size} x {block.size}" for kind, (_, block) in zip(kinds, rows, strict=True)]
+    i = 0
+    for shade, (name, group) in enumerate(groupby(names)):
+        top, i = edges[i], i + len(list(group))
+        axis.axhspan(edges[i] + 0.06, top + 0.06, color=BANDS[shade % 2], zorder=0, lw=0)
+        axis.text(CENTRE, top + 0.03, name, ha="center", va="top", fontsize=12, color="#666666")
+
+
+def draw_sources(axis: Axes, unet: UNet, low: float) -> None:
+    """The boxes of time and text below the network."""
+    config = unet.config
+    time = f"time t  →  sinusoids, two linear layers  →  {4 * config.channels} numbers"
+    states = f"{config.words} states of {config.text_width} numbers"
+    text = f"caption  →  {config.words} tokens  →  text encoder  →  {states}"
+    for label, (colour, away, below) in zip((time, text), ENTERS.values(), strict=True):
+        y = low - below
+        axis.plot([LEFT - away, RIGHT + away], [y, y], color=colour, lw=1.1)
+        box = dict(facecolor="white", edgecolor=colour, boxstyle="round,pad=0.4")
+        axis.text(CENTRE, y, label, ha="center", va="center", fontsize=8.5, color=colour, bbox=box)
+
+
+def draw_ends(axis: Axes, unet: UNet, images: tuple[np.ndarray | None, np.ndarray | None]) -> None:
+    """What goes in and what comes out, in words, and above them as images where there are any."""
+    size, stem = unet.config.size, unet.config.stem
+    folded = f", as {unet.first.in_channels} x {size // stem} x {size // stem}" if stem > 1 else ""
+    out = "predicted noise" if unet.config.predicts == "eps" else "v, which gives the predicted noise"
+    for x, name, image in zip((LEFT, RIGHT), ("noisy image", out), images, strict=True):
+        axis.text(x, HIGH + 0.06, f"{name}\n3 x {size} x {size}{folded}", ha="center", va="bottom", fontsize=9)
+        if image is not None:
+            place = (x - 0.62, x + 0.62, 1.1, 2.5)
+            axis.imshow(image.transpose(1, 2, 0), extent=place, aspect="auto", interpolation="nearest")
+
+
+def draw(unet: UNet, noisy: np.ndarray | None = None, predicted: np.ndarray | None = None) -> Figure:
+    """The diagram of a U-Net, read off the module, whatever its configuration.
+
+    Left the way down, right the way up, below the middle. noisy, predicted: images uint8 (3, H, W) to put at the input
+    and the output.
+    """
+    rows = rows_of(unet)
+    edges = [0.0]
+    for row in rows:
+        edges.append(edges[-1] - HIGH * max(len(block.bars) for block in row if block) - GAP)
+    low, high = edges[-1] - 1.4, 1.1 if noisy is None and predicted is None else 2.6
+    figure = Figure(figsize=(9, 0.66 * (high - low)), dpi=90, layout="constrained")
+    axis = figure.subplots()
+    draw_bands(axis, rows, edges, len(unet.middle) // 2)
+    draw_rows(axis, rows, edges)
+    draw_sources(axis, unet, edges[-1])
+    draw_ends(axis, unet, (noisy, predicted))
+    axis.set(xlim=(0, 12), ylim=(low, high))
+    axis.axis("off")
+    return figure
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """The flags of `python -m ddpm diagram`."""
+    cli.add_flags(parser, model="shapes", out="results")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Write the diagram of a trained model's network."""
+    path = cli.output(args, f"diagram-{Path(args.model).stem}", ".png")
+    print(save_figure(draw(checkpoints.load(args.model).unet), path))
