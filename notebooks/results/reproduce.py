@@ -13,8 +13,9 @@ import shlex
 import subprocess
 import sys
 
-RATES = {"shapes": 430, "cifar10-cpu": 260, "celeba32-cpu": 260}  # images through the network a second, float32
+RATES = {"shapes": 430, "scenes": 260, "cifar10-cpu": 260, "celeba32-cpu": 260}  # images through the network a second, float32
 CIRCLE = '"a photo of a large red circle on a blue background"'
+CAT, BUTTERFLY = '"a photo of a gray cat on a red couch"', "a photo of an orange butterfly on a"
 WOMAN, SISTER = '"a photo of a young woman with black hair"', "a photo of a young woman with straight brown hair"
 REAL = (
     f'--image 17 --source "{SISTER} and earrings" --target '
@@ -32,6 +33,7 @@ COMMANDS = [  # model, network calls, command; {ddpm}, {ddim}, {p2p}: folders of
     ("celeba32-cpu", 16_000, "ddpm bound --model celeba32-cpu --n 16 --out {ddpm}"),
     ("celeba32-cpu", 20_000, "ddpm score --model celeba32-cpu --out {ddpm}"),
     ("celeba32-cpu", 20_000, "ddpm neighbours --model celeba32-cpu --n 500 --out {ddpm}"),
+    ("scenes", 20_000, "ddpm score --model scenes --out {ddpm}"),
     ("shapes", 0, "ddim reference --data shapes --n 500 --out {ddim}"),
     ("cifar10-cpu", 0, "ddim reference --data cifar10 --n 2000 --out {ddim}"),
     ("celeba32-cpu", 0, "ddim reference --data celeba --n 2000 --out {ddim}"),
@@ -57,8 +59,22 @@ COMMANDS = [  # model, network calls, command; {ddpm}, {ddim}, {p2p}: folders of
     ("cifar10-cpu", 56_000, "ddim sweep --model cifar10-cpu --n 64 --steps 20 --scale 3 --out {ddim}"),
     *((model, 10_000, f"ddim figures --model {model} --out {{ddim}}") for model in RATES),
     ("shapes", 200, 'ddim edit --image 1 --target "a photo of a small red circle on a green background" --strength 0.9 --out {ddim}'),
-    ("shapes", 1_000, 'p2p edit --source "a photo of a small red square on a blue background" --seeds 2,3,6 --steps 30 --film 5 '
-        '--target "a photo of a small yellow square on a blue background" --out {p2p}/story.png'),
+    ("scenes", 1_000, f"p2p edit --source {CAT} --seeds 0-2 --steps 20 --out {{p2p}}/couch.png --target "
+        '"a photo of a gray dog on a red couch" "a photo of a tiger on a red couch" "a photo of a gray cat on a blue couch"'),
+    ("scenes", 2_000, 'p2p edit --source "a photo of a house with a flag on a mountain" --seeds 0,2,3 --steps 20 --self-until 0.4 '
+        '--out {p2p}/house.png --target "a photo of a hotel with a flag on a mountain" "a photo of a tent with a flag on a mountain" '
+        '"a photo of a car with a flag on a mountain" "a photo of a tree with a flag on a mountain"'),
+    ("scenes", 1_000, 'p2p edit --source "a photo of a cat riding on a bicycle" --target "a photo of a dog riding on a bicycle" '
+        "--seeds 0-2 --steps 20 --film 5 --out {p2p}/bicycle.png"),
+    ("scenes", 1_000, f'p2p edit --source "{BUTTERFLY} pink flower" --target "{BUTTERFLY} spikey pink flower" --steps 20 --out {{p2p}}/spikey.png'),
+    ("scenes", 1_000, f'p2p edit --source "{BUTTERFLY} spikey pink flower" --weight spikey=0,0.5,1,2,4 --seeds 0-2 --steps 20 '
+        "--out {p2p}/spikey-weights.png"),
+    ("scenes", 6_000, 'p2p schedule --source "a photo of a white house with a flag on a mountain" '
+        '--target "a photo of a white hotel with a flag on a mountain" --seed 1 --out {p2p}/schedule.png'),
+    ("scenes", 4_000, 'p2p truth --source "a photo of a cat on a couch" --target "a photo of a tiger on a couch" --n 5 '
+        "--ways nothing plain sdedit ddim p2p p2p-exact --out {p2p}/truth-tiger.png"),
+    ("scenes", 250_000, "p2p truth --n 60 --ways nothing plain sdedit ddim p2p p2p-exact --out {p2p}"),
+    ("scenes", 400_000, "p2p score --n 100 --ways plain sdedit ddim-iterations p2p p2p-blend --out {p2p}"),
     ("shapes", 2_000, f"p2p edit --source {CIRCLE} --seeds 0-2 --steps 16 --sampler 2m --scale 2 --out {{p2p}}/four.png --target "
         '"a photo of a large green circle on a blue background" "a photo of a large red circle on a white background" '
         '"a photo of a large red square on a blue background" "a photo of a large red cross on a blue background"'),
@@ -96,7 +112,7 @@ def words_of(command: str, args: argparse.Namespace) -> list[str]:
     words = shlex.split(command.format(**folders))
     if args.device:
         words += ["--device", args.device]
-    if "score" not in words or words[0] != "p2p":  # a score makes the images that it edits
+    if words[:2] not in (["p2p", "score"], ["p2p", "truth"], ["p2p", "schedule"]):  # a score makes the images that it edits
         words += ["--data-dir", args.data_dir]
     return [sys.executable, "-m", *words]
 
