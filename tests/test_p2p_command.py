@@ -40,8 +40,8 @@ def run(model, tmp_path):
     """Run an edit of three steps and two seeds into tmp_path: the code with which it ends."""
 
     def call(*flags) -> int:
-        given = ("--model", model, "--device", "cpu", "--steps", 3, "--seeds", "0-1", "--source", SOURCE)
-        return code_of(main, "edit", *given, "--out", tmp_path, *flags)
+        given = ("--model", model, "--device", "cpu", "--steps", 3, "--seeds", "0-1", "--scale", 1)
+        return code_of(main, "edit", *given, "--source", SOURCE, "--out", tmp_path, *flags)
 
     return call
 
@@ -221,7 +221,9 @@ def test_a_film_starts_with_the_noise_and_shows_the_sources_at_their_times(steps
     """Images whose value is their time; the last state is the source itself and is left out."""
     times = [100 * i // steps for i in range(steps - 1, -1, -1)]
     states = [(t, torch.cat([torch.full((2, 3, 4, 4), t / 100), torch.full((2, 3, 4, 4), -1.0)])) for t in times]
-    film = dict(edit.film_of(100, torch.full((2, 3, 4, 4), 1.0), states, 2, count))
+    columns, shown = edit.film_of(100, torch.full((2, 3, 4, 4), 1.0), states, 2, count)
+    film = dict(columns)
+    assert list(film) == [f"t = {t}" for t in shown]
     assert list(film)[0] == "t = 100" and "t = 0" not in film and len(film) <= count
     for name, images in film.items():
         assert (images == to_bytes(torch.full((2, 3, 4, 4), int(name.removeprefix("t = ")) / 100))).all()
@@ -231,6 +233,15 @@ def test_a_film_stands_before_the_source(columns):
     seen = columns("--target", TARGET, "--film", "3")
     assert list(seen)[:4] == ["t = 20", "t = 13", "t = 6", "before"]
     assert far(seen["t = 20"], to_bytes(Noise([0, 1]).start(TRAINED.shape))) == 0
+
+
+def test_below_the_film_are_the_maps_of_the_changed_word_at_its_times(columns):
+    seen = columns("--target", TARGET, "--film", "3")
+    store = p2p.AttentionStore([SOURCE] * 2 + [TARGET] * 2, by_time=True)
+    x = last(p2p.edit(TRAINED, SOURCE, TARGET, Noise([0, 1]).start(TRAINED.shape), 3, store=store))
+    for t in (20, 13, 6):
+        maps = store.word([["red"]] * 2 + [[]] * 2, 16, t=t)[:2]
+        assert far(seen[f"red\nt = {t}"], edit.overlay(to_bytes(x[:2]), maps)) <= 2
 
 
 # ---- real images -----------------------------------------------------------------------------------------------------
