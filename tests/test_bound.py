@@ -228,6 +228,14 @@ def test_the_summary_is_means_and_standard_errors():
     assert bits.curve(bound)[0] == [2, 3] and bits.curve(bound)[1] == pytest.approx([0.7, 1.1])
 
 
+def test_the_curve_pools_neighbouring_times():
+    """L_{t-1} = t^2 at t = 2..1000 in equal parts of log t: a part's mean belongs to its own times."""
+    times, zero = torch.arange(1000, 1, -1)[None], torch.zeros(1)
+    t, terms = bits.curve(Bound(zero, zero, times.double().square(), zero, times, zero))
+    assert 30 <= len(t) <= 50 and t == sorted(t) and t[0] == 2 and terms[0] == 4
+    assert all(time**2 <= term < 1.01 * time**2 for time, term in zip(t, terms, strict=True))
+
+
 def test_the_command_prints_writes_and_plots_the_terms(tmp_path, capsys, monkeypatch):
     few = shapes.shapes("test", 4)
     monkeypatch.setattr(shapes, "shapes", lambda split: few)

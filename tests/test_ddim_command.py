@@ -149,6 +149,13 @@ def test_prompts_are_captions_of_the_training_set_or_null(model):
     assert table.prompts_of(trained, Namespace(captions=False, n=40)) == [""] * 40
 
 
+def test_bfloat16_reaches_the_network(run, monkeypatch, tmp_path):
+    seen, eps = [], ddpm.Trained.eps
+    monkeypatch.setattr(ddpm.Trained, "eps", lambda self, *a: seen.append(self.precision) or eps(self, *a))
+    assert run("table", "--n", 4, "--columns", 2, "--rows", 0, "--precision", "bfloat16") == 0
+    assert seen == ["bfloat16"] and record_in(tmp_path / "table-tiny.json")["settings"]["precision"] == "bfloat16"
+
+
 @pytest.mark.parametrize(
     ("data", "kind", "spacing"),
     [("cifar10", "linear", "quadratic"), ("cifar10", "cosine", "linear"), ("celeba", "linear", "linear")],

@@ -1,7 +1,5 @@
 """Editing with the sampler: what strength means, and what the same condition on both ways gives back."""
 
-from itertools import pairwise
-
 import pytest
 import torch
 
@@ -13,15 +11,10 @@ SCHEDULE = Schedule(1000, "cosine")
 NARROW, WIDE = GaussianEps(SCHEDULE, 0.5, 0.04), GaussianEps(SCHEDULE, -0.3, 0.25)
 IMAGES = 0.5 + 0.2 * torch.randn(4, 3, 4, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 METHODS = {
-    "sdedit": lambda source, target, x, strength, steps: ddim.edit_naive(
-        target, SCHEDULE, x, strength, steps, generator=Noise(range(len(x)))
-    ),
-    "ddim": lambda source, target, x, strength, steps: ddim.edit_inverted(
-        source, target, SCHEDULE, x, strength, steps
-    ),
-    "exact": lambda source, target, x, strength, steps: ddim.edit_exact(source, target, SCHEDULE, x, strength, steps),
+    "sdedit": lambda _, to, x, *how: ddim.edit_naive(to, SCHEDULE, x, *how, generator=Noise(range(len(x)))),
+    "ddim": lambda source, to, x, *how: ddim.edit_inverted(source, to, SCHEDULE, x, *how),
+    "exact": lambda source, to, x, *how: ddim.edit_exact(source, to, SCHEDULE, x, *how),
 }
-ENCODERS = ("ddim", "exact")
 
 
 def edited(method: str, source, target, strength: float, steps: int = 40) -> torch.Tensor:
@@ -55,26 +48,14 @@ def test_an_edit_needs_a_share_of_whole_times_that_end_at_the_image(steps, stren
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_strength_0_leaves_the_image_alone(method):
+def test_an_edit_goes_up_and_down_the_same_times_and_strength_0_leaves_the_image_alone(method):
     assert torch.equal(edited(method, NARROW, WIDE, 0), IMAGES)
-
-
-@pytest.mark.parametrize("method", METHODS)
-def test_an_edit_goes_up_and_down_the_same_times(method):
     times = [t for t, _, _ in METHODS[method](NARROW, WIDE, IMAGES, 0.5, 10)]
-    part = last_steps(1000, 10, 0.5)
-    top = times.index(max(times))
+    part, top = last_steps(1000, 10, 0.5), times.index(max(times))
     assert times[top] == part[0]
     if method != "sdedit":  # which is there in one jump
         assert times[: top + 1] == part[::-1]
     assert times[top + 1 :] == part[2 if method == "exact" else 1 :]  # whose latent holds the second time as well
-
-
-def test_the_error_of_ddim_inversion_with_the_same_condition_falls_like_1_over_s():
-    """The round trip's error falls like 1 / S."""
-    errors = [(edited("ddim", WIDE, WIDE, 0.6, S) - IMAGES).abs().max().item() for S in (50, 100, 200)]
-    for coarse, fine in pairwise(errors):
-        assert coarse / fine == pytest.approx(2, rel=0.15)
 
 
 def test_iterations_and_exact_inversion_reconstruct_the_image():
@@ -83,7 +64,7 @@ def test_iterations_and_exact_inversion_reconstruct_the_image():
     assert (edited("exact", WIDE, WIDE, 0.7) - IMAGES).abs().max() < 1e-9
 
 
-@pytest.mark.parametrize("method", ENCODERS)
+@pytest.mark.parametrize("method", ["ddim", "exact"])
 def test_an_edit_follows_both_flows(method):
     """Up by the source's flow and down by the target's: each coordinate keeps its number of standard deviations."""
     top = last_steps(1000, 400, 0.8)[0]

@@ -83,6 +83,10 @@ def test_estimated_marginals_converge_to_the_true_ones():
         assert torch.allclose(found[0], expected[0], rtol=1e-10)
         errors.append(sum((a - b).abs().mean().item() for a, b in zip(found, expected, strict=True)))
     assert errors[1] < errors[0] / 2
+    same = [x[:1].expand(5, 4, 2) for x in path]  # five times one path: the mean is the one density
+    mean, variance = encoder(same[3], 4)
+    density = torch.distributions.Normal(mean, variance.sqrt()).log_prob(same[4]).sum(-1)
+    assert torch.allclose(estimated_marginals(encoder, same)[3], density, rtol=1e-10)
 
 
 @pytest.mark.parametrize("variance", ["posterior", "beta"])

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from textwrap import indent
 
 import numpy as np
 import pytest
@@ -23,28 +24,16 @@ MOST_BYTES, MOST_PICTURE, LONGEST_DEF = 400_000, 66_000, 3
 
 # the right answers, worked out by hand
 SOLUTIONS = {
-    "0_the_network": [
-        9_437_184,  # 16 * 16 pixels, 64 * 64 pairs of channels, 3 * 3 places
-        256,  # 128 from the middle and 128 of the last map of the way down
-        49,  # 3 x 3, 5 x 5, 7 x 7
-    ],
-    "1_the_bound": [
-        9.0,  # |(1, 2, 2)|^2 / (2 * 0.5)
-        4.0,  # where the derivative of log s + 4 / s is zero
-        4.128e-5,  # 1 - f(1) / f(0) of the cosine schedule
-    ],
-    "2_the_forward_process": [
-        260,  # the first t of a running product of 1 - beta_t below 1/2, see below
-        -0.12,  # 0.8 * 0.6 + 0.6 * -1
-        0.5,  # (0.5 - 0.8 * 0.25) / 0.6
-    ],
+    # 16 * 16 pixels, 64 * 64 pairs of channels, 3 * 3 places; 128 + 128 from the way down; 3 x 3, 5 x 5, 7 x 7
+    "0_the_network": [9_437_184, 256, 49],
+    # |(1, 2, 2)|^2 / (2 * 0.5); where the derivative of log s + 4 / s is zero; 1 - f(1) / f(0) of the cosine schedule
+    "1_the_bound": [9.0, 4.0, 4.128e-5],
+    # the first t of a product of 1 - beta_t below 1/2, see below; 0.8 * 0.6 + 0.6 * -1; (0.5 - 0.8 * 0.25) / 0.6
+    "2_the_forward_process": [260, -0.12, 0.5],
     "3_ddpm": [1000, 0, 1],  # once a step; the last step adds none; the noise's own variance
     "4_naive_editing": [20, 0.5, 600],  # 0.4 * 50; sqrt(0.25); 12 of 20 steps of 50
-    "5_ddim": [
-        0.4,  # 1 - 0.6, whatever sigma is: every member keeps the marginals
-        0.5774,  # sqrt(0.4 / 0.8) * sqrt(1 - 1 / 3)
-        1.1,  # x_0 = (1 - 0.8 * 0.5) / 0.6 = 1; 0.8 * 1 + 0.6 * 0.5
-    ],
+    # 1 - 0.6, whatever sigma is; sqrt(0.4 / 0.8) * sqrt(1 - 1 / 3); x_0 = (1 - 0.8 * 0.5) / 0.6 = 1, so 0.8 + 0.6 * 0.5
+    "5_ddim": [0.4, 0.5774, 1.1],
     "6_inversion": [100, 200, 0.5],  # 2 * 50; guidance asks twice; 1 / sqrt(4) standard deviations
     "7_attention_maps": [4096, 0.5, 10],  # 8 * 8 * 16 * 4; 4 / (2 + 2 + 4); the tenth word
     "8_prompt_to_prompt": [0.3333, 2, 1.3],  # three words share one map; small and red; 0.2 + 2 * 0.3 + 0.5
@@ -66,10 +55,6 @@ def tagged(path: Path, tag: str) -> dict:
     return cell
 
 
-def indented(text: str) -> str:
-    return "\n".join("    " + line for line in text.splitlines())
-
-
 def proof(path: Path) -> list[str]:
     """Two cells: the check passes with the right answers, and stops at each one that is wrong, be it a count by one."""
     check, right = source(tagged(path, "check")), SOLUTIONS[path.stem]
@@ -78,7 +63,7 @@ def proof(path: Path) -> list[str]:
     refused = f"""for wrong, by in {mistakes}:
     answers = [answer + by * (i == wrong) for i, answer in enumerate({right})]
     try:
-{indented(indented(check))}
+{indent(check, 8 * ' ')}
     except AssertionError as error:
         assert f"exercise {{wrong + 1}}:" in str(error)
     else:
