@@ -136,7 +136,7 @@ def test_the_readmes_python_example_saves_its_images(tmp_path, monkeypatch):
     (example,) = re.findall(r"(?s)```python\n(.*?)```", (ROOT / "README.md").read_text())
     monkeypatch.chdir(tmp_path)
     exec(example, {})
-    assert (tmp_path / "circles.png").stat().st_size > 0
+    assert (tmp_path / "butterflies.png").stat().st_size > 0
 
 
 def test_every_slide_has_a_function_a_test_and_a_place_to_see_it_and_every_notebook_is_linked():
