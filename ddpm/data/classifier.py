@@ -81,8 +81,8 @@ class Classifier(nn.Module):
     """Images (B, 3, size, size) in [-1, 1] -> logits (B, classes) for each head, and (B, parts, size, size) for PARTS.
 
     size: a multiple of 8. widths: channels of the stem and of the three blocks; the last is the number of features.
-    heads: the labels and their classes: {"class": ("airplane", "car", ...)}. parts: what a pixel can belong to, if it
-    is to say. info: how it was trained.
+    heads: the labels and their classes: {"class": ("airplane", "car", ...)}. parts: the
+    names of what a pixel can belong to, none by default. info: how it was trained.
     """
 
     def __init__(

@@ -166,7 +166,7 @@ def _face(kind: str, rng: np.random.Generator) -> tuple[str, str]:
     return face_sentence(before), face_sentence(after)
 
 
-# What of a scene a kind of edit is about; the kinds of `scene_edits`.
+# Kind of edit -> whether a scene can be edited so.
 SCENE_PAIRS = {
     "thing": lambda s: s.setting != "flower",
     "colour": lambda s: scenes.colour_word(s.thing, s.colour),
@@ -177,7 +177,7 @@ SCENE_PAIRS = {
     "add colour": lambda s: scenes.colour_word(s.thing, s.colour),
     "drop colour": lambda s: scenes.colour_word(s.thing, s.colour),
     "drop flag": lambda s: s.flag,
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True)

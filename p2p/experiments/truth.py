@@ -36,7 +36,7 @@ from .baselines import RECIPES, Batch, Recipe, words_that_differ
 EXAMPLE = 'python -m p2p truth --n 5 --source "a photo of a cat on a couch" --target "a photo of a tiger on a couch"'
 BATCH = 50
 SHOWN = 5  # rows of a sheet
-VALIDATION = 1  # added to the seed of the edits on which settings were chosen
+TRUE_KINDS = tuple(kind for kind in edits.SCENE_PAIRS if kind not in ("add colour", "drop colour"))
 
 # ---- the ways of editing ---------------------------------------------------------------------------------------------
 
@@ -123,9 +123,6 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--ways", nargs="+", choices=list(WAYS), default=list(WAYS), help="ways of editing")
     for name in ("cross", "self"):
         parser.add_argument(f"--{name}-until", type=cli.share, help="in place of the recipe of each kind")
-
-
-TRUE_KINDS = tuple(kind for kind in edits.SCENE_PAIRS if kind not in ("add colour", "drop colour"))
 
 
 def edits_of(source: str, target: str, n: int) -> tuple[str, list[edits.SceneEdit]]:
