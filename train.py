@@ -84,7 +84,14 @@ def configure(args: argparse.Namespace) -> tuple[Settings, UNetConfig, dict | No
     if settings.init and network:
         raise ValueError(f"--init brings its own network: leave out {', '.join(sorted(network))}")
     config = checkpoints.load(settings.init).unet.config if settings.init else replace(PRESETS[preset], **network)
+    if "compile" not in changes:
+        settings = replace(settings, compile=worth_compiling(settings, args.device))
     return settings, config, None
+
+
+def worth_compiling(settings: Settings, device: str) -> bool:
+    """A GPU gains what compilation takes, a minute or two, in a training of ten minutes or more."""
+    return device == "cuda" and (settings.minutes >= 10 or settings.images >= 5_000_000)
 
 
 def resumed(folder: Path, changes: dict, network: dict, budget: dict) -> tuple[Settings, UNetConfig, dict]:

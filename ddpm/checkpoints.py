@@ -16,7 +16,7 @@ from .schedule import Schedule
 CHECKPOINT = "checkpoint.pt"
 SHIPPED = Path(__file__).parent / "weights"
 MOST_BYTES = 40 * 2**20
-DEVICES = ("cpu", "cuda", "mps")
+DEVICES = ("cpu", "cuda")  # mps has no float64, in which the schedule is kept
 MODEL = ("unet_config", "words", "schedule", "ema", "info")  # what every checkpoint has
 RUN = (*MODEL, "settings", "unet", "optimizer", "step", "seconds")  # and one that training can resume
 
@@ -85,7 +85,7 @@ def usable(device: str | torch.device) -> torch.device:
     except (RuntimeError, AssertionError):  # an unknown name; a build of PyTorch without it
         found = None
     if found is None or found.type not in DEVICES:
-        raise ValueError(f"PyTorch has no device {str(device)!r} here: expected cpu, or cuda or mps with a GPU")
+        raise ValueError(f"PyTorch has no device {str(device)!r} here: expected cpu, or cuda with a GPU")
     return found
 
 

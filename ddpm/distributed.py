@@ -7,6 +7,7 @@ import gc
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -18,10 +19,18 @@ if TYPE_CHECKING:
 
 
 def start(device: str) -> torch.device:
-    """Join the processes of torchrun, if it started this one; returns this process's device ("cpu" or "cuda")."""
-    if "RANK" in os.environ:
-        dist.init_process_group("nccl" if device == "cuda" else "gloo")
-    return torch.device(device, int(os.environ.get("LOCAL_RANK", 0)) if device == "cuda" else None)
+    """Join the processes of torchrun, if it started this one; returns this process's device ("cpu" or "cuda").
+
+    On a GPU what stays float32 may compute in TF32, and convolutions are chosen by timing.
+    """
+    own = torch.device(device, int(os.environ.get("LOCAL_RANK", 0)) if device == "cuda" else None)
+    if device == "cuda":
+        torch.cuda.set_device(own)  # before the first exchange, which would otherwise put every process on GPU 0
+        torch.backends.cudnn.benchmark = True
+        torch.set_float32_matmul_precision("high")
+    if "RANK" in os.environ:  # the first process may download or decode images while the others wait
+        dist.init_process_group("nccl" if device == "cuda" else "gloo", timeout=timedelta(hours=1))
+    return own
 
 
 def rank() -> int:
@@ -56,7 +65,7 @@ def largest(value: float, device: torch.device) -> float:
     """The largest of the processes' values, on every process."""
     if world() == 1:
         return value
-    most = torch.tensor(value, device=device)
+    most = torch.tensor(float(value), device=device)
     dist.all_reduce(most, dist.ReduceOp.MAX)
     return most.item()
 

@@ -42,7 +42,11 @@ class Noise:
 
     def start(self, shape: tuple[int, ...], device: str | torch.device = "cpu") -> torch.Tensor:
         """x_T ~ N(0, I), (B, *shape), `shape` being that of one image: usually (C, H, W)."""
-        return torch.stack([torch.randn(*shape, generator=generator) for generator in self.generators]).to(device)
+        pinned = torch.device(device).type == "cuda"  # memory that a GPU can fetch while the CPU goes on
+        x = torch.empty(len(self.generators), *shape, pin_memory=pinned)
+        for row, generator in zip(x, self.generators, strict=True):
+            torch.randn(*shape, generator=generator, out=row)
+        return x.to(device, non_blocking=pinned)
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """The next noise, shaped like x (B, ...). ValueError unless B is the number of seeds."""

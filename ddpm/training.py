@@ -17,7 +17,7 @@ from torch import Tensor
 from unet import Tokenizer, UNet
 from unet.precision import autocast, resolve
 
-from . import distributed
+from . import distributed, memory
 from .batches import Batch, Batches, generator
 from .config import Settings
 from .data.base import Dataset
@@ -26,6 +26,7 @@ from .ema import Averages
 from .schedule import Schedule
 
 LOG_EVERY = 10  # steps between two records; asking a GPU for its loss at every step would stall it
+WARMUP = 0.05  # the largest share of a budget over which the learning rate rises
 
 
 @dataclass(frozen=True)
@@ -47,8 +48,11 @@ class Record:
 
 
 def learning_rate(settings: Settings, step: int, progress: float) -> float:
-    """Linear warm-up over `warmup` steps, then constant, then linear to zero over the last `lr_decay` of the budget."""
-    rise = min(1.0, (step + 1) / settings.warmup) if settings.warmup else 1.0
+    """Linear warm-up over `warmup` steps, then constant, then linear to zero over the last `lr_decay` of the budget.
+
+    In a short budget, where `warmup` steps are more than 5 % of it, the warm-up takes those 5 %.
+    """
+    rise = min(1.0, max((step + 1) / settings.warmup, progress / WARMUP)) if settings.warmup else 1.0
     fall = min(1.0, (1 - progress) / settings.lr_decay) if settings.lr_decay else 1.0
     return settings.learning_rate * rise * fall
 
@@ -64,13 +68,18 @@ class Training:
         self.device = next(unet.parameters()).device
         self.rank, self.world = distributed.rank(), distributed.world()
         self.precision = distributed.agreed(resolve(settings.precision, self.device))
+        # float16 has no gradients below 6e-8: the loss is scaled up, and a step whose gradients overflow is skipped
+        self.scaler = torch.amp.GradScaler(self.device.type, 2.0**12, enabled=self.precision == "float16")
         if settings.batch % self.world:
             raise ValueError(f"batch {settings.batch} cannot be shared among {self.world} processes: take a multiple")
         self.batches = Batches(data, tokenizer, unet.config.words, settings, self.device)
         self.averages = Averages(unet, settings.ema)
         self.optimizer = torch.optim.AdamW(unet.parameters(), weight_decay=settings.weight_decay, fused=True)
         self.network = distributed.shared(torch.compile(unet, dynamic=False) if settings.compile else unet)
-        self.step, self.seconds = 0, 0.0
+        self.step, self.seconds, self.time_used = 0, 0.0, 0.0
+        self.parts = 1  # in which a step's batch goes through the network
+        if self.device.type == "cuda":
+            self.parts = int(distributed.largest(memory.parts(self), self.device))
 
     @property
     def images(self) -> int:
@@ -78,12 +87,11 @@ class Training:
         return self.step * self.settings.batch
 
     def progress(self) -> float:
-        """Share of the budget that is used up, 0..1; the same on every process."""
-        by_time = self.seconds / (60 * self.settings.minutes) if self.settings.minutes else 0.0
+        """Share of the budget that is used up, 0..1; the same on every process; they agree on the time now and then."""
+        if self.settings.minutes and (self.world == 1 or self.step % LOG_EVERY == 0):
+            self.time_used = distributed.largest(self.seconds / (60 * self.settings.minutes), self.device)
         by_images = self.images / self.settings.images if self.settings.images else 0.0
-        if self.settings.minutes:
-            by_time = distributed.largest(by_time, self.device)
-        return min(1.0, max(by_time, by_images))
+        return min(1.0, max(self.time_used, by_images))
 
     def run(self) -> Iterator[Record]:
         """Train until the budget is used up; yields a `Record` every LOG_EVERY steps and at the end.
@@ -93,6 +101,8 @@ class Training:
         """
         losses: list[Tensor] = []
         gradients: list[Tensor] = []
+        if self.settings.compile:
+            self.compile()
         progress, logged, began = self.progress(), self.seconds, time.perf_counter()
         while progress < 1:
             rate = learning_rate(self.settings, self.step, progress)
@@ -109,6 +119,11 @@ class Training:
                 yield Record(self.step, self.images, loss, norm, rate, self.seconds, speed, progress)
                 losses, gradients, logged, began = [], [], self.seconds, time.perf_counter()
 
+    def compile(self) -> None:
+        """Compile the network before the clock starts, by a pass over the next batch whose gradients are dropped."""
+        self.backward(self.batches[self.step].part(self.rank, self.world))
+        self.optimizer.zero_grad(set_to_none=True)
+
     def count_seconds(self, began: float) -> float:
         """Add the time since `began` to the seconds of training; returns the time it is now."""
         now = time.perf_counter()
@@ -118,18 +133,19 @@ class Training:
     def means(self, losses: list[Tensor], gradients: list[Tensor]) -> tuple[float, float]:
         """The mean loss and gradient norm of the last steps. FloatingPointError for the first that is not finite.
 
-        A finite loss may have an infinite gradient, which spoils the weights at once, so both are looked at.
+        A finite loss may have an infinite gradient, which spoils the weights at once, so both are looked at. With a
+        scaled loss it does not, for that step is skipped; it does not count in the mean norm.
         """
         rows = torch.stack([torch.stack(losses), torch.stack(gradients)], dim=1).tolist()
         for step, row in enumerate(rows, self.step - len(rows) + 1):
             for name, value in zip(("loss", "gradient"), row, strict=True):
-                if not math.isfinite(value):
+                if not math.isfinite(value) and not (name == "gradient" and self.scaler.is_enabled()):
                     raise FloatingPointError(
                         f"the {name} of step {step} is {value}: the last checkpoint is still good; "
                         "try a lower --learning-rate, a longer --warmup or --precision float32"
                     )
-        loss, norm = (sum(column) / len(rows) for column in zip(*rows, strict=True))
-        return loss, norm
+        norms = [norm for _, norm in rows if math.isfinite(norm)]
+        return sum(loss for loss, _ in rows) / len(rows), sum(norms) / max(1, len(norms))
 
     def one_step(self, learning_rate: float) -> tuple[Tensor, Tensor]:
         """One step of Algorithm 1 -> its loss (of this process's share) and the gradient's norm before clipping."""
@@ -137,15 +153,25 @@ class Training:
         torch.manual_seed(generator(settings.seed, f"dropout {self.rank}", self.step).initial_seed())
         batch = self.batches[self.step].part(self.rank, self.world)
         self.optimizer.zero_grad(set_to_none=True)
-        loss = self.loss(batch)
-        loss.backward()
+        loss = self.backward(batch)
+        self.scaler.unscale_(self.optimizer)
         gradient = torch.nn.utils.clip_grad_norm_(self.unet.parameters(), settings.grad_clip)
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
-        self.optimizer.step()
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
         self.averages.update(self.unet, self.images, settings.batch)
         self.step += 1
-        return loss.detach(), gradient
+        return loss, gradient
+
+    def backward(self, batch: Batch) -> Tensor:
+        """The loss of a batch; its gradients are added to the weights', one part of it after the other."""
+        total = torch.zeros((), device=self.device)
+        for i in range(self.parts):
+            loss = self.loss(batch.part(i, self.parts)) / self.parts
+            self.scaler.scale(loss).backward()
+            total += loss.detach()
+        return total
 
     def loss(self, batch: Batch) -> Tensor:
         """The mean loss of a batch (Ho et al. 2020, Eq. 14, or its v-weighted form)."""
@@ -168,6 +194,7 @@ class Training:
             "unet": self.unet.state_dict(),
             "ema": self.averages.of,
             "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
             "step": self.step,
             "seconds": self.seconds,
         }
@@ -179,4 +206,6 @@ class Training:
             for name, tensor in average.items():
                 tensor.copy_(state["ema"][share][name])
         self.optimizer.load_state_dict(state["optimizer"])
+        if self.scaler.is_enabled() and state.get("scaler"):
+            self.scaler.load_state_dict(state["scaler"])
         self.step, self.seconds = state["step"], state["seconds"]

@@ -9,7 +9,7 @@ import torch
 from helpers import normal
 
 import ddim
-from ddim.experiments.fid import Reference, jackknife_error, moments
+from ddim.experiments.fid import Reference, Sums, jackknife_error, moments
 
 
 def covariance(d, seed=0):
@@ -63,6 +63,20 @@ def test_frechet_distance_is_0_for_the_same_and_symmetric():
     assert abs(ddim.frechet_distance(mu, c, mu, c)) < 1e-9 and abs(ddim.frechet_distance(*arrays, mu, c)) < 1e-9
     there, back = ddim.frechet_distance(mu, c, *other), ddim.frechet_distance(*other, mu, c)
     assert there == pytest.approx(back, rel=1e-10) and there > 1
+
+
+def test_leaving_a_part_out_by_subtraction_is_computing_without_it():
+    """At 64 features far from the origin, against NumPy's moments of the rest; and the error bar of those moments."""
+    reference, ours = Reference(normal(300, 64, seed=1) + 100), normal(200, 64, seed=2) + 100.5
+    left_out = []
+    for part in range(10):
+        rest = np.delete(ours.numpy(), slice(20 * part, 20 * part + 20), axis=0)
+        moments_of_rest = rest.mean(0), np.cov(rest, rowvar=False)
+        sums = Sums.of(ours, reference.mu).without(Sums.of(ours[20 * part : 20 * part + 20], reference.mu))
+        for found, expected in zip(sums.moments(reference.mu), moments_of_rest, strict=True):
+            np.testing.assert_allclose(found.numpy(), expected, rtol=1e-10, atol=1e-10)
+        left_out.append(ddim.frechet_distance(reference.mu, reference.cov, *moments_of_rest))
+    assert reference.measure(ours)["error"] == pytest.approx(jackknife_error(left_out), rel=1e-7)
 
 
 def test_kernel_distance_is_the_double_sum_over_different_pairs():

@@ -1,34 +1,35 @@
-"""The arithmetic inside the network: float32, or bfloat16 where the device is faster in it.
+"""The arithmetic inside the network: float32, or the half precision in which the device is faster.
 
-Weights, their sums and averages, the statistics of normalisations and the loss stay float32 either way.
+Weights, their sums and averages, the statistics of normalisations, the last layer and the loss stay float32 either way.
 """
 
 import time
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import nn
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 PRECISIONS = ("auto", *DTYPES)
 
 
-def autocast(device: torch.device, precision: str) -> torch.autocast:
+def autocast(device: torch.device, precision: str) -> AbstractContextManager:
     """The context in which the network computes; precision: a key of `DTYPES`."""
-    return torch.autocast(device.type, DTYPES[precision], enabled=precision != "float32")
+    return nullcontext() if precision == "float32" else torch.autocast(device.type, DTYPES[precision])
 
 
 def resolve(precision: str, device: torch.device) -> str:
-    """`auto` becomes the faster precision of the device, by a measurement of a fraction of a second on a CPU.
+    """`auto` becomes the faster precision for training: on a CPU by a measurement of a fraction of a second.
 
-    A GPU takes bfloat16 from compute capability 8.0 on; older ones have no convolutions in it.
+    A GPU takes bfloat16 from compute capability 8.0 on, because older ones have no convolutions in it; float16 from 7.0
+    on, whose small range needs a scaled loss.
     """
     if precision != "auto":
         return precision
     if device.type == "cuda":
-        return "bfloat16" if torch.cuda.get_device_capability(device) >= (8, 0) else "float32"
-    if device.type != "cpu":
-        return "float32"
-    seconds = {name: [] for name in DTYPES}
+        capability = torch.cuda.get_device_capability(device)
+        return "bfloat16" if capability >= (8, 0) else "float16" if capability >= (7, 0) else "float32"
+    seconds: dict[str, list[float]] = {"float32": [], "bfloat16": []}
     for _ in range(10):  # in turn, so that other load on the machine affects both
         for name, values in seconds.items():
             values.append(convolution_seconds(name))

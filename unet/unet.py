@@ -211,4 +211,10 @@ class UNet(nn.Module):
             # (B, c, h, w) and (B, kept, h, w), side by side in the channels
             x = layer(torch.cat([x, skips.pop()], dim=1), time, text, hook) if isinstance(layer, Layer) else layer(x)
         assert not skips
+        if x.dtype == torch.float32:
+            return self._end(x)
+        with torch.autocast(x.device.type, enabled=False):  # rounding of the output itself would be an error of eps
+            return self._end(x.float())
+
+    def _end(self, x: Tensor) -> Tensor:
         return F.pixel_shuffle(self.last(F.silu(self.norm(x))), self.config.stem)  # (B, 3, size, size)

@@ -71,7 +71,7 @@ def images_of(
     def counted(*arguments) -> Iterator:
         for state in sampler(*arguments):
             yield state
-            bar.update(len(state[1]))
+            bar.update(min(len(state[1]), bar.total - bar.n))  # the last batch may be padded
 
     return np.concatenate(list(generate(trained, prompts, seeds, counted, scale)))
 

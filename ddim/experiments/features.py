@@ -27,7 +27,7 @@ CACHE = Path("data/inception-2015-12-05.pt")  # where the file is put when it is
 
 @dataclass(frozen=True)
 class Features:
-    """A feature network: called with uint8 (N, 3, H, W) it gives float32 (N, d).
+    """A feature network: called with uint8 (N, 3, H, W) it gives float32 (N, d), on its own device.
 
     name: what the distance on it is called. network, sha256: which network it is.
     """
@@ -69,7 +69,7 @@ def of_classifier(network: classifier.Classifier) -> Features:
     device = network.last[0].weight.device
 
     def of_batch(images: np.ndarray) -> Tensor:
-        return torch.cat([network.features(x.to(device)) for x in classifier.batches(images, network.size)]).cpu()
+        return torch.cat([network.features(x.to(device)) for x in classifier.batches(images, network.size)])
 
     return Features("FD-classifier", f"classifier {network.info['data']}", network.sha256, of_batch)
 
@@ -87,7 +87,7 @@ def inception(path: Path, device: str | torch.device = "cpu") -> Features:
         network = torch.jit.load(str(path), map_location=device).eval()
 
     def of_batch(images: np.ndarray) -> Tensor:
-        return network(torch.from_numpy(images).to(device), return_features=True).cpu()
+        return network(torch.from_numpy(images).to(device), return_features=True)
 
     return Features("FID", "inception-2015-12-05", SHA256, of_batch)
 

@@ -5,7 +5,7 @@ small n. So n stands beside every number, and numbers of different n are not com
 network (see `features`) is the Frechet distance called FID.
 """
 
-from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -37,7 +37,11 @@ def frechet_distance(mu_1, cov_1, mu_2, cov_2) -> float:
     """
     mu_1, cov_1, mu_2, cov_2 = (torch.as_tensor(a, dtype=torch.float64) for a in (mu_1, cov_1, mu_2, cov_2))
     check_moments(mu_1, cov_1, mu_2, cov_2)
-    root = symmetric_root(cov_1)
+    return distance_by_root(symmetric_root(cov_1), mu_1, cov_1, mu_2, cov_2)
+
+
+def distance_by_root(root: Tensor, mu_1: Tensor, cov_1: Tensor, mu_2: Tensor, cov_2: Tensor) -> float:
+    """`frechet_distance`, with the root of cov_1 known."""
     middle = root @ cov_2 @ root
     overlap = torch.linalg.eigvalsh((middle + middle.T) / 2).clamp(min=0).sqrt().sum()
     return ((mu_1 - mu_2).square().sum() + cov_1.trace() + cov_2.trace() - 2 * overlap).item()
@@ -81,16 +85,44 @@ def off_diagonal_mean(matrix: Tensor) -> Tensor:
 # ---- a reference set, and error bars ---------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class Sums:
+    """n features about an origin: their sum (d,) and the sum of their outer products (d, d), float64.
+
+    Sums of parts add up, so leaving a part out is a subtraction.
+    """
+
+    n: int
+    first: Tensor
+    second: Tensor
+
+    @classmethod
+    def of(cls, features: Tensor, origin: Tensor) -> "Sums":
+        """Of features (n, d); an origin near their mean keeps the digits."""
+        centred = features.double() - origin
+        return cls(len(features), centred.sum(0), centred.T @ centred)
+
+    def without(self, part: "Sums") -> "Sums":
+        """What is left when a part is taken out."""
+        return Sums(self.n - part.n, self.first - part.first, self.second - part.second)
+
+    def moments(self, origin: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean (d,) and unbiased covariance (d, d)."""
+        mean = self.first / self.n
+        return origin + mean, (self.second - self.n * torch.outer(mean, mean)) / (self.n - 1)
+
+
 class Reference:
-    """Distances of sets of features (n, d) to a reference set (N, d), N and n at least 2."""
+    """Distances of sets of features (n, d) to a reference set (N, d), N and n at least 2, computed where it is."""
 
     def __init__(self, features: Tensor):
-        self.moments = moments(features)
+        self.mu, self.cov = moments(features)
+        self.root = symmetric_root(self.cov)
         self.kernel_sample = features[:: -(-len(features) // MOST_IN_KERNEL)]
 
-    def frechet(self, features: Tensor) -> float:
-        """Frechet distance to the reference."""
-        return frechet_distance(*self.moments, *moments(features))
+    def frechet(self, sums: Sums) -> float:
+        """Frechet distance of features to the reference; sums: about its mean."""
+        return distance_by_root(self.root, self.mu, self.cov, *sums.moments(self.mu))
 
     def measure(self, features: Tensor) -> Measure:
         """{"distance", "error", "kid", "kid_error"}: Frechet and kernel distance with their standard errors.
@@ -102,17 +134,11 @@ class Reference:
         check_features(features)
         parts = features.tensor_split(min(PARTS, len(features) // 2))
         kernel = np.array([kernel_distance(part, self.kernel_sample) for part in parts])
-        error = jackknife_error([self.frechet(rest) for rest in leave_one_out(parts)]) if len(parts) > 1 else None
         kernel_error = kernel.std(ddof=1) / len(kernel) ** 0.5 if len(parts) > 1 else None
-        return {
-            "distance": self.frechet(features), "error": error, "kid": kernel.mean(), "kid_error": kernel_error
-        }  # fmt: skip
-
-
-def leave_one_out(parts: tuple[Tensor, ...]) -> Iterator[Tensor]:
-    """All parts but one, as one tensor, for each part."""
-    for i in range(len(parts)):
-        yield torch.cat([*parts[:i], *parts[i + 1 :]])
+        whole, error = Sums.of(features, self.mu), None
+        if len(parts) > 1:
+            error = jackknife_error([self.frechet(whole.without(Sums.of(part, self.mu))) for part in parts])
+        return {"distance": self.frechet(whole), "error": error, "kid": kernel.mean(), "kid_error": kernel_error}
 
 
 def jackknife_error(values: list[float]) -> float:

@@ -6,7 +6,6 @@ second call measures the cells that are missing.
 """
 
 import argparse
-import dataclasses
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
@@ -25,6 +24,7 @@ from ddpm.experiments import records
 from ddpm.experiments.records import NUMBER, columns_of, rows_of
 from ddpm.images import save_figure
 from ddpm.model import Sampler, Trained
+from unet.precision import PRECISIONS
 
 from ..dpm_solver import sample_2m
 from ..sampler import SPACINGS, Trajectory, sample, sample_hat, timesteps
@@ -261,12 +261,13 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     cli.add_flags(parser, scale=1.0)
     features.add_flags(parser)
     parser.add_argument("--reference", default="train", help="real images: train, test, or a folder")
-    parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32", help="of the network")
+    text = "of the network; auto: float16 on a GPU, float32 on a CPU"
+    parser.add_argument("--precision", choices=PRECISIONS, default="auto", help=text)
 
 
 def run(args: argparse.Namespace) -> None:
     """Measure the cells that are missing; write and print the table."""
-    trained = dataclasses.replace(ddpm.load(args.model, device=args.device), precision=args.precision)
+    trained = ddpm.load(args.model, device=args.device).for_many_images(args.precision)
     name, args.spacing = f"table-{name_of(args.model)}", args.spacing or usual_spacing(trained)
     rows, columns = list(dict.fromkeys(args.rows)), list(dict.fromkeys(args.columns))
     calls(trained.schedule.T, [(row, S) for row in rows for S in columns], args.spacing)  # checks every S

@@ -1,0 +1,292 @@
+"""What a GPU needs, as far as a machine without one can show it; the last tests need a GPU and are skipped without."""
+
+import math
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from test_training import DROPOUT, PLAIN, SETTINGS, by_plain_descent, finished, flat
+from tiny import CONFIG, PROMPTS, make_data, make_trained, make_training, make_unet
+
+import ddim
+import ddpm.training
+import p2p
+from ddpm import Noise, Schedule, Trained, distributed, memory
+from ddpm.batches import Batch
+from ddpm.config import RECIPES
+from ddpm.model import LARGEST_BATCH, generate
+from ddpm.training import Training
+from train import worth_compiling
+from unet import PRESETS, Tokenizer, UNet
+from unet.precision import resolve
+
+CUDA = torch.device("cuda")
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")
+
+# ---- precision -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("capability", "precision"),
+    [((6, 1), "float32"), ((7, 5), "float16"), ((8, 0), "bfloat16"), ((8, 6), "bfloat16"), ((9, 0), "bfloat16")],
+)
+def test_a_gpu_trains_in_bfloat16_where_it_has_convolutions_in_it_and_in_float16_where_it_has_not(
+    monkeypatch, capability, precision
+):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    assert resolve("auto", CUDA) == precision and resolve("float32", CUDA) == "float32"
+
+
+def test_a_scaled_loss_gives_the_same_step():
+    """The scale is a power of two and is divided out again: bit for bit the step of the plain loss."""
+    plain, scaled = by_plain_descent(PLAIN), by_plain_descent(PLAIN)
+    scaled.scaler = torch.amp.GradScaler("cpu", 2.0**12)
+    for training in (plain, scaled):
+        finished(training)
+    assert torch.equal(flat(plain.unet), flat(scaled.unet))
+
+
+def test_a_step_whose_scaled_gradients_overflow_is_skipped_and_the_scale_is_halved():
+    training = make_training(replace(SETTINGS, images=8 * 10, weighting="eps", precision="float16"))
+    assert training.scaler.is_enabled() and training.scaler.get_scale() == 2.0**12
+    loss, weights = training.loss, []
+
+    def spoiled(batch):
+        value = loss(batch)
+        if training.step == 4:
+            value.register_hook(lambda gradient: gradient * math.inf)
+        return value
+
+    step = training.one_step
+    training.loss = spoiled
+    training.one_step = lambda rate: (step(rate), weights.append(flat(training.unet)))[0]
+    (record,) = training.run()
+    moved = [not torch.equal(one, other) for one, other in zip(weights, weights[1:], strict=False)]
+    assert moved == [step != 4 for step in range(1, 10)]
+    assert training.scaler.get_scale() == 2.0**11 and math.isfinite(record.gradient)
+    second = make_training(replace(SETTINGS, precision="float16"))
+    second.restore(training.state())
+    assert second.scaler.get_scale() == 2.0**11
+
+
+def test_half_precision_is_near_float32_and_ends_in_it():
+    """Of numbers around 1, float16 keeps 11 bits and bfloat16 8: the errors are about 2^-11 and 2^-8 of the output."""
+    trained = make_trained()
+    x, t = torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(0)), torch.full((4,), 12)
+    exact = trained.eps(PROMPTS[:1])(x, t)
+    for precision, bits in (("float16", 11), ("bfloat16", 8)):
+        eps = replace(trained, precision=precision).eps(PROMPTS[:1])(x, t)
+        assert eps.dtype == torch.float32
+        error = (eps - exact).square().mean().sqrt() / exact.square().mean().sqrt()
+        assert 0 < error < 4 * 2.0**-bits
+
+
+# ---- memory ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("parts", [2, 4, 8])
+def test_a_batch_in_parts_is_the_whole_batch_up_to_rounding(parts):
+    whole, cut = by_plain_descent(PLAIN), by_plain_descent(PLAIN)
+    cut.parts = parts
+    sizes, loss = [], cut.loss
+    cut.loss = lambda batch: sizes.append(len(batch.t)) or loss(batch)
+    (one,), (other,) = whole.run(), cut.run()
+    assert set(sizes) == {8 // parts} and other.loss == pytest.approx(one.loss, rel=1e-5)
+    torch.testing.assert_close(flat(cut.unet), flat(whole.unet), rtol=0, atol=1e-6)
+
+
+def test_the_kept_bytes_are_those_of_the_tensors_that_the_backward_pass_reads():
+    """w * x keeps x and the weight, exp keeps its result: two maps of an image, 4 bytes a number."""
+    training = make_training(SETTINGS)
+    weight = torch.ones((), requires_grad=True)
+    training.loss = lambda batch: (weight * batch.x_0.clone()).exp().sum()
+    assert memory.image_bytes(training) == 2 * 3 * 8 * 8 * 4
+
+
+def test_a_share_is_cut_into_the_fewest_equal_parts_that_fit():
+    gigabyte, fit = 10**9, memory.smallest_division
+    assert fit(256, gigabyte // 100, 16 * gigabyte) == 1
+    assert fit(256, gigabyte // 10, 16 * gigabyte) == 2  # 32 GB with the reserve of a quarter
+    assert fit(256, gigabyte // 10, 15 * gigabyte) == 4
+    assert fit(6, gigabyte, 3 * gigabyte) == 3
+    with pytest.raises(ValueError, match="an image takes 954 MB in training, the GPU has 477 MB left"):
+        fit(6, gigabyte, gigabyte // 2)
+
+
+def test_what_is_kept_grows_in_proportion_to_the_images():
+    training = make_training(SETTINGS)
+    batch = training.batches[0]
+    kept = [memory.kept_bytes(training, Batch(*(tensor[:n] for tensor in vars(batch).values()))) for n in (2, 8)]
+    assert kept[1] - kept[0] == pytest.approx(6 * memory.image_bytes(training), rel=0.01)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("preset", ["ddpm", "cifar10", "celeba64"])
+def test_each_recipe_for_a_gpu_fits_14_gb(preset):
+    """Measured with float32 maps and the weights of attention, which half precision and fused attention halve."""
+    training = make_training(replace(RECIPES[preset], batch=4, precision="float32"), PRESETS[preset], n=4)
+    each, batch = memory.image_bytes(training), RECIPES[preset].batch
+    weights = 4 * sum(p.numel() for p in training.unet.parameters())
+    parts = memory.smallest_division(batch, each, 14 * 10**9 - 7 * weights)
+    # itself, gradients, Adam's two moments, three averages
+    assert each * batch / parts + 7 * weights < 14 * 10**9 and parts <= 4
+
+
+# ---- processes and compilation ---------------------------------------------------------------------------------------
+
+
+def test_a_process_takes_its_own_gpu_before_it_meets_the_others(monkeypatch):
+    """Otherwise the first exchange would put every process on GPU 0; an hour to wait is enough for a download."""
+    done = []
+    monkeypatch.setattr(torch.cuda, "set_device", lambda device: done.append(("device", device.index)))
+    monkeypatch.setattr(distributed.dist, "init_process_group", lambda *a, **k: done.append((a, k["timeout"].seconds)))
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", False)
+    monkeypatch.setattr(torch, "set_float32_matmul_precision", lambda precision: None)
+    monkeypatch.setenv("RANK", "3")
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert distributed.start("cuda") == torch.device("cuda", 1)
+    assert done == [("device", 1), (("nccl",), 3600)]
+
+
+def test_processes_ask_one_another_for_the_time_only_now_and_then(monkeypatch):
+    training, asked = make_training(replace(SETTINGS, images=8 * 40, minutes=1000.0)), []
+    training.world = 2
+    monkeypatch.setattr(distributed, "largest", lambda value, device: asked.append(training.step) or value)
+    finished(training)
+    assert set(asked) == {0, 10, 20, 30, 40}
+
+
+def test_compilation_is_worth_its_minutes_in_a_long_training_on_a_gpu():
+    short, long, many = (replace(SETTINGS, images=0, minutes=m) for m in (5.0, 30.0, 0.0))
+    assert [worth_compiling(s, "cuda") for s in (short, long, replace(many, images=10**7))] == [False, True, True]
+    assert not worth_compiling(long, "cpu")
+
+
+def test_compilation_is_no_training_time_and_changes_no_step(monkeypatch):
+    clock, plain = [0.0], finished(make_training(SETTINGS, DROPOUT))
+    monkeypatch.setattr(ddpm.training.time, "perf_counter", lambda: clock[0])
+
+    def slow_at_first(network, dynamic):
+        called = []
+
+        def compiled(*arguments):
+            clock[0] += 0 if called else 100
+            called.append(True)
+            return network(*arguments)
+
+        return compiled
+
+    monkeypatch.setattr(torch, "compile", slow_at_first)
+    training = make_training(replace(SETTINGS, compile=True), DROPOUT)
+    with pytest.raises(ZeroDivisionError):  # a rate over no time: the clock stood still after the compilation
+        finished(training)
+    assert training.seconds == 0 and clock[0] == 100
+    assert torch.equal(flat(training.unet), flat(plain.unet))
+
+
+@pytest.mark.slow
+def test_the_network_compiles_as_one_graph():
+    """fullgraph refuses any break; in half precision, which leaves autocast for the last layer."""
+    unet = make_unet(CONFIG)
+    compiled = torch.compile(unet, fullgraph=True, backend="eager", dynamic=False)
+    x, t, tokens = torch.randn(2, 3, 8, 8), torch.tensor([5, 900]), Tokenizer().encode(PROMPTS, CONFIG.words)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(compiled(x, t, tokens), unet(x, t, tokens))
+
+
+# ---- sampling --------------------------------------------------------------------------------------------------------
+
+
+def test_a_compiled_network_sees_batches_of_one_size_and_padding_changes_no_image():
+    trained, sizes = make_trained(), []
+
+    def compiled(x, t, text, hook):
+        sizes.append(len(x))
+        return 0.1 * x + t.view(-1, 1, 1, 1) / 1000 + text.states.mean()
+
+    trained = replace(trained, compiled=compiled)
+    n, sampler = LARGEST_BATCH["cpu"] + 6, partial(sampled, steps=3)
+    images = np.concatenate(list(generate(trained, PROMPTS[:1] * n, list(range(n)), sampler)))
+    assert len(images) == n and set(sizes) == {LARGEST_BATCH["cpu"]}
+    (alone,) = generate(trained, PROMPTS[:1] * 6, list(range(n - 6, n)), sampler)
+    assert np.array_equal(images[-6:], alone)
+
+
+def sampled(eps, schedule, x_T, noise, steps):
+    return ddim.sample(eps, schedule, x_T, steps, eta=1.0, generator=noise)
+
+
+def test_noise_is_drawn_in_place_bit_for_bit():
+    seeds = (0, 3, 2**40)
+    rows = [torch.randn(3, 5, 7, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
+    assert torch.equal(Noise(seeds).start((3, 5, 7)), torch.stack(rows))
+
+
+@pytest.fixture
+def on_meta() -> Trained:
+    """A model on the device that holds no numbers: whoever reads one there gets an error."""
+    schedule = Schedule(4, "cosine")
+    unet = UNet(replace(CONFIG, predicts="v"), len(Tokenizer()), schedule.alpha_bar).to("meta").eval()
+    return Trained(unet, Tokenizer(), schedule, {"data": "shapes"})
+
+
+WALKS = {
+    "ddpm": lambda eps, s, x, noise: ddpm.sample(eps, s, x, generator=noise),
+    "ddim": lambda eps, s, x, noise: ddim.sample(eps, s, x, 2),
+    "eta 1": lambda eps, s, x, noise: ddim.sample(eps, s, x, 2, eta=1.0, generator=noise),
+    "sigma-hat": lambda eps, s, x, noise: ddim.sample_hat(eps, s, x, 2, generator=noise),
+    "2m": lambda eps, s, x, noise: ddim.sample_2m(eps, s, x, 2),
+    "inversion": lambda eps, s, x, noise: ddim.invert(eps, s, x, 2, iterations=2),
+    "exact inversion": lambda eps, s, x, noise: ddim.invert_exact(eps, s, x, 2),
+    "exact": lambda eps, s, x, noise: ddim.sample_exact(eps, s, (x, x), 2),
+    "sdedit": lambda eps, s, x, noise: ddim.edit_naive(eps, s, x, 0.5, 4, generator=noise),
+    "edit": lambda eps, s, x, noise: ddim.edit_inverted(eps, eps, s, x, 0.5, 4),
+}
+
+
+@pytest.mark.parametrize("name", WALKS)
+def test_a_sampler_never_waits_for_a_number_of_the_gpu(on_meta, name):
+    x, noise = torch.empty(2, 3, 8, 8, device="meta"), Noise(range(2))
+    for _, x_t, x_0 in WALKS[name](on_meta.eps(PROMPTS, scale=3.0), on_meta.schedule, x, noise):
+        assert x_t.shape == x_0.shape == x.shape and x_t.is_meta and x_0.is_meta
+
+
+# ---- on a GPU --------------------------------------------------------------------------------------------------------
+
+
+@needs_gpu
+def test_a_gpu_trains_and_resumes_in_its_precision():
+    settings = replace(SETTINGS, images=8 * 20, precision="auto")
+    first, second = (on_gpu(settings) for _ in range(2))
+    finished(first)
+    second.restore(first.state())
+    assert second.step == 20 and torch.equal(flat(second.unet), flat(first.unet))
+    assert first.precision == resolve("auto", CUDA) and first.seconds > 0
+
+
+def on_gpu(settings) -> Training:
+    schedule = Schedule(settings.T, settings.schedule)
+    return Training(settings, make_unet().to("cuda").train(), Tokenizer(), schedule, make_data(24))
+
+
+@needs_gpu
+@pytest.mark.parametrize(
+    ("model", "prompt"), [("shapes", "a red circle on a blue background"), ("scenes", "a photo of a cat on a couch")]
+)
+def test_a_gpu_and_the_cpu_make_the_same_images(model, prompt):
+    """Root mean square below 1 of 255 after 10 DDIM steps, compiled and in float16."""
+    images = []
+    for device in ("cpu", "cuda"):
+        trained = ddpm.load(model, device=device).for_many_images()
+        images.append(next(generate(trained, [prompt] * 8, list(range(8)), partial(sampled, steps=10))).astype(float))
+    assert np.sqrt(np.mean((images[0] - images[1]) ** 2)) < 1
+
+
+@needs_gpu
+def test_a_gpu_edits():
+    trained = ddpm.load("scenes", device="cuda")
+    x_T = Noise([0]).start(trained.shape, "cuda")
+    pair = ddpm.last(p2p.edit(trained, "a photo of a cat on a couch", "a photo of a dog on a couch", x_T, steps=5))
+    assert pair.shape == (2, *trained.shape) and pair.isfinite().all()
