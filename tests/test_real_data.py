@@ -239,7 +239,7 @@ def test_a_download_is_unpacked_and_nothing_lands_elsewhere(tmp_path, monkeypatc
     monkeypatch.setattr(cifar10_module, "MD5", hashlib.md5(answer, usedforsecurity=False).hexdigest())
     target = tmp_path / "new" / "data"
     np.testing.assert_array_equal(cifar10(target).images, images)
-    assert [path.name for path in target.iterdir()] == ["cifar-10-batches-py"]
+    assert sorted(path.name for path in target.iterdir()) == [".cache", "cifar-10-batches-py"]
     assert [path.name for path in target.parent.iterdir()] == ["data"]
 
 

@@ -87,8 +87,8 @@ def test_things_move_over_a_third_of_the_image_and_change_by_a_third_in_size():
     assert np.ptp(shifts) > 10 and scales.max() / scales.min() > 4 / 3
 
 
-def test_the_same_seed_draws_the_same_dataset():
-    first, second = (scenes.scenes("train", 12, seed=3) for _ in range(2))
+def test_the_same_seed_draws_the_same_dataset(tmp_path):
+    first, second = (scenes.scenes(tmp_path / str(i), "train", 12, seed=3) for i in range(2))
     assert np.array_equal(first.images, second.images) and first.captions == second.captions
     assert first.images.dtype == np.uint8 and first.images.shape == (12, 3, 32, 32)
 

@@ -22,7 +22,7 @@ def load_data(name: str, data_dir: str, split: str = "train", size: int = 32) ->
     if name == "shapes":
         return shapes.shapes(split)
     if name == "scenes":
-        return scenes.scenes(split)
+        return scenes.scenes(data_dir, split)
     if name == "cifar10":
         return cifar10.cifar10(data_dir, split)
     if name == "celeba":

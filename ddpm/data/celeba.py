@@ -7,6 +7,7 @@ import numpy as np
 from tqdm import tqdm
 
 from .base import DataError, Dataset
+from .cache import cached, code_of
 from .captions import Face, face_captions
 from .image_files import open_image, to_array
 
@@ -113,11 +114,17 @@ def files_of(data_dir: str | Path, split: str = "train") -> tuple[list[str], dic
 
 
 def load_images(data_dir: str | Path, names: list[str], size: int, split: str) -> np.ndarray:
-    """The files of these names, uint8 (N, 3, size, size); split is for the progress bar."""
-    images = np.empty((len(names), 3, size, size), dtype=np.uint8)
-    for i, name in enumerate(tqdm(names, desc=f"celeba {split}", unit=" images", leave=False, disable=None)):
-        images[i] = face_image(Path(data_dir) / "celeba" / IMAGES / name, size)
-    return images
+    """The files of these names, uint8 (N, 3, size, size), decoded once; split is for the progress bar."""
+    files = [Path(data_dir) / "celeba" / IMAGES / name for name in names]
+
+    def decoded() -> np.ndarray:
+        images = np.empty((len(files), 3, size, size), dtype=np.uint8)
+        for i, file in enumerate(tqdm(files, desc=f"celeba {split}", unit=" images", leave=False, disable=None)):
+            images[i] = face_image(file, size)
+        return images
+
+    state = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    return cached(data_dir, f"celeba-{split}-{size}", [state, *code_of("celeba", "image_files")], decoded)
 
 
 def celeba(data_dir: str | Path, split: str = "train", size: int = 64) -> Dataset:

@@ -8,6 +8,7 @@ import shutil
 import tarfile
 import tempfile
 import urllib.request
+from dataclasses import astuple
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from tqdm import tqdm
 from unet.vocabulary import CLASSES
 
 from .base import DataError, Dataset
+from .cache import cached, code_of
 from .captions import Thing, thing_captions
 from .colours import colour_words, lightness, votes
 
@@ -194,4 +196,10 @@ def cifar10(data_dir: str | Path, split: str = "train", download: bool = True) -
     for an unknown split, a failed download, and files that are missing or damaged.
     """
     images, labels = load_images(data_dir, split, download)
-    return Dataset("cifar10", images, [thing_captions(thing) for thing in _describe_all(images, labels)])
+    source = [hashlib.sha256(images.tobytes() + labels.tobytes()).hexdigest(), *code_of("cifar10", "colours")]
+
+    def words() -> np.ndarray:  # (N, 4), "" for what is left out
+        return np.array([[word or "" for word in astuple(thing)] for thing in _describe_all(images, labels)])
+
+    rows = cached(data_dir, f"cifar10-{split}", source, words).tolist()
+    return Dataset("cifar10", images, [thing_captions(Thing(*(word or None for word in row))) for row in rows])

@@ -13,12 +13,15 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw
+from tqdm import tqdm
 
 from .base import DataError, Dataset
+from .cache import cached, code_of
 
 SIZE = 32  # pixels
 FINE = 8  # the drawing is made this many times as large, then averaged down
@@ -564,7 +567,11 @@ def random_scene(named: Combination, rng: np.random.Generator) -> Scene:
     )
 
 
-def scenes(split: str = "train", n: int = 30_000, seed: int = 0) -> Dataset:
-    """The dataset, the same from the same seed. DataError: an unknown split."""
+def scenes(data_dir: str | Path, split: str = "train", n: int = 30_000, seed: int = 0) -> Dataset:
+    """The dataset, the same from the same seed; its images are kept in data_dir. DataError: an unknown split."""
     drawn = scatter(n, split, seed)
-    return Dataset("scenes", np.stack([draw(scene) for scene in drawn]), [variants(scene) for scene in drawn])
+
+    bar = tqdm(drawn, f"scenes {split}", unit=" images", leave=False, disable=None)
+    source = [n, seed, *code_of("scenes")]
+    images = cached(data_dir, f"scenes-{split}", source, lambda: np.stack([draw(scene) for scene in bar]))
+    return Dataset("scenes", images, [variants(scene) for scene in drawn])
