@@ -3,7 +3,7 @@
 import sys
 
 from . import cli
-from .experiments import caption_accuracy, classifier, diagram, likelihood, neighbours, sample, ship
+from .experiments import caption_accuracy, classifier, diagram, likelihood, neighbours, reproduce, sample, ship
 
 COMMANDS = {
     "sample": sample,
@@ -12,6 +12,7 @@ COMMANDS = {
     "neighbours": neighbours,
     "classifier": classifier,
     "diagram": diagram,
+    "reproduce": reproduce,
     "ship": ship,
 }
 

@@ -1,0 +1,71 @@
+"""Reproducing everything with one command: the plan, and a tiny run of it."""
+
+import json
+import shlex
+
+import pytest
+from helpers import code_of
+
+from ddpm.__main__ import main
+from ddpm.experiments import reproduce
+
+
+def planned(capsys, *flags: object) -> tuple[str, list[tuple[float, list[str]]]]:
+    """The network of a plan, and its parts: minutes and words."""
+    assert code_of(main, "reproduce", "--dry-run", *flags) == 0
+    first, *rows, last = capsys.readouterr().out.strip().splitlines()
+    parts = [(float(row.split()[0]), shlex.split(row.split("min", 1)[1])) for row in rows]
+    assert float(last.split()[0]) == pytest.approx(sum(minutes for minutes, _ in parts), abs=0.5)
+    return first.split()[1].rstrip(":"), parts
+
+
+@pytest.mark.parametrize("minutes", [30, 720])
+@pytest.mark.parametrize("gpu", reproduce.GPUS)
+def test_a_plan_on_paper_fills_the_minutes_and_trains_for_more_than_half_of_them(capsys, gpu, minutes):
+    network, parts = planned(capsys, "--data", "cifar10", "--gpu", gpu, "--minutes", minutes)
+    assert sum(minutes for minutes, _ in parts) == pytest.approx(minutes, rel=0.02)
+    training, words = parts[0]
+    assert training >= 0.5 * minutes and words[1] == "train.py" and words[words.index("--preset") + 1] == network
+    assert [words[2:4] for _, words in parts[-5:]] == [
+        ["ddim", "reconstruct"], ["ddim", "figures"], ["ddpm", "score"], ["p2p", "edit"], ["p2p", "score"]
+    ]  # fmt: skip
+
+
+def test_a_faster_gpu_and_more_minutes_never_make_the_table_smaller(capsys):
+    counts = []
+    for gpu, minutes in (("T4", 30), ("T4", 720), ("A100", 720), ("H100", 720)):
+        _, parts = planned(capsys, "--gpu", gpu, "--minutes", minutes)
+        words = parts[1][1]
+        counts.append(int(words[words.index("--n") + 1]))
+    assert counts == sorted(counts) and counts[0] < counts[-1]
+
+
+def test_bad_input_is_refused(capsys):
+    for flags, message in (
+        (["--minutes", "0"], "--minutes is 0: expected more than 0"),
+        (["--gpu", "A100"], "add --dry-run"),
+        (["--data", "moons"], "invalid choice: 'moons'"),
+    ):
+        assert code_of(main, "reproduce", *flags) == 2
+        assert message in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_tiny_run_makes_every_part_once_and_a_page(tmp_path, monkeypatch, capsys):
+    """On the shapes, with the smallest numbers; a second call does nothing again, other minutes are refused."""
+    monkeypatch.setattr(reproduce, "COUNTS", (4,) * 5)
+    monkeypatch.setattr(reproduce, "SHORT", (2, 3))
+    monkeypatch.setattr(reproduce, "timed", lambda preset, device: reproduce.Rates(50.0, 1e6))
+    ran, run = [], reproduce.subprocess.run
+    monkeypatch.setattr(reproduce.subprocess, "run", lambda words, cwd: ran.append(words[1:4]) or run(words, cwd=cwd))
+    flags = ["reproduce", "--data", "shapes", "--minutes", "0.2", "--device", "cpu", "--out", tmp_path / "all"]
+    assert code_of(main, *flags) == 0
+    page = (tmp_path / "all" / "index.html").read_text()
+    assert len(ran) == len(set(map(tuple, ran))) == 7
+    for title in ("Training", "Frechet distance", "Reconstruction", "Samples over eta", "Prompt-to-Prompt"):
+        assert title in page
+    for source in [part.split("'")[0] for part in page.split("<img src='")[1:]]:
+        assert (tmp_path / "all" / source).stat().st_size > 1000
+    assert code_of(main, *flags) == 0 and len(ran) == 7
+    assert json.loads((tmp_path / "all" / "plan.json").read_text())["preset"] == "shapes"
+    assert code_of(main, *flags, "--minutes", "0.3") == 2 and "minutes 0.2, not 0.3" in capsys.readouterr().err
