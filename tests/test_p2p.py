@@ -35,7 +35,7 @@ ADDED = "a photo of a small red circle"
 def hooked(site: Site, done: float, target: str = TARGET, store=None, **plan) -> tuple[torch.Tensor, ...]:
     """Source and target maps of two pairs, before and after the hook, when a share `done` of the steps is done."""
     default = {"weights": torch.ones(2, LENGTH), "cross_until": torch.full((2, LENGTH), 0.8)}
-    default |= {"self_until": 0.4, "self_size": 16, "progress": progress_of(list(range(10, -1, -1)), 10)}
+    default |= {"self_until": 0.4, "progress": progress_of(list(range(10, -1, -1)), 10)}
     mapping = alignment(SOURCE, target, LENGTH).expand(2, -1, -1)
     before = torch.cat([maps(seed=1), maps(seed=2)])
     after = editing_hook(Plan(mapping, **default | plan), store)(before, site, torch.full((4,), round(10 * (1 - done))))
@@ -79,58 +79,46 @@ def test_weights_scale_the_targets_cross_maps_in_all_steps_after_they_are_stored
 # ---- the loop --------------------------------------------------------------------------------------------------------
 
 
-def joint(prompts: list[str], scale: float = 1.0, n: int = 2, steps: int = 4, sampler=ddim.sample) -> torch.Tensor:
+def joint(prompts: list[str], scale: float = 1.0, sampler=ddim.sample) -> torch.Tensor:
     """Plain sampling of sources and targets side by side."""
-    return last(sampler(TRAINED.eps(prompts, scale), TRAINED.schedule, torch.cat([start(n)] * 2), steps))
+    return last(sampler(TRAINED.eps(prompts, scale), TRAINED.schedule, torch.cat([start()] * 2), 4))
 
 
-@pytest.mark.parametrize("scale", [1.0, 3.0])
 @pytest.mark.parametrize("sampler", [ddim.sample, ddim.sample_2m, ddim.sample_exact, p2p.shared_noise([7, 8])])
-def test_the_same_prompt_twice_is_the_same_image_bit_for_bit(scale, sampler):
-    source, target = edited(target=SOURCE, scale=scale, sampler=sampler).chunk(2)
+def test_the_same_prompt_twice_is_the_same_image_bit_for_bit(sampler):
+    source, target = edited(target=SOURCE, scale=3.0, sampler=sampler).chunk(2)
     assert torch.equal(source, target)
 
 
-@pytest.mark.parametrize("scale", [1.0, 3.0])
-@pytest.mark.parametrize("sampler", [ddim.sample, ddim.sample_2m])
-def test_cross_until_0_and_self_until_0_are_plain_sampling_of_the_target(scale, sampler):
+@pytest.mark.parametrize(("sampler", "scale"), [(ddim.sample, 3.0), (ddim.sample_2m, 1.0)])
+def test_cross_until_0_and_self_until_0_are_plain_sampling_of_the_target(sampler, scale):
     x = edited(scale=scale, cross_until=0, self_until=0, sampler=sampler)
-    assert torch.equal(x, joint([SOURCE] * 2 + [TARGET] * 2, scale, sampler=sampler))
+    assert torch.equal(x, joint([SOURCE] * 2 + [TARGET] * 2, scale, sampler))
 
 
-@pytest.mark.parametrize("scale", [1.0, 3.0])
-def test_source_rows_equal_sampling_alone_bit_for_bit(scale):
+def test_source_rows_equal_sampling_alone_bit_for_bit():
     """In a batch of the same size; alone, up to rounding."""
-    beside = joint([SOURCE] * 2 + [TARGET] * 2, scale)[:2]
-    alone = last(ddim.sample(TRAINED.eps([SOURCE] * 2, scale), TRAINED.schedule, start(), 4))
+    beside = joint([SOURCE] * 2 + [TARGET] * 2, 3.0)[:2]
+    alone = last(ddim.sample(TRAINED.eps([SOURCE] * 2, 3.0), TRAINED.schedule, start(), 4))
     for how in ({}, {"cross_until": 1.0, "self_until": 1.0}, {"weights": {"blue": 5.0}}):
-        assert torch.equal(edited(scale=scale, **how)[:2], beside)
+        assert torch.equal(edited(scale=3.0, **how)[:2], beside)
     assert (beside - alone).abs().max() < 1e-4 * alone.abs().max()
 
 
 def test_with_shared_noise_the_sources_are_ddpms_samples_of_the_same_seeds():
     """And each run draws the same noise again."""
-    sampler = p2p.shared_noise([7, 8])
-    *_, (_, x, _) = ddim.sample(TRAINED.eps([SOURCE] * 2), TRAINED.schedule, start(), 4, 1.0, generator=Noise([7, 8]))
+    eps, sampler = TRAINED.eps([SOURCE] * 2), p2p.shared_noise([7, 8])
+    x = last(ddim.sample(eps, TRAINED.schedule, start(), 4, 1.0, generator=Noise([7, 8])))
     for _ in range(2):
         assert (edited(sampler=sampler)[:2] - x).abs().max() < 1e-4 * x.abs().max()
-    assert (edited()[:2] - x).abs().max() > 1e-2
 
 
 def test_a_pairs_result_does_not_depend_on_the_rest_of_the_batch():
-    alone = edited(x_T=start(1))
-    among = edited([SOURCE, "a small cross"], [TARGET, "a large cross"], start(2))
-    assert (alone[[0, 1]] - among[[0, 2]]).abs().max() < 1e-4 * alone.abs().max()
-
-
-def test_weight_1_does_nothing():
-    assert torch.equal(edited(weights={"blue": 1.0}), edited())
-
-
-def test_word_until_of_the_common_share_is_cross_until():
-    common = edited(cross_until=0.5)
-    assert torch.equal(edited(cross_until=0.5, word_until=dict.fromkeys(TARGET.split(), 0.5)), common)
-    assert not torch.equal(edited(cross_until=0.5, word_until={"blue": 0.0}), common)
+    """Each pair has its own prompts, shares and weights."""
+    alone = edited(x_T=start(1), word_until={"blue": 0.3}, weights={"red": 2.0}, target="a photo of blue red circle")
+    targets, until, weights = ["a photo of blue red circle", "a large cross"], [{"blue": 0.3}, {}], [{"red": 2.0}, {}]
+    among = edited([SOURCE, "a small cross"], targets, word_until=until, weights=weights)
+    assert (alone - among[[0, 2]]).abs().max() < 1e-4 * alone.abs().max()
 
 
 def test_word_until_leaves_start_at_cross_until():
@@ -141,12 +129,7 @@ def test_word_until_leaves_start_at_cross_until():
     assert torch.equal(source[:, 0], target[:, 0]) and not torch.equal(source[:, 1:], target[:, 1:])
 
 
-def test_word_until_and_weights_may_differ_between_pairs():
-    x = edited([SOURCE] * 2, [TARGET, SOURCE], word_until=[{"blue": 0.3}, {}], weights=[{}, {"red": 2.0}])
-    assert (x[[0, 2]] - edited(word_until={"blue": 0.3})[[0, 2]]).abs().max() < 1e-5 * x.abs().max()
-
-
-@pytest.mark.parametrize("scale", [0.0, 1.0, 2.0])
+@pytest.mark.parametrize("scale", [0.0, 2.0])
 def test_the_hook_runs_once_for_each_site_and_step_at_every_scale(scale):
     """With guidance 0 the conditional network is not called."""
 
@@ -181,17 +164,6 @@ def test_maps_sum_to_one_over_real_words_in_every_row(weights):
         assert torch.allclose(sums, torch.ones(()), atol=1e-5)
 
 
-def test_of_a_refined_prompt_maps_sum_to_one_and_what_the_new_word_adds():
-    """The shared words have all of the source's attention, to which the new word's own is added."""
-    store = p2p.AttentionStore([SOURCE] * 2 + ["a photo of a small red circle"] * 2)
-    edited(target="a photo of a small red circle", store=store, cross_until=1.0)
-    for site in store.sites:
-        sums = store.mean(site).sum(dim=-1)
-        added = store.mean(site)[2:, :, 5]
-        assert torch.allclose(sums[:2], torch.ones(()), atol=1e-5) and torch.allclose(sums[2:], 1 + added, atol=1e-5)
-        assert (sums[2:] > 1).all() and (sums[2:] < 2).all()
-
-
 @pytest.mark.parametrize(
     ("kind", "target", "matrix"),
     [
@@ -210,12 +182,6 @@ def test_the_kind_decides_which_maps_the_target_takes(kind, target, matrix):
     before, after = (next(iter(s.by_time[1000].values())) for s in (plain, store))
     expected = p2p.refine(before[:1, None], before[1:, None], matrix(source, target, LENGTH)[None])[:, 0]
     assert torch.allclose(after[1:], expected, atol=1e-6)
-
-
-def test_one_source_may_have_several_targets():
-    x = edited(SOURCE, [TARGET, "a photo of a red cross"], torch.cat([start(1)] * 2))
-    assert torch.equal(x[0], x[1])
-    assert not torch.equal(x[2], x[3])
 
 
 # ---- store -----------------------------------------------------------------------------------------------------------
@@ -256,7 +222,6 @@ def test_the_store_is_untouched_by_what_happens_to_the_weights_later():
     assert not store.mean(CROSS).requires_grad
 
 
-
 def test_a_store_that_is_used_or_of_other_prompts_or_without_the_blends_maps_is_refused():
     prompts = [SOURCE] * 2 + [TARGET] * 2
     used, by_words = p2p.AttentionStore(prompts), p2p.LocalBlend([["red"]] * 2 + [["blue"]] * 2)
@@ -294,7 +259,7 @@ def square_mask() -> torch.Tensor:
     return mask
 
 
-@pytest.mark.parametrize("sampler", [ddim.sample, ddim.sample_2m, ddim.sample_exact])
+@pytest.mark.parametrize("sampler", [ddim.sample_2m, ddim.sample_exact])
 def test_outside_a_drawn_mask_the_sources_image_is_kept(sampler):
     x = edited(cross_until=0, self_until=0, blend=p2p.LocalBlend(mask=square_mask()), sampler=sampler)
     changes = (x[:2] - x[2:]).abs().amax(dim=1)
@@ -359,15 +324,10 @@ def test_above_goes_by_each_maps_own_range():
     ("how", "says"),
     [
         ({"weights": {"green": 2.0}}, "'green' is not in the prompt 'a photo of a blue circle'"),
-        ({"word_until": {"red": 0.5}}, "'red' is not in the prompt 'a photo of a blue circle'"),
         ({"cross_until": 1.5}, "cross_until is 1.5: expected 0 .. 1"),
-        ({"self_until": -0.1}, "self_until is -0.1: expected 0 .. 1"),
-        ({"word_until": {"blue": 2}}, "cross_until of 'blue' is 2: expected 0 .. 1"),
         ({"weights": {"blue": 6.0}}, "weight of 'blue' is 6.0: expected -2 .. 5"),
         ({"kind": "swap"}, "kind is 'swap': expected one of replace, refine"),
         ({"source": "..."}, "the prompt '...' has no word"),
-        ({"target": " ".join(["a"] * 9)}, "has 9 words, but a row of 8 tokens takes 7"),
-        ({"target": "a photo of a blue zebra"}, "unknown word 'zebra'"),
         ({"source": [SOURCE] * 3}, "3 prompts for 2 images: expected one for each, or a single one"),
         ({"word_until": [{}]}, "1 mappings for 2 pairs: expected one for each, or a single one"),
         ({"blend": lambda: p2p.LocalBlend(mask=torch.ones(4, 5))}, "the mask has 4x5 pixels, the image 8x8"),
