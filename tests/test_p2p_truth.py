@@ -25,6 +25,13 @@ def test_scenes_of_a_caption_show_what_it_says_and_their_edits_the_new_word_alon
         assert not np.array_equal(scenes.draw(e.before), scenes.draw(e.after))
 
 
+def test_a_flag_is_added_to_scenes_without_one():
+    """A caption that names no flag is true of scenes with one, too."""
+    house = "a photo of a house on a mountain"
+    kind, chosen = truth.edits_of(house, house.replace("house", "house with a flag"), 4)
+    assert kind == "add flag" and [(e.before.flag, e.after.flag) for e in chosen] == [(False, True)] * 4
+
+
 @pytest.mark.parametrize(
     ("source", "target", "n", "message"),
     [
