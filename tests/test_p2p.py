@@ -75,7 +75,7 @@ def test_a_pairs_result_does_not_depend_on_the_rest_of_the_batch():
 def test_maps_are_injected_in_their_share_of_any_number_of_steps():
     """Of 8 steps the self maps in two, the cross maps in four, those of words as word_until says; START is no word."""
     store = p2p.AttentionStore([SOURCE, TARGET], by_time=True, kinds=("cross", "self"))
-    until, shares = {"photo": 0.0, "blue": 1.0, "circle": 0.375}, torch.tensor([0.5, 0.5, 0, 0.5, 0.5, 1, 0.375])
+    until, shares = {"a": 0.0, "blue": 1.0, "circle": 0.375}, torch.tensor([0.5, 0, 0.5, 0.5, 0, 1, 0.375])
     edited(x_T=start(1), steps=8, cross_until=0.5, self_until=0.25, word_until=until, store=store)
     for i, recorded in enumerate(store.by_time.values()):
         for site, (source, target) in recorded.items():

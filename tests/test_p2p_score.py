@@ -57,6 +57,9 @@ def test_edges_agree_with_themselves_in_any_colour_and_not_with_those_elsewhere(
     assert measures.edge_agreement(circle, brighter)[0] == pytest.approx(1)
     assert measures.edge_agreement(circle, moved)[0] < 0.3
     assert measures.edge_agreement(circle, 0 * circle)[0] == 0
+    for edge in (np.arange(8) < 4, np.arange(8)[:, None] < 4):
+        half = np.broadcast_to(200 * edge, (1, 3, 8, 8))
+        assert measures.edge_agreement(half, half)[0] == pytest.approx(1)
 
 
 def test_geometry_reads_drift_growth_and_overlap_off_drawings():
