@@ -124,8 +124,9 @@ def keywords(trained: Trained, args: argparse.Namespace, target: str, weights: d
     for word in (*weights, *word_until):
         word_positions(target, word)
     settings = with_flags(settings_of(trained.info["data"], args.source, target, weights), args)
+    schedule = {"cross_until": settings.cross_until, "self_until": settings.self_until}
     blend = blend_of(args, settings, target, weights, n, trained.unet.config.size)
-    return settings.keywords | {"word_until": word_until, "weights": weights, "blend": blend}
+    return schedule | {"word_until": word_until, "weights": weights, "blend": blend}
 
 
 def settings_of(data: str, source: str, target: str, weights: dict[str, float]) -> EditSettings:
@@ -211,7 +212,7 @@ def draw(
     """
     n, source, targets = row_count(args), args.source, dict.fromkeys(edit.target for edit in edits)
     targets.pop(source, None)
-    free = {"steps": args.steps, "scale": args.scale, "cross_until": 0, "self_until": 0}
+    start = {"steps": args.steps, "scale": args.scale} | start
     store = AttentionStore([source] * n + [edits[0].target] * n, by_time=bool(args.film))
     with tqdm(total=(len(edits) + len(targets)) * args.steps, desc="edits", unit=" steps") as bar:
 
@@ -223,7 +224,7 @@ def draw(
             return found
 
         edited = [states(edit.target, **edit.how, store=store if edit is edits[0] else None) for edit in edits]
-        plain = [states(target, **free) for target in targets]
+        plain = [states(target, cross_until=0, self_until=0) for target in targets]
     names = [f"after\n{edit.label}" for edit in edits] + [f"plain\n{change(source, target)}" for target in targets]
     ends = [to_bytes(each[-1][1]) for each in edited + plain]  # uint8 (2n, 3, H, W) each
     before = ends[0][:n]  # the same for all
