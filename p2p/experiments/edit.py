@@ -8,6 +8,7 @@ null-text optimisation under it.
 
 import argparse
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -215,14 +216,7 @@ def draw(
     start = {"steps": args.steps, "scale": args.scale} | start
     store = AttentionStore([source] * n + [edits[0].target] * n, by_time=bool(args.film))
     with tqdm(total=(len(edits) + len(targets)) * args.steps, desc="edits", unit=" steps") as bar:
-
-        def states(target: str, **how: Any) -> list[tuple[int, Tensor]]:
-            found = []
-            for t, x, _ in editing.edit(trained, source, target, **start, **how):
-                found.append((t, x))
-                bar.update()
-            return found
-
+        states = partial(states_of, bar, trained, source, **start)
         edited = [states(edit.target, **edit.how, store=store if edit is edits[0] else None) for edit in edits]
         plain = [states(target, cross_until=0, self_until=0) for target in targets]
     names = [f"after\n{edit.label}" for edit in edits] + [f"plain\n{change(source, target)}" for target in targets]
@@ -236,6 +230,15 @@ def draw(
     film, word = film_of(trained.schedule.T, start["x_T"], edited[0], n, args.film), film_word(source, edits[0])
     film_maps = [(f"{word}\nt = {t}", word_map(before, store, word, size, t)) for t in film]
     return [*((f"t = {t}", images) for t, images in film.items()), *columns], maps, film_maps
+
+
+def states_of(bar: tqdm, *args: Any, **how: Any) -> list[tuple[int, Tensor]]:
+    """The states (t, x_t) of `p2p.edit`; the bar moves by one at each step."""
+    states = []
+    for t, x, _ in editing.edit(*args, **how):
+        states.append((t, x))
+        bar.update()
+    return states
 
 
 def film_of(
