@@ -216,6 +216,8 @@ def test_a_real_image_is_inverted_exactly_without_guidance(columns, image_path, 
     assert list(seen)[:2] == ["image", "before"] and far(seen["before"], seen["image"]) <= 1
     assert far(seen["image"], IMAGE) == 0
     assert "reconstruction of the image: mean squared error 0.00000" in capsys.readouterr().out
+    x_T, _ = p2p.real.latent_pair(TRAINED, [SOURCE], from_bytes(IMAGE), 3)
+    assert far(columns("--target", TARGET, "--image", image_path, "--film", "9")["t = 20"], to_bytes(x_T)) <= 1
 
 
 def test_a_number_is_an_image_of_the_test_split(columns, run, monkeypatch, capsys):

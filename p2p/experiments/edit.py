@@ -228,7 +228,8 @@ def draw(
     if not args.film:
         return columns, maps, []
     film, word = film_of(trained.schedule.T, start["x_T"], edited[0], n, args.film), film_word(source, edits[0])
-    film_maps = [(f"{word}\nt = {t}", word_map(before, store, word, size, t)) for t in film]
+    first = max(store.by_time)  # of a latent pair the network sees only the second image
+    film_maps = [(f"{word}\nt = {t}", word_map(before, store, word, size, min(t, first))) for t in film]
     return [*((f"t = {t}", images) for t, images in film.items()), *columns], maps, film_maps
 
 
