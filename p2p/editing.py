@@ -24,6 +24,7 @@ from .store import AttentionStore
 from .words import alignment, as_list, in_range, per_word
 
 LEAST_WEIGHT, MOST_WEIGHT = -2.0, 5.0
+SELF_SIZE = 16  # self-attention maps larger than this stay the target's own, as in the paper's code
 Values = Mapping[str, float] | Sequence[Mapping[str, float]] | None
 
 
@@ -32,7 +33,7 @@ class Plan(NamedTuple):
 
     mapping: (n, L, L), source words to target words. weights: (n, L), factors of the target's words.
     cross_until: (n, L), the share of the steps in which a target word takes the source's map.
-    self_until: the same share for self-attention maps of at most self_size x self_size.
+    self_until: the same share for self-attention maps.
     progress: (T + 1,), at each time t of the grid the share of the steps that are done.
     """
 
@@ -40,7 +41,6 @@ class Plan(NamedTuple):
     weights: Tensor
     cross_until: Tensor
     self_until: float
-    self_size: int
     progress: Tensor
 
 
@@ -56,7 +56,6 @@ def edit(
     word_until: Values = None,
     weights: Values = None,
     kind: str | None = None,
-    self_size: int = 16,
     blend: LocalBlend | None = None,
     store: AttentionStore | None = None,
     null: EpsFn | None = None,
@@ -70,7 +69,7 @@ def edit(
     x_T: (n, C, H, W), or the latent pair of `ddim.invert_exact` with sampler=ddim.sample_exact.
     cross_until, self_until: the injection schedule, shares of the steps in [0, 1]. In the first cross_until of the
         steps the target takes the source's cross-attention maps; in the first self_until its self-attention maps, where
-        they are at most self_size x self_size. 0 and 0 is plain sampling of the target.
+        they are at most 16 x 16 (SELF_SIZE). 0 and 0 is plain sampling of the target.
     word_until: word of the target -> its own share in place of cross_until. weights: word of the target -> factor of
         its maps in all steps, -2 .. 5 (re-weighting). Both are one mapping for all pairs, or one for each.
     blend: keeps the source's image outside a mask. store: records the maps of all 2n images, the target's after
@@ -92,7 +91,6 @@ def edit(
         weights=per_word("weight", weights, targets, length, 1.0, LEAST_WEIGHT, MOST_WEIGHT).to(device),
         cross_until=per_word("cross_until", word_until, targets, length, cross_until, 0.0, 1.0).to(device),
         self_until=in_range("self_until", self_until, 0.0, 1.0),
-        self_size=self_size,
         progress=progress_of(grid, trained.schedule.T).to(device),
     )
     eps = trained.eps(prompts, scale, editing_hook(plan, store), null)
@@ -110,7 +108,7 @@ def editing_hook(plan: Plan, store: AttentionStore | None) -> Hook:
         if site.kind == "cross":  # `refine` is `replace` where no word is new or removed: one call serves both edits
             injected = (done < plan.cross_until)[:, None, None]
             target = torch.where(injected, refine(source, target, plan.mapping), target)
-        elif site.size <= plan.self_size:
+        elif site.size <= SELF_SIZE:
             target = torch.where(done < plan.self_until, source, target)
         if store is not None:
             store(torch.cat([source, target]), site, t)

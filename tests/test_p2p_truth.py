@@ -2,9 +2,12 @@
 
 import numpy as np
 import pytest
+from tiny import make_trained
 
-from ddpm.data import edits, scenes
+from ddpm.data import edits, scenes, shapes
+from ddpm.images import from_bytes
 from p2p.experiments import truth
+from p2p.experiments.baselines import EditSettings, Pairs
 
 CAT, TIGER = "a photo of a cat on a couch", "a photo of a tiger on a couch"
 
@@ -23,6 +26,21 @@ def test_scenes_of_a_caption_show_what_it_says_and_their_edits_the_new_word_alon
     for e in chosen:
         assert (e.before.thing, e.before.setting, e.after) == ("cat", "couch", scenes.replace(e.before, thing="tiger"))
         assert not np.array_equal(scenes.draw(e.before), scenes.draw(e.after))
+
+
+@pytest.mark.parametrize("way", ["p2p-exact", "p2p-exact-blend"])
+def test_the_exact_inversion_gives_the_image_back_where_the_caption_stays(way):
+    x_0, prompts = from_bytes(shapes.draw(shapes.scatter(2, "test", 0))), ["a photo of a circle"] * 2
+    settings = EditSettings(steps=4, scale=3.0, threshold=0.0)
+    x = truth.WAYS[way](make_trained(), settings, Pairs(prompts, prompts, [0, 1], x_0, x_0))
+    assert (x - x_0).abs().max() < 1e-4
+
+
+def test_a_flag_is_added_to_scenes_without_one():
+    """A caption that names no flag is true of scenes with one, too."""
+    house = "a photo of a house on a mountain"
+    kind, chosen = truth.edits_of(house, house.replace("house", "house with a flag"), 4)
+    assert kind == "add flag" and [(e.before.flag, e.after.flag) for e in chosen] == [(False, True)] * 4
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from ddpm import cli
 from ddpm.checkpoints import CHECKPOINT
-from ddpm.data import Dataset, classifier, judge, load_data
+from ddpm.data import Dataset, classifier, image_files, judge, load_data
 from ddpm.experiments import records
 from ddpm.files import sha256, whole_file, write_json
 from ddpm.model import Sampler, Trained, generate
@@ -20,6 +20,17 @@ BATCH = 64
 def model_data(trained: Trained, data_dir: str, split: str) -> Dataset:
     """A split of the model's own dataset."""
     return load_data(trained.info["data"], data_dir, split, trained.unet.config.size)
+
+
+def image_and_caption(trained: Trained, image: str, data_dir: str) -> tuple[np.ndarray, str | None]:
+    """--image, a file or the number of an image in the test split: uint8 (3, H, W), and its caption, None of a file."""
+    if image.isdecimal():
+        test = model_data(trained, data_dir, "test")
+        if int(image) >= len(test):
+            raise ValueError(f"--image is {image}, but the test split has the images 0 .. {len(test) - 1}")
+        return test.images[int(image)], test.captions[int(image)][0]
+    file = image_files.square(image_files.open_image(Path(image)))
+    return image_files.to_array(file, trained.unet.config.size), None
 
 
 def name_of(model: str) -> str:

@@ -2,7 +2,6 @@
 
 import argparse
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 from torch import Tensor
@@ -10,14 +9,13 @@ from tqdm import tqdm
 
 import ddpm
 from ddpm import cli
-from ddpm.data import image_files
 from ddpm.diffusion import last
 from ddpm.images import from_bytes, sheet, squared_error, to_bytes
 from ddpm.model import Trained
 
 from ..editing import edit_exact, edit_inverted, edit_naive, last_steps
 from ..sampler import Trajectory
-from .common import model_data, name_of, result, shown_words
+from .common import image_and_caption, name_of, result, shown_words
 
 EXAMPLE = 'python -m ddim edit --image 1 --target "a photo of a small red circle on a green background" --strength 0.9'
 METHODS = {"sdedit": "SDEdit", "ddim": "DDIM inversion", "exact": "exact inversion"}
@@ -49,19 +47,6 @@ def check_strengths(trained: Trained, args: argparse.Namespace, strengths: list[
                 f"strength {strength:g} of {args.steps} steps is one step, and exact inversion needs two: take more "
                 "--steps, another strength, or --methods without it"
             )
-
-
-def image_and_caption(trained: Trained, args: argparse.Namespace) -> tuple[np.ndarray, str]:
-    """The image to edit, uint8 (3, H, W), and its caption: --source, or that of an image of the test split."""
-    if args.image.isdecimal():
-        test = model_data(trained, args.data_dir, "test")
-        if int(args.image) >= len(test):
-            raise ValueError(f"--image is {args.image}, but the test split has the images 0 .. {len(test) - 1}")
-        return test.images[int(args.image)], args.source or test.captions[int(args.image)][0]
-    if args.source is None:
-        raise ValueError(f"{args.image} has no caption: say what it shows with --source")
-    file = image_files.square(image_files.open_image(Path(args.image)))
-    return image_files.to_array(file, trained.unet.config.size), args.source
 
 
 # ---- as text ---------------------------------------------------------------------------------------------------------
@@ -107,7 +92,9 @@ def run(args: argparse.Namespace) -> None:
     """Encode the image, decode it under each target; show original and edits."""
     trained = ddpm.load(args.model, device=args.device)
     check_strengths(trained, args, [args.strength])
-    image, source = image_and_caption(trained, args)
+    image, caption = image_and_caption(trained, args.image, args.data_dir)
+    if (source := args.source or caption) is None:
+        raise ValueError(f"{args.image} has no caption: say what it shows with --source")
     x_0, record, images = from_bytes(image[None]).to(trained.device), [], []
     for target, method in tqdm([(t, m) for t in args.target for m in args.methods], "edits"):
         edit = editor(trained, args, [source], [target])

@@ -109,16 +109,17 @@ def edits(dataset: Dataset, kind: str, n: int, split: str = "test") -> Edits:
 
 
 @dataclass(frozen=True)
-class Pairs:
+class CaptionPairs:
     """n pairs of one kind of edit.
 
-    sources, targets: the captions. changed: the kind of word that an edit must bring, as `judge.judged` calls it;
-    None where a word is only taken away.
+    sources, targets: the captions. changed: the kind of word that an edit must show, or, if removed, no longer show, as
+    `judge.judged` calls it; None where the image need not change.
     """
 
     sources: list[str]
     targets: list[str]
     changed: str | None
+    removed: bool = False
 
 
 def another(rng: np.random.Generator, words, *taken: str) -> str:
@@ -127,17 +128,11 @@ def another(rng: np.random.Generator, words, *taken: str) -> str:
 
 
 def _shape(kind: str, rng: np.random.Generator, s: shapes.Shape) -> tuple[str, str]:
-    """A kind is an attribute to swap, or "add" or "drop" and the attribute to name or not to name."""
+    """Object and background stay different."""
     before = {name: getattr(s, name) for name in ("size", "colour", "shape", "background")}
-    after = dict(before)
-    verb, _, name = kind.rpartition(" ")
-    if verb:
-        (before if verb == "add" else after)[name] = None
-    elif name == "shape":
-        after[name] = another(rng, SHAPES, s.shape)
-    else:
-        after[name] = another(rng, shapes.PALETTE, s.colour, s.background)
-    return shapes.caption(**before), shapes.caption(**after)
+    words = SHAPES if kind == "shape" else shapes.PALETTE
+    taken = (s.shape,) if kind == "shape" else (s.colour, s.background)
+    return shapes.caption(**before), shapes.caption(**before | {kind: another(rng, words, *taken)})
 
 
 def _thing(kind: str, rng: np.random.Generator) -> tuple[str, str]:
@@ -218,12 +213,8 @@ def scene_edits(kind: str, n: int, seed: int = 0) -> list[SceneEdit]:
     return found
 
 
-SHAPE_PAIRS = (
-    "colour", "background", "shape",
-    "add colour", "add background", "add size", "drop colour", "drop background", "drop size",
-)  # fmt: skip
 PAIR_KINDS: dict[str, tuple[str, ...]] = {
-    "shapes": SHAPE_PAIRS,
+    "shapes": ("colour", "background", "shape"),
     "scenes": tuple(SCENE_PAIRS),
     "cifar10": ("class", "colour", "background"),
     "celeba": ("smiling", "eyeglasses", "hair", "age"),
@@ -266,7 +257,7 @@ def kind_of_word(data: str, caption: str, word: str) -> str | None:
     return next((kind for kind, each in words.items() if each == word), None)
 
 
-def pairs(data: str, kind: str, n: int, seed: int = 0) -> Pairs:
+def pairs(data: str, kind: str, n: int, seed: int = 0) -> CaptionPairs:
     """n random pairs of a kind of edit of a dataset's captions; the same seed gives the same pairs.
 
     DataError: a dataset or kind that has none.
@@ -274,7 +265,7 @@ def pairs(data: str, kind: str, n: int, seed: int = 0) -> Pairs:
     if kind not in PAIR_KINDS.get(data, ()):
         known = PAIR_KINDS.get(data) or f"a dataset of {tuple(PAIR_KINDS)}"
         raise DataError(f"no edits {kind!r} of {data}: expected {known}")
-    rng = np.random.default_rng([seed, SHAPE_PAIRS.index(kind) if data == "shapes" else 0])
+    rng = np.random.default_rng([seed, PAIR_KINDS["shapes"].index(kind) if data == "shapes" else 0])
     if data == "scenes":
         captions = [(edit.source, edit.target) for edit in scene_edits(kind, n, seed)]
     elif data == "shapes":
@@ -283,5 +274,5 @@ def pairs(data: str, kind: str, n: int, seed: int = 0) -> Pairs:
         make: Callable = _thing if data == "cifar10" else _face
         captions = [make(kind, rng) for _ in range(n)]
     sources, targets = ([pair[i] for pair in captions] for i in (0, 1))
-    drops = kind.startswith("drop ")
-    return Pairs(sources, targets, None if drops else kind.removeprefix("add "))
+    changed = None if kind == "drop colour" else kind.split()[-1]  # the colour may stay as it is
+    return CaptionPairs(sources, targets, changed, removed=kind == "drop flag")

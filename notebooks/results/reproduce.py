@@ -79,7 +79,7 @@ COMMANDS = [  # model, network calls, command; {ddpm}, {ddim}, {p2p}: folders of
         '"a photo of a large green circle on a blue background" "a photo of a large red circle on a white background" '
         '"a photo of a large red square on a blue background" "a photo of a large red cross on a blue background"'),
     ("shapes", 2_000, 'p2p edit --source "a photo of a large circle on a blue background" --seeds 0-3 --steps 30 --sampler ddpm '
-        '--scale 4 --target "a photo of a large yellow circle on a blue background" --out {p2p}/refine.png'),
+        '--scale 4 --cross-until 1 --self-until 0 --target "a photo of a large yellow circle on a blue background" --out {p2p}/refine.png'),
     ("shapes", 2_000, f"p2p edit --source {CIRCLE} --weight red=-2,0,1,2,5 --seeds 0-2 --steps 16 --sampler 2m --cross-until 0.8 "
         "--out {p2p}/weights.png"),
     ("celeba32-cpu", 1_000, f"p2p edit --model celeba32-cpu --source {WOMAN} --seeds 0,2 --scale 2 --steps 30 --film 5 "
@@ -97,9 +97,6 @@ COMMANDS = [  # model, network calls, command; {ddpm}, {ddim}, {p2p}: folders of
     ("cifar10-cpu", 3_000, 'p2p edit --model cifar10-cpu --source "a photo of a white horse on a green background" --scale 3 '
         '--steps 30 --target "a photo of a brown horse on a green background" "a photo of a white deer on a green background" '
         '"a photo of a white car on a green background" "a photo of a white dog on a green background" --out {p2p}/horse.png'),
-    ("shapes", 250_000, "p2p score --model shapes --sweep --n 48 --kinds colour background --out {p2p}"),
-    ("shapes", 400_000, "p2p score --model shapes --sweep --n 24 --kinds shape 'add colour' 'add background' 'add size' "
-        "'drop colour' 'drop background' 'drop size' --out {p2p}"),
     ("shapes", 1_800_000, "p2p score --model shapes --n 500 --out {p2p}"),
     ("cifar10-cpu", 360_000, "p2p score --model cifar10-cpu --n 500 --out {p2p}"),
     ("celeba32-cpu", 480_000, "p2p score --model celeba32-cpu --n 500 --out {p2p}"),

@@ -8,6 +8,7 @@ null-text optimisation under it.
 
 import argparse
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,12 +20,10 @@ from tqdm import tqdm
 
 import ddim
 import ddpm
-from ddim.experiments.common import model_data, name_of
-from ddim.sampler import Trajectory
+from ddim.experiments.common import image_and_caption, name_of
 from ddpm import cli
 from ddpm.data import image_files
 from ddpm.data.edits import kind_between, kind_of_word
-from ddpm.diffusion import last
 from ddpm.images import from_bytes, sheet, squared_error, to_bytes
 from ddpm.model import Trained
 from unet.vocabulary import GRAMMAR
@@ -33,7 +32,7 @@ from .. import editing, real
 from ..blend import LocalBlend
 from ..store import AttentionStore, enlarge
 from ..words import as_list, changed, in_range, kind_of, split, word_positions
-from .baselines import RECIPES, SAMPLERS, Recipe
+from .baselines import SAMPLERS, SETTINGS, EditSettings, with_flags
 
 EXAMPLE = (
     'python -m p2p edit --source "a photo of a gray cat on a red couch" '
@@ -79,7 +78,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--weight", type=word_values, **word, metavar="WORD=X", help="factor of a word's map")
     parser.add_argument("--word-until", type=word_share, **word, metavar="WORD=X", help="a word's own --cross-until")
     for maps in ("cross", "self"):
-        until = f"share of the steps that inject the source's {maps}-attention maps; by default the recipe's"
+        until = f"share of the steps that inject the source's {maps}-attention maps; by default that of the edit's kind"
         parser.add_argument(f"--{maps}-until", type=cli.share, help=until)
     parser.add_argument("--blend", nargs="*", metavar="WORD", help="change only where these words (or all new) look")
     parser.add_argument("--mask", help="an image file of the model's size: change only where it is light")
@@ -121,29 +120,28 @@ def edits_of(trained: Trained, args: argparse.Namespace, n: int) -> list[Edit]:
 
 
 def keywords(trained: Trained, args: argparse.Namespace, target: str, weights: dict[str, float], n: int) -> dict:
-    """Injection schedule, weights and blend of an edit: the flags, and else the recipe of its kind."""
+    """Injection schedule, weights and blend of an edit: the flags, and else the settings of its kind."""
     word_until = dict(args.word_until)
     for word in (*weights, *word_until):
         word_positions(target, word)
-    recipe = recipe_of(trained.info["data"], args.source, target, weights)
-    schedule = {name: getattr(args, name) for name in ("cross_until", "self_until")}
-    schedule = {name: getattr(recipe, name) if value is None else value for name, value in schedule.items()}
-    blend = blend_of(args, recipe, target, weights, n, trained.shape[-1])
+    settings = with_flags(settings_of(trained.info["data"], args.source, target, weights), args)
+    schedule = {"cross_until": settings.cross_until, "self_until": settings.self_until}
+    blend = blend_of(args, settings, target, weights, n, trained.unet.config.size)
     return schedule | {"word_until": word_until, "weights": weights, "blend": blend}
 
 
-def recipe_of(data: str, source: str, target: str, weights: dict[str, float]) -> Recipe:
-    """The recipe of the kind of edit: of the words that change, or else of the first weighted word."""
+def settings_of(data: str, source: str, target: str, weights: dict[str, float]) -> EditSettings:
+    """The settings of the kind of edit: of the words that change, or else of the first weighted word."""
     if target == source:
         kinds = [f"reweight {kind_of_word(data, source, word)}" for word in weights]
     else:
         kinds = [kind_between(data, source, target)]
-    other = Recipe(cross_until=0.8, self_until=0.4)
-    return next((RECIPES[data, kind] for kind in kinds if (data, kind) in RECIPES), other)
+    other = EditSettings(cross_until=0.8, self_until=0.4)
+    return next((SETTINGS[data, kind] for kind in kinds if (data, kind) in SETTINGS), other)
 
 
 def blend_of(
-    args: argparse.Namespace, recipe: Recipe, target: str, weights: dict[str, float], n: int, size: int
+    args: argparse.Namespace, settings: EditSettings, target: str, weights: dict[str, float], n: int, size: int
 ) -> LocalBlend | None:
     """The local blend of --mask or --blend; --blend without words takes those that differ or are weighted."""
     if args.mask is not None:
@@ -155,7 +153,7 @@ def blend_of(
     before, after = ([word for word in words if word in split(prompt)] for prompt in (args.source, target))
     if unknown := [word for word in words if word not in before + after]:
         raise ValueError(f"--blend names {unknown[0]!r}, which is in neither prompt")
-    return recipe.blend([before] * n + [after] * n)
+    return settings.blend([before] * n + [after] * n)
 
 
 def mask_in(path: Path, size: int) -> Tensor:
@@ -199,15 +197,9 @@ def start_of(trained: Trained, args: argparse.Namespace, image: np.ndarray | Non
     return start
 
 
-def real_image(trained: Trained, args: argparse.Namespace) -> np.ndarray:
-    """--image, a file or a number in the test split, as uint8 (3, H, W)."""
-    if args.image.isdecimal():
-        images = model_data(trained, args.data_dir, "test").images
-        if int(args.image) >= len(images):
-            raise ValueError(f"--image is {args.image}, but the test split has the images 0 .. {len(images) - 1}")
-        return images[int(args.image)]
-    file = image_files.square(image_files.open_image(Path(args.image)))
-    return image_files.to_array(file, trained.unet.config.size)
+def row_count(args: argparse.Namespace) -> int:
+    """The number of images: one for each seed, or the real one."""
+    return 1 if args.image else len(args.seeds)
 
 
 # ---- the sheet -------------------------------------------------------------------------------------------------------
@@ -219,70 +211,61 @@ def draw(
     """The columns of a sheet: the film, the source, its edits and plain re-generations; the maps of the source's words;
     and those of the changed word at the times of the film.
     """
-    targets = dict.fromkeys(edit.target for edit in edits if edit.target != args.source)
-    n, how = row_count(args), {"steps": args.steps, "scale": args.scale} | start
-    store = AttentionStore([args.source] * n + [edits[0].target] * n, by_time=bool(args.film))
+    n, source, targets = row_count(args), args.source, dict.fromkeys(edit.target for edit in edits)
+    targets.pop(source, None)
+    start = {"steps": args.steps, "scale": args.scale} | start
+    store = AttentionStore([source] * n + [edits[0].target] * n, by_time=bool(args.film))
     with tqdm(total=(len(edits) + len(targets)) * args.steps, desc="edits", unit=" steps") as bar:
-        film, times, after, plain = [], [], [], []
-        for edit in edits:
-            own = {"store": store} if edit is edits[0] else {}
-            steps = counted(editing.edit(trained, args.source, edit.target, **how, **edit.how, **own), bar)
-            states = [(t, x) for t, x, _ in steps]
-            after.append((f"after\n{edit.label}", to_bytes(states[-1][1][n:])))
-            before = to_bytes(states[-1][1][:n])  # the same for all edits
-            if args.film and not film:
-                film, times = film_of(trained.schedule.T, start["x_T"], states, n, args.film)
-        for target in targets:
-            x = last(counted(editing.edit(trained, args.source, target, **how, cross_until=0, self_until=0), bar))
-            plain.append((f"plain\n{change(args.source, target)}", to_bytes(x[n:])))
+        states = partial(states_of, bar, trained, source, **start)
+        edited = [states(edit.target, **edit.how, store=store if edit is edits[0] else None) for edit in edits]
+        plain = [states(target, cross_until=0, self_until=0) for target in targets]
+    names = [f"after\n{edit.label}" for edit in edits] + [f"plain\n{change(source, target)}" for target in targets]
+    ends = [to_bytes(each[-1][1]) for each in edited + plain]  # uint8 (2n, 3, H, W) each
+    before = ends[0][:n]  # the same for all
     size = MAP_SIZES.get(trained.info["data"], store.largest)
-    maps = word_maps(before, store, args.source, size)
-    film_maps = maps_in_time(before, store, args.source, film_word(args.source, edits[0]), times, size)
-    return [*film, ("before", before), *after, *plain], maps, film_maps
+    columns = [("before", before), *((name, end[n:]) for name, end in zip(names, ends, strict=True))]
+    maps = [(word, word_map(before, store, word, size)) for word in content_words(source)]
+    if not args.film:
+        return columns, maps, []
+    film, word = film_of(trained.schedule.T, start["x_T"], edited[0], n, args.film), film_word(source, edits[0])
+    first = max(store.by_time)  # of a latent pair the network sees only the second image
+    film_maps = [(f"{word}\nt = {t}", word_map(before, store, word, size, min(t, first))) for t in film]
+    return [*((f"t = {t}", images) for t, images in film.items()), *columns], maps, film_maps
 
 
-def row_count(args: argparse.Namespace) -> int:
-    """The number of images: one for each seed, or the real one."""
-    return 1 if args.image else len(args.seeds)
-
-
-def counted(trajectory: Trajectory, bar: tqdm) -> Trajectory:
-    """The trajectory; the bar moves by one at each step."""
-    for state in trajectory:
-        yield state
+def states_of(bar: tqdm, *args: Any, **how: Any) -> list[tuple[int, Tensor]]:
+    """The states (t, x_t) of `p2p.edit`; the bar moves by one at each step."""
+    states = []
+    for t, x, _ in editing.edit(*args, **how):
+        states.append((t, x))
         bar.update()
+    return states
 
 
 def film_of(
     T: int, x_T: Tensor | tuple[Tensor, Tensor], states: list[tuple[int, Tensor]], n: int, count: int
-) -> tuple[list[Column], list[int]]:
-    """At most `count` columns of the sources on their way from noise, evenly spaced, and their times."""
+) -> dict[int, np.ndarray]:
+    """Time -> the sources on their way from noise, at most `count` times, evenly spaced; the last state is left out."""
     way = [(T, x_T[0] if isinstance(x_T, tuple) else x_T), *states[:-1]]
-    way = way[:: -(-len(way) // count)]
-    return [(f"t = {t}", to_bytes(x[:n])) for t, x in way], [t for t, _ in way]
+    return {t: to_bytes(x[:n]) for t, x in way[:: -(-len(way) // count)]}
 
 
 def film_word(source: str, edit: Edit) -> str:
     """The word of the source that an edit replaces or weights, else its first content word."""
     removed, _ = changed(source, edit.target)
-    words = [word for word in (*removed, *edit.how["weights"], *split(source)) if word not in GRAMMAR]
-    return next(word for word in words if word in split(source))
+    own = content_words(source)
+    return next(word for word in (*removed, *edit.how["weights"], *own) if word in own)
 
 
-def maps_in_time(
-    images: np.ndarray, store: AttentionStore, prompt: str, word: str, times: list[int], size: int
-) -> list[Column]:
-    """The map of a word at each of the times, mean over heads, over the images of the store's first rows."""
-    tokens, n = word_positions(prompt, word), len(images)
-    maps = {t: store.maps(size, t=t)[:n, ..., tokens].sum(dim=-1) for t in times}
-    return [(f"{word}\nt = {t}", overlay(images, each)) for t, each in maps.items()]
+def content_words(prompt: str) -> list[str]:
+    """The words of a prompt that name something, each once."""
+    return list(dict.fromkeys(word for word in split(prompt) if word not in GRAMMAR))
 
 
-def word_maps(images: np.ndarray, store: AttentionStore, prompt: str, size: int) -> list[Column]:
-    """The averaged map of each content word of a prompt, over the images of the store's first rows."""
-    maps, words = store.maps(size)[: len(images)], split(prompt)
-    content = dict.fromkeys(word for word in words if word not in GRAMMAR)
-    return [(word, overlay(images, maps[..., word_positions(words, word)].sum(dim=-1))) for word in content]
+def word_map(images: np.ndarray, store: AttentionStore, word: str, size: int, t: int | None = None) -> np.ndarray:
+    """The averaged map of a word over the images of the store's first rows; of one time, where t is given."""
+    n = len(images)
+    return overlay(images, store.word([word] * n + [[]] * n, size, t=t)[:n])
 
 
 def overlay(images: np.ndarray, maps: Tensor) -> np.ndarray:
@@ -308,11 +291,10 @@ def run(args: argparse.Namespace) -> None:
     trained = ddpm.load(args.model, device=args.device)
     if args.scale is None:  # the inversion of a real image is exact without guidance
         args.scale = 1.0 if args.image else GUIDANCE
-    Recipe(scale=args.scale)  # refuses guidance below 1
     prompts = as_list([args.source, *(args.target or [])], 1 + len(args.target or []))
     args.source, *args.target = trained.tokenizer.decode(trained.tokens(prompts))  # lower case, no full stops
     edits = edits_of(trained, args, row_count(args))
-    image = real_image(trained, args) if args.image else None
+    image = image_and_caption(trained, args.image, args.data_dir)[0] if args.image else None
     columns, maps, film_maps = draw(trained, args, edits, start_of(trained, args, image))
     path = cli.output(args, f"edit-{name_of(args.model)}", ".png")
     lines = [description(args.source, edit) for edit in edits]
@@ -325,5 +307,4 @@ def run(args: argparse.Namespace) -> None:
     rows = [Path(args.image).name] if args.image else [f"seed {seed}" for seed in args.seeds]
     fold = np.cumsum([len(part) for part, _ in parts])[:-1].tolist()
     sheet(path, np.stack(images, axis=1), rows, list(names), args.source, fold, [note for _, note in parts])
-    print("\n".join(lines))
-    print(path)
+    print("\n".join([*lines, str(path)]))

@@ -1,6 +1,6 @@
 """Records of the scores: {"settings": {kind: {...}}, "cells": {kind: {way: cell}}}, a file for a model.
 
-In `ddpm.experiments.records` all cells of a file have the same settings; here each kind of edit has its own recipe.
+In `ddpm.experiments.records` all cells of a file have the same settings; here each kind of edit has its own settings.
 """
 
 from pathlib import Path

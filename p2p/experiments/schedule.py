@@ -15,7 +15,7 @@ from ddpm.diffusion import last
 from ddpm.images import sheet, to_bytes
 
 from ..editing import edit
-from .baselines import Recipe
+from .baselines import EditSettings
 from .edit import GUIDANCE, change
 
 EXAMPLE = (
@@ -35,7 +35,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Edit one image with each pair of shares, and print where the sheet is."""
     trained = ddpm.load(args.model, device=args.device)
-    Recipe(scale=args.scale)  # refuses guidance below 1
+    EditSettings(scale=args.scale)  # refuses guidance below 1
     x_T = ddpm.Noise([args.seed]).start(trained.shape, trained.device)
     how = {"x_T": x_T, "steps": args.steps, "scale": args.scale}
     rows = []

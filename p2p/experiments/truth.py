@@ -21,17 +21,15 @@ from ddpm import cli
 from ddpm.data import edits, scenes
 from ddpm.data.classifier import load as load_classifier
 from ddpm.data.judge import judged
-from ddpm.diffusion import last
 from ddpm.files import sha256
 from ddpm.images import from_bytes, sheet, squared_error, to_bytes
 from ddpm.model import Trained
 from ddpm.noise import Noise
 
 from .. import real
-from ..editing import edit
 from ..words import changed
 from . import baselines, records
-from .baselines import RECIPES, Batch, Recipe, words_that_differ
+from .baselines import SETTINGS, EditSettings, Pairs, with_flags
 
 EXAMPLE = 'python -m p2p truth --n 5 --source "a photo of a cat on a couch" --target "a photo of a tiger on a couch"'
 BATCH = 50
@@ -41,34 +39,32 @@ TRUE_KINDS = tuple(kind for kind in edits.SCENE_PAIRS if kind not in ("add colou
 # ---- the ways of editing ---------------------------------------------------------------------------------------------
 
 
-def nothing(trained: Trained, recipe: Recipe, batch: Batch) -> Tensor:
+def nothing(trained: Trained, settings: EditSettings, pairs: Pairs) -> Tensor:
     """The image as it is."""
-    return batch.x_0
+    return pairs.x_0
 
 
-def plain(trained: Trained, recipe: Recipe, batch: Batch) -> Tensor:
+def plain(trained: Trained, settings: EditSettings, pairs: Pairs) -> Tensor:
     """Plain re-generation: the new caption from noise that has nothing to do with the image."""
-    x_T = Noise(batch.seeds).start(trained.shape, trained.device)
-    return baselines.plain(trained, recipe, replace(batch, x_T=x_T))
+    x_T = Noise(pairs.seeds).start(trained.shape, trained.device)
+    return baselines.plain(trained, settings, replace(pairs, x_T=x_T))
 
 
-def exact(trained: Trained, recipe: Recipe, batch: Batch, blend: bool = False) -> Tensor:
-    """Prompt-to-Prompt after the exact inversion at the recipe's guidance."""
-    pair = real.latent_pair(trained, batch.sources, batch.x_0, recipe.steps, recipe.scale)
-    how = {name: getattr(recipe, name) for name in ("steps", "scale", "cross_until", "self_until")}
-    how |= {"sampler": ddim.sample_exact, "blend": recipe.blend(words_that_differ(batch)) if blend else None}
-    return last(edit(trained, batch.sources, batch.targets, pair, **how))[len(batch.x_0) :]
+def exact(trained: Trained, settings: EditSettings, pairs: Pairs, way: Callable[..., Tensor]) -> Tensor:
+    """A way of Prompt-to-Prompt after the exact inversion at the settings' guidance."""
+    x_T = real.latent_pair(trained, pairs.sources, pairs.x_0, settings.steps, settings.scale)
+    return way(trained, settings, replace(pairs, x_T=x_T), sampler=ddim.sample_exact)
 
 
-WAYS: dict[str, Callable[[Trained, Recipe, Batch], Tensor]] = {
+WAYS: dict[str, Callable[[Trained, EditSettings, Pairs], Tensor]] = {
     "nothing": nothing,
     "plain": plain,
     "sdedit": baselines.sdedit,
     "ddim": partial(baselines.ddim_inversion, iterations=real.ITERATIONS),
     "p2p": baselines.prompt_to_prompt,
     "p2p-blend": baselines.with_local_blend,
-    "p2p-exact": exact,
-    "p2p-exact-blend": partial(exact, blend=True),
+    "p2p-exact": partial(exact, way=baselines.prompt_to_prompt),
+    "p2p-exact-blend": partial(exact, way=baselines.with_local_blend),
 }
 NAMES = {
     "nothing": "source", "plain": "new caption,\nnew noise", "sdedit": "SDEdit", "ddim": "DDIM\ninversion",
@@ -85,7 +81,7 @@ def drawn(images: Sequence[scenes.Scene]) -> np.ndarray:
 
 
 def edited(
-    trained: Trained, recipe: Recipe, chosen: list[edits.SceneEdit], ways: Sequence[str]
+    trained: Trained, settings: EditSettings, chosen: list[edits.SceneEdit], ways: Sequence[str]
 ) -> dict[str, np.ndarray]:
     """Way -> the edits uint8 (n, 3, H, W) of drawn scenes."""
     found: dict[str, list[np.ndarray]] = {way: [] for way in ways}
@@ -93,10 +89,10 @@ def edited(
         part = chosen[first : first + BATCH]
         sources, targets = [e.source for e in part], [e.target for e in part]
         x_0 = from_bytes(drawn([e.before for e in part])).to(trained.device)
-        x_T = real.latent(trained, sources, x_0, recipe.steps)
-        batch = Batch(sources, targets, list(range(first, first + len(part))), x_T, x_0)
+        x_T = real.latent(trained, sources, x_0, settings.steps)
+        pairs = Pairs(sources, targets, list(range(first, first + len(part))), x_T, x_0)
         for way in ways:
-            found[way].append(to_bytes(WAYS[way](trained, recipe, batch)))
+            found[way].append(to_bytes(WAYS[way](trained, settings, pairs)))
     return {way: np.concatenate(parts) for way, parts in found.items()}
 
 
@@ -122,7 +118,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--kinds", nargs="+", choices=TRUE_KINDS, default=list(TRUE_KINDS), help="kinds of edit")
     parser.add_argument("--ways", nargs="+", choices=list(WAYS), default=list(WAYS), help="ways of editing")
     for name in ("cross", "self"):
-        parser.add_argument(f"--{name}-until", type=cli.share, help="in place of the recipe of each kind")
+        parser.add_argument(f"--{name}-until", type=cli.share, help="in place of that of each kind")
 
 
 def edits_of(source: str, target: str, n: int) -> tuple[str, list[edits.SceneEdit]]:
@@ -135,16 +131,11 @@ def edits_of(source: str, target: str, n: int) -> tuple[str, list[edits.SceneEdi
         raise ValueError(f"{source!r} -> {target!r}: expected captions of scenes that differ in one of {TRUE_KINDS}")
     word, said = kind.split()[-1], {name: value for name, value in scenes.parse(source).items() if value}
     new = scenes.parse(target)[word]
-    fitting = [s for s in scenes.scatter(400 * n, "test", edits.HELD_OUT_SEED) if said.items() <= vars(s).items()]
+    all_scenes, can_have = scenes.scatter(400 * n, "test", edits.HELD_OUT_SEED), edits.SCENE_PAIRS[kind]
+    fitting = [s for s in all_scenes if said.items() <= vars(s).items() and can_have(s)]  # no flag for one with a flag
     if len(fitting) < n:
         raise ValueError(f"{len(fitting)} scenes of {source!r} in the test split: expected --n {n}, try fewer words")
     return kind, [edits.SceneEdit(s, scenes.replace(s, **{word: new}), source, target) for s in fitting[:n]]
-
-
-def recipe_of(kind: str, args: argparse.Namespace) -> Recipe:
-    """The recipe of a kind of edit, with what the flags give in its place."""
-    given = {name: getattr(args, name) for name in ("steps", "scale", "cross_until", "self_until")}
-    return replace(RECIPES["scenes", kind], **{name: value for name, value in given.items() if value is not None})
 
 
 def run(args: argparse.Namespace) -> None:
@@ -156,18 +147,23 @@ def run(args: argparse.Namespace) -> None:
         raise ValueError("--source and --target belong together")
     jobs = dict([edits_of(args.source, args.target, args.n)]) if args.source else {}
     for kind in jobs or args.kinds:
-        chosen, recipe = jobs.get(kind) or edits.scene_edits(kind, args.n, args.seed), recipe_of(kind, args)
-        images = edited(trained, recipe, chosen, args.ways)
+        chosen = jobs.get(kind) or edits.scene_edits(kind, args.n, args.seed)
+        settings = with_flags(SETTINGS["scenes", kind], args)
+        images = edited(trained, settings, chosen, args.ways)
         cells = {way: measure(chosen, images[way], kind) for way in args.ways}
         if not jobs:
             facts = {"model": name_of(args.model), "sha256": sha256(Path(trained.info["path"]))}
             path = cli.output(args, f"truth-{name_of(args.model)}", ".json")
-            record = records.add(path, kind, facts | {"n": args.n, "seed": args.seed} | asdict(recipe), cells)
+            record = records.add(path, kind, facts | {"n": args.n, "seed": args.seed} | asdict(settings), cells)
             print(records.table(kind, record, path, cells))
-        shown = images | {"truth": drawn([e.after for e in chosen])}
-        columns = [NAMES.get(way, way) for way in shown]
-        labels = [" ->\n".join(" ".join(words) for words in changed(e.source, e.target)) for e in chosen[:SHOWN]]
-        title = f"{args.source} -> {args.target}" if jobs else kind
         path = cli.output(args, f"truth-{kind.replace(' ', '-')}", ".png")
-        pixels = np.stack([each[:SHOWN] for each in shown.values()], axis=1)
-        print(sheet(path, pixels, labels, columns, title))
+        print(draw(path, chosen, images, f"{args.source} -> {args.target}" if jobs else kind))
+
+
+def draw(path: Path, chosen: list[edits.SceneEdit], images: dict[str, np.ndarray], title: str) -> Path:
+    """The first edits of each way beside the truth; returns where the sheet is."""
+    shown = images | {"truth": drawn([e.after for e in chosen])}
+    columns = [NAMES.get(way, way) for way in shown]
+    rows = [" ->\n".join(" ".join(words) for words in changed(e.source, e.target)) for e in chosen[:SHOWN]]
+    pixels = np.stack([each[:SHOWN] for each in shown.values()], axis=1)
+    return sheet(path, pixels, rows, columns, title)
