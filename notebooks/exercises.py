@@ -324,10 +324,10 @@ def align_words(f):
     agree("the list for a removed word", answer("a big cat here", "a cat here"), [0, 2, 3], stuck)
 
 
-@exercise("the union of two masks, each relative to its map's maximum, the right side")
+@exercise("the union of two masks, each a share of its map's range, the right side")
 def local_blend(f):
     source, target = draws(2, 3, 1, 4)
-    maps = torch.tensor([[[0.5, 0.2, 0.0, 0.1]], [[0.02, 0.08, 0.2, 0.02]]], dtype=torch.float64)
+    maps = torch.tensor([[[0.5, 0.2, 0.0, 0.1]], [[0.08, 0.12, 0.2, 0.08]]], dtype=torch.float64)
 
     def masked(*inside):
         return torch.where(torch.tensor(inside) > 0, target, source)
@@ -337,5 +337,6 @@ def local_blend(f):
         "only the target's map makes the mask: the old object must go too": masked(0, 1, 1, 0),
         "only the source's map makes the mask: the new object needs its own pixels": masked(1, 1, 0, 0),
         "the masks are intersected: take their union": masked(0, 1, 0, 0),
-        "the threshold is absolute: it is a share of each map's maximum": masked(1, 0, 0, 0),
+        "the threshold is absolute: it is a share of each map's range": masked(1, 0, 0, 0),
+        "the threshold is a share of the maximum: it is one of the range, least to largest": masked(1, 1, 1, 1),
     })

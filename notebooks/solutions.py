@@ -104,5 +104,7 @@ def align_words(source, target):
 
 
 def local_blend(source, target, map_source, map_target, threshold):
-    inside = (map_source > threshold * map_source.max()) | (map_target > threshold * map_target.max())
+    inside = torch.zeros_like(map_source, dtype=torch.bool)
+    for each in (map_source, map_target):
+        inside = inside | (each - each.min() > threshold * (each.max() - each.min()))
     return torch.where(inside, target, source)

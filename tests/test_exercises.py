@@ -16,6 +16,7 @@ import solutions  # noqa: E402
 from checking import CHECKERS, diagnose  # noqa: E402
 from exercises import check  # noqa: E402
 
+RANGE = "each - each.min() > threshold * (each.max() - each.min())"
 CLIPPED = "posterior(((x_t - (1 - now).sqrt() * eps) / now.sqrt()).clamp(-1, 1), x_t, t, alpha_bar)[0]"
 GREEDY = """found, i = [], 0
     for word in target:
@@ -101,9 +102,9 @@ MISTAKES = [  # exercise, what its solution says, what a student writes instead,
     ("align_words", "found =", "return [*range(len(source)), *[None] * (len(target) - len(source))]", "moved by one"),
     ("align_words", "found = [None] * len(target)", GREEDY, "stops at a removed word"),
     ("local_blend", "inside, target, source", "inside, source, target", "sides are swapped"),
-    ("local_blend", "|", "&", "intersected"),
-    ("local_blend", "(map_source > threshold * map_source.max()) | ", "", "only the target's map"),
-    ("local_blend", ".max()", "[0, 0]", "is off by up to"),
+    ("local_blend", "(map_source, map_target):", "(map_target,):", "only the target's map"),
+    ("local_blend", RANGE, "each > threshold", "is absolute"),
+    ("local_blend", RANGE, "each > threshold * each.max()", "share of the maximum"),
 ]
 
 
