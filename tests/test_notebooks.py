@@ -1,7 +1,8 @@
 """The notebooks: they run from first to last, define no algorithm, and their exercises know right from wrong.
 
-Each is run in a kernel of its own, in a process of its own, by the command that `notebooks/INDEX.md` names. Two cells
-are added at its end: the check with the right answers, which must pass, and with each of them wrong, which must not.
+Each is run in a kernel of its own, in a process of its own, by the command that `notebooks/INDEX.md` names. Cells are
+added at its end: each exercise that asks for a function, with its solution; the check of the numbers with the right
+ones, which must pass, and with each of them wrong, which must not.
 """
 
 import ast
@@ -20,23 +21,22 @@ from ddpm.images import strip
 
 ROOT = Path(__file__).parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-MOST_BYTES, MOST_PICTURE, LONGEST_DEF = 400_000, 66_000, 3
+MOST_BYTES, MOST_PICTURE, LONGEST_DEF = 300_000, 66_000, 3
 
-# the right answers, worked out by hand
-SOLUTIONS = {
+# the right numbers, worked out by hand
+NUMBERS = {
     # 16 * 16 pixels, 64 * 64 pairs of channels, 3 * 3 places; 128 + 128 from the way down; 3 x 3, 5 x 5, 7 x 7
     "0_the_network": [9_437_184, 256, 49],
-    # |(1, 2, 2)|^2 / (2 * 0.5); where the derivative of log s + 4 / s is zero; 1 - f(1) / f(0) of the cosine schedule
-    "1_the_bound": [9.0, 4.0, 4.128e-5],
-    # the first t of a product of 1 - beta_t below 1/2, see below; 0.8 * 0.6 + 0.6 * -1; (0.5 - 0.8 * 0.25) / 0.6
-    "2_the_forward_process": [260, -0.12, 0.5],
-    "3_ddpm": [1000, 0, 1],  # once a step; the last step adds none; the noise's own variance
-    "4_naive_editing": [20, 0.5, 600],  # 0.4 * 50; sqrt(0.25); 12 of 20 steps of 50
-    # 1 - 0.6, whatever sigma is; sqrt(0.4 / 0.8) * sqrt(1 - 1 / 3); x_0 = (1 - 0.8 * 0.5) / 0.6 = 1, so 0.8 + 0.6 * 0.5
-    "5_ddim": [0.4, 0.5774, 1.1],
+    # where the derivative of log s + 4 / s is zero; 1 - f(1) / f(0) of the cosine schedule
+    "1_the_bound": [4.0, 4.128e-5],
+    # the first t of a product of 1 - beta_t below 1/2, see below; (0.5 - 0.8 * 0.25) / 0.6
+    "2_the_forward_process": [260, 0.5],
+    "3_ddpm": [1000, 1],  # once a step; the noise's own variance
+    "4_naive_editing": [20, 0.5],  # 0.4 * 50; sqrt(0.25)
+    "5_ddim": [0.4, 0.5774],  # 1 - 0.6, whatever sigma is; sqrt(0.4 / 0.8) * sqrt(1 - 1 / 3)
     "6_inversion": [100, 200, 0.5],  # 2 * 50; guidance asks twice; 1 / sqrt(4) standard deviations
-    "7_attention_maps": [4096, 0.5, 10],  # 8 * 8 * 16 * 4; 4 / (2 + 2 + 4); the tenth word
-    "8_prompt_to_prompt": [0.3333, 2, 1.3],  # three words share one map; small and red; 0.2 + 2 * 0.3 + 0.5
+    "7_attention_maps": [4096, 10],  # 8 * 8 * 16 * 4; the tenth word
+    "8_prompt_to_prompt": [0.3333, 1.3],  # three words share one map; 0.2 + 2 * 0.3 + 0.5
 }
 
 SHORTER = {"0_the_network": ("IMAGES = 32_000", "IMAGES = 640")}  # training that a test need not wait for
@@ -55,9 +55,30 @@ def tagged(path: Path, tag: str) -> dict:
     return cell
 
 
+def exercises(path: Path) -> dict[str, list[str]]:
+    """Name of each function that the student writes -> the code from the stub to the next prose."""
+    found, name = {}, None
+    for cell in json.loads(path.read_text())["cells"]:
+        if "exercise" in cell["metadata"].get("tags", ()):
+            name = source(cell).removeprefix("def ").partition("(")[0]
+        elif cell["cell_type"] == "markdown":
+            name = None
+        if name:
+            found.setdefault(name, []).append(source(cell))
+    return found
+
+
+def solved(path: Path) -> list[str]:
+    """A cell for each exercise: its solution is found to be right, and the notebook goes on with it."""
+    return [
+        "\n".join([f"from solutions import {name}", *after, f"assert my_{name} is {name}"])
+        for name, (_, *after) in exercises(path).items()
+    ]
+
+
 def proof(path: Path) -> list[str]:
-    """Two cells: the check passes with the right answers, and stops at each one that is wrong, be it a count by one."""
-    check, right = source(tagged(path, "check")), SOLUTIONS[path.stem]
+    """Two cells: the check passes with the right numbers, and stops at each one that is wrong, be it a count by one."""
+    check, right = source(tagged(path, "check")), NUMBERS[path.stem]
     mistakes = [(i, 1) for i, answer in enumerate(right) if isinstance(answer, int)]
     mistakes += [(i, abs(answer) / 2 + 0.1) for i, answer in enumerate(right)]
     refused = f"""for wrong, by in {mistakes}:
@@ -76,8 +97,10 @@ def run(path: Path, folder: Path) -> subprocess.CompletedProcess:
     (folder / "notebooks").mkdir(parents=True)
     for room in ("unet", "ddpm", "ddim", "p2p"):
         (folder / room).symlink_to(ROOT / room)
+    for module in ("exercises.py", "checking.py", "solutions.py"):
+        (folder / "notebooks" / module).symlink_to(ROOT / "notebooks" / module)
     notebook = json.loads(path.read_text())
-    for i, text in enumerate(proof(path)):
+    for i, text in enumerate(solved(path) + proof(path)):
         cell = {"cell_type": "code", "id": f"proof-{i}", "source": text}
         notebook["cells"].append(cell | {"metadata": {}, "outputs": [], "execution_count": None})
     copy = folder / "notebooks" / path.name
@@ -130,12 +153,29 @@ def test_it_is_kept_with_its_outputs(path):
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_it_ends_with_three_exercises_and_a_cell_that_checks_the_answers(path):
-    *_, exercises = [source(cell) for cell in cells(path, "markdown")]
-    heading, _, text = exercises.partition("## Exercises")
-    assert [line[:2] for line in text.splitlines() if line[:1].isdigit()] == ["1.", "2.", "3."]
+def test_it_asks_for_one_to_three_functions_and_goes_on_with_the_repositorys_own(path):
+    """A heading that names the function, a stub, a check of one line, a figure, and what to see in it."""
+    text = "\n".join(source(cell) for cell in cells(path, "markdown"))
+    assert 1 <= len(found := exercises(path)) <= 3
+    for name, code in found.items():
+        assert f"\n### Write `{name}`\n" in text and len(code) == 3
+        (check, use) = (cell for cell in cells(path) if source(cell) in code[1:])
+        (line,) = "".join(check["outputs"][0]["text"]).splitlines()
+        assert line.startswith(f"{name}: it returns None") and line.endswith("the repository's own function.")
+        assert f"my_{name}(" in source(use) or f"= my_{name}\n" in source(use) or f"my_{name})" in source(use)
+        assert any("image/png" in output.get("data", {}) for output in use["outputs"])
+    assert text.partition("## Exercises: write the method")[2].count("**What to see.**") == len(found)
+    assert "solutions" not in text
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_it_ends_with_questions_for_numbers_and_a_cell_that_checks_the_answers(path):
+    *_, last = [source(cell) for cell in cells(path, "markdown")]
+    _, _, text = last.partition("## Exercises: numbers")
+    n = len(NUMBERS[path.stem])
+    assert [line[:2] for line in text.splitlines() if line[:1].isdigit()] == [f"{i}." for i in range(1, n + 1)]
     assert cells(path)[-2:] == [tagged(path, "answers"), tagged(path, "check")]
-    assert source(tagged(path, "answers")) == "answers = [None, None, None]"
+    assert source(tagged(path, "answers")) == f"answers = {[None] * n}"
 
 
 def test_the_half_way_time_of_the_linear_schedule():
@@ -143,7 +183,7 @@ def test_the_half_way_time_of_the_linear_schedule():
     left = [1.0]
     for t in range(1000):
         left.append(left[-1] * (1 - (1e-4 + (0.02 - 1e-4) * t / 999)))
-    assert next(t for t, share in enumerate(left) if share < 0.5) == SOLUTIONS["2_the_forward_process"][0]
+    assert next(t for t, share in enumerate(left) if share < 0.5) == NUMBERS["2_the_forward_process"][0]
 
 
 def test_a_strip_has_each_image_in_its_row_and_column():

@@ -1,0 +1,90 @@
+"""How an exercise is checked: a function is run, its answer compared with the truth and with typical mistakes.
+
+The exercises themselves are in `exercises.py`.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+CHECKERS: dict[str, tuple[Callable, str]] = {}
+
+
+class Wrong(Exception):
+    """What is wrong with an answer, in one line."""
+
+
+def exercise(covers: str) -> Callable:
+    """Registers a checker under its name; `covers` is what it has looked at when it finds nothing wrong."""
+    return lambda checker: CHECKERS.setdefault(checker.__name__, (checker, covers))[0]
+
+
+def check(function: Callable, otherwise: Callable) -> Callable:
+    """Prints one line: right, or what is wrong. Returns the function if it is right, else `otherwise`."""
+    name, wrong = function.__name__, diagnose(function.__name__, function)
+    if wrong is None:
+        print(f"{name}: right ({CHECKERS[name][1]})")
+        return function
+    print(f"{name}: {wrong}. The next cell goes on with the repository's own function.")
+    return otherwise
+
+
+def diagnose(name: str, function: Callable) -> str | None:
+    """What is wrong with an exercise's function, or None. KeyError: no exercise of that name."""
+    checker, _ = CHECKERS[name]
+    try:
+        checker(guarded(function))
+    except Wrong as wrong:
+        return str(wrong)
+    except Exception as error:
+        return f"it stops with {type(error).__name__}: {(str(error) or 'no message').splitlines()[0]}"
+    return None
+
+
+def guarded(function: Callable) -> Callable:
+    """The function, refused where it returns nothing or writes into its arguments."""
+
+    def call(*arguments):
+        before = [each.clone() if isinstance(each, Tensor) else each for each in arguments]
+        answer = function(*arguments)
+        if answer is None or answer is ...:
+            raise Wrong("it returns None, so it is not written yet: put your lines in place of `# your code`")
+        if any(isinstance(a, Tensor) and not torch.equal(a, b) for a, b in zip(before, arguments, strict=True)):
+            raise Wrong("it writes into one of its arguments (+= or a slice): make a new tensor instead")
+        return answer
+
+    return call
+
+
+def close(a: Tensor, b: Tensor, tolerance: float = 1e-4) -> bool:
+    return a.shape == b.shape and torch.allclose(a, b, rtol=tolerance, atol=tolerance)
+
+
+def agree(what: str, answer, truth, mistakes: dict | None = None, tolerance: float = 1e-4) -> None:
+    """Wrong unless the answer is the truth. mistakes: message -> what that mistake gives, or a test of the answer."""
+    try:
+        answer, truth = (torch.as_tensor(each, dtype=torch.float64) for each in (answer, truth))
+    except (TypeError, ValueError, RuntimeError):
+        raise Wrong(f"{what} is a {type(answer).__name__}, expected a tensor or numbers") from None
+    if close(answer, truth, tolerance):
+        return
+    for message, wrong in (mistakes or {}).items():
+        if wrong(answer) if callable(wrong) else close(answer, torch.as_tensor(wrong, dtype=torch.float64)):
+            raise Wrong(message)
+    if answer.shape != truth.shape:
+        raise Wrong(f"{what} has the shape {tuple(answer.shape)}, expected {tuple(truth.shape)}")
+    if not answer.isfinite().all():
+        raise Wrong(f"{what} is not finite: is there a division by 0, or the root of a negative number?")
+    raise Wrong(f"{what} is off by up to {(answer - truth).abs().max():.3g}: compare each term with the formula")
+
+
+def parts(answer, *names: str) -> tuple:
+    """The named parts of an answer that is a tuple."""
+    if not isinstance(answer, tuple | list) or len(answer) != len(names):
+        raise Wrong(f"it returns a {type(answer).__name__}, expected {len(names)} values: {', '.join(names)}")
+    return tuple(answer)
+
+
+def draws(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))

@@ -1,0 +1,342 @@
+"""The exercises in which you write the method: `check(your_function, otherwise=the_repository's)` in a notebook.
+
+A checker runs your function on small inputs whose answer is known without this repository's code: numbers worked out
+by hand, Bayes' rule, a round trip, a closed form of a Gaussian, PyTorch's own functions. Where the answer differs, it
+is compared with what typical mistakes give, so that the message can name the mistake. In the order of the notebooks.
+"""
+
+import torch
+import torch.nn.functional as F
+from checking import Wrong, agree, check, close, draws, exercise, parts
+from torch import Tensor
+
+import ddpm
+
+__all__ = ["check"]
+
+# alpha_bar with short roots: sqrt(alpha_bar) is 1, 0.8, 0.6, 0.28 and sqrt(1 - alpha_bar) is 0, 0.6, 0.8, 0.96
+TABLE = torch.tensor([1.0, 0.64, 0.36, 0.0784], dtype=torch.float64)
+
+
+def bayes(x_0: Tensor, x_t: Tensor, t: int) -> tuple[Tensor, Tensor]:
+    """q(x_{t-1} | x_t, x_0) by Bayes' rule: the precisions of q(x_{t-1} | x_0) and of q(x_t | x_{t-1}) add up."""
+    alpha, before = TABLE[t] / TABLE[t - 1], TABLE[t - 1]
+    if t == 1:
+        return x_0, torch.zeros_like(alpha)
+    prior, likelihood = 1 / (1 - before), alpha / (1 - alpha)
+    mean = (prior * before.sqrt() * x_0 + likelihood * x_t / alpha.sqrt()) / (prior + likelihood)
+    return mean, 1 / (prior + likelihood)
+
+
+@exercise("cosines, sines, frequencies, shape")
+def time_embedding(f):
+    t = torch.tensor([0, 3, 50, 1000])
+    cos, sin = (wave(t[:, None] * torch.tensor([1, 1e-2, 1e-4]).double()) for wave in (torch.cos, torch.sin))
+    early = t[:, None] * 10000.0 ** (-torch.arange(3).double() / 3)
+    agree("the embedding", f(t, 6), torch.cat([cos, sin], 1), {
+        "the sines come first: the formula has the cosines first": torch.cat([sin, cos], 1),
+        "cosines and sines alternate: all cosines come first, then all sines": torch.stack([cos, sin], 2).flatten(1),
+        "the last frequency is not 1/10000: divide i by n - 1, not by n": torch.cat([early.cos(), early.sin()], 1),
+        "only cosines or only sines are there: half of the width is for each": lambda x: x.shape == cos.shape,
+    })
+
+
+@exercise("all terms, direction, sum over the dimensions, shape")
+def kl_of_gaussians(f):
+    (mu_1, mu_2), (var_1, var_2) = draws(2, 4, 3), draws(2, 4, 3, seed=1).exp()
+
+    def kl(mu_1, var_1, mu_2, var_2):
+        p, q = (torch.distributions.Normal(mu, var.sqrt()) for mu, var in ((mu_1, var_1), (mu_2, var_2)))
+        return torch.distributions.kl_divergence(p, q)
+
+    each, log = kl(mu_1, var_1, mu_2, var_2), (var_2 / var_1).log()
+    agree("the divergence", f(mu_1, var_1, mu_2, var_2), each.sum(-1), {
+        "the dimensions are not added up: sum over the last axis": each,
+        "the dimensions are averaged: the divergence is their sum": each.mean(-1),
+        "the two Gaussians are swapped: the divergence is not symmetric": kl(mu_2, var_2, mu_1, var_1).sum(-1),
+        "the factor 1/2 is missing": 2 * each.sum(-1),
+        "the variances are taken for standard deviations": kl(mu_1, var_1**2, mu_2, var_2**2).sum(-1),
+        "- d is missing: each dimension subtracts 1 inside the bracket": (each + 0.5).sum(-1),
+        "the logarithm is upside down: it is log(var_2 / var_1)": (each - log).sum(-1),
+    })
+
+
+@exercise("mean, variance, last step; against Bayes' rule")
+def posterior(f):
+    x_0, x_t = draws(2, 3, 2, 1, 1)
+    (mean, variance), (right, spread) = parts(f(x_0, x_t, 2, TABLE), "mean", "variance"), bayes(x_0, x_t, 2)
+    agree("the mean", mean, right, {
+        "the coefficients of x_0 and x_t are swapped": bayes(x_t, x_0, 2)[0],
+        "alpha_bar_t stands where alpha_t should": (0.8 * 0.4375 * x_0 + 0.6 * 0.36 * x_t) / 0.64,
+        "the roots of alpha_bar_(t-1) and alpha_t are missing": (0.64 * 0.4375 * x_0 + 0.5625 * 0.36 * x_t) / 0.64,
+        "beta_t is taken as 1 - alpha_bar_t: it is 1 - alpha_t": 0.8 * x_0 + 0.75 * 0.36 / 0.64 * x_t,
+    })
+    agree("the variance", torch.as_tensor(variance).squeeze(), spread, {
+        "the variance is beta_t: that of q(x_t | x_(t-1)), the posterior's is smaller": 0.4375,
+        "the second value is the standard deviation, expected the variance": spread.sqrt(),
+        "the variance is 1 - alpha_bar_(t-1): that of q(x_(t-1) | x_0)": 0.36,
+    })
+    mean, variance = f(x_0, x_t, 1, TABLE)
+    agree("the mean at t = 1", mean, x_0)
+    agree("the variance at t = 1", torch.as_tensor(variance).squeeze(), 0.0)
+
+
+@exercise("product, alpha_bar[0] = 1, length")
+def alpha_bar(f):
+    agree("alpha_bar", f(torch.tensor([0.36, 0.4375, 0.5], dtype=torch.float64)), [1, 0.64, 0.36, 0.18], {
+        "alpha_bar[0] = 1 is missing: T betas give T + 1 values": [0.64, 0.36, 0.18],
+        "the 1 stands at the end: it belongs to t = 0, the data": [0.64, 0.36, 0.18, 1],
+        "these are the alpha_t: multiply them up": lambda x: close(x[-3:], torch.tensor([0.64, 0.5625, 0.5]).double()),
+        "the betas are multiplied, not the alpha_t = 1 - beta_t": lambda x: abs(x[-1] - 0.36 * 0.4375 * 0.5) < 1e-6,
+        "the betas are added up: the factors 1 - beta_t are multiplied": lambda x: abs(x[-1] + 0.2975) < 1e-6,
+    })
+
+
+def forward(x_0: Tensor, t: Tensor, noise: Tensor) -> tuple[Tensor, dict]:
+    """x_t of TABLE, for x_0 (B, C, H, B), and what typical mistakes give in its place."""
+
+    def mix(of_image, of_noise, shape=(-1, 1, 1, 1)):
+        return of_image.view(shape) * x_0 + of_noise.view(shape) * noise
+
+    now, before = TABLE[t], TABLE[t - 1]
+    signal, spread, alpha = now.sqrt(), (1 - now).sqrt(), now / before
+    return mix(signal, spread), {
+        "the noise is subtracted: it is added": mix(signal, -spread),
+        "alpha_t is used where the formula has alpha_bar_t": mix(alpha.sqrt(), (1 - alpha).sqrt()),
+        "the roots are missing: the noise takes the root of its variance": mix(now, 1 - now),
+        "the noise is multiplied by the variance 1 - alpha_bar_t: it takes the root": mix(signal, 1 - now),
+        "the two coefficients are swapped": mix(spread, signal),
+        "the table is read at t - 1: its entry t belongs to time t": mix(before.sqrt(), (1 - before).sqrt()),
+        "t runs along the columns: the coefficients of image i need the shape (B, 1, 1, 1)": mix(signal, spread, -1),
+    }
+
+
+@exercise("mean, variance, shapes, t = 0")
+def q_sample(f):
+    (x_0, noise), t = draws(2, 3, 2, 2, 3), torch.tensor([1, 2, 3])
+    agree("x_t", f(x_0, t, noise, TABLE), *forward(x_0, t, noise))
+    agree("x_t at t = 0", f(x_0, 0 * t, noise, TABLE), x_0)
+
+
+@exercise("what the network is given, squared error, mean of each image")
+def simple_loss(f):
+    (x_0, noise, guess), t, seen = draws(3, 3, 2, 2, 3), torch.tensor([1, 2, 3]), []
+    loss = f(lambda x, t: seen.append((x, t)) or guess, x_0, t, noise, TABLE)
+    if not seen:
+        raise Wrong("eps_fn is never called: the network predicts the noise in x_t")
+    x_t, mistakes = forward(x_0, t, noise)
+    agree("x_t", seen[0][0], x_t, {"the network is given x_0: it sees x_t only": x_0} | mistakes)
+    agree("the time that the network is given", seen[0][1], t)
+    each = (guess - noise).flatten(1)
+    agree("the loss", loss, each.square().mean(1), {
+        "the loss is one number: each image has its own, the mean over its own values": each.square().mean(),
+        "the squares are added up: the loss is their mean": each.square().sum(1),
+        "the error is not squared": each.abs().mean(1),
+        "the prediction is compared with x_0: it is a noise": (guess - x_0).square().flatten(1).mean(1),
+    })
+
+
+@exercise("mean, sigma, last step without noise, no clipping; against Bayes' rule")
+def ancestral_step(f):
+    x_0, eps, noise = draws(3, 3, 2, 1, 1) * torch.tensor([2.0, 1.0, 1.0]).view(3, 1, 1, 1, 1)
+    for t in (1, 2):
+        now, alpha = TABLE[t], TABLE[t] / TABLE[t - 1]
+        x_t, weight = now.sqrt() * x_0 + (1 - now).sqrt() * eps, (1 - alpha) / (1 - now).sqrt()
+        (mean, variance), clipped = bayes(x_0, x_t, t), bayes(x_0.clamp(-1, 1), x_t, t)[0]
+        z, beta = variance.sqrt() * noise, "sigma_t^2 is beta_t: this exercise asks for the posterior's variance"
+        agree(f"x_(t-1) at t = {t}", f(eps, x_t, t, noise, TABLE), mean + z, {
+            "the last step adds noise: at t = 1 sigma is 0" if t == 1 else beta: mean + (1 - alpha).sqrt() * noise,
+            "the noise z is subtracted: it is added": mean - z,
+            "z is multiplied by the variance: it takes its root, the standard deviation": mean + variance * noise,
+            "no noise is added: only the last step, t = 1, has none": mean,
+            "the predicted x_0 is clipped to [-1, 1]: the formula does not clip": clipped + z,
+            "the predicted noise is added: it is subtracted": (x_t + weight * eps) / alpha.sqrt() + z,
+            "alpha_bar_t is used where the formula has alpha_t": (x_t - weight * eps) / now.sqrt() + z,
+            "the factor 1 / sqrt(alpha_t) is missing": x_t - weight * eps + z,
+        })
+
+
+@exercise("the time, x_t, strengths 0 and 1")
+def sdedit_start(f):
+    (x_0, noise), grid = draws(2, 2, 3, 1, 1), [40, 30, 12, 5, 0]
+    table = torch.cos(torch.arange(41, dtype=torch.float64) / 40 * 1.5) ** 2
+    for n, time in ((1, 5), (2, 12), (4, 40), (0, 0)):
+        t, x_t = parts(f(x_0, n / 4, grid, noise, table), "t", "x_t")
+        agree(f"t of strength {n / 4}", t, time, {
+            "strength is counted from the noisy end: a small strength starts near the image": grid[n],
+            "the first value is a place in the grid: expected the time there": lambda t, n=n: t in (n, 4 - n),
+            "strength is a share of T: it is a share of the grid's steps": 10 * n,
+            "off by one in the grid": lambda t, n=n: t in (grid[max(3 - n, 0)], grid[min(5 - n, 4)]),
+        })
+        signal, spread = table[time].sqrt(), (1 - table[time]).sqrt()
+        agree(f"x_t of strength {n / 4}", x_t, signal * x_0 + spread * noise, {
+            "the image is not noised: x_t = x_0": x_0,
+            "the image is not shrunk: it is multiplied by sqrt(alpha_bar_t)": x_0 + spread * noise,
+            "the noise is subtracted: it is added": signal * x_0 - spread * noise,
+            "the noise is multiplied by the variance: it takes the root": signal * x_0 + spread**2 * noise,
+        })
+
+
+@exercise("S + 1 whole numbers, from T down to 0")
+def timesteps(f):
+    agree("the grid of T = 10, S = 4", f(10, 4), [10, 7, 5, 2, 0], {
+        "the times rise: they go down from T to 0": [0, 2, 5, 7, 10],
+        "T is missing: the first step starts at T": [7, 5, 2, 0],
+        "0 is missing: the last step ends at the image, t = 0": [10, 7, 5, 2],
+        "the grid starts at T - 1: here times run from 0 (data) to T (noise)": lambda x: x[0] == 9,
+        "off by one, these are S times and S - 1 steps: S steps have S + 1 times": lambda x: len(x) == 4,
+        "the times are rounded: the formula takes the floor": lambda x: len(x) == 5 and x[1] in (7.5, 8) and x[3] < 4,
+        "the step is T // S, which does not divide T: take the floor of each i T / S": lambda x: x[1] == 8,
+    })
+    for T, S, grid in ((1000, 3, [1000, 666, 333, 0]), (9, 1, [9, 0])):
+        agree(f"the grid of T = {T}, S = {S}", f(T, S), grid)
+
+
+@exercise("three terms, signs, no clipping, sigma = 0, last step")
+def ddim_step(f):
+    x_0, eps, noise = draws(3, 3, 2, 1, 1) * torch.tensor([2.0, 1.0, 1.0]).view(3, 1, 1, 1, 1)
+    a_t, a_s, sigma = TABLE[2], TABLE[1], torch.tensor(0.6 * 5 / 13, dtype=torch.float64)
+    x_t = 0.6 * x_0 + 0.8 * eps
+
+    def terms(of_x_0=0.8, of_eps=0.6 * 12 / 13, of_noise=0.6 * 5 / 13, x_0=x_0):  # 12^2 + 5^2 = 13^2
+        return of_x_0 * x_0 + of_eps * eps + of_noise * noise
+
+    agree("x_s", f(eps, x_t, a_t, a_s, sigma, noise), terms(), {
+        "the direction's root lacks - sigma^2: sqrt(1 - a_s - sigma^2)": terms(of_eps=0.6),
+        "the direction's root has sigma: it is sigma^2": terms(of_eps=(0.36 - sigma).sqrt()),
+        "the direction's root has a_t: it is 1 - a_s - sigma^2": terms(of_eps=(0.64 - sigma**2).sqrt()),
+        "the direction is subtracted: it is added": terms(of_eps=-0.6 * 12 / 13),
+        "the direction's term is missing": terms(of_eps=0),
+        "the random noise is missing": terms(of_noise=0),
+        "the random noise is multiplied by sigma^2: it takes sigma, the standard deviation": terms(of_noise=sigma**2),
+        "the predicted x_0 is not multiplied by sqrt(a_s)": terms(of_x_0=1),
+        "the predicted x_0 is multiplied by sqrt(a_t): it is sqrt(a_s)": terms(of_x_0=0.6),
+        "the predicted x_0 is clipped to [-1, 1]: the formula does not clip": terms(x_0=x_0.clamp(-1, 1)),
+        "the predicted x_0 has the wrong sign: the noise is subtracted from x_t": terms(x_0=(x_t + 0.8 * eps) / 0.6),
+        "the predicted x_0 is not divided by sqrt(a_t)": terms(x_0=x_t - 0.8 * eps),
+    })
+    agree("x_s at sigma = 0", f(eps, x_t, a_t, a_s, 0 * sigma, noise), terms(of_eps=0.6, of_noise=0))
+    agree("x_s of the last step", f(eps, x_t, a_t, TABLE[0], 0 * sigma, noise), x_0)
+
+
+@exercise("both coefficients, no clipping, first step; the DDIM step undoes it")
+def inversion_step(f):
+    x_0, eps = draws(2, 3, 2, 1, 1) * torch.tensor([2.0, 1.0]).view(2, 1, 1, 1, 1)
+    x_s = 0.8 * x_0 + 0.6 * eps
+    agree("x_t", f(eps, x_s, TABLE[1], TABLE[2]), 0.6 * x_0 + 0.8 * eps, {
+        "a_s and a_t are swapped: x_s, where you are, belongs to a_s": 0.8 * (x_s - 0.8 * eps) / 0.6 + 0.6 * eps,
+        "x_t = x_s comes out: the predicted x_0 takes a_s, the new x_t takes a_t": x_s,
+        "x_s is noised as if it were the image: work out the predicted x_0 first": 0.6 * x_s + 0.8 * eps,
+        "the predicted x_0 has the wrong sign: subtract the noise": 0.6 * (x_s + 0.6 * eps) / 0.8 + 0.8 * eps,
+        "the predicted x_0 is not divided by sqrt(a_s)": 0.6 * (x_s - 0.6 * eps) + 0.8 * eps,
+        "the noise keeps sqrt(1 - a_s): in x_t it has sqrt(1 - a_t)": 0.6 * x_0 + 0.6 * eps,
+        "the predicted x_0 is clipped to [-1, 1]: then the step cannot be undone": 0.6 * x_0.clamp(-1, 1) + 0.8 * eps,
+    })
+    agree("x_t of the first step", f(eps, x_0, TABLE[0], TABLE[1]), x_s)
+
+
+@exercise("order and times of the calls, x_T, the closed form of a Gaussian")
+def invert(f):
+    (x_0, eps), calls = draws(2, 2, 3, 1, 1), []
+    x_T, first = f(lambda x, t: calls.append((x, t)) or eps, x_0, [3, 1, 0], TABLE), 0.8 * x_0 + 0.6 * eps
+    if not calls or not all(isinstance(t, Tensor) and t.shape == (2,) for _, t in calls):
+        raise Wrong("eps_fn(x, t) wants t as a (B,) tensor: torch.full((len(x),), t)")
+    agree("the list of times at which the network is asked", [int(t[0]) for _, t in calls], [1, 3], {
+        "the network is asked at s, where the step starts: ask at t, its end (it never learnt t = 0)": [0, 1],
+        "the loop runs from noise to image: inversion walks the grid from 0 up to T": lambda t: t[0] > t[-1],
+        "one step is missing: every pair of neighbours in the grid is a step": lambda t: len(t) == 1,
+    })
+    agree("the first x that the network is given", calls[0][0], x_0)
+    agree("the second x that the network is given", calls[1][0], first, {"x is not carried on to the next step": x_0})
+    agree("x_T", x_T, 0.28 * x_0 + 0.96 * eps, {"the result is not the last x": first})
+    schedule = ddpm.Schedule(1000, "cosine")
+    exact = ddpm.GaussianEps(schedule, 0.5, 4.0)
+    x_T = f(exact, x_0, list(range(1000, -1, -5)), schedule.alpha_bar)
+    agree("x_T of Gaussian data (its closed form is known)", x_T, exact.flow(x_0, 0, 1000), tolerance=0.05)
+
+
+@exercise("scores, softmax over the words, rows that sum to one, output")
+def attention(f):
+    (Q, K, V), eye = (draws(1, 2, n, 4, seed=n + i) for i, n in enumerate((5, 3, 3))), torch.eye(3).double()
+    out, weights = parts(f(Q, K, V), "output", "weights")
+    truth = F.scaled_dot_product_attention(Q, K, eye.expand(1, 2, 3, 3))  # values that show the weights
+    scores = Q @ K.mT
+    agree("the weights", weights, truth, {
+        "the order is wrong: the output comes first, then the weights": truth @ V,
+        "the scores are not divided by sqrt(d)": scores.softmax(-1),
+        "the scores are divided by d: it is sqrt(d)": (scores / 4).softmax(-1),
+        "the softmax runs over the pixels: each pixel's weights of all words sum to one": (scores / 2).softmax(-2),
+        "the rows do not sum to one": lambda w: w.shape == truth.shape and not close(w.sum(-1), truth.sum(-1)),
+    })
+    agree("the output", out, truth @ V, {"the output is that of K: the weights average the values V": truth @ K})
+
+
+@exercise("mean over steps and heads, the word's column, resizing")
+def average_map(f):
+    steps = list(draws(3, 2, 4, 3).softmax(-1))
+    before, right, after = torch.stack(steps).mean((0, 1)).T.reshape(3, 2, 2)
+    agree("the map", f(steps, 1, 2), right, {
+        "steps or heads are added up: take their mean": lambda x: any(close(x, n * right) for n in (2, 3, 6)),
+        "only the last step counts: take the mean over all": steps[-1].mean(0)[:, 1].view(2, 2),
+        "off by one: this is the map of the token before": before,
+        "off by one: this is the map of the token after": after,
+        "rows and columns of the map are swapped": right.T,
+    })
+
+    def enlarged(*rows):  # a row of 2 pixels as a row of 4
+        return (resize := torch.tensor(rows, dtype=torch.float64)) @ right @ resize.T
+
+    agree("the enlarged map", f(steps, 1, 4), enlarged((1, 0), (0.75, 0.25), (0.25, 0.75), (0, 1)), {
+        "the pixels are repeated: enlarge bilinearly": enlarged((1, 0), (1, 0), (0, 1), (0, 1)),
+        "align_corners=True moves the map: leave it False": enlarged((1, 0), (2 / 3, 1 / 3), (1 / 3, 2 / 3), (0, 1)),
+    })
+
+
+@exercise("the right half, early steps only, cross-attention only")
+def inject(f):
+    source, target = draws(2, 2, 2, 4, 3).softmax(-1)
+    both, edited = torch.cat([source, target]), torch.cat([source, source])
+    agree("the weights of an early step", f(both, "cross", 0.25, 0.5), edited, {
+        "the wrong half is replaced: the first half, the sources, stays": torch.cat([target, target]),
+        "the halves are swapped: the first half, the sources, stays": torch.cat([target, source]),
+        "nothing is replaced in an early step": both,
+        "one half is returned: sources and targets leave the hook together": lambda w: len(w) == 2,
+    })
+    for kind, done, mistake in (
+        ("cross", 0.75, "late steps are replaced too: from done = share on the target keeps its own maps"),
+        ("cross", 0.5, "off by one: at done = share that share of the steps is over"),
+        ("self", 0.25, "self-attention is replaced too: here only the kind 'cross' is"),
+    ):
+        agree(f"the weights at kind {kind!r}, done {done}", f(both, kind, done, 0.5), both, {mistake: edited})
+
+
+@exercise("words added, words removed, words that occur twice")
+def align_words(f):
+    def answer(source, target):
+        return [-1 if i is None else i for i in f(source.split(), target.split())]
+
+    agree("the list for a new word", answer("a cat on a couch", "a black cat on a couch"), [0, -1, 1, 2, 3, 4], {
+        "words behind the new one have moved by one: match words, not places": lambda x: x[:3].tolist() == [0, 1, 2],
+        "the second 'a' takes the map of the first: words match in order": [0, -1, 1, 2, 0, 4],
+        "the start token is counted: number the words from 0": [1, -1, 2, 3, 4, 5],
+    })
+    stuck = {"it stops at a removed word: the words behind it still match": [0, -1, -1]}
+    agree("the list for a removed word", answer("a big cat here", "a cat here"), [0, 2, 3], stuck)
+
+
+@exercise("the union of two masks, each a share of its map's range, the right side")
+def local_blend(f):
+    source, target = draws(2, 3, 1, 4)
+    maps = torch.tensor([[[0.5, 0.2, 0.0, 0.1]], [[0.08, 0.12, 0.2, 0.08]]], dtype=torch.float64)
+
+    def masked(*inside):
+        return torch.where(torch.tensor(inside) > 0, target, source)
+
+    agree("the blended x", f(source, target, *maps, 0.3), masked(1, 1, 1, 0), {
+        "the sides are swapped: the target inside the mask, the source outside": masked(0, 0, 0, 1),
+        "only the target's map makes the mask: the old object must go too": masked(0, 1, 1, 0),
+        "only the source's map makes the mask: the new object needs its own pixels": masked(1, 1, 0, 0),
+        "the masks are intersected: take their union": masked(0, 1, 0, 0),
+        "the threshold is absolute: it is a share of each map's range": masked(1, 0, 0, 0),
+        "the threshold is a share of the maximum: it is one of the range, least to largest": masked(1, 1, 1, 1),
+    })
