@@ -1,4 +1,7 @@
-"""Edit one image with the sampler: SDEdit, DDIM inversion and exact inversion beside each other."""
+"""Edit one image with the sampler: SDEdit, DDIM inversion and exact inversion beside each other.
+
+--out x.html writes a page for the lecture hall instead: every step, at several strengths.
+"""
 
 import argparse
 from collections.abc import Callable
@@ -14,13 +17,17 @@ from ddpm.data import image_files
 from ddpm.diffusion import last
 from ddpm.images import from_bytes, sheet, squared_error, to_bytes
 from ddpm.model import Trained
+from ddpm.page import check_choices, check_size, is_page
 
 from ..editing import edit_exact, edit_inverted, edit_naive, last_steps
 from ..sampler import Trajectory
+from . import page
 from .common import model_data, name_of, result, shown_words
 
 EXAMPLE = 'python -m ddim edit --image 1 --target "a photo of a small red circle on a green background" --strength 0.9'
 METHODS = {"sdedit": "SDEdit", "ddim": "DDIM inversion", "exact": "exact inversion"}
+STRENGTH, STEPS = [0.6], 50  # of a sheet
+PAGE_STRENGTHS, PAGE_STEPS = [0.2, 0.4, 0.6, 0.8, 1.0], 20
 
 # ---- measure ---------------------------------------------------------------------------------------------------------
 
@@ -92,11 +99,12 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     """The flags of `python -m ddim edit`."""
     cli.add_flags(parser, model="shapes", image=..., source=None, target=..., data_dir="data")
     cli.add_flags(parser, device=cli.best_device(), out="results", seed=0)
-    parser.add_argument("--strength", type=cli.share, default=0.6, help="share of the steps, in [0, 1]")
-    add_method_flags(parser, steps=50)
+    strength = f"share of the steps, in [0, 1], by default {STRENGTH[0]}; a page takes several"
+    parser.add_argument("--strength", type=cli.share, nargs="+", help=strength)
+    add_method_flags(parser, steps=None)
 
 
-def add_method_flags(parser: argparse.ArgumentParser, steps: int) -> None:
+def add_method_flags(parser: argparse.ArgumentParser, steps: int | None) -> None:
     """The flags that say how to edit."""
     cli.add_flags(parser, steps=steps, scale=1.0, eta=1.0)
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS), help="--eta is for sdedit")
@@ -104,22 +112,49 @@ def add_method_flags(parser: argparse.ArgumentParser, steps: int) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Encode the image, decode it under each target; show original and edits."""
+    """Encode the image, decode it under each target; show original and edits, on a sheet or a page."""
     trained = ddpm.load(args.model, device=args.device)
-    check_strengths(trained, args, [args.strength])
+    args.steps = args.steps or (PAGE_STEPS if is_page(args) else STEPS)
+    strengths = args.strength or (PAGE_STRENGTHS if is_page(args) else STRENGTH)
+    check_strengths(trained, args, strengths)
+    if is_page(args):
+        return write_page(trained, args, sorted(set(strengths)))
+    if len(strengths) > 1:
+        raise ValueError(f"--strength has {len(strengths)} values, and a sheet shows one: give one, or --out x.html")
+    (strength,) = strengths
     image, source = image_and_caption(trained, args)
     x_0, record, images = from_bytes(image[None]).to(trained.device), [], []
     for target, method in tqdm([(t, m) for t in args.target for m in args.methods], "edits"):
         edit = editor(trained, args, [source], [target])
-        x = last(edit(method, x_0, args.strength, range(args.seed, args.seed + 1)))
+        x = last(edit(method, x_0, strength, range(args.seed, args.seed + 1)))
         images.append(to_bytes(x)[0])
         missing = missing_words(trained.info["data"], images[-1], target)
         record.append({"method": method, "target": target, "error": squared_error(x_0, x).item(), "missing": missing})
     rows = [[image, *images[i : i + len(args.methods)]] for i in range(0, len(images), len(args.methods))]
     columns = ["original", *(METHODS[method].replace(" ", "\n") for method in args.methods)]
-    how = f"strength {args.strength:g}, {args.steps} steps, guidance {args.scale:g}"
+    how = f"strength {strength:g}, {args.steps} steps, guidance {args.scale:g}"
     title = "\n".join([source, *(f"-> {target}" for target in args.target), how])
     path = result(args, f"edit-{name_of(args.model)}", ".png")
     sheet(path, np.array(rows), [""] * len(rows), columns, title)
     print(text(record))
     print(path)
+
+
+def write_page(trained: Trained, args: argparse.Namespace, strengths: list[float]) -> None:
+    """Edit under each target with each method at each strength, and print where the page is."""
+    grids = {strength: last_steps(trained.schedule.T, args.steps, strength) for strength in strengths}
+    check_choices(len(args.target))
+    frames = 2 * len(args.target) * len(args.methods) * sum(2 * len(grid) - 1 for grid in grids.values())
+    check_size(frames, trained.shape[-1], "take fewer --steps, --strength, --methods or targets")
+    image, source = image_and_caption(trained, args)
+    x_0 = from_bytes(image[None]).to(trained.device)
+    methods = {method: METHODS[method] for method in args.methods}
+    with tqdm(total=len(args.target) * len(methods) * len(grids), desc="edits") as bar:
+
+        def ways(target: str, method: str, strength: float) -> list:
+            bar.update()
+            return list(editor(trained, args, [source], [target])(method, x_0, strength, range(args.seed, args.seed + 1)))
+
+        note = f"{args.steps} steps, guidance {args.scale:g}"
+        path = result(args, "", ".html")
+        print(page.write(path, trained.schedule, x_0, source, args.target, methods, grids, ways, args.seed, note))
