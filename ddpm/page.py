@@ -66,7 +66,7 @@ class Atlas:
 def check_size(frames: int, size: int, advice: str) -> None:
     """ValueError, before any work, for a page of so many frames (size, size) that would be too large.
 
-    A frame takes about a byte in the file for each of its bytes: three quarters after compression, a third more in text.
+    In the file a frame takes about its uncompressed bytes: three quarters in the PNG, a third more as text.
     """
     check_bytes(3 * frames * size**2, f"about {frames} frames", advice)
 
@@ -100,7 +100,7 @@ def captions(source: str, target: str, also: Collection[str] = ()) -> list[dict[
 def write(path: Path, title: str, data: dict[str, Any], frames: Atlas, maps: Atlas | None = None) -> Path:
     """Write a page, whole or not at all; returns the path.
 
-    data: note, level {name, values}, start {level, step}, reserve (pixels of the window's height beside the images),
+    data: note, level {name, values}, start {level, step}, reserve (height beside the images, in letters' heights),
         choices [{name, captions, pairs}], rows of panels [{label, side} or None, where the controls stand], and
         scenes[choice][level]: labels of the steps, turn (the step at which encoding ends), frames [panel][step],
         tracks [{label, parts [{from, to, text}], words}], and with maps: maps [side][word][step] and scales

@@ -153,8 +153,10 @@ def write_page(trained: Trained, args: argparse.Namespace, strengths: list[float
 
         def ways(target: str, method: str, strength: float) -> list:
             bar.update()
-            return list(editor(trained, args, [source], [target])(method, x_0, strength, range(args.seed, args.seed + 1)))
+            edit = editor(trained, args, [source], [target])
+            return list(edit(method, x_0, strength, range(args.seed, args.seed + 1)))
 
         note = f"{args.steps} steps, guidance {args.scale:g}"
         path = result(args, "", ".html")
-        print(page.write(path, trained.schedule, x_0, source, args.target, methods, grids, ways, args.seed, note))
+        page.write(path, trained.schedule, x_0, source, args.target, methods, grids, ways, args.seed, note)
+    print(path)

@@ -1,4 +1,4 @@
-"""A page for the lecture hall: the methods of `python -m ddim edit` beside each other, step by step, over the strength."""
+"""A page for the lecture hall: the methods of `python -m ddim edit` beside each other, step by step."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +15,7 @@ from ddpm.schedule import Schedule
 
 State = tuple[int, Tensor, Tensor]  # t, x_t, predicted x_0
 Ways = Callable[[str, str, float], list[State]]  # target, method, strength -> all that an edit yields
-RESERVE = 240  # pixels of the window's height that captions and names take
+RESERVE = 9.5  # lines of the window's height that captions and names take
 
 
 def frames_of(schedule: Schedule, grid: list[int], states: list[State], x_0: Tensor, noise: Tensor) -> list[np.ndarray]:
@@ -39,8 +39,8 @@ def frames_of(schedule: Schedule, grid: list[int], states: list[State], x_0: Ten
 def labels_of(grid: list[int]) -> list[str]:
     """What each of 2k + 1 frames is."""
     k = len(grid) - 1
-    down = [f"decode {i} of {k}, t = {t}" for i, t in enumerate(grid)][1:]
-    return [*(f"encode {i} of {k}, t = {t}" for i, t in enumerate(grid[::-1])), *down]
+    down = [f"decode {i}/{k}, t = {t}" for i, t in enumerate(grid)][1:]
+    return [*(f"encode {i}/{k}, t = {t}" for i, t in enumerate(grid[::-1])), *down]
 
 
 def write(

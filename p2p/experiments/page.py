@@ -22,8 +22,11 @@ Edit = tuple[str, str, dict[str, Any]]  # label, target, keywords of `p2p.edit`
 State = tuple[int, Tensor, Tensor]  # s, x_s, predicted x_0
 ROW = [{"label": f"{name}: {what}", "side": side if what != "x_t" else None}
        for side, name in enumerate(("source", "edit")) for what in ("x_t", "predicted x_0")]  # fmt: skip
-NOTE = "attention: mean over heads and layers of {size} x {size}, each map normalised separately; at t = 0 over all steps"
-RESERVE = 430  # pixels of the window's height that captions and controls take
+NOTE = (
+    "{steps} steps, guidance {scale:g}. Point at a word (or Tab): its attention map, mean over heads and layers of "
+    "{size} x {size}, from the least to the largest value; at t = 0 over all steps"
+)
+RESERVE = 18  # lines of the window's height that captions and controls take
 
 
 def check(trained: Trained, steps: int, images: int, edits: Sequence[Edit]) -> None:
@@ -74,7 +77,7 @@ def injected(source: str, target: str, how: dict[str, Any], steps: int, length: 
 def tracks(counts: dict[str, Any]) -> list[dict[str, Any]]:
     """The bars beside the slider."""
     return [
-        {"label": f"source's {kind} maps", "parts": [{"from": 0, "to": counts[kind], "text": ""}], "words": words}
+        {"label": f"{kind} maps injected", "parts": [{"from": 0, "to": counts[kind], "text": ""}], "words": words}
         for kind, words in (("cross", counts["words"]), ("self", None))
     ]
 
@@ -128,7 +131,7 @@ def write(
             own = {"frames": [frames.add(part[:, row]) for row in rows for part in seen]}
             own |= {"maps": [[maps.add(word) for word in grey] for grey, _ in looks], "scales": [s for _, s in looks]}
             scenes[-1].append(shared | own)
-    note = f"{steps} steps, guidance {scale:g}; {NOTE.format(size=weights.shape[-1])}"
+    note = NOTE.format(steps=steps, scale=scale, size=weights.shape[-1])
     data = {"note": note, "level": {"name": "image", "values": names}, "start": {"level": 0, "step": steps}}
     data |= {"reserve": RESERVE, "choices": choices, "rows": [ROW], "scenes": scenes}
     return page.write(path, f"Prompt-to-Prompt: {source}", data, frames, maps)
