@@ -1,6 +1,6 @@
 """Edit one image with the sampler: SDEdit, DDIM inversion and exact inversion beside each other.
 
---out x.html writes a page for the lecture hall instead: every step, at several strengths.
+--out x.html writes a page for the lecture hall instead: every step, at several strengths (by default 20 steps, not 50).
 """
 
 import argparse

@@ -119,10 +119,9 @@ def write(
     for label, target, how in edits:
         store = AttentionStore([source] * n + [target] * n, by_time=True)
         way = editing.edit(trained, source, target, **start, steps=steps, scale=scale, store=store, **how)
-        seen = frames_of(start["x_T"], list(tqdm(way, label.replace("\n", ", "), steps)))
+        name, words = ", ".join(label.splitlines()), page.captions(source, target, how["weights"])
+        seen = frames_of(start["x_T"], list(tqdm(way, name, steps)))
         weights = maps_of(store, grid, size or store.largest)
-        words = page.captions(source, target, how["weights"])
-        name = ", ".join(label.splitlines())
         choices.append({"name": name, "captions": words, "pairs": pairs(source, target, length)})
         shared = {"labels": labels, "turn": 0, "tracks": tracks(injected(source, target, how, steps, length))}
         scenes.append([])
