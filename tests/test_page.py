@@ -412,18 +412,20 @@ def test_keys_and_clicks_change_the_frames_in_a_browser(edited):
     script = LOOK + """
     look(); press("ArrowLeft"); look(); press("ArrowUp"); look(); press("2"); look();
     document.querySelectorAll(".caption")[1].querySelectorAll("button")[5].click(); look();
-    press("Escape"); $("back").click(); look(); for (let i = 0; i < 9; i++) press("ArrowLeft"); look()
+    press("Escape"); $("back").click(); look(); for (let i = 0; i < 9; i++) press("ArrowLeft"); look();
+    [...document.querySelectorAll(".caption button")].at(-1).dispatchEvent(new PointerEvent("pointerenter")); look();
+    press("3"); look()
     """
     seen = in_browser(edited.path, "step=3&word=6", script)
-    expected = [(0, 0, 3), (0, 0, 2), (0, 1, 2), (1, 1, 2), (1, 1, 2), (1, 1, 1), (1, 1, 0)]
+    expected = [(0, 0, 3), (0, 0, 2), (0, 1, 2), (1, 1, 2), (1, 1, 2), (1, 1, 1), (1, 1, 0), (1, 1, 0), (2, 1, 0)]
     for state, (choice, image, step) in zip(seen, expected, strict=True):
         pixels = np.array(state["frames"]).reshape(4, 16, 16, 4)[..., :3].transpose(0, 3, 1, 2)
         assert np.array_equal(pixels, edited.page.frames(choice, image)[:, step])
         assert state["label"].startswith(f"step {step} of 5, t = {GRID[step]}")
         assert f"step={step}&image=seed+{4 * image}&target={choice + 1}" in state["hash"] or step == 3  # as opened
         assert state["side"] >= 256 and state["side"] % 16 == 0 and state["smallest"] >= 20
-    shown = [["red", "green"]] * 3 + [["yellow"], ["red", "red"], [], []]  # of two edits the changed words
-    assert [state["shown"] for state in seen] == shown
+    shown = [["red", "green"]] * 3 + [["yellow"], ["red", "red"], [], [], ["background"] * 2, []]
+    assert [state["shown"] for state in seen] == shown  # another edit: its own changed word; none under the pointer
     heat = np.array(seen[0]["heat"]).reshape(2, 16, 16, 4)
     for side, colours in enumerate(heat):
         values, light = edited.page.maps(0, 0, side)[5, 3], colours[..., :3].astype(int).sum(axis=-1)
