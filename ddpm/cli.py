@@ -42,6 +42,8 @@ def main(name: str, description: str, commands: dict[str, ModuleType], argv: lis
         flags.print_help()
         return 0
     args = flags.parse_args(argv)
+    if Path(getattr(args, "out", "")).suffix.lower() == ".html" and not hasattr(commands[args.command], "page"):
+        flags.error(f"{args.command} writes no page (.html), only edit does: expected another ending than {args.out}")
     return exit_code(f"{name} {args.command}", lambda: args.run(args))
 
 

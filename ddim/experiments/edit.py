@@ -1,4 +1,7 @@
-"""Edit one image with the sampler: SDEdit, DDIM inversion and exact inversion beside each other."""
+"""Edit one image with the sampler: SDEdit, DDIM inversion and exact inversion beside each other.
+
+--out x.html writes a page for the lecture hall instead: every step, at several strengths (by default 20 steps, not 50).
+"""
 
 import argparse
 from collections.abc import Callable
@@ -12,13 +15,17 @@ from ddpm import cli
 from ddpm.diffusion import last
 from ddpm.images import from_bytes, sheet, squared_error, to_bytes
 from ddpm.model import Trained
+from ddpm.page import check_choices, check_size, is_page
 
 from ..editing import edit_exact, edit_inverted, edit_naive, last_steps
 from ..sampler import Trajectory
+from . import page
 from .common import image_and_caption, name_of, result, shown_words
 
 EXAMPLE = 'python -m ddim edit --image 1 --target "a photo of a small red circle on a green background" --strength 0.9'
 METHODS = {"sdedit": "SDEdit", "ddim": "DDIM inversion", "exact": "exact inversion"}
+STRENGTH, STEPS = [0.6], 50  # of a sheet
+PAGE_STRENGTHS, PAGE_STEPS = [0.2, 0.4, 0.6, 0.8, 1.0], 20
 
 # ---- measure ---------------------------------------------------------------------------------------------------------
 
@@ -77,36 +84,72 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     """The flags of `python -m ddim edit`."""
     cli.add_flags(parser, model="shapes", image=..., source=None, target=..., data_dir="data")
     cli.add_flags(parser, device=cli.best_device(), out="results", seed=0)
-    parser.add_argument("--strength", type=cli.share, default=0.6, help="share of the steps, in [0, 1]")
-    add_method_flags(parser, steps=50)
+    strength = f"share of the steps, in [0, 1], by default {STRENGTH[0]}; a page takes several"
+    parser.add_argument("--strength", type=cli.share, nargs="+", help=strength)
+    add_method_flags(parser, steps=None)
 
 
-def add_method_flags(parser: argparse.ArgumentParser, steps: int) -> None:
+def add_method_flags(parser: argparse.ArgumentParser, steps: int | None) -> None:
     """The flags that say how to edit."""
     cli.add_flags(parser, steps=steps, scale=1.0, eta=1.0)
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS), help="--eta is for sdedit")
     parser.add_argument("--iterations", type=int, default=0, help="fixed-point iterations of each step of ddim")
 
 
-def run(args: argparse.Namespace) -> None:
-    """Encode the image, decode it under each target; show original and edits."""
-    trained = ddpm.load(args.model, device=args.device)
-    check_strengths(trained, args, [args.strength])
+def image_and_source(trained: Trained, args: argparse.Namespace) -> tuple[np.ndarray, str]:
+    """--image as uint8 (3, H, W), and what it shows: --source, else its own caption. ValueError: it has none."""
     image, caption = image_and_caption(trained, args.image, args.data_dir)
     if (source := args.source or caption) is None:
         raise ValueError(f"{args.image} has no caption: say what it shows with --source")
+    return image, source
+
+
+def run(args: argparse.Namespace) -> None:
+    """Encode the image, decode it under each target; show original and edits, on a sheet or a page."""
+    trained = ddpm.load(args.model, device=args.device)
+    args.steps = args.steps or (PAGE_STEPS if is_page(args) else STEPS)
+    strengths = args.strength or (PAGE_STRENGTHS if is_page(args) else STRENGTH)
+    check_strengths(trained, args, strengths)
+    if is_page(args):
+        return write_page(trained, args, sorted(set(strengths)))
+    if len(strengths) > 1:
+        raise ValueError(f"--strength has {len(strengths)} values, and a sheet shows one: give one, or --out x.html")
+    (strength,) = strengths
+    image, source = image_and_source(trained, args)
     x_0, record, images = from_bytes(image[None]).to(trained.device), [], []
     for target, method in tqdm([(t, m) for t in args.target for m in args.methods], "edits"):
         edit = editor(trained, args, [source], [target])
-        x = last(edit(method, x_0, args.strength, range(args.seed, args.seed + 1)))
+        x = last(edit(method, x_0, strength, range(args.seed, args.seed + 1)))
         images.append(to_bytes(x)[0])
         missing = missing_words(trained.info["data"], images[-1], target)
         record.append({"method": method, "target": target, "error": squared_error(x_0, x).item(), "missing": missing})
     rows = [[image, *images[i : i + len(args.methods)]] for i in range(0, len(images), len(args.methods))]
     columns = ["original", *(METHODS[method].replace(" ", "\n") for method in args.methods)]
-    how = f"strength {args.strength:g}, {args.steps} steps, guidance {args.scale:g}"
+    how = f"strength {strength:g}, {args.steps} steps, guidance {args.scale:g}"
     title = "\n".join([source, *(f"-> {target}" for target in args.target), how])
     path = result(args, f"edit-{name_of(args.model)}", ".png")
     sheet(path, np.array(rows), [""] * len(rows), columns, title)
     print(text(record))
+    print(path)
+
+
+def write_page(trained: Trained, args: argparse.Namespace, strengths: list[float]) -> None:
+    """Edit under each target with each method at each strength, and print where the page is."""
+    grids = {strength: last_steps(trained.schedule.T, args.steps, strength) for strength in strengths}
+    check_choices(len(args.target))
+    frames = 2 * len(args.target) * len(args.methods) * sum(2 * len(grid) - 1 for grid in grids.values())
+    check_size(frames, trained.shape[-1], "take fewer --steps, --strength, --methods or targets")
+    image, source = image_and_source(trained, args)
+    x_0 = from_bytes(image[None]).to(trained.device)
+    methods = {method: METHODS[method] for method in args.methods}
+    with tqdm(total=len(args.target) * len(methods) * len(grids), desc="edits") as bar:
+
+        def ways(target: str, method: str, strength: float) -> list:
+            bar.update()
+            edit = editor(trained, args, [source], [target])
+            return list(edit(method, x_0, strength, range(args.seed, args.seed + 1)))
+
+        note = f"{args.steps} steps, guidance {args.scale:g}"
+        path = result(args, "", ".html")
+        page.write(path, trained.schedule, x_0, source, args.target, methods, grids, ways, args.seed, note)
     print(path)

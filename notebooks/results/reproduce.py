@@ -17,6 +17,15 @@ RATES = {"shapes": 430, "scenes": 260, "cifar10-cpu": 260, "celeba32-cpu": 260} 
 CIRCLE = '"a photo of a large red circle on a blue background"'
 CAT, BUTTERFLY = '"a photo of a gray cat on a red couch"', "a photo of an orange butterfly on a"
 WOMAN, SISTER = '"a photo of a young woman with black hair"', "a photo of a young woman with straight brown hair"
+COUCH = (  # the lecture's edits of a cat and of a house
+    f'--source {CAT} --steps 20 --target '
+    '"a photo of a gray dog on a red couch" "a photo of a tiger on a red couch" "a photo of a gray cat on a blue couch"'
+)
+HOUSE = (
+    '--source "a photo of a house with a flag on a mountain" --steps 20 --self-until 0.4 --target '
+    '"a photo of a hotel with a flag on a mountain" "a photo of a tent with a flag on a mountain" '
+    '"a photo of a car with a flag on a mountain" "a photo of a tree with a flag on a mountain"'
+)
 REAL = (
     f'--image 17 --source "{SISTER} and earrings" --target '
     '"a photo of a smiling young woman with straight brown hair and earrings" '
@@ -59,11 +68,12 @@ COMMANDS = [  # model, network calls, command; {ddpm}, {ddim}, {p2p}: folders of
     ("cifar10-cpu", 56_000, "ddim sweep --model cifar10-cpu --n 64 --steps 20 --scale 3 --out {ddim}"),
     *((model, 10_000, f"ddim figures --model {model} --out {{ddim}}") for model in RATES),
     ("shapes", 200, 'ddim edit --image 1 --target "a photo of a small red circle on a green background" --strength 0.9 --out {ddim}'),
-    ("scenes", 1_000, f"p2p edit --source {CAT} --seeds 0-2 --steps 20 --out {{p2p}}/couch.png --target "
-        '"a photo of a gray dog on a red couch" "a photo of a tiger on a red couch" "a photo of a gray cat on a blue couch"'),
-    ("scenes", 2_000, 'p2p edit --source "a photo of a house with a flag on a mountain" --seeds 0,2,3 --steps 20 --self-until 0.4 '
-        '--out {p2p}/house.png --target "a photo of a hotel with a flag on a mountain" "a photo of a tent with a flag on a mountain" '
-        '"a photo of a car with a flag on a mountain" "a photo of a tree with a flag on a mountain"'),
+    ("scenes", 200, 'ddim edit --model scenes --image 12 --target "a photo of a tiger on a red couch" --steps 12 '
+        "--strength 0.25 0.5 0.75 1 --scale 2 --out {ddim}/page-tiger.html"),
+    ("scenes", 1_000, f"p2p edit {COUCH} --seeds 0-2 --out {{p2p}}/couch.png"),
+    ("scenes", 200, f"p2p edit {COUCH} --seeds 0 --out {{p2p}}/page-couch.html"),
+    ("scenes", 2_000, f"p2p edit {HOUSE} --seeds 0,2,3 --out {{p2p}}/house.png"),
+    ("scenes", 300, f"p2p edit {HOUSE} --seeds 0 --out {{p2p}}/page-house.html"),
     ("scenes", 1_000, 'p2p edit --source "a photo of a cat riding on a bicycle" --target "a photo of a dog riding on a bicycle" '
         "--seeds 0-2 --steps 20 --film 5 --out {p2p}/bicycle.png"),
     ("scenes", 1_000, f'p2p edit --source "{BUTTERFLY} pink flower" --target "{BUTTERFLY} spikey pink flower" --steps 20 --out {{p2p}}/spikey.png'),

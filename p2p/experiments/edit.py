@@ -3,7 +3,7 @@
 The kind of edit follows from the prompts: with as many words, each takes the map of the word in its place (replace);
 with more or fewer, the shared words take their maps (refine); --weight scales the map of a word (reweight). Each target
 and each value of a weight is a column. A real image (--image) is inverted first: exactly without guidance, with
-null-text optimisation under it.
+null-text optimisation under it. --out x.html writes a page for the lecture hall instead: every step of every edit.
 """
 
 import argparse
@@ -26,12 +26,14 @@ from ddpm.data import image_files
 from ddpm.data.edits import kind_between, kind_of_word
 from ddpm.images import from_bytes, sheet, squared_error, to_bytes
 from ddpm.model import Trained
+from ddpm.page import is_page
 from unet.vocabulary import GRAMMAR
 
 from .. import editing, real
 from ..blend import LocalBlend
 from ..store import AttentionStore, enlarge
 from ..words import as_list, changed, in_range, kind_of, split, word_positions
+from . import page
 from .baselines import SAMPLERS, SETTINGS, EditSettings, with_flags
 
 EXAMPLE = (
@@ -287,24 +289,34 @@ def blocks(columns: list[Column], note: str) -> Iterator[tuple[list[Column], str
 
 
 def run(args: argparse.Namespace) -> None:
-    """Edit, draw source, edits, plain re-generation and maps, and print where the sheet is."""
+    """Edit, draw source, edits, plain re-generation and maps, and print where the sheet, or the page, is."""
+    if args.film and is_page(args):
+        raise ValueError(f"--film {args.film} is for a sheet, and {args.out} is a page, which has every step: drop one")
     trained = ddpm.load(args.model, device=args.device)
     if args.scale is None:  # the inversion of a real image is exact without guidance
         args.scale = 1.0 if args.image else GUIDANCE
     prompts = as_list([args.source, *(args.target or [])], 1 + len(args.target or []))
     args.source, *args.target = trained.tokenizer.decode(trained.tokens(prompts))  # lower case, no full stops
     edits = edits_of(trained, args, row_count(args))
-    image = image_and_caption(trained, args.image, args.data_dir)[0] if args.image else None
-    columns, maps, film_maps = draw(trained, args, edits, start_of(trained, args, image))
-    path = cli.output(args, f"edit-{name_of(args.model)}", ".png")
+    rows = [Path(args.image).name] if args.image else [f"seed {seed}" for seed in args.seeds]
     lines = [description(args.source, edit) for edit in edits]
+    if is_page(args):
+        page.check(trained, args.steps, len(rows), edits)
+    image = image_and_caption(trained, args.image, args.data_dir)[0] if args.image else None
+    start = start_of(trained, args, image)
+    if is_page(args):
+        size, path = MAP_SIZES.get(trained.info["data"]), cli.output(args, "", ".html")
+        path = page.write(path, trained, args.source, edits, start, rows, args.steps, args.scale, size)
+        print("\n".join([*lines, str(path)]))
+        return
+    columns, maps, film_maps = draw(trained, args, edits, start)
+    path = cli.output(args, f"edit-{name_of(args.model)}", ".png")
     if image is not None:
         error = squared_error(dict(columns)["before"], image[None]).item()
         lines.append(f"reconstruction of the image: mean squared error {error:.6f} on the [0, 1] scale")
         columns = [("image", image[None]), *columns]
     parts = [*blocks(columns, EDITS_NOTE), *blocks(maps, MAPS_NOTE), *blocks(film_maps, FILM_NOTE)]
     names, images = zip(*columns, *maps, *film_maps, strict=True)
-    rows = [Path(args.image).name] if args.image else [f"seed {seed}" for seed in args.seeds]
     fold = np.cumsum([len(part) for part, _ in parts])[:-1].tolist()
     sheet(path, np.stack(images, axis=1), rows, list(names), args.source, fold, [note for _, note in parts])
     print("\n".join([*lines, str(path)]))
