@@ -85,17 +85,17 @@ def edit(
     store = AttentionStore(prompts) if store is None and blend_by_words else store
     if store is not None:
         store.check(prompts, blend_by_words)
-    length, device = trained.unet.config.words, trained.device
+    length, device, progress = trained.unet.config.words, trained.device, progress_of(grid, trained.schedule.T)
     plan = Plan(
         mapping=torch.stack([alignment(*pair, length, kind) for pair in zip(sources, targets, strict=True)]).to(device),
         weights=per_word("weight", weights, targets, length, 1.0, LEAST_WEIGHT, MOST_WEIGHT).to(device),
         cross_until=per_word("cross_until", word_until, targets, length, cross_until, 0.0, 1.0).to(device),
         self_until=in_range("self_until", self_until, 0.0, 1.0),
-        progress=progress_of(grid, trained.schedule.T).to(device),
+        progress=progress.to(device),
     )
     eps = trained.eps(prompts, scale, editing_hook(plan, store), null)
     start = tuple(torch.cat([x, x]) for x in x_T) if isinstance(x_T, tuple) else torch.cat([x_T, x_T])
-    on_step = blending_step(blend, store, plan.progress) if blend is not None else None
+    on_step = blending_step(blend, store, progress) if blend is not None else None
     yield from sampler(eps, trained.schedule, start, grid, on_step=on_step)
 
 

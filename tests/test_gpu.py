@@ -196,6 +196,16 @@ def test_the_network_compiles_as_one_graph():
         assert torch.equal(compiled(x, t, tokens), unet(x, t, tokens))
 
 
+@pytest.mark.parametrize("precision", ["float32", "float16"])
+def test_training_reads_numbers_of_the_gpu_once_in_ten_steps(monkeypatch, precision):
+    training, reads = make_training(replace(SETTINGS, images=8 * 30, weighting="eps", precision=precision)), []
+    for name in ("item", "tolist", "cpu", "numpy", "__bool__", "__float__", "__int__"):
+        read = getattr(torch.Tensor, name)
+        monkeypatch.setattr(torch.Tensor, name, lambda x, *a, name=name, read=read: reads.append(name) or read(x, *a))
+    finished(training)
+    assert reads == ["tolist"] * 3
+
+
 # ---- sampling --------------------------------------------------------------------------------------------------------
 
 
@@ -251,6 +261,22 @@ def test_a_sampler_never_waits_for_a_number_of_the_gpu(on_meta, name):
     x, noise = torch.empty(2, 3, 8, 8, device="meta"), Noise(range(2))
     for _, x_t, x_0 in WALKS[name](on_meta.eps(PROMPTS, scale=3.0), on_meta.schedule, x, noise):
         assert x_t.shape == x_0.shape == x.shape and x_t.is_meta and x_0.is_meta
+
+
+CHANGES = {
+    "replace": {},
+    "re-weight": {"weights": {"square": 2.0}, "word_until": {"square": 0.5}},
+    "local blend": {"blend": p2p.LocalBlend([["circle"], ["circle"], ["square"], ["square"]])},
+    "exact": {"sampler": ddim.sample_exact},
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_an_edit_never_waits_for_a_number_of_the_gpu(on_meta, name):
+    x = torch.empty(2, 3, 8, 8, device="meta")
+    x_T = (x, x) if name == "exact" else x
+    for _, x_s, _ in p2p.edit(on_meta, "a red circle", "a red square", x_T, 2, scale=3.0, **CHANGES[name]):
+        assert x_s.shape == (4, 3, 8, 8) and x_s.is_meta
 
 
 # ---- on a GPU --------------------------------------------------------------------------------------------------------
