@@ -3,7 +3,7 @@
 import sys
 
 from . import cli
-from .experiments import caption_accuracy, classifier, diagram, likelihood, neighbours, reproduce, sample, ship
+from .experiments import caption_accuracy, classifier, diagram, likelihood, neighbours, reproduce, sample, ship, speed
 
 COMMANDS = {
     "sample": sample,
@@ -11,6 +11,7 @@ COMMANDS = {
     "bound": likelihood,
     "neighbours": neighbours,
     "classifier": classifier,
+    "speed": speed,
     "diagram": diagram,
     "reproduce": reproduce,
     "ship": ship,
