@@ -48,7 +48,6 @@ COMMANDS = [  # model, network calls, command; {ddpm}, {ddim}, {p2p}: folders of
     ("celeba32-cpu", 0, "ddim reference --data celeba --n 2000 --out {ddim}"),
     ("shapes", 3_560_000, "ddim table --model shapes --n 500 --columns 3 5 10 20 50 100 1000 --out {ddim}"),
     ("shapes", 30_000, "ddim table --model shapes --n 500 --columns 10 20 --rows 0 1 --captions --out {ddim}/captions"),
-    ("shapes", 380_000, "ddim table --model shapes --n 2000 --columns 3 5 10 20 --rows 0 0.2 0.5 1 hat --out {ddim}/n2000"),
     ("cifar10-cpu", 1_080_000, "ddim table --model cifar10-cpu --n 1000 --columns 10 20 50 100 --out {ddim}"),
     ("celeba32-cpu", 540_000, "ddim table --model celeba32-cpu --n 500 --columns 10 20 50 100 --out {ddim}"),
     ("celeba32-cpu", 500_000, "ddim table --model celeba32-cpu --n 500 --columns 1000 --rows 1 --out {ddim}"),
