@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -83,9 +84,15 @@ def timed(preset: str, device: torch.device) -> Rates:
     return Rates(training, forward)
 
 
+@cache
+def gflop_of(preset: str) -> float:
+    """Of one image's forward pass."""
+    return cost(unet_of(preset))[1]
+
+
 def on_paper(preset: str, gpu: str) -> Rates:
     """By the arithmetic of the network; small networks use a GPU only in part."""
-    gflop = cost(unet_of(preset))[1]
+    gflop = gflop_of(preset)
     effective = GPUS[gpu] * min(1.0, gflop / 5)
     return Rates(effective / (3 * gflop), effective / gflop)
 
@@ -197,6 +204,11 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dry-run", action="store_true", help="print the plan, and stop")
 
 
+def exit_code_of(words: list[str]) -> int:
+    """Run a command of this repository to its end."""
+    return subprocess.run([sys.executable, *words], cwd=ROOT).returncode
+
+
 def choice_file(args: argparse.Namespace) -> Path:
     """Where the choice that was made at the first call is kept: another timing must not change the plan."""
     path = Path(args.out) / "plan.json"
@@ -242,7 +254,7 @@ def run(args: argparse.Namespace) -> None:
         part = plan(args, preset, speed)[i]  # anew: the run's folder is known once it is there
         if (marks / name).exists():
             continue
-        if code := subprocess.run([sys.executable, *part.words], cwd=ROOT).returncode:
+        if code := exit_code_of(part.words):
             raise ValueError(f"{name} ended with exit code {code}: mend that, and the same command goes on there")
         (marks / name).touch()
         page(Path(args.out), plan(args, preset, speed))
