@@ -6,8 +6,11 @@ from test_real_data import painted
 
 from ddpm.data import classifier, scenes
 from ddpm.data.base import DataError
+from ddpm.data.captions import EXAMPLES
+from ddpm.data.edits import PARSERS
 from ddpm.data.judge import accuracy, judged
 from ddpm.data.shapes import Shape, draw
+from unet import Tokenizer
 from unet.vocabulary import CLASSES
 
 
@@ -83,3 +86,9 @@ def test_the_judge_of_scenes_reads_drawings_of_combinations_that_it_never_saw():
     for i in animals:  # the caption of another animal
         captions[i] = scenes.caption(scenes.replace(drawn[i], thing=others[drawn[i].thing]))
     assert np.mean(judged("scenes", images, captions, probabilities)["thing"][animals]) <= 0.05
+
+
+@pytest.mark.parametrize("data", EXAMPLES)
+def test_the_example_captions_are_sentences_of_their_dataset(data):
+    for caption in EXAMPLES[data]:
+        assert PARSERS[data](caption) and Tokenizer().decode(Tokenizer().encode([caption], 24)) == [caption]

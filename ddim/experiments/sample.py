@@ -6,26 +6,28 @@ from torch import Tensor
 
 import ddpm
 from ddpm import Noise, Schedule, cli
+from ddpm.data.captions import examples
 from ddpm.diffusion import EpsFn
 from ddpm.images import grid
 
 from ..sampler import Trajectory, sample
 from .common import calls_bar, images_of, name_of, result
 
-EXAMPLE = 'python -m ddim sample --prompts "a photo of a small red circle on a blue background" --seeds 0-7 --steps 20'
+EXAMPLE = 'python -m ddim sample --prompts "a photo of a brown dog riding on a blue bicycle" --seeds 0-7 --steps 20'
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """The flags of `python -m ddim sample`."""
-    parser.add_argument("--prompts", nargs="+", required=True, help="captions, each in quotes")
-    cli.add_flags(parser, model="shapes", seeds=list(range(8)), steps=50, eta=0.0, scale=2.0)
+    parser.add_argument("--prompts", nargs="+", help="captions, each in quotes; by default two of the model's data")
+    cli.add_flags(parser, model="scenes", seeds=list(range(8)), steps=50, eta=0.0, scale=2.0)
     cli.add_flags(parser, device=cli.best_device(), out="results")
 
 
 def run(args: argparse.Namespace) -> None:
     """Write a captioned grid, a row for each prompt."""
     trained = ddpm.load(args.model, device=args.device)
-    prompts, seeds = [prompt for prompt in args.prompts for _ in args.seeds], args.seeds * len(args.prompts)
+    captions = args.prompts or examples(trained.info["data"])
+    prompts, seeds = [caption for caption in captions for _ in args.seeds], args.seeds * len(captions)
 
     def sampler(eps: EpsFn, schedule: Schedule, x_T: Tensor, noise: Noise) -> Trajectory:
         return sample(eps, schedule, x_T, args.steps, args.eta, generator=noise)

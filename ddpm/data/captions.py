@@ -12,6 +12,20 @@ from functools import cache
 from unet.vocabulary import BEARDS, CLASSES, COLOURS, LIGHTS, PEOPLE
 
 LONGEST = 20  # words a caption may have
+EXAMPLES = {  # captions that show what a model of the dataset can draw
+    "shapes": ("a photo of a large red circle on a blue background", "a photo of a small green cross"),
+    "scenes": ("a photo of a gray cat on a red couch", "a photo of a house with a flag on a mountain"),
+    "cifar10": ("a photo of a brown horse on a green background", "a photo of a red car on a white background"),
+    "celeba": ("a photo of a smiling young woman with blond hair", "a photo of an old man with gray hair"),
+}  # fmt: skip
+
+
+def examples(data: str) -> list[str]:
+    """Captions to sample from a model of this dataset. ValueError: a dataset without."""
+    if data not in EXAMPLES:
+        raise ValueError(f"no example captions of the dataset {data!r}: give --prompts, each in quotes")
+    return list(EXAMPLES[data])
+
 
 # ---- CIFAR-10 --------------------------------------------------------------------------------------------------------
 

@@ -9,12 +9,13 @@ import torch
 from tqdm import tqdm
 
 from .. import checkpoints, cli, images
+from ..data.captions import examples
 from ..diffusion import EpsFn, sample
 from ..model import generate
 from ..noise import Noise
 from ..schedule import Schedule
 
-EXAMPLE = 'python -m ddpm sample --prompts "a photo of a small red circle on a blue background" --n 8'
+EXAMPLE = 'python -m ddpm sample --prompts "a photo of a brown dog riding on a blue bicycle" --n 8'
 
 
 def ancestral(eps: EpsFn, schedule: Schedule, x_T: torch.Tensor, noise: Noise) -> Iterator:
@@ -24,8 +25,8 @@ def ancestral(eps: EpsFn, schedule: Schedule, x_T: torch.Tensor, noise: Noise) -
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """The flags of `python -m ddpm sample`."""
-    cli.add_flags(parser, model="shapes")
-    parser.add_argument("--prompts", nargs="+", required=True, help="captions of the images to make")
+    cli.add_flags(parser, model="scenes")
+    parser.add_argument("--prompts", nargs="+", help="captions, each in quotes; by default two of the model's data")
     cli.add_flags(parser, n=8, seed=0, scale=2.0, device=cli.best_device(), out="results")
 
 
@@ -33,7 +34,8 @@ def run(args: argparse.Namespace) -> None:
     """Write a captioned grid: n images of every prompt, the same n seeds for each."""
     trained = checkpoints.load(args.model, device=args.device)
     path = cli.output(args, f"samples-{Path(args.model).stem}", ".png")
-    prompts = [prompt for prompt in args.prompts for _ in range(args.n)]
-    seeds = list(range(args.seed, args.seed + args.n)) * len(args.prompts)
+    captions = args.prompts or examples(trained.info["data"])
+    prompts = [caption for caption in captions for _ in range(args.n)]
+    seeds = list(range(args.seed, args.seed + args.n)) * len(captions)
     samples = np.concatenate(list(generate(trained, prompts, seeds, ancestral, args.scale)))
     print(images.grid(path, samples, prompts, args.n if args.n > 1 else min(8, len(prompts))))
