@@ -71,11 +71,11 @@ def test_of_two_commands_started_at_once_one_is_refused(tmp_path, settings):
 
 
 def test_settings_that_an_older_record_lacks_have_the_value_they_had(tmp_path):
-    path, older, new = tmp_path / "table.json", {"precision": "float32"}, SETTINGS | {"precision": "float32"}
+    path, new = tmp_path / "table.json", SETTINGS | {"precision": "float32", "device": "cpu"}
     filled(path, ["0"], [10], lambda row, S: CELL)
-    assert records.resume(path, new, table.CELL, older) == {"settings": new, "cells": {"0": {"10": CELL}}}
+    assert records.resume(path, new, table.CELL) == {"settings": new, "cells": {"0": {"10": CELL}}}
     with pytest.raises(ValueError, match="'float32', not 'bfloat16'"):
-        records.resume(path, new | {"precision": "bfloat16"}, table.CELL, older)
+        records.resume(path, new | {"precision": "bfloat16"}, table.CELL)
 
 
 @pytest.mark.parametrize(("name", "value"), [("n", 5), ("new", "setting")])

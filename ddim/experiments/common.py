@@ -44,7 +44,12 @@ def model_facts(trained: Trained, args: argparse.Namespace) -> dict:
     """What a record says of the model that it was measured with."""
     facts = {"model": name_of(args.model), "data": trained.info["data"]}
     facts |= {"model_sha256": sha256(Path(trained.info["path"]))}
-    return facts | {"T": trained.schedule.T, "schedule": trained.schedule.kind}
+    return facts | {"T": trained.schedule.T, "schedule": trained.schedule.kind} | arithmetic(trained)
+
+
+def arithmetic(trained: Trained) -> dict:
+    """How a result was computed: cells of another precision or device are not mixed with it."""
+    return {"precision": trained.precision, "device": trained.device.type}
 
 
 def result(args: argparse.Namespace, name: str, ending: str, part: str = "") -> Path:

@@ -53,7 +53,6 @@ PAPER = {  # FID of the official network at 50,000 samples, columns as in COLUMN
     },
 }
 CELL = {"distance": NUMBER, "error": NUMBER | None, "kid": NUMBER, "kid_error": NUMBER | None}
-OLDER = {"precision": "float32", "device": "cpu"}  # what records without these settings were measured with
 THEIRS = {
     "cifar10": "FID of the official network, 50,000 samples, quadratic grid",
     "celeba": "FID of the official network, 50,000 samples, of 64 x 64 images",
@@ -135,7 +134,6 @@ def settings_of(trained: Trained, args: argparse.Namespace, network: features.Fe
         "features": network.network, "features_sha256": network.sha256,
         "reference": args.reference, "reference_n": len(real),
         "reference_sha256": hashlib.sha256(real.tobytes()).hexdigest(),
-        "precision": trained.precision, "device": trained.device.type,
     }  # fmt: skip
 
 
@@ -274,7 +272,7 @@ def run(args: argparse.Namespace) -> None:
     network = features.load(args.features, trained.info["data"], args.inception, trained.device)
     real = reference_images(args.reference, trained, args.data_dir)
     path = result(args, name, ".json")
-    record = records.resume(path, settings_of(trained, args, network, real), CELL, OLDER)
+    record = records.resume(path, settings_of(trained, args, network, real), CELL)
     if todo := records.missing(record, rows, columns):
         prompts = prompts_of(trained, args)
         with calls_bar(calls(trained.schedule.T, todo, args.spacing) * args.n) as bar:

@@ -14,11 +14,12 @@ from ..files import write_json
 
 NUMBER = int | float
 Cell = dict[str, NUMBER | None]
+UNSAID = {"precision": "float32", "device": "cpu"}  # of records that do not say how they were computed
 Kinds = dict[str, type]  # what a cell must have: name -> type
 
 
-def resume(path: Path, settings: dict, kinds: Kinds, older: dict | None = None) -> dict:
-    """The record at `path`, or an empty one. older: settings that older records lack, with the values they had.
+def resume(path: Path, settings: dict, kinds: Kinds) -> dict:
+    """The record at `path`, or an empty one.
 
     ValueError: a file that is no record of such cells, or cells made with other settings, naming one.
     """
@@ -27,7 +28,7 @@ def resume(path: Path, settings: dict, kinds: Kinds, older: dict | None = None) 
     record = read(path)
     if not is_record(record, kinds):
         raise ValueError(f"{path} is no record of such cells: choose another --out")
-    check_same(path, (older or {}) | record["settings"], settings)
+    check_same(path, record["settings"], settings)
     return {"settings": settings, "cells": record["cells"]}
 
 
@@ -41,6 +42,7 @@ def read(path: Path) -> Any:
 
 def check_same(path: Path, before: dict, settings: dict) -> None:
     """ValueError, naming a setting, unless what was measured before was measured in the same way."""
+    before = {name: value for name, value in UNSAID.items() if name in settings} | before
     for name in sorted(before.keys() | settings.keys()):
         old, new = before.get(name), settings.get(name)
         if old != new:

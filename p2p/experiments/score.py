@@ -18,7 +18,7 @@ import torch
 from tqdm import tqdm
 
 import ddpm
-from ddim.experiments.common import name_of
+from ddim.experiments.common import arithmetic, name_of
 from ddpm import cli
 from ddpm.data.classifier import load as load_classifier
 from ddpm.data.edits import PAIR_KINDS, PARSERS, pairs
@@ -254,6 +254,7 @@ def run(args: argparse.Namespace) -> None:
     data, path = trained.info["data"], cli.output(args, f"score-{name_of(args.model)}", ".json")
     todo = {kind: with_flags(SETTINGS.get((data, kind), EditSettings()), args) for kind in kinds_of(data, args.kinds)}
     model = {"model": name_of(args.model), "sha256": sha256(Path(trained.info["path"])), "n": args.n}
+    model |= arithmetic(trained)
     record = records.read_record(path)
     for kind, settings in todo.items():
         records.check_settings(path, record, kind, model | asdict(settings))
