@@ -89,6 +89,6 @@ def test_each_mistake_in_inversion_gives_the_reconstruction_that_it_must():
 
 def test_the_command_refuses_what_it_cannot_do(tmp_path, capsys):
     model = save_model(tmp_path / "tiny.pt")
-    for flag, value, expected in (("--steps", 11, "1 .. 10"), ("--n", 1, "2 .. "), ("--images", 1, "2 .. ")):
+    for flag, value, expected in (("--steps", 11, "1 .. 10"), ("--n", 1, "2 .. ")):
         assert code_of(main, "mistakes", "--model", model, "--device", "cpu", "--out", tmp_path, flag, value) == 2
         assert f"{flag} is {value}, expected {expected}" in capsys.readouterr().err

@@ -10,7 +10,6 @@ from copy import deepcopy
 from dataclasses import replace
 from functools import partial
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -31,7 +30,7 @@ from .fid import Reference, plus_minus
 from .reconstruct import round_trip
 
 EXAMPLE = "python -m ddim mistakes --model shapes --n 50"
-SHOWN, INCHES = 2, 1.7  # rows of the sheet, and the size of an image
+IMAGES, SHOWN, INCHES = 32, 2, 1.7  # images that are inverted; rows of the sheet, and the size of its images
 RAW = "averaged weights off"
 EpsOf = Callable[[float], EpsFn]  # guidance -> the network
 
@@ -104,11 +103,6 @@ SAMPLING = {
 # ---- mistakes in inversion: (eps_of, schedule, x_0, S) -> reconstruction ---------------------------------------------
 
 
-def right_inversion(eps_of: EpsOf, schedule: Schedule, x_0: Tensor, S: int) -> Tensor:
-    """DDIM Eq. (12) at sigma = 0 upwards and downwards, without guidance, nothing clipped, images in [-1, 1]."""
-    return round_trip(eps_of(1.0), schedule, x_0, S)
-
-
 def clipped_inversion(eps_of: EpsOf, schedule: Schedule, x: Tensor, S: int) -> Tensor:
     """Right: nothing is clipped. Here the predicted x_0 is kept in [-1, 1] on the way up, and eps as it was."""
     for s, t in pairwise(reversed(timesteps(schedule.T, S))):
@@ -128,32 +122,30 @@ def images_from_0_to_1(eps_of: EpsOf, schedule: Schedule, x_0: Tensor, S: int) -
 
 
 INVERSION = {
-    "right": right_inversion,
+    "right": lambda eps_of, *given: round_trip(eps_of(1.0), *given),  # DDIM Eq. (12) at sigma = 0, up and down
     "predicted x_0 clipped": clipped_inversion,
     "guidance 7.5": guided_inversion,
     "images in [0, 1]": images_from_0_to_1,
 }
 
 
-def without_average(trained: Trained) -> dict[str, Trained]:
-    """{RAW: the model with its run's last weights in place of their average}; empty where only the average is kept."""
-    if (raw := checkpoints.read(Path(trained.info["path"])).get("unet")) is None:
-        return {}
+def last_weights(trained: Trained) -> list[Trained]:
+    """The model with its run's last weights in place of their average; empty where only the average is kept."""
+    if (raw := checkpoints.read(checkpoints.find(trained.info["path"])).get("unet")) is None:
+        return []
     unet = deepcopy(trained.unet)
     unet.load_state_dict({name: value.float() for name, value in raw.items()})
-    return {RAW: replace(trained, unet=unet.eval())}
+    return [replace(trained, unet=unet.eval())]
 
 
 def sampled(trained: Trained, captions: list[str], args: argparse.Namespace) -> dict[str, np.ndarray]:
     """An image for each caption in each way, uint8 (N, 3, H, W)."""
-    ways = {name: (trained, way) for name, way in SAMPLING.items()}
-    ways |= {name: (raw, right) for name, raw in without_average(trained).items()}
-    seeds = [*range(args.seed, args.seed + len(captions))]
-    with calls_bar(len(ways) * len(captions) * args.steps) as bar:
-        return {
-            name: images_of(model, captions, seeds, 1.0, lambda *given, way=way: way(*given, args.steps), bar)
-            for name, (model, way) in ways.items()
-        }
+    ways = {key: (trained, way) for key, way in SAMPLING.items()} | {RAW: (raw, right) for raw in last_weights(trained)}
+    seeds, found = [*range(args.seed, args.seed + args.n)], {}
+    with calls_bar(len(ways) * args.n * args.steps) as bar:
+        for name, (model, way) in ways.items():
+            found[name] = images_of(model, captions, seeds, 1.0, partial(way, S=args.steps), bar)
+    return found
 
 
 def reconstructed(trained: Trained, images: np.ndarray, captions: list[str], S: int) -> dict[str, np.ndarray]:
@@ -169,7 +161,7 @@ def text(record: dict) -> str:
     lines += [] if RAW in sampling else [f"{RAW}: not measured, {of['model']} is the average alone, not a run's folder"]
     lines += ["", f"{of['distance']} of {of['n']} samples to {of['reference_n']} images of the test set"]
     lines += [f"{name:26s}{plus_minus(m['distance'], m['error']):>16s}" for name, m in sampling.items()]
-    lines += ["", f"squared error x 1000 of {of['images']} images of the test set, inverted and sampled again"]
+    lines += ["", f"squared error x 1000 of {of['inverted']} images of the test set, inverted and sampled again"]
     lines += [f"{name:26s}{plus_minus(m['mean'], m['error']):>16s}" for name, m in inversion.items()]
     return "\n".join(lines) + "\n"
 
@@ -178,32 +170,30 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     """The flags of `python -m ddim mistakes`."""
     cli.add_flags(parser, model="scenes", data_dir="data", device=cli.best_device(), out="results", n=200, seed=0)
     cli.add_flags(parser, steps=10)
-    parser.add_argument("--images", type=cli.positive, default=32, help="images that are inverted, at least 2")
 
 
 def run(args: argparse.Namespace) -> None:
     """Measure, write, print, and show the first samples and images."""
     trained = ddpm.load(args.model, device=args.device)
     test, network = model_data(trained, args.data_dir, "test"), features.load("classifier", trained.info["data"])
-    for flag, low, high in (("n", 2, len(test)), ("images", 2, len(test)), ("steps", 1, trained.schedule.T // 2)):
+    for flag, low, high in (("n", 2, len(test)), ("steps", 1, trained.schedule.T // 2)):
         if not low <= (value := getattr(args, flag)) <= high:
             raise ValueError(f"--{flag} is {value}, expected {low} .. {high} with {args.model}")
-    name, captions = f"mistakes-{name_of(args.model)}", [several[0] for several in test.captions]
-    facts = {key: getattr(args, key) for key in ("n", "images", "steps", "seed")} | {"reference_n": len(test)}
-    facts |= {"distance": network.name, "features_sha256": network.sha256, "device": trained.device.type}
-    record = {"settings": model_facts(trained, args) | facts}
+    name, captions = f"mistakes-{name_of(args.model)}", [several[0] for several in test.captions[: args.n]]
+    facts = {"n": args.n, "inverted": min(args.n, IMAGES), "steps": args.steps, "seed": args.seed}
+    facts |= {"reference_n": len(test), "distance": network.name, "features_sha256": network.sha256}
+    record = {"settings": model_facts(trained, args) | facts | {"device": trained.device.type}}
     check_settings(result(args, name, ".json"), record["settings"])
-    reference, images = Reference(network(test.images)), sampled(trained, captions[: args.n], args)
-    record["sampling"] = {key: reference.measure(network(each)) for key, each in images.items()}
-    real = test.images[: args.images]
-    again = reconstructed(trained, real, captions[: args.images], args.steps)
+    reference, images = Reference(network(test.images)), sampled(trained, captions, args)
+    real = test.images[: facts["inverted"]]
+    again = reconstructed(trained, real, captions[: len(real)], args.steps)
     errors = {key: 1000 * squared_error(real, each) for key, each in again.items()}
+    record["sampling"] = {key: reference.measure(network(each)) for key, each in images.items()}
     record["inversion"] = {k: {"mean": e.mean(), "error": e.std(ddof=1) / len(e) ** 0.5} for k, e in errors.items()}
     write(args, name, record, text(record))
     columns = [f"{textwrap.fill(key, 16)}\nFD {each['distance']:.1f}" for key, each in record["sampling"].items()]
     columns += ["image", *(f"{textwrap.fill(key, 16)}\nerror {each.mean():.1f}" for key, each in errors.items())]
     shown = np.stack([each[:SHOWN] for each in (*images.values(), real, *again.values())], axis=1)
-    notes = ["sampling", "", "inversion: the image, and what comes back"]
     title = f"{'; '.join(captions[:SHOWN])}. FD: Frechet distance; error: squared error x 1000"
-    fold = [(len(images) + 1) // 2, len(images)]
+    notes, fold = ["sampling", "", "the image, inverted and sampled again"], [(len(images) + 1) // 2, len(images)]
     print(sheet(result(args, name, ".png"), shown, [""] * SHOWN, columns, title, fold, notes, INCHES))
