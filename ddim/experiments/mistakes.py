@@ -129,18 +129,18 @@ INVERSION = {
 }
 
 
-def last_weights(trained: Trained) -> list[Trained]:
-    """The model with its run's last weights in place of their average; empty where only the average is kept."""
+def last_weights(trained: Trained) -> dict[str, tuple]:
+    """The model with its run's last weights in place of their average, and `right`; empty without a run's folder."""
     if (raw := checkpoints.read(checkpoints.find(trained.info["path"])).get("unet")) is None:
-        return []
+        return {}
     unet = deepcopy(trained.unet)
     unet.load_state_dict({name: value.float() for name, value in raw.items()})
-    return [replace(trained, unet=unet.eval())]
+    return {RAW: (replace(trained, unet=unet.eval()), right)}
 
 
 def sampled(trained: Trained, captions: list[str], args: argparse.Namespace) -> dict[str, np.ndarray]:
     """An image for each caption in each way, uint8 (N, 3, H, W)."""
-    ways = {key: (trained, way) for key, way in SAMPLING.items()} | {RAW: (raw, right) for raw in last_weights(trained)}
+    ways = {key: (trained, way) for key, way in SAMPLING.items()} | last_weights(trained)
     seeds, found = [*range(args.seed, args.seed + args.n)], {}
     with calls_bar(len(ways) * args.n * args.steps) as bar:
         for name, (model, way) in ways.items():
