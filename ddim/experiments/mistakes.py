@@ -191,8 +191,8 @@ def run(args: argparse.Namespace) -> None:
     record["sampling"] = {key: reference.measure(network(each)) for key, each in images.items()}
     record["inversion"] = {k: {"mean": e.mean(), "error": e.std(ddof=1) / len(e) ** 0.5} for k, e in errors.items()}
     write(args, name, record, text(record))
-    columns = [f"{textwrap.fill(key, 16)}\nFD {each['distance']:.1f}" for key, each in record["sampling"].items()]
-    columns += ["image", *(f"{textwrap.fill(key, 16)}\nerror {each.mean():.1f}" for key, each in errors.items())]
+    columns = [f"{textwrap.fill(key, 18)}\nFD {each['distance']:.1f}" for key, each in record["sampling"].items()]
+    columns += ["image", *(f"{textwrap.fill(key, 18)}\nerror {each.mean():.1f}" for key, each in errors.items())]
     shown = np.stack([each[:SHOWN] for each in (*images.values(), real, *again.values())], axis=1)
     title = f"{'; '.join(captions[:SHOWN])}. FD: Frechet distance; error: squared error x 1000"
     notes, fold = ["sampling", "", "the image, inverted and sampled again"], [(len(images) + 1) // 2, len(images)]
