@@ -182,11 +182,11 @@ def run(args: argparse.Namespace) -> None:
     name, captions = f"mistakes-{name_of(args.model)}", [several[0] for several in test.captions[: args.n]]
     facts = {"n": args.n, "inverted": min(args.n, IMAGES), "steps": args.steps, "seed": args.seed}
     facts |= {"reference_n": len(test), "distance": network.name, "features_sha256": network.sha256}
-    record = {"settings": model_facts(trained, args) | facts | {"device": trained.device.type}}
+    facts |= {"features": network.network, "device": trained.device.type}
+    record = {"settings": model_facts(trained, args) | facts}
     check_settings(result(args, name, ".json"), record["settings"])
     reference, images = Reference(network(test.images)), sampled(trained, captions, args)
-    real = test.images[: facts["inverted"]]
-    again = reconstructed(trained, real, captions[: len(real)], args.steps)
+    again = reconstructed(trained, real := test.images[: facts["inverted"]], captions[:IMAGES], args.steps)
     errors = {key: 1000 * squared_error(real, each) for key, each in again.items()}
     record["sampling"] = {key: reference.measure(network(each)) for key, each in images.items()}
     record["inversion"] = {k: {"mean": e.mean(), "error": e.std(ddof=1) / len(e) ** 0.5} for k, e in errors.items()}
