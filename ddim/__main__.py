@@ -4,7 +4,7 @@ import sys
 
 from ddpm import cli
 
-from .experiments import edit, figures, reconstruct, reference, sample, strength_sweep, table
+from .experiments import edit, figures, mistakes, reconstruct, reference, sample, strength_sweep, table
 
 COMMANDS = {
     "sample": sample,
@@ -14,6 +14,7 @@ COMMANDS = {
     "reference": reference,
     "reconstruct": reconstruct,
     "sweep": strength_sweep,
+    "mistakes": mistakes,
 }
 
 

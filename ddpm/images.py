@@ -110,18 +110,20 @@ def sheet(
     title: str = "",
     fold: Sequence[int] = (),
     notes: Sequence[str] = (),
+    side: float = INCHES,
 ) -> Path:
     """Images uint8 (R, C, 3, H, W) as one sheet, its R rows and C columns named; returns the path.
 
-    fold: the columns with which a new block begins, below the others. notes: a line above each block.
+    fold: the columns with which a new block begins, below the others. notes: a line above each block. side: inches of
+    an image.
     """
     cuts = [0, *fold, len(columns)]
     blocks = [(images[:, i:j], columns[i:j]) for i, j in pairwise(cuts)]
     widest = max(len(names) for _, names in blocks)
-    inches = max(4.0, 0.4 + 0.08 * max(map(len, rows)) + INCHES * widest)
+    inches = max(4.0, 0.4 + 0.08 * max(map(len, rows)) + side * widest)
     above = [wrapped(text, inches) for text in (title, *notes, *[""] * (len(blocks) - len(notes)))]
     lines = sum(text.count("\n") + 1 for text in (*above, *(max(names, key=len) for _, names in blocks)))
-    tall = 0.18 * lines + len(blocks) * (0.35 + INCHES * len(rows))
+    tall = 0.18 * lines + len(blocks) * (0.35 + side * len(rows))
     figure = Figure(figsize=(inches, tall), layout="constrained")
     axes = figure.subplots(len(blocks), 1, squeeze=False)[:, 0]
     for axis, (images, names), note in zip(axes, blocks, above[1:], strict=True):

@@ -14,7 +14,7 @@ from tiny import save_model
 import ddim
 import ddpm
 from ddim.__main__ import main
-from ddim.experiments import edit, features, figures, reconstruct, sample, table
+from ddim.experiments import edit, features, figures, mistakes, reconstruct, sample, table
 from ddim.experiments.fid import moments
 from ddpm import Schedule, last
 from ddpm.data import shapes
@@ -259,3 +259,19 @@ def test_bad_input_is_named_in_one_line_and_nothing_is_written(run, tmp_path, ca
     assert run(*flags) == 2
     line = capsys.readouterr().err.splitlines()[-1]
     assert named in line and not list(tmp_path.rglob("*.*"))
+
+
+# mistakes
+
+
+def test_mistakes_are_measured_beside_the_right_way_and_drawn(run, tmp_path, capsys):
+    """The file holds no last weights, which is said; other settings are not written over these."""
+    assert run("mistakes", "--n", 4, "--steps", 3) == 0
+    text = (tmp_path / "mistakes-tiny.txt").read_text()
+    assert "averaged weights off: not measured, tiny is the average alone" in text
+    record = json.loads((tmp_path / "mistakes-tiny.json").read_text())
+    assert list(record["sampling"]) == list(mistakes.SAMPLING) and list(record["inversion"]) == list(mistakes.INVERSION)
+    assert record["settings"]["inverted"] == 4
+    assert (tmp_path / "mistakes-tiny.png").stat().st_size > 10_000
+    assert run("mistakes", "--n", 5, "--steps", 3) == 2
+    assert "made with inverted 4, not 5" in capsys.readouterr().err

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ddim.experiments import reconstruct, reference, strength_sweep, table
+from ddim.experiments import mistakes, reconstruct, reference, strength_sweep, table
 from ddpm import checkpoints
 from ddpm.data import classifier
 from ddpm.experiments import records
@@ -111,6 +111,7 @@ def test_the_shipped_results_are_of_the_shipped_networks():
 
 def test_the_shipped_texts_are_those_of_the_shipped_records():
     writers = {"table": table, "reconstruct": reconstruct, "reference": reference, "sweep": strength_sweep}
+    writers |= {"mistakes": mistakes}
     for path in SHIPPED:
         writer = writers[path.stem.split("-")[0]]
         assert path.with_suffix(".txt").read_text(encoding="utf-8") == writer.text(json.loads(path.read_text())), path

@@ -67,6 +67,7 @@ COMMANDS = [  # model, network calls, command; {ddpm}, {ddim}, {p2p}: folders of
     ("cifar10-cpu", 56_000, "ddim sweep --model cifar10-cpu --n 64 --steps 20 --scale 3 --out {ddim}"),
     *((model, 10_000, f"ddim figures --model {model} --out {{ddim}}") for model in RATES),
     ("shapes", 200, 'ddim edit --image 1 --target "a photo of a small red circle on a green background" --strength 0.9 --out {ddim}'),
+    ("scenes", 20_000, "ddim mistakes --out {ddim}"),
     ("scenes", 200, 'ddim edit --model scenes --image 12 --target "a photo of a tiger on a red couch" --steps 12 '
         "--strength 0.25 0.5 0.75 1 --scale 2 --out {ddim}/page-tiger.html"),
     ("scenes", 1_000, f"p2p edit {COUCH} --seeds 0-2 --out {{p2p}}/couch.png"),

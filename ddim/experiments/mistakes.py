@@ -1,0 +1,199 @@
+"""What the usual mistakes of an implementation cost: each is switched on alone, beside the right way.
+
+A mistake in sampling costs Frechet distance to the test set, one in inversion squared error of the reconstruction.
+"""
+
+import argparse
+import textwrap
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import replace
+from functools import partial
+from itertools import pairwise
+
+import numpy as np
+import torch
+from torch import Tensor
+
+import ddpm
+from ddpm import checkpoints, cli
+from ddpm.diffusion import EpsFn, last, predict
+from ddpm.images import from_bytes, sheet, squared_error, to_bytes
+from ddpm.model import Trained
+from ddpm.noise import Draw, noise_like
+from ddpm.schedule import Schedule
+
+from ..sampler import Trajectory, sample, sigma, step, timesteps
+from . import features
+from .common import calls_bar, check_settings, images_of, model_data, model_facts, name_of, result, write
+from .fid import Reference, plus_minus
+from .reconstruct import round_trip
+
+EXAMPLE = "python -m ddim mistakes --model shapes --n 50"
+IMAGES, SHOWN, INCHES = 32, 2, 1.7  # images that are inverted; rows of the sheet, and the size of its images
+RAW = "averaged weights off"
+EpsOf = Callable[[float], EpsFn]  # guidance -> the network
+
+# ---- mistakes in sampling: (eps, schedule, x_T, noise, S) -> trajectory ----------------------------------------------
+
+
+def right(eps: EpsFn, schedule: Schedule, x_T: Tensor, noise: Draw, S: int, **changed) -> Trajectory:
+    """DDIM Eq. (12) with sigma of Eq. (16) at eta = 1, on the linear grid."""
+    return sample(eps, schedule, x_T, S, **{"eta": 1.0, "generator": noise} | changed)
+
+
+def network_t_minus_1(eps: EpsFn, schedule: Schedule, x_T: Tensor, noise: Draw, S: int) -> Trajectory:
+    """Right: eps(x_t, t), Ho Algorithm 2, line 4. Here the loop's times count from 0, the network's from 1."""
+    return right(lambda x, t: eps(x, (t - 1).clamp(min=1)), schedule, x_T, noise, S)
+
+
+def network_next_t(eps: EpsFn, schedule: Schedule, x_T: Tensor, noise: Draw, S: int) -> Trajectory:
+    """Right: eps(x_t, t), Ho Algorithm 2, line 4. Here the network gets the time s that the step goes to."""
+    below = dict(pairwise(timesteps(schedule.T, S)))
+    return right(lambda x, t: eps(x, torch.full_like(t, max(below[t[0].item()], 1))), schedule, x_T, noise, S)
+
+
+def alpha_bar_t_minus_1(eps: EpsFn, schedule: Schedule, x_T: Tensor, noise: Draw, S: int) -> Trajectory:
+    """Right: alpha_bar[t] in DDIM Eq. (12), alpha_bar[0] = 1. Here the table is read one entry too early."""
+    early = torch.cat([schedule.alpha_bar[:1], schedule.alpha_bar[:-1]])
+    return right(eps, with_alpha_bar(schedule, early), x_T, noise, S)
+
+
+def alpha_for_alpha_bar(eps: EpsFn, schedule: Schedule, x_T: Tensor, noise: Draw, S: int) -> Trajectory:
+    """Right: alpha_bar in DDIM Eq. (12), which that paper writes alpha. Here it is DDPM's alpha, of a single step."""
+    return right(eps, with_alpha_bar(schedule, schedule.alpha), x_T, noise, S)
+
+
+def noise_in_last_step(eps: EpsFn, schedule: Schedule, x_T: Tensor, noise: Draw, S: int) -> Trajectory:
+    """Right: z = 0 in the step to t = 0, Ho Algorithm 2, line 3. Here it gets beta of that step, 1 - alpha_bar_t."""
+    spread = (1 - schedule.alpha_bar[timesteps(schedule.T, S)[-2]]).sqrt().item()
+    noisy = lambda s, x, x_0: (x + spread * noise_like(x, noise) if s == 0 else x, x_0)  # noqa: E731
+    return right(eps, schedule, x_T, noise, S, on_step=noisy)
+
+
+def variance_for_deviation(eps: EpsFn, schedule: Schedule, x_T: Tensor, noise: Draw, S: int) -> Trajectory:
+    """Right: sigma times z in DDIM Eq. (12). Here it is sigma^2 times z."""
+    sigmas = (sigma(schedule, t, s, 1.0) for t, s in pairwise(timesteps(schedule.T, S)))
+    return right(eps, schedule, x_T, lambda x: next(sigmas) * noise_like(x, noise), S)
+
+
+def quadratic_grid(eps: EpsFn, schedule: Schedule, x_T: Tensor, noise: Draw, S: int) -> Trajectory:
+    """Right: a grid from T, where x_T is noise. Here it is that of DDIM's appendix D.2, which starts at 0.8 T."""
+    return right(eps, schedule, x_T, noise, S, spacing="quadratic")
+
+
+def with_alpha_bar(schedule: Schedule, alpha_bar: Tensor) -> Schedule:
+    """The schedule with another table (T + 1,) for alpha_bar."""
+    other = Schedule(schedule.T, schedule.kind)
+    other.alpha_bar = alpha_bar
+    return other
+
+
+SAMPLING = {
+    "right": right,
+    "network gets t - 1": network_t_minus_1,
+    "network gets the next t": network_next_t,
+    "alpha_bar[t - 1]": alpha_bar_t_minus_1,
+    "alpha for alpha_bar": alpha_for_alpha_bar,
+    "noise in the last step": noise_in_last_step,
+    "variance for deviation": variance_for_deviation,
+    "quadratic grid": quadratic_grid,
+}
+
+# ---- mistakes in inversion: (eps_of, schedule, x_0, S) -> reconstruction ---------------------------------------------
+
+
+def clipped_inversion(eps_of: EpsOf, schedule: Schedule, x: Tensor, S: int) -> Tensor:
+    """Right: nothing is clipped. Here the predicted x_0 is kept in [-1, 1] on the way up, and eps as it was."""
+    for s, t in pairwise(reversed(timesteps(schedule.T, S))):
+        x, x_0 = step(schedule, predict(eps_of(1.0), x, t), x, s, t)
+        x = x + schedule.alpha_bar[t].sqrt().to(x.dtype) * (x_0.clamp(-1, 1) - x_0)
+    return last(sample(eps_of(1.0), schedule, x, S))
+
+
+def guided_inversion(eps_of: EpsOf, schedule: Schedule, x_0: Tensor, S: int) -> Tensor:
+    """Right: guidance 1 (Ho & Salimans, w = 0). Here it is Stable Diffusion's usual 7.5, upwards and downwards."""
+    return round_trip(eps_of(7.5), schedule, x_0, S)
+
+
+def images_from_0_to_1(eps_of: EpsOf, schedule: Schedule, x_0: Tensor, S: int) -> Tensor:
+    """Right: images in [-1, 1], Ho section 3.3. Here they come in as [0, 1] and are shown as if in [-1, 1]."""
+    return round_trip(eps_of(1.0), schedule, (x_0 + 1) / 2, S)
+
+
+INVERSION = {
+    "right": lambda eps_of, *given: round_trip(eps_of(1.0), *given),  # DDIM Eq. (12) at sigma = 0, up and down
+    "predicted x_0 clipped": clipped_inversion,
+    "guidance 7.5": guided_inversion,
+    "images in [0, 1]": images_from_0_to_1,
+}
+
+
+def last_weights(trained: Trained) -> dict[str, tuple]:
+    """The model with its run's last weights in place of their average, and `right`; empty without a run's folder."""
+    if (raw := checkpoints.read(checkpoints.find(trained.info["path"])).get("unet")) is None:
+        return {}
+    unet = deepcopy(trained.unet)
+    unet.load_state_dict({name: value.float() for name, value in raw.items()})
+    return {RAW: (replace(trained, unet=unet.eval()), right)}
+
+
+def sampled(trained: Trained, captions: list[str], args: argparse.Namespace) -> dict[str, np.ndarray]:
+    """An image for each caption in each way, uint8 (N, 3, H, W)."""
+    ways = {key: (trained, way) for key, way in SAMPLING.items()} | last_weights(trained)
+    seeds, found = [*range(args.seed, args.seed + args.n)], {}
+    with calls_bar(len(ways) * args.n * args.steps) as bar:
+        for name, (model, way) in ways.items():
+            found[name] = images_of(model, captions, seeds, 1.0, partial(way, S=args.steps), bar)
+    return found
+
+
+def reconstructed(trained: Trained, images: np.ndarray, captions: list[str], S: int) -> dict[str, np.ndarray]:
+    """Images, inverted and sampled again in each way, all uint8 (N, 3, H, W)."""
+    given = partial(trained.eps, captions), trained.schedule, from_bytes(images).to(trained.device), S
+    return {name: to_bytes(way(*given).nan_to_num()) for name, way in INVERSION.items()}
+
+
+def text(record: dict) -> str:
+    """The record as a table."""
+    of, (sampling, inversion) = record["settings"], (record["sampling"], record["inversion"])
+    lines = [f"mistakes: model {of['model']}, S = {of['steps']}, linear grid, eta 1 in sampling, no guidance"]
+    lines += [] if RAW in sampling else [f"{RAW}: not measured, {of['model']} is the average alone, not a run's folder"]
+    lines += ["", f"{of['distance']} of {of['n']} samples to {of['reference_n']} images of the test set"]
+    lines += [f"{name:26s}{plus_minus(m['distance'], m['error']):>16s}" for name, m in sampling.items()]
+    lines += ["", f"squared error x 1000 of {of['inverted']} images of the test set, inverted and sampled again"]
+    lines += [f"{name:26s}{plus_minus(m['mean'], m['error']):>16s}" for name, m in inversion.items()]
+    return "\n".join(lines) + "\n"
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """The flags of `python -m ddim mistakes`."""
+    cli.add_flags(parser, model="scenes", data_dir="data", device=cli.best_device(), out="results", n=200, seed=0)
+    cli.add_flags(parser, steps=10)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Measure, write, print, and show the first samples and images."""
+    trained = ddpm.load(args.model, device=args.device)
+    test, network = model_data(trained, args.data_dir, "test"), features.load("classifier", trained.info["data"])
+    for flag, low, high in (("n", 2, len(test)), ("steps", 1, trained.schedule.T // 2)):
+        if not low <= (value := getattr(args, flag)) <= high:
+            raise ValueError(f"--{flag} is {value}, expected {low} .. {high} with {args.model}")
+    name, captions = f"mistakes-{name_of(args.model)}", [several[0] for several in test.captions[: args.n]]
+    facts = {"n": args.n, "inverted": min(args.n, IMAGES), "steps": args.steps, "seed": args.seed}
+    facts |= {"reference_n": len(test), "distance": network.name, "features_sha256": network.sha256}
+    facts |= {"features": network.network, "device": trained.device.type}
+    record = {"settings": model_facts(trained, args) | facts}
+    check_settings(result(args, name, ".json"), record["settings"])
+    reference, images = Reference(network(test.images)), sampled(trained, captions, args)
+    again = reconstructed(trained, real := test.images[: facts["inverted"]], captions[:IMAGES], args.steps)
+    errors = {key: 1000 * squared_error(real, each) for key, each in again.items()}
+    record["sampling"] = {key: reference.measure(network(each)) for key, each in images.items()}
+    record["inversion"] = {k: {"mean": e.mean(), "error": e.std(ddof=1) / len(e) ** 0.5} for k, e in errors.items()}
+    write(args, name, record, text(record))
+    columns = [f"{textwrap.fill(key, 18)}\nFD {each['distance']:.1f}" for key, each in record["sampling"].items()]
+    columns += ["image", *(f"{textwrap.fill(key, 18)}\nerror {each.mean():.1f}" for key, each in errors.items())]
+    shown = np.stack([each[:SHOWN] for each in (*images.values(), real, *again.values())], axis=1)
+    title = f"{'; '.join(captions[:SHOWN])}. FD: Frechet distance; error: squared error x 1000"
+    notes, fold = ["sampling", "", "the image, inverted and sampled again"], [(len(images) + 1) // 2, len(images)]
+    print(sheet(result(args, name, ".png"), shown, [""] * SHOWN, columns, title, fold, notes, INCHES))
