@@ -340,3 +340,22 @@ def local_blend(f):
         "the threshold is absolute: it is a share of each map's range": masked(1, 0, 0, 0),
         "the threshold is a share of the maximum: it is one of the range, least to largest": masked(1, 1, 1, 1),
     })
+
+
+@exercise("both terms, squares, roots; four pairs of Gaussians worked out by hand")
+def frechet_1d(f):
+    cases = ((1, 4, 3, 9, 4 + 1), (-1, 0.25, 0.5, 6.25, 2.25 + 4), (2, 1, 2, 0, 0 + 1), (5, 16, 5, 16, 0))
+    for *given, truth in cases:
+        mu_1, var_1, mu_2, var_2 = (torch.tensor(number, dtype=torch.float64) for number in given)
+        means, spreads, product = (mu_1 - mu_2) ** 2, (var_1.sqrt() - var_2.sqrt()) ** 2, (var_1 * var_2).sqrt()
+        pair = f"N({mu_1:g}, {var_1:g}) and N({mu_2:g}, {var_2:g})"
+        agree(f"the distance of {pair}", f(mu_1, var_1, mu_2, var_2), truth, {
+            "the means are left out: their squared difference is the first term": spreads,
+            "the variances are left out: the second term is the squared difference of their roots": means,
+            "the variances are taken for standard deviations: take their roots": means + (var_1 - var_2) ** 2,
+            "the difference of the means is not squared": lambda d, m=mu_1 - mu_2, s=spreads: abs(d - s) in (m, -m),
+            "- 2 sqrt(var_1 var_2) is missing": means + var_1 + var_2,
+            "the factor 2 is missing: it is - 2 sqrt(var_1 var_2)": means + var_1 + var_2 - product,
+            "the root is missing: it is - 2 sqrt(var_1 var_2)": means + var_1 + var_2 - 2 * var_1 * var_2,
+            "this is the root: the Frechet distance of the tables is the squared one": (means + spreads).sqrt(),
+        })

@@ -108,3 +108,8 @@ def local_blend(source, target, map_source, map_target, threshold):
     for each in (map_source, map_target):
         inside = inside | (each - each.min() > threshold * (each.max() - each.min()))
     return torch.where(inside, target, source)
+
+
+def frechet_1d(mu_1, var_1, mu_2, var_2):
+    means, spreads = (mu_1 - mu_2) ** 2, (var_1.sqrt() - var_2.sqrt()) ** 2
+    return means + spreads

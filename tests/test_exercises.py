@@ -105,6 +105,12 @@ MISTAKES = [  # exercise, what its solution says, what a student writes instead,
     ("local_blend", "(map_source, map_target):", "(map_target,):", "only the target's map"),
     ("local_blend", RANGE, "each > threshold", "is absolute"),
     ("local_blend", RANGE, "each > threshold * each.max()", "share of the maximum"),
+    ("frechet_1d", "(var_1.sqrt() - var_2.sqrt())", "(var_1 - var_2)", "taken for standard deviations"),
+    ("frechet_1d", "(mu_1 - mu_2) ** 2", "(mu_1 - mu_2).abs()", "not squared"),
+    ("frechet_1d", "(var_1.sqrt() - var_2.sqrt()) ** 2", "var_1 + var_2", "- 2 sqrt(var_1 var_2) is missing"),
+    ("frechet_1d", "means + spreads", "spreads", "the means are left out"),
+    ("frechet_1d", "means + spreads", "means", "the variances are left out"),
+    ("frechet_1d", "means + spreads", "(means + spreads).sqrt()", "this is the root"),
 ]
 
 

@@ -77,14 +77,12 @@ def test_the_papers_cells_are_those_of_the_lecture():
     ("data", "distance", "axes"),
     [("cifar10", "FID", 1), ("cifar10", "FD-classifier", 2), ("shapes", "FD-classifier", 1)],
 )
-def test_the_papers_curves_share_our_axis_only_where_both_are_fid(tmp_path, monkeypatch, data, distance, axes):
+def test_the_papers_curves_share_our_axis_only_where_both_are_fid(data, distance, axes):
     """Drawn from any part of a table, here two cells."""
-    drawn = []
-    monkeypatch.setattr(table, "save_figure", lambda figure, path: drawn.append(figure))
     record = {"settings": SETTINGS | {"data": data, "distance": distance}}
-    table.plot(tmp_path / "table.png", record | {"cells": {"hat": {"10": CELL}, "0.7": {"10": CELL}}})
-    assert len(drawn[0].axes) == axes
-    assert drawn[0].axes[0].get_legend_handles_labels()[1] == ["hat", "eta 0.7"]
-    dotted = [line.get_xydata().tolist() for line in drawn[0].axes[-1].lines if line.get_linestyle() == ":"]
+    figure = table.drawing(record | {"cells": {"hat": {"10": CELL}, "0.7": {"10": CELL}}})
+    assert len(figure.axes) == axes
+    assert figure.axes[0].get_legend_handles_labels()[1] == ["hat", "eta 0.7"]
+    dotted = [line.get_xydata().tolist() for line in figure.axes[-1].lines if line.get_linestyle() == ":"]
     paper = [[10, 367.43], [20, 133.37], [50, 32.72], [100, 9.99], [1000, 3.17]]
     assert dotted == ([paper] if data == "cifar10" else [])

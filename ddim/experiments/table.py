@@ -209,7 +209,7 @@ def label(row: str) -> str:
 # ---- as a plot -------------------------------------------------------------------------------------------------------
 
 
-def plot(path: Path, record: dict) -> Path:
+def drawing(record: dict) -> Figure:
     """Distance against S, log-log, a line for each row; the paper's curves dotted, in a panel of their own if needed.
 
     The paper's numbers share our axis only where ours are FID too.
@@ -233,7 +233,7 @@ def plot(path: Path, record: dict) -> Path:
         axes[1].set_ylabel("FID")
     for axis in axes:
         as_log_log(axis, sorted({*columns_of(record), *(COLUMNS if paper else ())}))
-    return save_figure(figure, path)
+    return figure
 
 
 def as_log_log(axis: Axes, columns: list[int]) -> None:
@@ -280,4 +280,4 @@ def run(args: argparse.Namespace) -> None:
             for row, S, cell in records.fill(path, record, rows, columns, measure):
                 tqdm.write(f"{label(row)}, S = {S}: {plus_minus(cell['distance'], cell['error'])}")
     write(args, name, record, text(record))
-    print(plot(result(args, name, ".png"), record))
+    print(save_figure(drawing(record), result(args, name, ".png")))
