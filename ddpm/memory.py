@@ -36,7 +36,7 @@ def image_bytes(training: "Training") -> int:
     return (more - few) // 2
 
 
-def parts(training: "Training") -> int:
+def parts_of_batch(training: "Training") -> int:
     """The number of equal parts in which this process's share of a batch fits into the GPU's free memory."""
     share = training.settings.batch // training.world
     weights = sum(p.numel() * p.element_size() for p in training.unet.parameters())

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from unet import Hook, Tokenizer, UNet
+from unet.attention import Text
 from unet.precision import autocast
 
 from .diffusion import EpsFn, last
@@ -94,7 +95,7 @@ class Trained:
             states, mask = (part.expand(len(x_t), *part.shape[1:]) for part in text)
             network = self.compiled if self.compiled and hook is None else self.unet
             with torch.no_grad(), autocast(self.device, self.precision):
-                return network(x_t, t, type(text)(states, mask), hook)
+                return network(x_t, t, Text(states, mask), hook)
 
         return eps
 

@@ -100,7 +100,7 @@ def captions(source: str, target: str, also: Collection[str] = ()) -> list[dict[
 def write(path: Path, title: str, data: dict[str, Any], frames: Atlas, maps: Atlas | None = None) -> Path:
     """Write a page, whole or not at all; returns the path.
 
-    data: note, level {name, values}, start {level, step}, reserve (height beside the images, in letters' heights),
+    data: note, level {name, values}, start {level, step}, reserve (height beside the images, in lines of text),
         choices [{name, captions, pairs}], rows of panels [{label, side} or None, where the controls stand], and
         scenes[choice][level]: labels of the steps, turn (the step at which encoding ends), frames [panel][step],
         tracks [{label, parts [{from, to, text}], words}], and with maps: maps [side][word][step] and scales

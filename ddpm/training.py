@@ -79,7 +79,7 @@ class Training:
         self.step, self.seconds, self.time_used = 0, 0.0, 0.0
         self.parts = 1  # in which a step's batch goes through the network
         if self.device.type == "cuda":
-            self.parts = int(distributed.largest(memory.parts(self), self.device))
+            self.parts = int(distributed.largest(memory.parts_of_batch(self), self.device))
 
     @property
     def images(self) -> int:

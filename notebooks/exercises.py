@@ -93,7 +93,7 @@ def alpha_bar(f):
 
 
 def forward(x_0: Tensor, t: Tensor, noise: Tensor) -> tuple[Tensor, dict]:
-    """x_t of TABLE, for x_0 (B, C, H, B), and what typical mistakes give in its place."""
+    """x_t of TABLE, for x_0 (B, C, H, B), as wide as the batch, and what typical mistakes give in its place."""
 
     def mix(of_image, of_noise, shape=(-1, 1, 1, 1)):
         return of_image.view(shape) * x_0 + of_noise.view(shape) * noise

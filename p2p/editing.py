@@ -31,14 +31,14 @@ Values = Mapping[str, float] | Sequence[Mapping[str, float]] | None
 class Plan(NamedTuple):
     """An edit of n pairs as tensors, for rows of L tokens.
 
-    mapping: (n, L, L), source words to target words. weights: (n, L), factors of the target's words.
+    mapping: (n, L, L), source words to target words. factors: (n, L), of the target's words.
     cross_until: (n, L), the share of the steps in which a target word takes the source's map.
     self_until: the same share for self-attention maps.
     progress: (T + 1,), at each time t of the grid the share of the steps that are done.
     """
 
     mapping: Tensor
-    weights: Tensor
+    factors: Tensor
     cross_until: Tensor
     self_until: float
     progress: Tensor
@@ -88,7 +88,7 @@ def edit(
     length, device, progress = trained.unet.config.words, trained.device, progress_of(grid, trained.schedule.T)
     plan = Plan(
         mapping=torch.stack([alignment(*pair, length, kind) for pair in zip(sources, targets, strict=True)]).to(device),
-        weights=per_word("weight", weights, targets, length, 1.0, LEAST_WEIGHT, MOST_WEIGHT).to(device),
+        factors=per_word("weight", weights, targets, length, 1.0, LEAST_WEIGHT, MOST_WEIGHT).to(device),
         cross_until=per_word("cross_until", word_until, targets, length, cross_until, 0.0, 1.0).to(device),
         self_until=in_range("self_until", self_until, 0.0, 1.0),
         progress=progress.to(device),
@@ -113,7 +113,7 @@ def editing_hook(plan: Plan, store: AttentionStore | None) -> Hook:
         if store is not None:
             store(torch.cat([source, target]), site, t)
         if site.kind == "cross":
-            target = reweight(target, plan.weights)
+            target = reweight(target, plan.factors)
         return torch.cat([source, target])
 
     return hook

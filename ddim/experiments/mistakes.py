@@ -182,7 +182,7 @@ def run(args: argparse.Namespace) -> None:
     name, captions = f"mistakes-{name_of(args.model)}", [several[0] for several in test.captions[: args.n]]
     facts = {"n": args.n, "inverted": min(args.n, IMAGES), "steps": args.steps, "seed": args.seed}
     facts |= {"reference_n": len(test), "distance": network.name, "features_sha256": network.sha256}
-    facts |= {"features": network.network, "device": trained.device.type}
+    facts |= {"features": network.network}
     record = {"settings": model_facts(trained, args) | facts}
     check_settings(result(args, name, ".json"), record["settings"])
     reference, images = Reference(network(test.images)), sampled(trained, captions, args)

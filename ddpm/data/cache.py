@@ -28,7 +28,7 @@ def cached(data_dir: str | Path, name: str, source: Any, compute: Callable[[], n
     if os.access(there, os.W_OK):
         path.parent.mkdir(parents=True, exist_ok=True)
         for old in path.parent.glob(f"{name}-{'?' * len(digest)}.npy"):
-            old.unlink()
+            old.unlink(missing_ok=True)  # another command may do the same
         with whole_file(path) as temporary, open(temporary, "wb") as file:
             np.save(file, array)
     return array

@@ -1,4 +1,4 @@
-"""Train a model and measure everything the lecture shows, within a number of minutes, into one folder with one page.
+"""Train a model and make its table, reconstructions, figures, edits and scores within given minutes, on one page.
 
 A few timed steps (or the name of a GPU, for a plan on paper) decide the network, the size of the table and the number
 of images. Parts that are done are not done again: the same command goes on where it stopped.

@@ -31,6 +31,13 @@ REAL = (
     '"a photo of a smiling young woman with straight brown hair and earrings" '
     f'"a photo of a young woman with straight blond hair and earrings" "{SISTER} and eyeglasses and earrings"'
 )
+REAL_CAR = "--inversion exact --scale 2 --steps 20 --cross-until 0.6 --self-until 0"
+CARS = (  # test images, by their numbers
+    ("red-car", 231, '"a photo of a red car on a white background"', '"a photo of a blue car on a white background" '
+        '"a photo of a yellow car on a white background" "a photo of a red car on a green background"'),
+    ("blue-car", 82, '"a photo of a blue car on a green background"', '"a photo of a red car on a green background" '
+        '"a photo of a blue car on a white background" "a photo of an orange car on a green background"'),
+)  # fmt: skip
 COMMANDS = [  # model, network calls, command; {ddpm}, {ddim}, {p2p}: folders of the results
     ("shapes", 40_000, "ddpm score --model shapes --out {ddpm}"),
     ("shapes", 32_000, "ddpm bound --model shapes --n 32 --out {ddpm}"),
@@ -82,8 +89,8 @@ COMMANDS = [  # model, network calls, command; {ddpm}, {ddim}, {p2p}: folders of
     ("scenes", 6_000, 'p2p schedule --source "a photo of a white house with a flag on a mountain" '
         '--target "a photo of a white hotel with a flag on a mountain" --seed 1 --out {p2p}/schedule.png'),
     ("scenes", 4_000, 'p2p truth --source "a photo of a cat on a couch" --target "a photo of a tiger on a couch" --n 5 '
-        "--ways nothing plain sdedit ddim p2p p2p-exact --out {p2p}/truth-tiger.png"),
-    ("scenes", 250_000, "p2p truth --n 60 --ways nothing plain sdedit ddim p2p p2p-exact --out {p2p}"),
+        "--ways nothing plain sdedit ddim-iterations p2p p2p-exact --out {p2p}/truth-tiger.png"),
+    ("scenes", 250_000, "p2p truth --n 60 --ways nothing plain sdedit ddim-iterations p2p p2p-exact --out {p2p}"),
     ("scenes", 1_900_000, "p2p score --n 500 --kinds thing colour setting_colour setting 'add flag' 'add spikey' --out {p2p}"),
     ("scenes", 8_000, "p2p score --n 100 --kinds maps --out {p2p}"),
     ("shapes", 2_000, f"p2p edit --source {CIRCLE} --seeds 0-2 --steps 16 --sampler 2m --scale 2 --out {{p2p}}/four.png --target "
@@ -102,12 +109,8 @@ COMMANDS = [  # model, network calls, command; {ddpm}, {ddim}, {p2p}: folders of
         "--weight smiling=-2,-1,0,1,2,4 --scale 2 --steps 30 --out {p2p}/celeba-smile.png"),
     ("celeba32-cpu", 2_000, f"p2p edit --model celeba32-cpu {REAL} --out {{p2p}}/celeba-real.png"),
     ("celeba32-cpu", 5_000, f"p2p edit --model celeba32-cpu --scale 4 {REAL} --out {{p2p}}/celeba-null.png"),
-    ("cifar10-cpu", 3_000, 'p2p edit --model cifar10-cpu --source "a photo of a red car on a white background" --scale 3 --steps 30 '
-        '--target "a photo of a blue car on a white background" "a photo of a red truck on a white background" '
-        '"a photo of a red car on a green background" "a photo of a red ship on a white background" --out {p2p}/cars.png'),
-    ("cifar10-cpu", 3_000, 'p2p edit --model cifar10-cpu --source "a photo of a white horse on a green background" --scale 3 '
-        '--steps 30 --target "a photo of a brown horse on a green background" "a photo of a white deer on a green background" '
-        '"a photo of a white car on a green background" "a photo of a white dog on a green background" --out {p2p}/horse.png'),
+    *(("cifar10-cpu", 1_000, f"p2p edit --model cifar10-cpu {REAL_CAR} --image {number} --source {source} --target {targets} "
+        f"--out {{p2p}}/{name}.png") for name, number, source, targets in CARS),
     ("shapes", 1_800_000, "p2p score --model shapes --n 500 --out {p2p}"),
     ("cifar10-cpu", 360_000, "p2p score --model cifar10-cpu --n 500 --out {p2p}"),
     ("celeba32-cpu", 480_000, "p2p score --model celeba32-cpu --n 500 --out {p2p}"),

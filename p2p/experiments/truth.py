@@ -60,14 +60,15 @@ WAYS: dict[str, Callable[[Trained, EditSettings, Pairs], Tensor]] = {
     "nothing": nothing,
     "plain": plain,
     "sdedit": baselines.sdedit,
-    "ddim": partial(baselines.ddim_inversion, iterations=real.ITERATIONS),
+    "ddim-iterations": partial(baselines.ddim_inversion, iterations=real.ITERATIONS),
     "p2p": baselines.prompt_to_prompt,
     "p2p-blend": baselines.with_local_blend,
     "p2p-exact": partial(exact, way=baselines.prompt_to_prompt),
     "p2p-exact-blend": partial(exact, way=baselines.with_local_blend),
 }
 NAMES = {
-    "nothing": "source", "plain": "new caption,\nnew noise", "sdedit": "SDEdit", "ddim": "DDIM\ninversion",
+    "nothing": "source", "plain": "new caption,\nnew noise", "sdedit": "SDEdit",
+    "ddim-iterations": "DDIM inversion,\n3 iterations",
     "p2p": "Prompt-\nto-Prompt", "p2p-blend": "+ local\nblend", "p2p-exact": "P2P, exact\ninversion",
     "p2p-exact-blend": "+ local\nblend",
 }  # fmt: skip
