@@ -102,13 +102,9 @@ COMMANDS = [  # model, network calls, command; {ddpm}, {ddim}, {p2p}: folders of
         "--out {p2p}/weights.png"),
     ("celeba32-cpu", 1_000, f"p2p edit --model celeba32-cpu --source {WOMAN} --seeds 0,2 --scale 2 --steps 30 --film 5 "
         '--target "a photo of a smiling young woman with blond hair" --out {p2p}/celeba-story.png'),
-    ("celeba32-cpu", 3_000, f"p2p edit --model celeba32-cpu --source {WOMAN} --scale 2 --steps 30 --out {{p2p}}/celeba-four.png "
-        '--target "a photo of a young woman with blond hair" "a photo of an old woman with black hair" '
-        '"a photo of a smiling young woman with black hair" "a photo of a young woman with black hair and eyeglasses"'),
     ("celeba32-cpu", 4_000, 'p2p edit --model celeba32-cpu --source "a photo of a smiling young woman with brown hair" '
         "--weight smiling=-2,-1,0,1,2,4 --scale 2 --steps 30 --out {p2p}/celeba-smile.png"),
     ("celeba32-cpu", 2_000, f"p2p edit --model celeba32-cpu {REAL} --out {{p2p}}/celeba-real.png"),
-    ("celeba32-cpu", 5_000, f"p2p edit --model celeba32-cpu --scale 4 {REAL} --out {{p2p}}/celeba-null.png"),
     *(("cifar10-cpu", 1_000, f"p2p edit --model cifar10-cpu {REAL_CAR} --image {number} --source {source} --target {targets} "
         f"--out {{p2p}}/{name}.png") for name, number, source, targets in CARS),
     ("shapes", 1_800_000, "p2p score --model shapes --n 500 --out {p2p}"),
