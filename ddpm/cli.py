@@ -15,6 +15,8 @@ from typing import Any, NoReturn
 
 import torch
 
+from .checkpoints import CHECKPOINT
+
 # ---- commands ------------------------------------------------------------------------------------------------------
 
 
@@ -75,6 +77,13 @@ def output(args: argparse.Namespace, name: str, ending: str) -> Path:
     path = out.with_suffix(ending) if out.suffix else out / f"{name}{ending}"
     path.parent.mkdir(parents=True, exist_ok=True)
     return path
+
+
+def name_of(model: str) -> str:
+    """How result files call a model: a shipped name as it is, a run by its folder, any other file by its own name."""
+    path = Path(model)
+    folder_or_file = path.resolve().parent if path.name == CHECKPOINT else path
+    return folder_or_file.name.removesuffix(".pt")  # no stem: a folder may be called v1.5
 
 
 def destination(text: str) -> str:

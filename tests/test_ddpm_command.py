@@ -35,7 +35,7 @@ def test_sample_is_ddpms_ancestral_sampler(model, tmp_path, capsys, monkeypatch)
     grids = []
     monkeypatch.setattr(ddpm.images, "grid", lambda path, images, *rest: grids.append(images) or path)
     assert code_of("sample", "--model", model, "--prompts", PROMPT, "--n", 2, "--seed", 4, "--out", tmp_path) == 0
-    assert str(tmp_path / "samples-model.png") in capsys.readouterr().out
+    assert str(tmp_path / "sample-model.png") in capsys.readouterr().out
     trained, noise = ddpm.load(model), ddpm.Noise([4, 5])
     x_T = noise.start(trained.shape)
     x = ddpm.last(ddpm.sample(trained.eps([PROMPT], 2.0), trained.schedule, x_T, generator=noise))

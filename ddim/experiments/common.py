@@ -8,7 +8,6 @@ import numpy as np
 from tqdm import tqdm
 
 from ddpm import cli
-from ddpm.checkpoints import CHECKPOINT
 from ddpm.data import Dataset, classifier, image_files, judge, load_data
 from ddpm.experiments import records
 from ddpm.files import sha256, whole_file, write_json
@@ -33,16 +32,9 @@ def image_and_caption(trained: Trained, image: str, data_dir: str) -> tuple[np.n
     return image_files.to_array(file, trained.unet.config.size), None
 
 
-def name_of(model: str) -> str:
-    """How result files call a model: a shipped name as it is, a run by its folder, any other file by its own name."""
-    path = Path(model)
-    folder_or_file = path.resolve().parent if path.name == CHECKPOINT else path
-    return folder_or_file.name.removesuffix(".pt")  # no stem: a folder may be called v1.5
-
-
 def model_facts(trained: Trained, args: argparse.Namespace) -> dict:
     """What a record says of the model that it was measured with."""
-    facts = {"model": name_of(args.model), "data": trained.info["data"]}
+    facts = {"model": cli.name_of(args.model), "data": trained.info["data"]}
     facts |= {"model_sha256": sha256(Path(trained.info["path"]))}
     return facts | {"T": trained.schedule.T, "schedule": trained.schedule.kind} | arithmetic(trained)
 

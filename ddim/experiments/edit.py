@@ -20,7 +20,7 @@ from ddpm.page import check_choices, check_size, is_page
 from ..editing import edit_exact, edit_inverted, edit_naive, last_steps
 from ..sampler import Trajectory
 from . import page
-from .common import image_and_caption, name_of, result, shown_words
+from .common import image_and_caption, result, shown_words
 
 EXAMPLE = 'python -m ddim edit --image 1 --target "a photo of a small red circle on a green background" --strength 0.9'
 METHODS = {"sdedit": "SDEdit", "ddim": "DDIM inversion", "exact": "exact inversion"}
@@ -127,7 +127,7 @@ def run(args: argparse.Namespace) -> None:
     columns = ["original", *(METHODS[method].replace(" ", "\n") for method in args.methods)]
     how = f"strength {strength:g}, {args.steps} steps, guidance {args.scale:g}"
     title = "\n".join([source, *(f"-> {target}" for target in args.target), how])
-    path = result(args, f"edit-{name_of(args.model)}", ".png")
+    path = result(args, f"edit-{cli.name_of(args.model)}", ".png")
     sheet(path, np.array(rows), [""] * len(rows), columns, title)
     print(text(record))
     print(path)

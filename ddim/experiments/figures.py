@@ -16,7 +16,7 @@ from ddpm.model import Trained
 
 from ..interpolation import slerp
 from ..sampler import sample
-from .common import calls_bar, images_of, model_data, name_of, result
+from .common import calls_bar, images_of, model_data, result
 from .table import COLUMNS, HAT, calls, cell_sampler, label
 
 EXAMPLE = 'python -m ddim figures --prompts "a photo of a large green cross on a white background"'
@@ -68,7 +68,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Draw the three figures."""
-    trained, name = ddpm.load(args.model, device=args.device), f"figures-{name_of(args.model)}"
+    trained, name = ddpm.load(args.model, device=args.device), f"figures-{cli.name_of(args.model)}"
     prompts = args.prompts or [several[0] for several in model_data(trained, args.data_dir, "test").captions[:6]]
     cells = [(row, S) for S in up_to(trained, FIGURE_3) for row in ROWS]
     cells += [("0", S) for S in up_to(trained, (5, *COLUMNS))]

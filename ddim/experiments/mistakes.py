@@ -25,7 +25,7 @@ from ddpm.schedule import Schedule
 
 from ..sampler import Trajectory, sample, sigma, step, timesteps
 from . import features
-from .common import calls_bar, check_settings, images_of, model_data, model_facts, name_of, result, write
+from .common import calls_bar, check_settings, images_of, model_data, model_facts, result, write
 from .fid import Reference, plus_minus
 from .reconstruct import round_trip
 
@@ -179,7 +179,7 @@ def run(args: argparse.Namespace) -> None:
     for flag, low, high in (("n", 2, len(test)), ("steps", 1, trained.schedule.T // 2)):
         if not low <= (value := getattr(args, flag)) <= high:
             raise ValueError(f"--{flag} is {value}, expected {low} .. {high} with {args.model}")
-    name, captions = f"mistakes-{name_of(args.model)}", [several[0] for several in test.captions[: args.n]]
+    name, captions = f"mistakes-{cli.name_of(args.model)}", [several[0] for several in test.captions[: args.n]]
     facts = {"n": args.n, "inverted": min(args.n, IMAGES), "steps": args.steps, "seed": args.seed}
     facts |= {"reference_n": len(test), "distance": network.name, "features_sha256": network.sha256}
     facts |= {"features": network.network}

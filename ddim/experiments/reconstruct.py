@@ -27,7 +27,7 @@ from ddpm.schedule import Schedule
 from ..bdia import invert_exact, sample_exact
 from ..inversion import invert
 from ..sampler import SPACINGS, Steps, sample, timesteps
-from .common import calls_bar, in_batches, model_data, model_facts, name_of, result, write
+from .common import calls_bar, in_batches, model_data, model_facts, result, write
 from .table import grid_line
 
 EXAMPLE = "python -m ddim reconstruct --model shapes --n 16 --steps 10 20 50 --variants caption exact"
@@ -231,7 +231,7 @@ def run(args: argparse.Namespace) -> None:
     test = model_data(trained, args.data_dir, "test")
     if args.n > len(test):
         raise ValueError(f"n is {args.n}, but the test split has {len(test)} images")
-    name = f"reconstruct-{name_of(args.model)}-{args.n}" + ("-quadratic" if args.spacing == "quadratic" else "")
+    name = f"reconstruct-{cli.name_of(args.model)}-{args.n}" + ("-quadratic" if args.spacing == "quadratic" else "")
     path = result(args, name, ".json")
     record = records.resume(path, model_facts(trained, args) | {"n": args.n, "spacing": args.spacing}, CELL)
     back = measure(trained, args, test, path, record)

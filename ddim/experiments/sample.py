@@ -11,7 +11,7 @@ from ddpm.diffusion import EpsFn
 from ddpm.images import grid
 
 from ..sampler import Trajectory, sample
-from .common import calls_bar, images_of, name_of, result
+from .common import calls_bar, images_of, result
 
 EXAMPLE = 'python -m ddim sample --prompts "a photo of a brown dog riding on a blue bicycle" --seeds 0-7 --steps 20'
 
@@ -35,4 +35,4 @@ def run(args: argparse.Namespace) -> None:
     with calls_bar(args.steps * len(prompts)) as bar:
         images = images_of(trained, prompts, seeds, args.scale, sampler, bar)
     columns = len(args.seeds) if len(args.seeds) > 1 else min(8, len(prompts))
-    print(grid(result(args, f"sample-{name_of(args.model)}", ".png"), images, prompts, columns))
+    print(grid(result(args, f"sample-{cli.name_of(args.model)}", ".png"), images, prompts, columns))

@@ -23,7 +23,7 @@ from ddpm.diffusion import last
 from ddpm.images import from_bytes, save_figure, sheet, squared_error, to_bytes
 from ddpm.model import Trained
 
-from .common import check_settings, in_batches, model_data, model_facts, name_of, result, shown_words, write
+from .common import check_settings, in_batches, model_data, model_facts, result, shown_words, write
 from .edit import METHODS, add_method_flags, check_strengths, editor
 from .fid import plus_minus
 
@@ -207,7 +207,7 @@ def run(args: argparse.Namespace) -> None:
     """Measure every kind of edit with every method; write and print the table, the plot and a strip of images."""
     trained, args.strengths = ddpm.load(args.model, device=args.device), sorted(set(args.strengths))
     check_strengths(trained, args, args.strengths)
-    todo, name = edits_of(trained, args), f"sweep-{name_of(args.model)}"
+    todo, name = edits_of(trained, args), f"sweep-{cli.name_of(args.model)}"
     settings = model_facts(trained, args) | {"n": args.n, "steps": args.steps, "eta": args.eta, "guidance": args.scale}
     settings |= {"iterations": args.iterations, "seed": args.seed, "strengths": args.strengths}
     settings |= {"methods": args.methods, "edits": list(todo)}

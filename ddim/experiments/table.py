@@ -29,7 +29,7 @@ from unet.precision import PRECISIONS
 from ..dpm_solver import sample_2m
 from ..sampler import SPACINGS, Trajectory, sample, sample_hat, timesteps
 from . import features
-from .common import calls_bar, images_of, model_data, model_facts, name_of, result, write
+from .common import calls_bar, images_of, model_data, model_facts, result, write
 from .fid import Measure, Reference, plus_minus, thousandfold
 
 EXAMPLE = "python -m ddim table --model shapes --n 100 --columns 5 10 20"
@@ -266,7 +266,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Measure the cells that are missing; write and print the table."""
     trained = ddpm.load(args.model, device=args.device).for_many_images(args.precision)
-    name, args.spacing = f"table-{name_of(args.model)}", args.spacing or usual_spacing(trained)
+    name, args.spacing = f"table-{cli.name_of(args.model)}", args.spacing or usual_spacing(trained)
     rows, columns = list(dict.fromkeys(args.rows)), list(dict.fromkeys(args.columns))
     calls(trained.schedule.T, [(row, S) for row in rows for S in columns], args.spacing)  # checks every S
     network = features.load(args.features, trained.info["data"], args.inception, trained.device)

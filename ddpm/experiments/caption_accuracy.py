@@ -7,7 +7,6 @@ the colour words (`ddpm.data.judge`). Real images are judged in the same way: ho
 import argparse
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -116,7 +115,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Write and print the accuracy of a model's samples."""
     trained = checkpoints.load(args.model, device=args.device)
-    path = cli.output(args, f"score-{Path(args.model).stem}", ".json")
+    path = cli.output(args, f"score-{cli.name_of(args.model)}", ".json")
     sampler = partial(few_steps, steps=args.steps, eta=args.eta)
     settings = {name: getattr(args, name) for name in ("model", "n", "steps", "eta", "scale")} | {"info": trained.card}
     bar = partial(tqdm, total=-(-args.n // 64), unit=" batches")

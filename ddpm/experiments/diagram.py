@@ -3,7 +3,6 @@
 import argparse
 from dataclasses import dataclass
 from itertools import groupby
-from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -198,5 +197,5 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Write the diagram of a trained model's network."""
-    path = cli.output(args, f"diagram-{Path(args.model).stem}", ".png")
+    path = cli.output(args, f"diagram-{cli.name_of(args.model)}", ".png")
     print(save_figure(draw(checkpoints.load(args.model).unet), path))

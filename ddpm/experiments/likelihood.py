@@ -118,7 +118,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Write the record and a plot of L_(t-1) over t; print the terms."""
     trained = checkpoints.load(args.model, device=args.device)
-    name, file = trained.info["data"], f"bound-{Path(args.model).stem}"
+    name, file = trained.info["data"], f"bound-{cli.name_of(args.model)}"
     check_split(name, args.split)
     path, image = (cli.output(args, file, ending) for ending in (".json", ".png"))
     data = load_data(name, args.data_dir, args.split, trained.unet.config.size)

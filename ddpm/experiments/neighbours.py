@@ -73,7 +73,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Samples, and as many test images: write how far each is from its nearest training image, and draw some."""
     trained = checkpoints.load(args.model, device=args.device)
-    name, file = trained.info["data"], f"neighbours-{Path(args.model).stem}"
+    name, file = trained.info["data"], f"neighbours-{cli.name_of(args.model)}"
     check_split(name, "test")
     path, image = (cli.output(args, file, ending) for ending in (".json", ".png"))
     training, test = (load_data(name, args.data_dir, split, trained.shape[1]) for split in ("train", "test"))

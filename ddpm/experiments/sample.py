@@ -2,7 +2,6 @@
 
 import argparse
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -33,7 +32,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Write a captioned grid: n images of every prompt, the same n seeds for each."""
     trained = checkpoints.load(args.model, device=args.device)
-    path = cli.output(args, f"samples-{Path(args.model).stem}", ".png")
+    path = cli.output(args, f"sample-{cli.name_of(args.model)}", ".png")
     captions = args.prompts or examples(trained.info["data"])
     prompts = [caption for caption in captions for _ in range(args.n)]
     seeds = list(range(args.seed, args.seed + args.n)) * len(captions)

@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 import ddim
 import ddpm
-from ddim.experiments.common import image_and_caption, name_of
+from ddim.experiments.common import image_and_caption
 from ddpm import cli
 from ddpm.data import image_files
 from ddpm.data.edits import kind_between, kind_of_word
@@ -310,7 +310,7 @@ def run(args: argparse.Namespace) -> None:
         print("\n".join([*lines, str(path)]))
         return
     columns, maps, film_maps = draw(trained, args, edits, start)
-    path = cli.output(args, f"edit-{name_of(args.model)}", ".png")
+    path = cli.output(args, f"edit-{cli.name_of(args.model)}", ".png")
     if image is not None:
         error = squared_error(dict(columns)["before"], image[None]).item()
         lines.append(f"reconstruction of the image: mean squared error {error:.6f} on the [0, 1] scale")

@@ -9,7 +9,6 @@ import numpy as np
 from tqdm import tqdm
 
 import ddpm
-from ddim.experiments.common import name_of
 from ddpm import cli
 from ddpm.diffusion import last
 from ddpm.images import sheet, to_bytes
@@ -44,7 +43,7 @@ def run(args: argparse.Namespace) -> None:
         pairs = [to_bytes(last(edit(trained, args.source, args.target, **how, **share))) for share in shares]
         rows.append(np.stack([pair[1] for pair in pairs]))
     source = np.broadcast_to(pairs[0][:1], (len(SHARES), *pairs[0][:1].shape))
-    path = cli.output(args, f"schedule-{name_of(args.model)}", ".png")
+    path = cli.output(args, f"schedule-{cli.name_of(args.model)}", ".png")
     columns = ["before", *(f"cross\n{share:.0%}" for share in SHARES)]
     labels = [f"self {share:.0%}" for share in SHARES]
     title = f"{args.source}: {change(args.source, args.target)}; shares of the steps that inject the source's maps"

@@ -18,7 +18,7 @@ import torch
 from tqdm import tqdm
 
 import ddpm
-from ddim.experiments.common import arithmetic, name_of
+from ddim.experiments.common import arithmetic
 from ddpm import cli
 from ddpm.data.classifier import load as load_classifier
 from ddpm.data.edits import PAIR_KINDS, PARSERS, pairs
@@ -251,9 +251,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Measure what the record lacks, write it, and print the table."""
     trained = ddpm.load(args.model, device=args.device)
-    data, path = trained.info["data"], cli.output(args, f"score-{name_of(args.model)}", ".json")
+    data, path = trained.info["data"], cli.output(args, f"score-{cli.name_of(args.model)}", ".json")
     todo = {kind: with_flags(SETTINGS.get((data, kind), EditSettings()), args) for kind in kinds_of(data, args.kinds)}
-    model = {"model": name_of(args.model), "sha256": sha256(Path(trained.info["path"])), "n": args.n}
+    model = {"model": cli.name_of(args.model), "sha256": sha256(Path(trained.info["path"])), "n": args.n}
     model |= arithmetic(trained)
     record = records.read_record(path)
     for kind, settings in todo.items():

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 import ddim
 import ddpm
-from ddim.experiments.common import arithmetic, name_of
+from ddim.experiments.common import arithmetic
 from ddpm import cli
 from ddpm.data import edits, scenes
 from ddpm.data.classifier import load as load_classifier
@@ -153,9 +153,9 @@ def run(args: argparse.Namespace) -> None:
         images = edited(trained, settings, chosen, args.ways)
         cells = {way: measure(chosen, images[way], kind) for way in args.ways}
         if not jobs:
-            facts = {"model": name_of(args.model), "sha256": sha256(Path(trained.info["path"]))}
+            facts = {"model": cli.name_of(args.model), "sha256": sha256(Path(trained.info["path"]))}
             facts |= arithmetic(trained)
-            path = cli.output(args, f"truth-{name_of(args.model)}", ".json")
+            path = cli.output(args, f"truth-{cli.name_of(args.model)}", ".json")
             record = records.add(path, kind, facts | {"n": args.n, "seed": args.seed} | asdict(settings), cells)
             print(records.table(kind, record, path, cells))
         path = cli.output(args, f"truth-{kind.replace(' ', '-')}", ".png")
