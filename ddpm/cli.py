@@ -156,7 +156,7 @@ FLAGS: dict[str, dict[str, Any]] = {
     "steps": dict(type=positive, help="steps of the sampler"),
     "eta": dict(type=share, help="noise of each step in [0, 1]: 0 is DDIM, 1 DDPM's posterior"),
     "scale": dict(type=finite, help="guidance, 1 for none"),
-    "source": dict(help="caption of the image to edit"),
+    "source": dict(help="caption of the image to edit, by default its own in the dataset"),
     "target": dict(nargs="+", help="caption of the edit, or of several"),
     "image": dict(help="a real image: a file, or its number in the test split"),
 }

@@ -16,7 +16,7 @@ import ddpm.images
 import p2p
 from ddim.experiments import common
 from ddpm import Noise, last
-from ddpm.data.shapes import Shape, draw
+from ddpm.data.shapes import Shape, draw, shapes
 from ddpm.images import from_bytes, to_bytes
 from p2p.__main__ import main
 from p2p.experiments import edit, score
@@ -187,6 +187,15 @@ def test_a_blend_is_around_its_words_or_those_that_change(columns, monkeypatch, 
     columns(*flags)
     assert seen[0].words == [before] * 2 + [after] * 2
     assert (seen[0].size, seen[0].threshold) == (8, SETTINGS["shapes", "shape"].threshold)
+
+
+def test_an_image_of_the_dataset_is_edited_by_its_own_caption_and_others_need_one(model, tmp_path, capsys):
+    given = ("edit", "--model", model, "--device", "cpu", "--steps", 3, "--target", TARGET, "--out", tmp_path)
+    assert code_of(main, *given, "--image", 2) == 0
+    assert code_of(main, *given) == 2
+    out, err = capsys.readouterr()
+    assert edit.change(shapes("test").captions[2][0], TARGET) in out
+    assert "a generated image has no caption: say what it shows with --source" in err
 
 
 def test_the_sampler_makes_the_sources(columns):

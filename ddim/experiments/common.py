@@ -21,6 +21,17 @@ def model_data(trained: Trained, data_dir: str, split: str) -> Dataset:
     return load_data(trained.info["data"], data_dir, split, trained.unet.config.size)
 
 
+def image_and_source(trained: Trained, args: argparse.Namespace) -> tuple[np.ndarray | None, str]:
+    """--image, a file or a number in the test split, as uint8 (3, H, W), None without one; and what it shows.
+
+    That is --source, else the image's own caption. ValueError: there is neither, or no such image.
+    """
+    image, caption = image_and_caption(trained, args.image, args.data_dir) if args.image else (None, None)
+    if (source := args.source or caption) is None:
+        raise ValueError(f"{args.image or 'a generated image'} has no caption: say what it shows with --source")
+    return image, source
+
+
 def image_and_caption(trained: Trained, image: str, data_dir: str) -> tuple[np.ndarray, str | None]:
     """--image, a file or the number of an image in the test split: uint8 (3, H, W), and its caption, None of a file."""
     if image.isdecimal():

@@ -20,7 +20,7 @@ from ddpm.page import check_choices, check_size, is_page
 from ..editing import edit_exact, edit_inverted, edit_naive, last_steps
 from ..sampler import Trajectory
 from . import page
-from .common import image_and_caption, result, shown_words
+from .common import image_and_source, result, shown_words
 
 EXAMPLE = 'python -m ddim edit --image 1 --target "a photo of a small red circle on a green background" --strength 0.9'
 METHODS = {"sdedit": "SDEdit", "ddim": "DDIM inversion", "exact": "exact inversion"}
@@ -94,14 +94,6 @@ def add_method_flags(parser: argparse.ArgumentParser, steps: int | None) -> None
     cli.add_flags(parser, steps=steps, scale=1.0, eta=1.0)
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS), help="--eta is for sdedit")
     parser.add_argument("--iterations", type=int, default=0, help="fixed-point iterations of each step of ddim")
-
-
-def image_and_source(trained: Trained, args: argparse.Namespace) -> tuple[np.ndarray, str]:
-    """--image as uint8 (3, H, W), and what it shows: --source, else its own caption. ValueError: it has none."""
-    image, caption = image_and_caption(trained, args.image, args.data_dir)
-    if (source := args.source or caption) is None:
-        raise ValueError(f"{args.image} has no caption: say what it shows with --source")
-    return image, source
 
 
 def run(args: argparse.Namespace) -> None:

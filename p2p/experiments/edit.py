@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 import ddim
 import ddpm
-from ddim.experiments.common import image_and_caption
+from ddim.experiments.common import image_and_source
 from ddpm import cli
 from ddpm.data import image_files
 from ddpm.data.edits import kind_between, kind_of_word
@@ -74,7 +74,7 @@ def word_share(text: str) -> tuple[str, float]:
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """The flags of `python -m p2p edit`."""
-    cli.add_flags(parser, model="scenes", source=..., target=None, image=None, data_dir="data", seeds=[0, 1, 2, 3])
+    cli.add_flags(parser, model="scenes", source=None, target=None, image=None, data_dir="data", seeds=[0, 1, 2, 3])
     cli.add_flags(parser, steps=50, scale=None, device=cli.best_device(), out="results")
     word = dict(action="append", default=[])
     parser.add_argument("--weight", type=word_values, **word, metavar="WORD=X", help="factor of a word's map")
@@ -295,6 +295,7 @@ def run(args: argparse.Namespace) -> None:
     trained = ddpm.load(args.model, device=args.device)
     if args.scale is None:  # the inversion of a real image is exact without guidance
         args.scale = 1.0 if args.image else GUIDANCE
+    image, args.source = image_and_source(trained, args)
     prompts = as_list([args.source, *(args.target or [])], 1 + len(args.target or []))
     args.source, *args.target = trained.tokenizer.decode(trained.tokens(prompts))  # lower case, no full stops
     edits = edits_of(trained, args, row_count(args))
@@ -302,7 +303,6 @@ def run(args: argparse.Namespace) -> None:
     lines = [description(args.source, edit) for edit in edits]
     if is_page(args):
         page.check(trained, args.steps, len(rows), edits)
-    image = image_and_caption(trained, args.image, args.data_dir)[0] if args.image else None
     start = start_of(trained, args, image)
     if is_page(args):
         size, path = MAP_SIZES.get(trained.info["data"]), cli.output(args, "", ".html")
