@@ -85,7 +85,7 @@ def test_sample_is_ddim_sample_for_every_prompt_and_seed(model, run, sheets):
     assert np.array_equal(images, ddpm.to_bytes(x))
 
 
-def test_figures_show_samples_consistency_and_interpolation(model, run, sheets, monkeypatch):
+def test_figures_show_samples_consistency_interpolation_and_terms(model, run, sheets, monkeypatch):
     """T = 20 of this model limits the steps."""
     monkeypatch.setattr(figures, "ROWS", ("0", "1"))
     monkeypatch.setattr(figures, "POINTS", 3)
@@ -106,6 +106,9 @@ def test_figures_show_samples_consistency_and_interpolation(model, run, sheets, 
     halfway = (a + b)[None] / (2 * math.cos(angle / 2))
     x = last(ddim.sample(trained.eps(captions[1:], 3.0), trained.schedule, halfway, 20))
     assert same_bytes(x[0], sheets["figures-tiny-interpolation"][0][1, 1])
+    terms = sheets["figures-tiny-terms"][0]  # of steps from 18, 12, 6 and 2: (4, 3 etas x 4, 3, H, W)
+    assert abs(terms[:, 2] - 127.5).max() < 1  # no noise at eta 0
+    assert (terms[:, 0] == terms[:, 8]).all() and (terms[3, ::4] == terms[3, 3::4]).all()  # the last step gives x_0
 
 
 @pytest.mark.parametrize(("spacing", "grid"), [("linear", [20, 10, 0]), ("quadratic", [17, 1, 0])])

@@ -1,6 +1,10 @@
-"""Figures of the DDIM paper: samples over eta and S (Figure 3), one x_T over S (5), between two x_T (6)."""
+"""Figures of the DDIM paper: samples over eta and S (Figure 3), one x_T over S (5), between two x_T (6).
+
+And the three terms of its update, Eq. (12), as images.
+"""
 
 import argparse
+import math
 from functools import partial
 from pathlib import Path
 
@@ -10,12 +14,12 @@ from tqdm import tqdm
 
 import ddpm
 from ddpm import cli
-from ddpm.diffusion import last
+from ddpm.diffusion import last, predict, q_sample
 from ddpm.images import sheet, to_bytes
 from ddpm.model import Trained
 
 from ..interpolation import slerp
-from ..sampler import sample
+from ..sampler import sample, step
 from .common import calls_bar, images_of, model_data, result
 from .table import COLUMNS, HAT, calls, cell_sampler, label
 
@@ -23,6 +27,8 @@ EXAMPLE = 'python -m ddim figures --prompts "a photo of a large green cross on a
 ROWS = ("0", "0.2", "0.5", "1", HAT)
 FIGURE_3 = (10, 100)  # numbers of steps in the paper's figure
 POINTS = 11  # of an interpolation
+TERMS = ("predicted x_0", "+ direction", "+ noise", "= x_s")
+TENTHS = (9, 6, 3, 1)  # of T: where the steps start whose terms are shown; each goes down by a tenth
 
 
 def samples(path: Path, trained: Trained, prompts: list[str], args: argparse.Namespace, bar: tqdm) -> Path:
@@ -55,6 +61,27 @@ def interpolation(path: Path, trained: Trained, prompts: list[str], args: argpar
     return sheet(path, np.stack(rows), [""] * len(rows), names, f"slerp of x_T, S = {S}")
 
 
+def terms(path: Path, trained: Trained, prompts: list[str], args: argparse.Namespace, bar: tqdm) -> Path:
+    """A row for each step, a block of columns for each eta: the terms of Eq. (12) from the same x_t, and their sum."""
+    schedule, eps, rows, names = trained.schedule, trained.eps(prompts, args.scale), [], []
+    start, noise, z = (ddpm.Noise([args.seed + i]).start(trained.shape, trained.device) for i in range(3))
+    (S,), times = up_to(trained, (50,)), [(k * schedule.T // 10, (k - 1) * schedule.T // 10) for k in TENTHS]
+    x_0 = last(sample(eps, schedule, start, S))
+    for t, s in times:
+        x_t, row = q_sample(schedule, x_0, t, noise), []
+        predicted = predict(eps, x_t, t)
+        for eta in (0.0, 0.5, 1.0):
+            mean, x_0_hat = step(schedule, predicted, x_t, t, s, eta, torch.zeros_like(z))
+            x_s, _ = step(schedule, predicted, x_t, t, s, eta, z)
+            first = math.sqrt(schedule.alpha_bar[s].item()) * x_0_hat
+            row += [first, mean - first, x_s - mean, x_s]
+        rows.append(to_bytes(torch.cat(row)))
+    for eta in ("0 (DDIM)", "0.5", "1 (DDPM)"):
+        names += [f"eta = {eta}\n{TERMS[0]}", *TERMS[1:]]
+    bar.update(S + len(times))
+    return sheet(path, np.stack(rows), [f"t = {t}\nto s = {s}" for t, s in times], names, prompts[0])
+
+
 def up_to(trained: Trained, counts: tuple[int, ...]) -> list[int]:
     """Numbers of steps, none above T and none twice."""
     return list(dict.fromkeys(min(S, trained.schedule.T) for S in counts))
@@ -67,14 +94,15 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Draw the three figures."""
+    """Draw the four figures."""
     trained, name = ddpm.load(args.model, device=args.device), f"figures-{cli.name_of(args.model)}"
     prompts = args.prompts or [several[0] for several in model_data(trained, args.data_dir, "test").captions[:6]]
     cells = [(row, S) for S in up_to(trained, FIGURE_3) for row in ROWS]
     cells += [("0", S) for S in up_to(trained, (5, *COLUMNS))]
     T, between = trained.schedule.T, prompts[:4]
-    work = calls(T, cells, "linear") * len(prompts) + len(between) * POINTS * min(50, T)
+    work = calls(T, cells, "linear") * len(prompts) + (len(between) * POINTS + 1) * min(50, T) + len(TENTHS)
+    figures = (samples, prompts), (consistency, prompts), (interpolation, between), (terms, prompts[:1])
     with calls_bar(work) as bar:
-        for draw, captions in ((samples, prompts), (consistency, prompts), (interpolation, between)):
+        for draw, captions in figures:
             path = draw(result(args, name, ".png", f"-{draw.__name__}"), trained, captions, args, bar)
             tqdm.write(str(path))

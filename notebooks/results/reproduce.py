@@ -72,7 +72,9 @@ COMMANDS = [  # model, network calls, command; {ddpm}, {ddim}, {p2p}: folders of
     ("shapes", 16_000, "ddim sweep --model shapes --n 48 --steps 20 --methods sdedit --eta 0 --out {ddim}/eta0"),
     ("celeba32-cpu", 84_000, "ddim sweep --model celeba32-cpu --n 48 --steps 20 --scale 3 --out {ddim}"),
     ("cifar10-cpu", 56_000, "ddim sweep --model cifar10-cpu --n 64 --steps 20 --scale 3 --out {ddim}"),
-    *((model, 10_000, f"ddim figures --model {model} --out {{ddim}}") for model in RATES),
+    *((model, 10_000, f"ddim figures --model {model} --out {{ddim}}") for model in RATES if model != "scenes"),
+    ("scenes", 2_500, 'ddim figures --model scenes --prompts "a photo of an orange butterfly on a pink flower" --scale 2 --seed 3 '
+        "--out {ddim}"),
     ("shapes", 200, 'ddim edit --image 1 --target "a photo of a small red circle on a green background" --strength 0.9 --out {ddim}'),
     ("scenes", 20_000, "ddim mistakes --out {ddim}"),
     ("scenes", 200, 'ddim edit --model scenes --image 12 --target "a photo of a tiger on a red couch" --steps 12 '
