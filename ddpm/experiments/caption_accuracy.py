@@ -19,7 +19,7 @@ from ..data import Dataset, classifier, load_data
 from ..data.judge import Probabilities, accuracy, judged
 from ..data.shapes import scatter, shapes, variants
 from ..diffusion import EpsFn
-from ..files import write_json
+from ..files import write_json, write_text
 from ..model import Sampler, Trained, generate
 from ..noise import Noise
 from ..schedule import Schedule
@@ -127,5 +127,6 @@ def run(args: argparse.Namespace) -> None:
         result = of_real_images(trained, sampler, data, judge.probabilities, args.n, args.scale, bar)
         settings["classifier"] = judge.sha256
     write_json(path, settings | result)
+    write_text(path.with_suffix(".txt"), table(result) + "\n")
     print(table(result))
     print(path)

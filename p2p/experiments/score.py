@@ -25,7 +25,7 @@ from ddpm.data.edits import PAIR_KINDS, PARSERS, pairs
 from ddpm.data.judge import all_shown, judged
 from ddpm.data.judge import places as judge_places
 from ddpm.data.shapes import PALETTE, Reading, parse, read
-from ddpm.files import sha256
+from ddpm.files import sha256, write_text
 from ddpm.images import squared_error, to_bytes
 from ddpm.model import Trained
 
@@ -262,6 +262,8 @@ def run(args: argparse.Namespace) -> None:
         new = missing(trained, args, settings, kind, record["cells"].get(kind, {}))
         record = records.add(path, kind, model | asdict(settings), new)
         print(records.table(kind, record, path, new))
+    tables = [records.table(kind, record, path, cells) for kind, cells in record["cells"].items()]
+    write_text(path.with_suffix(".txt"), "\n\n".join(tables) + "\n")
     print(path)
 
 
