@@ -10,7 +10,6 @@ import json
 import os
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from textwrap import indent
 
@@ -113,14 +112,6 @@ def run(path: Path, folder: Path) -> subprocess.CompletedProcess:
     command = [sys.executable, "-c", "from nbclient.cli import main; main()", "--kernel_name=python3"]
     command += ["--startup_timeout=300", str(copy)]
     return subprocess.run(command, env=os.environ | alone, capture_output=True, text=True, timeout=600)
-
-
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory):
-    """All notebooks, as many at a time as there are cores."""
-    root = tmp_path_factory.mktemp("runs")
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return {path: pool.submit(run, path, root / path.stem) for path in NOTEBOOKS}
 
 
 @pytest.mark.slow

@@ -81,7 +81,8 @@ def test_a_tiny_run_makes_its_parts_once_and_a_page(tmp_path, monkeypatch, capsy
     assert code_of(main, *flags) == 0
     page = (tmp_path / "all" / "index.html").read_text()
     assert len(ran) == 5 and ran.count(("ddim", "table")) == 2
-    assert all(f"<h2>{title}" in page for title in ("Training", "Frechet distance", "Do images show", "Prompt-to-Prompt"))
+    titles = ("Training", "Frechet distance", "Do images show", "Prompt-to-Prompt")
+    assert all(f"<h2>{title}" in page for title in titles)
     for source in [part.split("'")[0] for part in page.split("<img src='")[1:]]:
         assert (tmp_path / "all" / source).stat().st_size > 1000
     assert code_of(main, *flags) == 0 and len(ran) == 5
