@@ -21,5 +21,5 @@ def runs(request, tmp_path_factory):
 
     paths = [item.callspec.params["path"] for item in request.session.items if "it_runs" in item.name]
     root, pool = tmp_path_factory.mktemp("runs"), ThreadPoolExecutor(os.cpu_count())
-    yield {path: pool.submit(run, path, root / path.stem) for path in paths}
+    yield {path: pool.submit(run, path, root / path.stem) for path in reversed(paths)}  # the last ones take longest
     pool.shutdown(cancel_futures=True)
