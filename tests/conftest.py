@@ -11,7 +11,7 @@ torch.set_num_threads(1)
 
 def pytest_collection_modifyitems(items):
     """What waits for a notebook comes last: they run beside the other tests from the start on."""
-    items.sort(key=lambda item: "runs" in item.fixturenames)
+    items.sort(key=lambda item: "it_runs" in item.name)
 
 
 @pytest.fixture(scope="session", autouse=True)
