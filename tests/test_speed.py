@@ -48,14 +48,22 @@ def test_the_command_measures_our_network_and_names_what_is_missing(tmp_path, mo
     assert code_of(main, "speed", *flags, "--out", tmp_path) == 0
     out, record = capsys.readouterr().out, json.loads((tmp_path / "speed.json").read_text())
     assert "pip install diffusers" in out and "pip install denoising-diffusion-pytorch" in out
-    assert len(record["presets"]["shapes"][speed.OURS]["forward, hook"]) == 2
+    cell = record["presets"]["shapes"][speed.OURS]
+    assert set(cell) == {"parameters", *speed.WORKS} and {len(cell[work]) for work in speed.WORKS} == {2}
 
 
 @pytest.mark.parametrize("library", [speed.DIFFUSERS, speed.DDP])
 def test_another_librarys_network_is_of_our_size(library):
     if not speed.installed(library):
         pytest.skip(f"{library} is not installed")
-    network, predict = speed.BUILDERS[library]("cifar10", 2, torch.device("cpu"))
-    own, _ = speed.ours("cifar10", 2, torch.device("cpu"))
-    assert speed.parameters(network) == pytest.approx(speed.parameters(own), rel=0.25)
-    assert predict(torch.randn(2, 3, 32, 32), torch.tensor([3, 4])).shape == (2, 3, 32, 32)
+    network, own = (speed.BUILDERS[name]("cifar10", 2, torch.device("cpu")) for name in (library, speed.OURS))
+    assert speed.parameters(network.module) == pytest.approx(speed.parameters(own.module), rel=0.25)
+    assert network.predict(torch.randn(2, 3, 32, 32), torch.tensor([3, 4])).shape == (2, 3, 32, 32)
+
+
+def test_the_ddim_step_of_diffusers_is_ours():
+    if not speed.installed(speed.DIFFUSERS):
+        pytest.skip(f"{speed.DIFFUSERS} is not installed")
+    x, eps = torch.randn(2, 2, 3, 32, 32)
+    theirs, own = (speed.BUILDERS[name]("cifar10", 2, torch.device("cpu")) for name in (speed.DIFFUSERS, speed.OURS))
+    torch.testing.assert_close(theirs.step(eps, x), own.step(eps, x))

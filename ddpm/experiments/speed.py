@@ -1,8 +1,9 @@
-"""Images per second of our network, in training and sampling, beside diffusers and denoising-diffusion-pytorch.
+"""Images per second of our network, in training, sampling and edits, beside diffusers and denoising-diffusion-pytorch.
 
-Same batch, threads and precision for all; repeats take turns, so that other load on the machine meets everybody; the
-median and the spread count. The other libraries are compared where they are installed, and never needed:
-`pip install diffusers denoising-diffusion-pytorch`.
+A DDIM step is a forward pass and the update, without guidance. A P2P step is one of `p2p.edit` at guidance 2: four rows
+of the network for each edited image. Same batch, threads and precision for all; repeats take turns, so that other load
+on the machine meets everybody; the median and the spread count. The other libraries are compared where they are
+installed, and never needed: `pip install diffusers denoising-diffusion-pytorch`.
 """
 
 import argparse
@@ -10,11 +11,14 @@ import importlib
 import statistics
 import time
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+import ddim
+import p2p
 from unet import PRESETS, Tokenizer, UNet, UNetConfig
 from unet.precision import PRECISIONS, autocast, resolve
 
@@ -22,25 +26,40 @@ from .. import cli
 from ..checkpoints import usable
 from ..config import RECIPES
 from ..files import write_json, write_text
+from ..model import Trained
 from ..run_folder import device_name
 from ..schedule import Schedule
 
 EXAMPLE = "python -m ddpm speed --presets cifar10 --batch 16"
 OURS, DIFFUSERS, DDP = "ours", "diffusers", "denoising-diffusion-pytorch"
-WORKS, PEAK = ("training", "forward", "forward, hook"), "peak MB, "
-CAPTION = "a photo of a white horse on a green background"
-Network = tuple[nn.Module, Callable[[Tensor, Tensor], Tensor]]  # the module, and its prediction for x_t and t
+WORKS, PEAK = ("training", "forward", "forward, hook", "DDIM step", "P2P step"), "peak MB, "
+CAPTION, EDITED = (f"a photo of a {colour} horse on a green background" for colour in ("white", "brown"))
+T, GRID = 1000, [1000, 980]  # the first of 50 steps, in which an edit injects all maps
 Work = Callable[[], object]
+
+
+class Network(NamedTuple):
+    """One library's: the module, its prediction for x_t and t, and a DDIM step from the prediction (None: has none)."""
+
+    module: nn.Module
+    predict: Callable[[Tensor, Tensor], Tensor]
+    step: Callable[[Tensor, Tensor], Tensor] | None
+
 
 # ---- the networks ----------------------------------------------------------------------------------------------------
 
 
 def ours(preset: str, batch: int, device: torch.device) -> Network:
     """The U-Net of a preset, under captions."""
-    config, tokenizer = PRESETS[preset], Tokenizer()
-    unet = UNet(config, len(tokenizer), Schedule(1000, RECIPES[preset].schedule).alpha_bar).to(device)
+    config, tokenizer, schedule = PRESETS[preset], Tokenizer(), schedule_of(preset)
+    unet = UNet(config, len(tokenizer), schedule.alpha_bar).to(device)
     tokens = tokenizer.encode([CAPTION] * batch, config.words).to(device)
-    return unet, lambda x, t: unet(x, t, tokens)
+    return Network(unet, lambda x, t: unet(x, t, tokens), lambda eps, x: ddim.step(schedule, eps, x, *GRID)[0])
+
+
+def schedule_of(preset: str) -> Schedule:
+    """The one that the preset is trained with."""
+    return Schedule(T, RECIPES[preset].schedule)
 
 
 def of_diffusers(preset: str, batch: int, device: torch.device) -> Network:
@@ -61,21 +80,28 @@ def of_diffusers(preset: str, batch: int, device: torch.device) -> Network:
         norm_num_groups=config.groups,
     ).to(device)
     text = torch.randn(batch, config.words, config.text_width, device=device)
-    return network, lambda x, t: pixels(network(patches(x, config), t, text).sample, config)
+    betas = schedule_of(preset).beta[1:].numpy()
+    scheduler = library.DDIMScheduler(T, trained_betas=betas, clip_sample=False, timestep_spacing="trailing")
+    scheduler.set_timesteps(T // (GRID[0] - GRID[1]))
+
+    def predict(x: Tensor, t: Tensor) -> Tensor:
+        return pixels(network(patches(x, config), t, text).sample, config)
+
+    return Network(network, predict, lambda eps, x: scheduler.step(eps, int(scheduler.timesteps[0]), x).prev_sample)
 
 
 def of_ddp(preset: str, batch: int, device: torch.device) -> Network:
-    """Unet of the width whose parameters are nearest in number to ours; without captions, which it does not take."""
+    """Unet of the width whose parameters are nearest in number to ours; it takes no captions."""
     config = PRESETS[preset]
     library = importlib.import_module("denoising_diffusion_pytorch.denoising_diffusion_pytorch")
-    aim = parameters(ours(preset, 1, torch.device("cpu"))[0])
+    aim = parameters(ours(preset, 1, torch.device("cpu")).module)
 
     def build(width: int) -> nn.Module:
         return library.Unet(width, dim_mults=config.multipliers, channels=3 * config.stem**2)
 
     width = min(range(16, 257, 8), key=lambda width: abs(parameters(build(width)) - aim))
     network = build(width).to(device)
-    return network, lambda x, t: pixels(network(patches(x, config), t), config)
+    return Network(network, lambda x, t: pixels(network(patches(x, config), t), config), None)
 
 
 BUILDERS = {OURS: ours, DIFFUSERS: of_diffusers, DDP: of_ddp}
@@ -105,38 +131,39 @@ def installed(library: str) -> bool:
 
 
 def works_of(network: Network, batch: int, config: UNetConfig, device: torch.device, precision: str) -> dict[str, Work]:
-    """A training step and a forward pass."""
-    module, predict = network
-    optimizer = torch.optim.AdamW(module.parameters(), fused=True)
-    x = torch.randn(batch, 3, config.size, config.size, device=device)
-    t = torch.randint(1, 1001, (batch,), device=device)
+    """A training step, a forward pass, and a DDIM step."""
+    optimizer = torch.optim.AdamW(network.module.parameters(), fused=True)
+    x, t = start(batch, config, device), torch.randint(1, T + 1, (batch,), device=device)
 
     def training() -> None:
         optimizer.zero_grad(set_to_none=True)
         with autocast(device, precision):
-            prediction = predict(x, t)
+            prediction = network.predict(x, t)
         (prediction.float() - x).square().mean().backward()
         optimizer.step()
 
-    def forward() -> None:
+    def forward() -> Tensor:
         with torch.no_grad(), autocast(device, precision):
-            predict(x, t)
+            return network.predict(x, t)
 
-    return {"training": training, "forward": forward}
+    works: dict[str, Work] = {"training": training, "forward": forward}
+    return works | ({"DDIM step": lambda: network.step(forward().float(), x)} if network.step else {})
 
 
-def with_hook(preset: str, batch: int, device: torch.device, precision: str) -> Work:
-    """A forward pass through a hook that changes nothing: on a GPU its explicit attention; on a CPU no difference."""
-    config, tokenizer = PRESETS[preset], Tokenizer()
-    unet, _ = ours(preset, batch, device)
-    tokens = tokenizer.encode([CAPTION] * batch, config.words).to(device)
-    x, t = torch.randn(batch, 3, config.size, config.size, device=device), torch.ones(batch, dtype=int, device=device)
+def works_with_a_hook(unet: UNet, preset: str, batch: int, device: torch.device, precision: str) -> dict[str, Work]:
+    """A forward pass with a hook that changes nothing (on a GPU: explicit attention), and a step of an edit."""
+    trained = Trained(unet, Tokenizer(), schedule_of(preset), {}, precision)
+    x, t = start(batch, unet.config, device), torch.full((batch,), GRID[0], device=device)
+    eps = trained.eps([CAPTION] * batch, hook=lambda weights, site, t: weights)
+    return {
+        "forward, hook": lambda: eps(x, t),
+        "P2P step": lambda: next(p2p.edit(trained, CAPTION, EDITED, x, GRID, scale=2.0)),
+    }
 
-    def work() -> None:
-        with torch.no_grad(), autocast(device, precision):
-            unet(x, t, tokens, lambda weights, site, t: weights)
 
-    return work
+def start(batch: int, config: UNetConfig, device: torch.device) -> Tensor:
+    """Noise (batch, 3, H, W)."""
+    return torch.randn(batch, 3, config.size, config.size, device=device)
 
 
 def seconds(work: Work, device: torch.device) -> float:
@@ -206,16 +233,16 @@ def run(args: argparse.Namespace) -> None:
     settings = {"device": device_name(device), "precision": precision, "batch": args.batch, "repeats": args.repeats}
     record, path = {"settings": settings, "presets": {}}, cli.output(args, "speed", ".json")
     libraries = [library for library in BUILDERS if installed(library)]
-    works_each = 2 * len(libraries) + 1
-    with tqdm(total=len(args.presets) * works_each * (args.repeats + 1), unit=" steps") as bar:
+    with tqdm(unit=" steps") as bar:
         for preset in args.presets:
             networks = {library: BUILDERS[library](preset, args.batch, device) for library in libraries}
             config = PRESETS[preset]
             works = {name: works_of(each, args.batch, config, device, precision) for name, each in networks.items()}
-            works[OURS]["forward, hook"] = with_hook(preset, args.batch, device, precision)
+            works[OURS] |= works_with_a_hook(networks[OURS].module, preset, args.batch, device, precision)
+            bar.total = len(args.presets) * sum(map(len, works.values())) * (args.repeats + 1)
             cells = compare(works, args.repeats, device, bar)
             record["presets"][preset] = {
-                name: {"parameters": parameters(networks[name][0])} | cell for name, cell in cells.items()
+                name: {"parameters": parameters(networks[name].module)} | cell for name, cell in cells.items()
             }
     write_json(path, record)
     write_text(path.with_suffix(".txt"), text(record))
