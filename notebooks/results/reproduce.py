@@ -95,7 +95,7 @@ COMMANDS = [  # model, network calls, command; {ddpm}, {ddim}, {p2p}: folders of
     ("scenes", 250_000, "p2p truth --n 60 --ways nothing plain sdedit ddim-iterations p2p p2p-exact --out {p2p}"),
     ("scenes", 2_800_000, "p2p score --n 500 --kinds thing colour setting_colour setting 'add flag' 'add spikey' "
         "'drop flag' 'add colour' 'drop colour' --out {p2p}"),
-    ("scenes", 8_000, "p2p score --n 100 --kinds maps --out {p2p}"),
+    ("scenes", 40_000, "p2p score --n 500 --kinds maps --out {p2p}"),
     ("shapes", 2_000, f"p2p edit --source {CIRCLE} --seeds 0-2 --steps 16 --sampler 2m --scale 2 --out {{p2p}}/four.png --target "
         '"a photo of a large green circle on a blue background" "a photo of a large red circle on a white background" '
         '"a photo of a large red square on a blue background" "a photo of a large red cross on a blue background"'),

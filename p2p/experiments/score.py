@@ -50,6 +50,7 @@ BATCH = 50
 MAPS, REWEIGHT = "maps", "reweight "
 EXTRA = {"shapes": (MAPS, REWEIGHT + "colour", REWEIGHT + "background"), "scenes": (MAPS,)}
 WEIGHTS = (-2.0, 0.0, 1.0, 2.0, 5.0)
+NOUNS = ("thing", "setting")  # kinds of words whose maps are measured for each noun alone, too
 Bar = Callable[[Any], Any]
 
 # ---- the pairs -------------------------------------------------------------------------------------------------------
@@ -192,6 +193,8 @@ def percent(hits: np.ndarray) -> float:
 def localise(trained: Trained, settings: EditSettings, task: Task, bar: Bar = iter) -> dict[str, Cell]:
     """Kind of word -> for each map size, pointing game and best overlap of its averaged map with its true place, mean
     over the source images that show it, in percent; and their number. The place of a background is all but the object.
+
+    "thing: cat" and the like are the same of one noun alone.
     """
     words = [PARSERS[trained.info["data"]](source) for source in task.sources]
     found: dict[str, dict[str, list[torch.Tensor]]] = defaultdict(lambda: defaultdict(list))
@@ -205,12 +208,15 @@ def localise(trained: Trained, settings: EditSettings, task: Task, bar: Bar = it
             for size in sizes if rows else ():
                 maps = enlarge(store.word(own * 2, size).cpu()[rows], masks.shape[-1])
                 mask = torch.from_numpy(masks[rows])
-                found[kind][f"pointing, {size} x {size}"].append(measures.pointing(maps, mask).float())
-                found[kind][f"overlap, {size} x {size}"].append(measures.best_overlap(maps, mask))
-    cells = {kind: {name: torch.cat(parts) for name, parts in cell.items()} for kind, cell in found.items()}
+                hits = measures.pointing(maps, mask).float(), measures.best_overlap(maps, mask)
+                for name, values in zip(("pointing", "overlap"), hits, strict=True):
+                    for i, value in zip(rows, values, strict=True):
+                        for group in (kind, f"{kind}: {own[i][0]}") if kind in NOUNS else (kind,):
+                            found[group][f"{name}, {size} x {size}"].append(value)
+    cells = {group: {name: torch.stack(values) for name, values in cell.items()} for group, cell in found.items()}
     return {
-        kind: {"n": len(next(iter(cell.values())))} | {name: 100 * hits.mean().item() for name, hits in cell.items()}
-        for kind, cell in cells.items()
+        group: {"n": len(next(iter(cell.values())))} | {name: 100 * hits.mean().item() for name, hits in cell.items()}
+        for group, cell in cells.items()
     }
 
 
