@@ -4,7 +4,7 @@ The whole batch is drawn before it is shared among processes. So a run that is r
 into parts sees the same batches.
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -17,8 +17,7 @@ from .data.base import Dataset
 from .images import from_bytes
 
 
-@dataclass(frozen=True)
-class Batch:
+class Batch(NamedTuple):
     """Images x_0 (B, 3, H, W) in [-1, 1], tokens (B, L), times t (B,) in 1..T and standard normal noise like x_0."""
 
     x_0: Tensor

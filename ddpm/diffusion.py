@@ -117,7 +117,6 @@ def step(
     [-1, 1]. x_t, eps, noise (B, ...). The step to t = 0 adds no noise. ValueError: t outside 1..T, an unknown variance,
     missing noise.
     """
-    check_choice("variance", variance, VARIANCES)
     x_0 = predict_x0(schedule, x_t, t, eps)
     if clip:
         x_0 = x_0.clamp(-1, 1)

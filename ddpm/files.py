@@ -42,7 +42,8 @@ def whole_file(path: Path) -> Iterator[Path]:
         if temporary:
             Path(temporary).unlink(missing_ok=True)
         if is_disk_error(error):
-            raise OSError(f"cannot write {path}: {first_line(error)}; what was there before is unchanged") from error
+            cause = "is the disk full?" if isinstance(error, RuntimeError) else first_line(error)
+            raise OSError(f"cannot write {path}: {cause}; what was there before is unchanged") from error
         raise
 
 

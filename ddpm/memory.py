@@ -25,7 +25,7 @@ def kept_bytes(training: "Training", batch: Batch) -> int:
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        training.loss(batch)
+        training.loss(*batch)
     return sum(size for size, _ in kept.values())
 
 

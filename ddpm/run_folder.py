@@ -22,7 +22,7 @@ def new_run(root: Path, name: str) -> Path:
 
 @cache
 def code_version() -> str:
-    """The commit of this code when first asked, with "-dirty" after local changes; "unknown" outside a checkout."""
+    """The commit of this code at the first call, with "-dirty" after local changes; "unknown" outside a checkout."""
     command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()

@@ -105,8 +105,8 @@ class Training:
             self.compile()
         progress, logged, began = self.progress(), self.seconds, time.perf_counter()
         while progress < 1:
-            rate = learning_rate(self.settings, self.step, progress)
-            loss, gradient = self.one_step(rate)
+            lr = learning_rate(self.settings, self.step, progress)
+            loss, gradient = self.one_step(lr)
             losses.append(loss)
             gradients.append(gradient)
             began = self.count_seconds(began)
@@ -116,13 +116,12 @@ class Training:
                 began = self.count_seconds(began)  # reading the losses waits for the GPU
                 progress = self.progress()
                 speed = len(losses) * self.settings.batch / (self.seconds - logged)
-                yield Record(self.step, self.images, loss, norm, rate, self.seconds, speed, progress)
+                yield Record(self.step, self.images, loss, norm, lr, self.seconds, speed, progress)
                 losses, gradients, logged, began = [], [], self.seconds, time.perf_counter()
 
     def compile(self) -> None:
-        """Compile the network before the clock starts, by a pass over the next batch whose gradients are dropped."""
+        """Compile the network before the clock starts, by a pass whose gradients the first step drops."""
         self.backward(self.batches[self.step].part(self.rank, self.world))
-        self.optimizer.zero_grad(set_to_none=True)
 
     def count_seconds(self, began: float) -> float:
         """Add the time since `began` to the seconds of training; returns the time it is now."""
@@ -149,38 +148,37 @@ class Training:
 
     def one_step(self, learning_rate: float) -> tuple[Tensor, Tensor]:
         """One step of Algorithm 1 -> its loss (of this process's share) and the gradient's norm before clipping."""
-        settings = self.settings
-        torch.manual_seed(generator(settings.seed, f"dropout {self.rank}", self.step).initial_seed())
-        batch = self.batches[self.step].part(self.rank, self.world)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss = self.backward(batch)
+        batch = self.batches[self.step].part(self.rank, self.world)  # lines 2 to 4: x_0 and its caption, t, noise
+        torch.manual_seed(generator(self.settings.seed, f"dropout {self.rank}", self.step).initial_seed())
+        loss = self.backward(batch)  # line 5: the gradient of (eps(x_t, t) - noise)^2
         self.scaler.unscale_(self.optimizer)
-        gradient = torch.nn.utils.clip_grad_norm_(self.unet.parameters(), settings.grad_clip)
+        gradient = torch.nn.utils.clip_grad_norm_(self.unet.parameters(), self.settings.grad_clip)
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
         self.scaler.step(self.optimizer)
         self.scaler.update()
-        self.averages.update(self.unet, self.images, settings.batch)
+        self.averages.update(self.unet, self.images, self.settings.batch)
         self.step += 1
         return loss, gradient
 
     def backward(self, batch: Batch) -> Tensor:
-        """The loss of a batch; its gradients are added to the weights', one part of it after the other."""
+        """The loss of a batch; its gradients become those of the weights, one part of it after the other."""
+        self.optimizer.zero_grad(set_to_none=True)
         total = torch.zeros((), device=self.device)
         for i in range(self.parts):
-            loss = self.loss(batch.part(i, self.parts)) / self.parts
+            loss = self.loss(*batch.part(i, self.parts)) / self.parts
             self.scaler.scale(loss).backward()
             total += loss.detach()
         return total
 
-    def loss(self, batch: Batch) -> Tensor:
+    def loss(self, x_0: Tensor, tokens: Tensor, t: Tensor, noise: Tensor) -> Tensor:
         """The mean loss of a batch (Ho et al. 2020, Eq. 14, or its v-weighted form)."""
 
         def eps(x_t: Tensor, t: Tensor) -> Tensor:
             with autocast(self.device, self.precision):
-                return self.network(x_t, t, batch.tokens)
+                return self.network(x_t, t, tokens)
 
-        return simple_loss(eps, self.schedule, batch.x_0, batch.t, batch.noise, self.settings.weighting).mean()
+        return simple_loss(eps, self.schedule, x_0, t, noise, self.settings.weighting).mean()
 
     def averaged(self, share: float) -> UNet:
         """A copy of the network with one of the averages for weights, ready for sampling."""

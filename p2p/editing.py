@@ -69,7 +69,8 @@ def edit(
     x_T: (n, C, H, W), or the latent pair of `ddim.invert_exact` with sampler=ddim.sample_exact.
     cross_until, self_until: the injection schedule, shares of the steps in [0, 1]. In the first cross_until of the
         steps the target takes the source's cross-attention maps; in the first self_until its self-attention maps, where
-        they are at most 16 x 16 (SELF_SIZE). 0 and 0 is plain sampling of the target.
+        they are at most 16 x 16 (SELF_SIZE). 0 and 0 is plain sampling of the target. The defaults are the paper's; the
+        command `python -m p2p edit` takes those of `p2p.experiments.baselines.SETTINGS`, chosen for each kind of edit.
     word_until: word of the target -> its own share in place of cross_until. weights: word of the target -> factor of
         its maps in all steps, -2 .. 5 (re-weighting). Both are one mapping for all pairs, or one for each.
     blend: keeps the source's image outside a mask. store: records the maps of all 2n images, the target's after

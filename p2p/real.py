@@ -13,7 +13,7 @@ from torch import Tensor
 
 import ddim
 from ddim.sampler import Steps, as_grid
-from ddpm.diffusion import EpsFn, predict
+from ddpm.diffusion import EpsFn, last, predict
 from ddpm.guidance import guide
 from ddpm.model import Trained
 from unet.attention import Text
@@ -24,8 +24,7 @@ ROUNDS = 10  # of the null text's optimisation, for each step
 
 def latent(trained: Trained, prompts: list[str], x_0: Tensor, steps: Steps) -> Tensor:
     """The x_T (n, C, H, W) from which `ddim.sample` without guidance leads back to x_0, nearly: `ddim.invert`."""
-    *_, (_, x_T, _) = ddim.invert(trained.eps(prompts), trained.schedule, x_0, steps, iterations=ITERATIONS)
-    return x_T
+    return last(ddim.invert(trained.eps(prompts), trained.schedule, x_0, steps, iterations=ITERATIONS))
 
 
 def latent_pair(

@@ -14,7 +14,7 @@ from ddpm import GaussianEps, Noise, Schedule, Trained, bits_per_dim, gaussian_k
 from ddpm import __main__ as command
 from ddpm.bound import Bound, denoising_term, diagonal_kl, prior_term, reconstruction_term
 from ddpm.data import shapes
-from ddpm.experiments import likelihood as bits
+from ddpm.experiments import likelihood
 from ddpm.images import from_bytes
 from unet import Tokenizer
 
@@ -201,12 +201,12 @@ def test_wrong_arguments_get_one_clear_line(arguments, message):
 @pytest.mark.parametrize("samples", [None, 3])
 def test_an_image_costs_the_same_in_any_batch(samples, monkeypatch):
     """Cut into batches of two, with captions and without: each image as by itself, with its own caption and seed."""
-    monkeypatch.setattr(bits, "BATCH", 2)
+    monkeypatch.setattr(likelihood, "BATCH", 2)
     data = make_data(4)
     trained = Trained(make_unet(CONFIG, 6, "cosine"), Tokenizer(), Schedule(6, "cosine"), {"data": "shapes"})
     x_0 = from_bytes(torch.from_numpy(data.images))
     for captioned in (True, False):
-        bound = bits.measure(trained, data, 3, captioned, "beta", samples)
+        bound = likelihood.measure(trained, data, 3, captioned, "beta", samples)
         assert bound.total.shape == (3,)
         for i in range(3):
             eps = trained.eps([data.captions[i][0]] if captioned else None)
@@ -220,18 +220,18 @@ def test_the_summary_is_means_and_standard_errors():
     prior, reconstruction, total = torch.tensor([0.1, 0.3]), torch.tensor([1.0, 2.0]), torch.tensor([2.0, 5.0])
     denoising, times = torch.tensor([[0.5, 0.4], [1.7, 1.0]]), torch.tensor([[3, 2], [3, 2]])
     bound = Bound(total, prior, denoising, reconstruction, times, torch.tensor([0.3, 0.4]))
-    parts = bits.summary(bound)
+    parts = likelihood.summary(bound)
     expected = {"prior": (0.2, 0.1), "denoising": (1.8, 0.9), "reconstruction": (1.5, 0.5), "total": (3.5, 1.5)}
     for name, (mean, error) in expected.items():
         assert (parts[name]["mean"], parts[name]["standard error"]) == pytest.approx((mean, error))
     assert parts["denoising"]["times"] == pytest.approx(0.25)  # errors add in squares: 0.5 over two images
-    assert bits.curve(bound)[0] == [2, 3] and bits.curve(bound)[1] == pytest.approx([0.7, 1.1])
+    assert likelihood.curve(bound)[0] == [2, 3] and likelihood.curve(bound)[1] == pytest.approx([0.7, 1.1])
 
 
 def test_the_curve_pools_neighbouring_times():
     """L_{t-1} = t^2 at t = 2..1000 in equal parts of log t: a part's mean belongs to its own times."""
     times, zero = torch.arange(1000, 1, -1)[None], torch.zeros(1)
-    t, terms = bits.curve(Bound(zero, zero, times.double().square(), zero, times, zero))
+    t, terms = likelihood.curve(Bound(zero, zero, times.double().square(), zero, times, zero))
     assert 30 <= len(t) <= 50 and t == sorted(t) and t[0] == 2 and terms[0] == 4
     assert all(time**2 <= term < 1.01 * time**2 for time, term in zip(t, terms, strict=True))
 

@@ -44,20 +44,20 @@ def shelf(tmp_path, monkeypatch):
 
 def test_probabilities_are_the_softmax_of_a_linear_layer_of_the_features_in_any_batch():
     network, (images, _) = tiny(), drawings(7)
-    told = network.probabilities(images, batch=3)
+    answers = network.probabilities(images, batch=3)
     (x,) = batches(images, 16)
     for head, layer in zip(HEADS, network.last, strict=True):
         expected = (network.features(x) @ layer.weight.T + layer.bias).softmax(dim=1)
-        assert torch.allclose(told[head], expected, atol=1e-6)
+        assert torch.allclose(answers[head], expected, atol=1e-6)
         alone = network.probabilities(images[:1])[head]
-        assert torch.allclose(told[head][:1], alone, atol=1e-6)
+        assert torch.allclose(answers[head][:1], alone, atol=1e-6)
 
 
 def test_plain_images_of_any_size_are_the_same_image_and_must_be_square():
     network = tiny()
     plain = [np.full((1, 3, size, size), 200, dtype=np.uint8) for size in (8, 16, 50)]
-    told = [network.probabilities(image)["background"] for image in plain]
-    assert torch.allclose(told[0], told[1], atol=1e-5) and torch.allclose(told[2], told[1], atol=1e-5)
+    answers = [network.probabilities(image)["background"] for image in plain]
+    assert torch.allclose(answers[0], answers[1], atol=1e-5) and torch.allclose(answers[2], answers[1], atol=1e-5)
     with pytest.raises(ValueError, match="expected uint8"):
         network.probabilities(np.zeros((2, 3, 16, 8), dtype=np.uint8))
 
@@ -76,7 +76,7 @@ def test_varied_images_are_mirrored_and_moved_ones():
 
 @pytest.mark.slow
 def test_it_learns_what_can_be_seen_and_the_seed_says_how():
-    """Backgrounds of the shapes, told right on images of combinations that training never showed."""
+    """Backgrounds of the shapes, answers right on images of combinations that training never showed."""
     images, labels = drawings(1000)
     networks = [tiny(), tiny()]
     for network in networks:
@@ -110,9 +110,9 @@ def test_a_classifier_is_shipped_in_half_precision_and_any_other_file_refused(sh
 def test_the_shipped_classifier_of_shapes_agrees_with_the_exact_checks():
     """On combinations it has never seen, beside what `read` reads off the same images."""
     judge, (images, _) = load("shapes"), drawings(300, "test", 8)
-    told, readings = judge.probabilities(images), read(images)
+    answers, readings = judge.probabilities(images), read(images)
     for head, classes in judge.heads.items():
-        best = [classes[i] for i in told[head].argmax(dim=1)]
+        best = [classes[i] for i in answers[head].argmax(dim=1)]
         assert np.mean([word == getattr(r, head) for word, r in zip(best, readings, strict=True)]) >= 0.98, head
 
 
@@ -129,12 +129,12 @@ def test_the_command_trains_and_ships(shelf, tmp_path, monkeypatch, capsys):
 
 
 def test_the_classifiers_distance_is_not_called_fid():
-    told, judge = features.load("classifier", "shapes"), load("shapes")
+    answers, judge = features.load("classifier", "shapes"), load("shapes")
     images = drawings(5)[0]
-    assert told.name == "FD-classifier" and told.network == "classifier shapes" and told.sha256 == judge.sha256
+    assert answers.name == "FD-classifier" and answers.network == "classifier shapes" and answers.sha256 == judge.sha256
     (x,) = batches(images, 16)
-    assert torch.allclose(told(images, batch=2), judge.features(x), atol=1e-5)
-    assert features.load("classifier", "shapes", device="meta")(images).is_meta  # they stay on the device asked for
+    assert torch.allclose(answers(images, batch=2), judge.features(x), atol=1e-5)
+    assert features.load("classifier", "shapes", device="meta")(images).is_meta  # they stay on the device given
 
 
 class Official(torch.nn.Module):
@@ -155,9 +155,9 @@ def test_only_the_official_network_gives_what_is_called_fid(tmp_path, monkeypatc
         with pytest.raises(CheckpointError, match=f"{path.name}.*{re.escape(features.URL)}"):
             features.load("inception", path=path)
     monkeypatch.setattr(features, "SHA256", sha256(scripted))
-    told = features.load("inception", path=scripted)
-    assert told.name == "FID" and told.network == "inception-2015-12-05" and told(images).shape == (3, 2048)
-    assert np.allclose(told(images)[:, 7], images.mean(axis=(1, 2, 3)), rtol=1e-5)
+    answers = features.load("inception", path=scripted)
+    assert answers.name == "FID" and answers.network == "inception-2015-12-05" and answers(images).shape == (3, 2048)
+    assert np.allclose(answers(images)[:, 7], images.mean(axis=(1, 2, 3)), rtol=1e-5)
 
 
 def test_a_fetched_page_that_is_no_network_is_not_kept(tmp_path, monkeypatch):

@@ -392,3 +392,9 @@ def test_slerp_without_an_arc_is_the_straight_line():
 def test_wrong_arguments_get_one_clear_line(call, message):
     with pytest.raises(ValueError, match=message):
         call(lambda x, t: x, Schedule(10), torch.zeros(2, 3))
+
+
+def test_a_step_with_noise_but_none_given_says_what_is_missing():
+    x = torch.zeros(1, 3, 4, 4)
+    with pytest.raises(ValueError, match="eta is 0.5 and noise None"):
+        ddim.step(ddpm.Schedule(10), x, x, 5, 4, eta=0.5)

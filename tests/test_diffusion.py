@@ -124,7 +124,7 @@ def test_weighting_v_is_the_loss_of_the_v_prediction(kind):
 
 @pytest.mark.parametrize("variance", ["posterior", "beta"])
 @pytest.mark.parametrize("start", [None, 7])
-def test_ddpm_algorithm_2_asks_every_time_once_and_ends_without_noise(variance, start):
+def test_ddpm_algorithm_2_visits_every_time_once_and_ends_without_noise(variance, start):
     """From T, or from a time in between."""
     schedule, T = Schedule(20), start or 20
     eps, drawn = Recorder(GaussianEps(schedule, 0.0, 0.3)), []

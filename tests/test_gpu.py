@@ -150,12 +150,12 @@ def test_a_process_takes_its_own_gpu_before_it_meets_the_others(monkeypatch):
     assert done == [("device", 1), (("nccl",), 3600)]
 
 
-def test_processes_ask_one_another_for_the_time_only_now_and_then(monkeypatch):
-    training, asked = make_training(replace(SETTINGS, images=8 * 40, minutes=1000.0)), []
+def test_processes_compare_their_clocks_only_now_and_then(monkeypatch):
+    training, compared = make_training(replace(SETTINGS, images=8 * 40, minutes=1000.0)), []
     training.world = 2
-    monkeypatch.setattr(distributed, "largest", lambda value, device: asked.append(training.step) or value)
+    monkeypatch.setattr(distributed, "largest", lambda value, device: compared.append(training.step) or value)
     finished(training)
-    assert set(asked) == {0, 10, 20, 30, 40}
+    assert set(compared) == {0, 10, 20, 30, 40}
 
 
 def test_compilation_is_worth_its_minutes_in_a_long_training_on_a_gpu():

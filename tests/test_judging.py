@@ -57,9 +57,9 @@ def test_faces_are_judged_by_their_attributes():
         "Male Young Smiling Bald No_Beard Blond_Hair Black_Hair Brown_Hair Gray_Hair Bangs Eyeglasses Wearing_Earrings"
         " Wearing_Hat Wearing_Necktie Wearing_Lipstick"
     )
-    told = faces("Young Smiling Black_Hair No_Beard", "Male Eyeglasses", names=names)
+    answers = faces("Young Smiling Black_Hair No_Beard", "Male Eyeglasses", names=names)
     prompts = ["a photo of a smiling old woman with blond hair", "a photo of a man with a beard and eyeglasses"]
-    answers = judged("celeba", np.zeros((2, 3, 8, 8), dtype=np.uint8), prompts, told)
+    answers = judged("celeba", np.zeros((2, 3, 8, 8), dtype=np.uint8), prompts, answers)
     said = {kind: values.tolist() for kind, values in answers.items()}
     assert said["sex"] == [1, 1]
     assert [said[kind][0] for kind in ("smiling", "age", "hair")] == [1, 0, 0]

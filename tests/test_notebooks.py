@@ -1,8 +1,8 @@
 """The notebooks: they run from first to last, define no algorithm, and their exercises know right from wrong.
 
 Each is run in a kernel of its own, in a process of its own, by the command that `notebooks/INDEX.md` names. Cells are
-added at its end: each exercise that asks for a function, with its solution; the check of the numbers with the right
-ones, which must pass, and with each of them wrong, which must not.
+added at its end: each exercise in which a function is written, with its solution; the check of the numbers with the
+right ones, which must pass, and with each of them wrong, which must not.
 """
 
 import ast
@@ -33,7 +33,7 @@ NUMBERS = {
     "3_ddpm": [1000, 1],  # once a step; the noise's own variance
     "4_naive_editing": [20, 0.5],  # 0.4 * 50; sqrt(0.25)
     "5_ddim": [0.4, 0.5774],  # 1 - 0.6, whatever sigma is; sqrt(0.4 / 0.8) * sqrt(1 - 1 / 3)
-    "6_inversion": [100, 200, 0.5],  # 2 * 50; guidance asks twice; 1 / sqrt(4) standard deviations
+    "6_inversion": [100, 200, 0.5],  # 2 * 50; guidance calls the network twice; 1 / sqrt(4) standard deviations
     "7_attention_maps": [4096, 10],  # 8 * 8 * 16 * 4; the tenth word
     "8_prompt_to_prompt": [0.3333, 1.3],  # three words share one map; 0.2 + 2 * 0.3 + 0.5
     "9_real_images": [50, 0.04],  # 4.67 at S = 50 is the first below 4.73; only the variance 0.2^2 differs
@@ -145,7 +145,7 @@ def test_it_is_kept_with_its_outputs(path):
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_it_asks_for_one_to_three_functions_and_goes_on_with_the_repositorys_own(path):
+def test_one_to_three_functions_are_written_and_goes_on_with_the_repositorys_own(path):
     """A heading that names the function, a stub, a check of one line, a figure, and what to see in it."""
     text = "\n".join(source(cell) for cell in cells(path, "markdown"))
     assert 1 <= len(found := exercises(path)) <= 3

@@ -287,6 +287,9 @@ def test_a_score_measures_what_is_missing_and_says_what_it_read(run_score, tmp_p
     ("flags", "says"),
     [
         ([], "nothing to edit: give a --target, or a --weight"),
+        (["--target", TARGET, "--image", "", "--inversion", "exact"], "--inversion exact is of a real image"),
+        (["--target", TARGET, "--sampler", "2m"], "--sampler 2m is of generated images"),
+        (["--target", TARGET, "--inversion", "null-text", "--scale", "1"], "--scale 1 has none"),
         (["--target", TARGET, "--weight", "red=2"], "'red' is not in the prompt"),
         (["--target", TARGET, "--weight", "green=9"], "expected a word and weights in -2 .. 5"),
         (["--target", TARGET, "--weight", "green=1,2", "--weight", "blue=1,2"], "one strip at a time"),

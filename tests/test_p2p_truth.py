@@ -2,10 +2,12 @@
 
 import numpy as np
 import pytest
+from helpers import code_of
 from tiny import make_trained
 
 from ddpm.data import edits, scenes, shapes
 from ddpm.images import from_bytes
+from p2p.__main__ import main
 from p2p.experiments import truth
 from p2p.experiments.baselines import EditSettings, Pairs
 
@@ -54,3 +56,18 @@ def test_a_flag_is_added_to_scenes_without_one():
 def test_what_has_no_truth_is_refused(source, target, n, message):
     with pytest.raises(ValueError, match=message):
         truth.edits_of(source, target, n)
+
+
+def test_other_settings_than_the_records_are_refused_before_any_work(tmp_path, monkeypatch, capsys):
+    before = truth.drawn([e.before for e in edits.scene_edits("thing", 3)])
+    monkeypatch.setattr(truth, "edited", lambda *_: {"nothing": before})
+    flags = ("truth", "--kinds", "thing", "--ways", "nothing", "--device", "cpu", "--out", tmp_path)
+    assert code_of(main, *flags, "--n", 3) == 0
+    monkeypatch.setattr(truth, "edited", lambda *_: pytest.fail("edited first"))
+    assert code_of(main, *flags, "--n", 2) == 2
+    assert "was made with n 3, not 2" in capsys.readouterr().err
+
+
+def test_a_seed_out_of_range_is_refused(capsys):
+    assert code_of(main, "truth", "--n", 2, "--seed", 2**63, "--device", "cpu") == 2
+    assert "expected 0 .. 2^63 - 1" in capsys.readouterr().err

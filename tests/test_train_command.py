@@ -93,15 +93,15 @@ def whole(tmp_path_factory):
 
 def test_a_run_folder_explains_itself(whole):
     names = {str(path.relative_to(whole)) for path in whole.rglob("*") if path.is_file()}
-    pictures = {"loss.png", *(f"samples/{images:09d}.png" for images in (80, 160, 240))}
-    assert names == {"config.json", "metrics.jsonl", "report.json", CHECKPOINT, *pictures}
+    images = {"loss.png", *(f"samples/{images:09d}.png" for images in (80, 160, 240))}
+    assert names == {"config.json", "metrics.jsonl", "report.json", CHECKPOINT, *images}
     config = json.loads((whole / "config.json").read_text())
     assert config["network"]["channels"] == 8 and {"code", "torch", "device"} <= set(config["at the start"])
     settings = checkpoints.read(whole / CHECKPOINT, checkpoints.RUN)["settings"]
     assert json.loads(json.dumps(settings)) == config["settings"] and settings["warmup"] == 2
     record = run_folder.lines(whole / "metrics.jsonl")[-1]
     assert (record["step"], record["images"], record["progress"], record["learning_rate"]) == (30, 240, 1, 1e-3)
-    for name in pictures:
+    for name in images:
         with Image.open(whole / name) as image:
             assert min(image.size) > 100 and np.ptp(np.asarray(image.convert("L"))) > 50
 
@@ -179,12 +179,12 @@ def test_ctrl_c_loses_only_what_came_after_the_last_checkpoint(whole, tmp_path, 
 
 
 def test_a_diverged_run_ends_with_1_and_keeps_its_good_checkpoint(tmp_path, no_grids, monkeypatch, capsys):
-    loss = Training.loss
-    monkeypatch.setattr(Training, "loss", lambda self, batch: loss(self, batch) * (math.nan if self.step == 16 else 1))
+    loss, spoil = Training.loss, {16: math.nan}
+    monkeypatch.setattr(Training, "loss", lambda self, *batch: loss(self, *batch) * spoil.get(self.step, 1))
     assert exit_of("--out", tmp_path, "--images", 240, "--save-every", 1e-9, *SHORT) == 1
-    told = capsys.readouterr().err
-    assert "step 17 is nan" in told.splitlines()[-1]
-    assert re.search(r"33%.* 33/100% \[\d\d:\d\d<\d\d:\d\d", told)  # the bar shows the time left
+    err = capsys.readouterr().err
+    assert "step 17 is nan" in err.splitlines()[-1]
+    assert re.search(r"33%.* 33/100% \[\d\d:\d\d<\d\d:\d\d", err)  # the bar shows the time left
     kept = weights(tmp_path / "00000-shapes")
     assert kept["step"] == 10 and all(value.isfinite().all() for value in kept["unet"].values())
 

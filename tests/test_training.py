@@ -88,7 +88,7 @@ def test_each_epoch_shows_each_image_once(n, batch):
 
 def test_a_batch_is_a_function_of_seed_and_step_alone_and_its_parts_interleave():
     one, other, reseeded = make_batches(25), make_batches(25), make_batches(25, seed=1)
-    later = {step: one[step] for step in (9, 0, 5, 2)}  # asked in any order
+    later = {step: one[step] for step in (9, 0, 5, 2)}  # in any order
     for step, batch in sorted(later.items()):
         torch.randn(3)  # and whatever anybody else draws
         same, parts = other[step], [batch.part(i, 4) for i in range(4)]
@@ -135,10 +135,10 @@ def test_captions_are_dropped_by_chance_and_drawn_as_often_as_they_stand(share):
     shown, dropped = seen.total(), sum(seen[i, ""] for i in range(3))
     assert abs(dropped - share * shown) <= 5 * math.sqrt(share * (1 - share) * shown)
     for i, variants in enumerate(entries if share < 1 else []):
-        told = {sentence: n for (image, sentence), n in seen.items() if image == i and sentence}
-        assert set(told) == set(variants)
-        for sentence, n in told.items():
-            p, total = variants.count(sentence) / len(variants), sum(told.values())
+        counts = {sentence: n for (image, sentence), n in seen.items() if image == i and sentence}
+        assert set(counts) == set(variants)
+        for sentence, n in counts.items():
+            p, total = variants.count(sentence) / len(variants), sum(counts.values())
             assert abs(n - p * total) <= 5 * math.sqrt(p * (1 - p) * total)
 
 
@@ -171,7 +171,7 @@ def test_the_loss_is_that_of_algorithm_1(weighting):
             x_t = math.sqrt(alpha_bar) * batch.x_0[i : i + 1] + math.sqrt(1 - alpha_bar) * batch.noise[i : i + 1]
             error = training.unet(x_t, batch.t[i : i + 1], batch.tokens[i : i + 1]) - batch.noise[i : i + 1]
             total += error.square().mean().item() / (alpha_bar if weighting == "v" else 1) / 8
-        assert training.loss(batch).item() == pytest.approx(total, rel=1e-4)
+        assert training.loss(*batch).item() == pytest.approx(total, rel=1e-4)
 
 
 # the loss of eps has gradients of ordinary size, and clipping, which would hide a wrong scale, is out of reach
@@ -272,12 +272,12 @@ def test_four_steps_are_two_and_two():
 
 
 def test_each_pass_and_each_process_drops_other_values():
-    """The same mask for every process's share would be less dropout than asked for."""
+    """The same mask for every process's share would be less dropout than the settings say."""
     seeds = set()
     for rank in (0, 1):
         training = make_training(SETTINGS, DROPOUT)
         batch = training.batches[0]
-        assert training.loss(batch) != training.loss(batch)
+        assert training.loss(*batch) != training.loss(*batch)
         training.rank, training.world = rank, 2
         training.one_step(1e-3)
         seeds.add(torch.initial_seed())
@@ -295,7 +295,7 @@ from test_training import PLAIN, by_plain_descent, finished, flat
 dist.init_process_group("gloo")
 training, rows = by_plain_descent(PLAIN), []
 loss = training.loss
-training.loss = lambda batch: rows.append(len(batch.x_0)) or loss(batch)
+training.loss = lambda x_0, *rest: rows.append(len(x_0)) or loss(x_0, *rest)
 weights = flat(finished(training).unet)
 assert training.world == 2 and training.images == PLAIN.images
 assert sum(rows) == PLAIN.images // 2, "a process must see its own share only"
@@ -334,8 +334,8 @@ def test_a_loss_or_gradient_that_is_not_finite_stops_the_run_with_its_step(what,
     training, records = make_training(replace(SETTINGS, images=8 * 20)), []
     loss = training.loss
 
-    def spoiled(batch):
-        value = loss(batch)
+    def spoiled(*batch):
+        value = loss(*batch)
         if training.step == bad - 1:
             if what == "loss":
                 return value * math.nan

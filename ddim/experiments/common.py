@@ -10,7 +10,7 @@ from tqdm import tqdm
 from ddpm import cli
 from ddpm.data import Dataset, classifier, image_files, judge, load_data
 from ddpm.experiments import records
-from ddpm.files import sha256, whole_file, write_json
+from ddpm.files import sha256, write_json, write_text
 from ddpm.model import Sampler, Trained, generate
 
 BATCH = 64
@@ -70,9 +70,7 @@ def check_settings(path: Path, settings: dict) -> None:
 def write(args: argparse.Namespace, name: str, record: dict, text: str) -> None:
     """Write a result as JSON and as text, then print the text and where it is."""
     write_json(result(args, name, ".json"), record)
-    path = result(args, name, ".txt")
-    with whole_file(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    path = write_text(result(args, name, ".txt"), text)
     print(text)
     print(path)
 

@@ -90,13 +90,14 @@ def up_to(trained: Trained, counts: tuple[int, ...]) -> list[int]:
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """The flags of `python -m ddim figures`."""
     cli.add_flags(parser, model="shapes", data_dir="data", device=cli.best_device(), out="results", seed=0, scale=1.0)
-    parser.add_argument("--prompts", nargs="+", help="captions, each in quotes; by default six of the test split")
+    parser.add_argument("--prompts", nargs="+", help="captions, each in quotes; by default six of the dataset")
 
 
 def run(args: argparse.Namespace) -> None:
     """Draw the four figures."""
     trained, name = ddpm.load(args.model, device=args.device), f"figures-{cli.name_of(args.model)}"
-    prompts = args.prompts or [several[0] for several in model_data(trained, args.data_dir, "test").captions[:6]]
+    split = "train" if trained.info["data"] == "folder" else "test"  # a folder has no other
+    prompts = args.prompts or [several[0] for several in model_data(trained, args.data_dir, split).captions[:6]]
     cells = [(row, S) for S in up_to(trained, FIGURE_3) for row in ROWS]
     cells += [("0", S) for S in up_to(trained, (5, *COLUMNS))]
     T, between = trained.schedule.T, prompts[:4]

@@ -209,7 +209,7 @@ def label(row: str) -> str:
 # ---- as a plot -------------------------------------------------------------------------------------------------------
 
 
-def drawing(record: dict) -> Figure:
+def figure_of(record: dict) -> Figure:
     """Distance against S, log-log, a line for each row; the paper's curves dotted, in a panel of their own if needed.
 
     The paper's numbers share our axis only where ours are FID too.
@@ -280,4 +280,4 @@ def run(args: argparse.Namespace) -> None:
             for row, S, cell in records.fill(path, record, rows, columns, measure):
                 tqdm.write(f"{label(row)}, S = {S}: {plus_minus(cell['distance'], cell['error'])}")
     write(args, name, record, text(record))
-    print(save_figure(drawing(record), result(args, name, ".png")))
+    print(save_figure(figure_of(record), result(args, name, ".png")))

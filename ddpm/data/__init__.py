@@ -3,13 +3,7 @@
 from . import celeba, cifar10, folder, scenes, shapes
 from .base import DataError, Dataset
 
-__all__ = ["DataError", "Dataset", "check_split", "load_data"]
-
-
-def check_split(name: str, split: str) -> None:
-    """DataError for a test split of a folder: all of its images are training images."""
-    if name == "folder" and split != "train":
-        raise DataError(f"a folder of images has no {split} split: all of its images were used for training")
+__all__ = ["DataError", "Dataset", "load_data"]
 
 
 def load_data(name: str, data_dir: str, split: str = "train", size: int = 32) -> Dataset:
@@ -28,5 +22,7 @@ def load_data(name: str, data_dir: str, split: str = "train", size: int = 32) ->
     if name == "celeba":
         return celeba.celeba(data_dir, split, size)
     if name == "folder":
+        if split != "train":
+            raise DataError(f"a folder of images has no {split} split: all of its images were used for training")
         return folder.folder(data_dir, size)
     raise DataError(f"unknown dataset {name!r}: expected shapes, scenes, cifar10, celeba or folder")

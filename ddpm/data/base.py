@@ -8,7 +8,7 @@ import numpy as np
 
 
 class DataError(ValueError):
-    """A dataset that is missing, damaged or not what was asked for; the message says what to do."""
+    """A dataset that is missing, damaged or not the one expected; the message says what to do."""
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """The grammars of the two real datasets: attributes -> sentence, and the sentence back -> attributes.
 
 Every sentence uses only words of `unet.vocabulary` and can be read back without loss, so that an edited caption can be
-checked against what it asks for. (The shapes have their own grammar in `shapes`.)
+checked against what it names. (The shapes have their own grammar in `shapes`.)
 """
 
 import random

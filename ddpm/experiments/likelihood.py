@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from .. import checkpoints, cli
 from ..bound import Bound, bits_per_dim
-from ..data import Dataset, check_split, load_data
+from ..data import Dataset, load_data
 from ..diffusion import VARIANCES
 from ..files import write_json
 from ..images import from_bytes, save_figure
@@ -119,7 +119,6 @@ def run(args: argparse.Namespace) -> None:
     """Write the record and a plot of L_(t-1) over t; print the terms."""
     trained = checkpoints.load(args.model, device=args.device)
     name, file = trained.info["data"], f"bound-{cli.name_of(args.model)}"
-    check_split(name, args.split)
     path, image = (cli.output(args, file, ending) for ending in (".json", ".png"))
     data = load_data(name, args.data_dir, args.split, trained.unet.config.size)
     bar = partial(tqdm, desc=f"{args.n} images, {BATCH} at a time", unit=" times")

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from tqdm import tqdm
 
 from .. import checkpoints, cli
-from ..data import check_split, load_data
+from ..data import load_data
 from ..files import write_json
 from ..images import save_figure
 from .caption_accuracy import ETA, SCALE, STEPS, few_steps, random_rows, samples_of
@@ -74,9 +74,8 @@ def run(args: argparse.Namespace) -> None:
     """Samples, and as many test images: write how far each is from its nearest training image, and draw some."""
     trained = checkpoints.load(args.model, device=args.device)
     name, file = trained.info["data"], f"neighbours-{cli.name_of(args.model)}"
-    check_split(name, "test")
     path, image = (cli.output(args, file, ending) for ending in (".json", ".png"))
-    training, test = (load_data(name, args.data_dir, split, trained.shape[1]) for split in ("train", "test"))
+    test, training = (load_data(name, args.data_dir, split, trained.shape[1]) for split in ("test", "train"))
     rows = random_rows(test, args.n)
     sampler = partial(few_steps, steps=args.steps, eta=args.eta)
     bar = partial(tqdm, desc="samples", total=-(-args.n // 64), unit=" batches")

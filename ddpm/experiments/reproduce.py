@@ -251,7 +251,7 @@ def run(args: argparse.Namespace) -> None:
     marks = Path(args.out) / "done"
     marks.mkdir(parents=True, exist_ok=True)
     for i, name in enumerate(tqdm([part.name for part in parts], "parts", unit=" parts")):
-        part = plan(args, preset, speed)[i]  # anew: the run's folder is known once it is there
+        part = plan(args, preset, speed)[i]  # again: the run's folder is known once it is there
         if (marks / name).exists():
             continue
         if code := exit_code_of(part.words):

@@ -84,7 +84,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(f"--{maps}-until", type=cli.share, help=until)
     parser.add_argument("--blend", nargs="*", metavar="WORD", help="change only where these words (or all new) look")
     parser.add_argument("--mask", help="an image file of the model's size: change only where it is light")
-    parser.add_argument("--sampler", choices=list(SAMPLERS), default="ddim", help="of generated images; ddpm: eta = 1")
+    parser.add_argument("--sampler", choices=list(SAMPLERS), help="of generated images, by default ddim; ddpm: eta = 1")
     parser.add_argument("--inversion", choices=("exact", "ddim", "null-text"), help="of a real image")
     film = "draw the source's way from noise in K images, and the map of the word that changes at their times"
     parser.add_argument("--film", type=cli.positive, metavar="K", help=film)
@@ -183,11 +183,21 @@ def description(source: str, edit: Edit) -> str:
 # ---- where they start ------------------------------------------------------------------------------------------------
 
 
+def check_start(args: argparse.Namespace) -> None:
+    """ValueError: flags of a real image without one, or the other way round."""
+    if args.inversion and not args.image:
+        raise ValueError(f"--inversion {args.inversion} is of a real image: give one with --image")
+    if args.sampler and args.image:
+        raise ValueError(f"--sampler {args.sampler} is of generated images: with --image drop it, --inversion decides")
+    if args.inversion == "null-text" and args.scale == 1:
+        raise ValueError("--inversion null-text repairs guidance, and --scale 1 has none: take another of the two")
+
+
 def start_of(trained: Trained, args: argparse.Namespace, image: np.ndarray | None) -> dict[str, Any]:
     """Where an edit starts, as keywords of `p2p.edit`: noise, or what an image uint8 (3, H, W) is inverted to."""
     if image is None:
         x_T = ddpm.Noise(args.seeds).start(trained.shape, trained.device)
-        return {"x_T": x_T, "sampler": SAMPLERS[args.sampler](args.seeds)}
+        return {"x_T": x_T, "sampler": SAMPLERS[args.sampler or "ddim"](args.seeds)}
     x_0, source = from_bytes(image[None]).to(trained.device), [args.source]
     inversion = args.inversion or ("exact" if args.scale == 1 else "null-text")
     if inversion == "exact":
@@ -292,9 +302,10 @@ def run(args: argparse.Namespace) -> None:
     """Edit, draw source, edits, plain re-generation and maps, and print where the sheet, or the page, is."""
     if args.film and is_page(args):
         raise ValueError(f"--film {args.film} is for a sheet, and {args.out} is a page, which has every step: drop one")
+    check_start(args)
     trained = ddpm.load(args.model, device=args.device)
     if args.scale is None:  # the inversion of a real image is exact without guidance
-        args.scale = 1.0 if args.image else GUIDANCE
+        args.scale = GUIDANCE if not args.image or args.inversion == "null-text" else 1.0
     image, args.source = image_and_source(trained, args)
     prompts = as_list([args.source, *(args.target or [])], 1 + len(args.target or []))
     args.source, *args.target = trained.tokenizer.decode(trained.tokens(prompts))  # lower case, no full stops

@@ -18,11 +18,11 @@ import torch
 from tqdm import tqdm
 
 import ddpm
-from ddim.experiments.common import arithmetic
+from ddim.experiments.common import arithmetic, shown_words
 from ddpm import cli
 from ddpm.data.classifier import load as load_classifier
 from ddpm.data.edits import PAIR_KINDS, PARSERS, pairs
-from ddpm.data.judge import all_shown, judged
+from ddpm.data.judge import all_shown
 from ddpm.data.judge import places as judge_places
 from ddpm.data.shapes import PALETTE, Reading, parse, read
 from ddpm.files import sha256, write_text
@@ -79,13 +79,10 @@ def task_of(data: str, kind: str, n: int) -> Task:
     """n pairs of a kind of edit of a dataset: exact checks for shapes, a classifier for the rest."""
     seen = (lambda images: None) if data == "shapes" else load_classifier(data).probabilities
 
-    def judge(images: np.ndarray, prompts: list[str]) -> Judged:
-        return judged(data, images, prompts, seen(images))
-
     def places(images: np.ndarray) -> dict[str, np.ndarray] | None:
         return judge_places(data, images, seen(images))
 
-    task = Task(**vars(pairs(data, kind, n)), judge=judge, places=places)
+    task = Task(**vars(pairs(data, kind, n)), judge=partial(shown_words, data), places=places)
     if data == "shapes":
         return replace(task, read=read, elsewhere=partial(outside_shapes, background=kind == "background"))
     if data == "scenes":

@@ -16,15 +16,13 @@ from tqdm import tqdm
 
 import ddim
 import ddpm
-from ddim.experiments.common import arithmetic
+from ddim.experiments.common import arithmetic, shown_words
 from ddpm import cli
 from ddpm.data import edits, scenes
-from ddpm.data.classifier import load as load_classifier
-from ddpm.data.judge import judged
 from ddpm.files import sha256
 from ddpm.images import from_bytes, sheet, squared_error, to_bytes
 from ddpm.model import Trained
-from ddpm.noise import Noise
+from ddpm.noise import Noise, check_seed
 
 from .. import real
 from ..words import changed
@@ -103,7 +101,7 @@ def measure(chosen: list[edits.SceneEdit], images: np.ndarray, kind: str) -> dic
     inside = (before != after).any(axis=1)
     cell = {f"{name} x 1000": 1000 * float(np.nanmean(squared_error(images, after, where)))
             for name, where in (("inside", inside), ("outside", ~inside), ("all", None))}  # fmt: skip
-    answers = judged("scenes", images, [e.target for e in chosen], load_classifier("scenes").probabilities(images))
+    answers = shown_words("scenes", images, [e.target for e in chosen])
     word = kind.split()[-1]
     return cell | ({"new word shown": 100 * float(np.mean(answers[word] == 1))} if not kind.startswith("drop") else {})
 
@@ -146,18 +144,22 @@ def run(args: argparse.Namespace) -> None:
         raise ValueError(f"{args.model} is a model of {trained.info['data']}: the true edit is known of scenes alone")
     if (args.source is None) != (args.target is None):
         raise ValueError("--source and --target belong together")
+    check_seed(args.seed)
+    model = {"model": cli.name_of(args.model), "sha256": sha256(Path(trained.info["path"]))} | arithmetic(trained)
+    model |= {"n": args.n, "seed": args.seed}
+    record_path = cli.output(args, f"truth-{cli.name_of(args.model)}", ".json")
     jobs = dict([edits_of(args.source, args.target, args.n)]) if args.source else {}
     for kind in jobs or args.kinds:
         chosen = jobs.get(kind) or edits.scene_edits(kind, args.n, args.seed)
         settings = with_flags(SETTINGS["scenes", kind], args)
+        facts = model | asdict(settings)
+        if not jobs:
+            records.check_settings(record_path, records.read_record(record_path), kind, facts)
         images = edited(trained, settings, chosen, args.ways)
         cells = {way: measure(chosen, images[way], kind) for way in args.ways}
         if not jobs:
-            facts = {"model": cli.name_of(args.model), "sha256": sha256(Path(trained.info["path"]))}
-            facts |= arithmetic(trained)
-            path = cli.output(args, f"truth-{cli.name_of(args.model)}", ".json")
-            record = records.add(path, kind, facts | {"n": args.n, "seed": args.seed} | asdict(settings), cells)
-            print(records.table(kind, record, path, cells))
+            record = records.add(record_path, kind, facts, cells)
+            print(records.table(kind, record, record_path, cells))
         path = cli.output(args, f"truth-{kind.replace(' ', '-')}", ".png")
         print(draw(path, chosen, images, f"{args.source} -> {args.target}" if jobs else kind))
 

@@ -1,11 +1,12 @@
 # ruff: noqa: E501
 """All commands that made the shipped results, from the shipped weights.
 
-    python notebooks/results/reproduce.py --dry-run                          list them, with the time they would take
-    python notebooks/results/reproduce.py --models shapes --out results      run those of one model
+    python notebooks/results/shipped_results.py --dry-run                          list them, with the time they would take
+    python notebooks/results/shipped_results.py --models shapes --out results      run those of one model
 
 Times are estimates for two CPU cores: network calls divided by the calls a second that such a machine makes. Records
-that are there already are continued, not measured again. CIFAR-10 and CelebA must lie in --data-dir (see README.md).
+of tables, reconstructions, sweeps and edit scores that are there already are continued; the rest is done again.
+CIFAR-10 and CelebA must lie in --data-dir (see README.md).
 """
 
 import argparse
@@ -92,7 +93,7 @@ COMMANDS = [  # model, network calls, command; {ddpm}, {ddim}, {p2p}: folders of
         '--target "a photo of a white hotel with a flag on a mountain" --seed 1 --out {p2p}/schedule.png'),
     ("scenes", 4_000, 'p2p truth --source "a photo of a cat on a couch" --target "a photo of a tiger on a couch" --n 5 '
         "--ways nothing plain sdedit ddim-iterations p2p p2p-exact --out {p2p}/truth-tiger.png"),
-    ("scenes", 250_000, "p2p truth --n 60 --ways nothing plain sdedit ddim-iterations p2p p2p-exact --out {p2p}"),
+    ("scenes", 2_100_000, "p2p truth --n 500 --ways nothing plain sdedit ddim-iterations p2p p2p-exact --out {p2p}"),
     ("scenes", 2_800_000, "p2p score --n 500 --kinds thing colour setting_colour setting 'add flag' 'add spikey' "
         "'drop flag' 'add colour' 'drop colour' --out {p2p}"),
     ("scenes", 40_000, "p2p score --n 500 --kinds maps --out {p2p}"),
