@@ -23,8 +23,8 @@ import p2p
 from ddim.__main__ import main as ddim_main
 from ddim.experiments import common
 from ddim.experiments import edit as ddim_edit
-from ddpm import page
 from ddpm.diffusion import predict, predict_x0
+from ddpm.experiments import page
 from ddpm.images import from_bytes, to_bytes
 from p2p.__main__ import main as p2p_main
 

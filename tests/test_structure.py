@@ -14,7 +14,9 @@ BUILT_ON = {"torch", "numpy", "matplotlib", "einops", "tqdm", "PIL"}  # Pillow c
 FORMULAS = tuple(f"ddpm.{name}" for name in "schedule diffusion bound guidance noise analytic mhvae".split())
 # beside itself, what a package may import of ours; experiments/, __main__.py and train.py may import anything
 MAY = {"unet": (), "ddpm": ("unet",), "ddim": ("ddpm",), "p2p": ("unet", "ddpm", "ddim")}
-METHOD = {  # the files at a root: the lecture's method and nothing else
+METHOD = {  # the files at a root: the lecture's method; in ddpm/ also what all packages share
+    "ddpm": "__init__ __main__ analytic batches bound checkpoints cli config diffusion distributed ema files guidance "
+    "images memory mhvae model noise run_folder schedule training",
     "ddim": "__init__ __main__ bdia dpm_solver editing interpolation inversion sampler",
     "p2p": "__init__ __main__ blend editing maps real store words",
     "unet": "__init__ __main__ attention blocks cost precision presets text unet vocabulary",

@@ -13,9 +13,9 @@ from tqdm import tqdm
 import ddpm
 from ddpm import cli
 from ddpm.diffusion import last
+from ddpm.experiments.page import check_choices, check_size, is_page
 from ddpm.images import from_bytes, sheet, squared_error, to_bytes
 from ddpm.model import Trained
-from ddpm.page import check_choices, check_size, is_page
 
 from ..editing import edit_exact, edit_inverted, edit_naive, last_steps
 from ..sampler import Trajectory

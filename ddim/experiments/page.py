@@ -8,8 +8,8 @@ import numpy as np
 from torch import Tensor
 
 import ddpm
-from ddpm import page
 from ddpm.diffusion import q_sample
+from ddpm.experiments import page
 from ddpm.images import to_bytes
 from ddpm.schedule import Schedule
 
@@ -58,7 +58,7 @@ def write(
     """Edit the image x_0 (1, C, H, W) and write the page; returns its path.
 
     methods: name -> how it is printed. grids: strength -> the times of its steps. ways: makes an edit.
-    ValueError: see `ddpm.page.write`.
+    ValueError: see `ddpm.experiments.page.write`.
     """
     frames, noise, choices, scenes = page.Atlas(), ddpm.Noise([seed])(x_0), [], []
     original = frames.add(to_bytes(x_0))

@@ -24,9 +24,9 @@ from ddim.experiments.common import image_and_source
 from ddpm import cli
 from ddpm.data import image_files
 from ddpm.data.edits import kind_between, kind_of_word
+from ddpm.experiments.page import is_page
 from ddpm.images import from_bytes, sheet, squared_error, to_bytes
 from ddpm.model import Trained
-from ddpm.page import is_page
 from unet.vocabulary import GRAMMAR
 
 from .. import editing, real

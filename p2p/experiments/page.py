@@ -10,7 +10,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ddim.sampler import as_grid
-from ddpm import page
+from ddpm.experiments import page
 from ddpm.images import to_bytes
 from ddpm.model import Trained
 
@@ -111,7 +111,7 @@ def write(
     """Edit n images and write their page; returns its path.
 
     start: x_T of the n images, and other keywords of `p2p.edit`. names: of the images. size: of the maps, by default
-    the largest. ValueError: see `p2p.edit` and `ddpm.page.write`.
+    the largest. ValueError: see `p2p.edit` and `ddpm.experiments.page.write`.
     """
     frames, maps, choices, scenes = page.Atlas(), page.Atlas(), [], []
     n, length, grid = len(names), trained.unet.config.words, as_grid(trained.schedule.T, steps)
