@@ -1,6 +1,7 @@
 """What a GPU needs, as far as a machine without one can show it; the last tests need a GPU and are skipped without."""
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
@@ -11,11 +12,12 @@ from test_training import DROPOUT, PLAIN, SETTINGS, by_plain_descent, finished, 
 from tiny import CONFIG, PROMPTS, make_data, make_trained, make_training, make_unet
 
 import ddim
+import ddpm.batches
 import ddpm.training
 import p2p
 from ddpm import Noise, Schedule, Trained, distributed, memory
 from ddpm.batches import Batch
-from ddpm.config import RECIPES
+from ddpm.config import RECIPES, Settings
 from ddpm.model import LARGEST_BATCH, generate
 from ddpm.training import Training
 from train import worth_compiling
@@ -83,6 +85,21 @@ def test_half_precision_is_near_float32_and_ends_in_it():
         assert 0 < error < 4 * 2.0**-bits
 
 
+@pytest.fixture
+def meta_training(monkeypatch) -> Callable[[Settings], Training]:
+    """Makes a run on the device that holds no numbers, as on a GPU of 1 GB; what PyTorch lacks there is replaced."""
+    adam = torch.optim.AdamW
+    monkeypatch.setattr(torch.optim, "AdamW", lambda weights, weight_decay, fused: adam(weights))
+    monkeypatch.setattr(ddpm.batches, "generator", lambda *of: None)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (10**9, 10**9))
+    return lambda settings: on_device("meta", settings)
+
+
+def on_device(device: str, settings: Settings) -> Training:
+    schedule = Schedule(settings.T, settings.schedule)
+    return Training(settings, make_unet().to(device).train(), Tokenizer(), schedule, make_data(24))
+
+
 # ---- memory ----------------------------------------------------------------------------------------------------------
 
 
@@ -103,6 +120,18 @@ def test_the_kept_bytes_are_those_of_the_tensors_that_the_backward_pass_reads():
     weight = torch.ones((), requires_grad=True)
     training.loss = lambda batch: (weight * batch.x_0.clone()).exp().sum()
     assert memory.image_bytes(training) == 2 * 3 * 8 * 8 * 4
+
+
+def test_a_compiled_network_sees_batches_of_one_size_in_training(monkeypatch, meta_training):
+    """What is kept of an image is measured with the plain network: each size would take another compilation."""
+    seen, sizes, kept_bytes = [], [], memory.kept_bytes
+    compiled = lambda network, dynamic: lambda x, *rest: sizes.append(len(x)) or network(x, *rest)  # noqa: E731
+    monkeypatch.setattr(torch, "compile", compiled)
+    monkeypatch.setattr(memory, "kept_bytes", lambda run, batch: seen.append(len(batch.t)) or kept_bytes(run, batch))
+    training = meta_training(replace(SETTINGS, compile=True))
+    training.compile()
+    training.one_step(0.1)
+    assert seen == [1, 3] and training.parts == 1 and sizes == [8, 8]
 
 
 def test_a_share_is_cut_into_the_fewest_equal_parts_that_fit():
@@ -285,16 +314,11 @@ def test_an_edit_never_waits_for_a_number_of_the_gpu(on_meta, name):
 @needs_gpu
 def test_a_gpu_trains_and_resumes_in_its_precision():
     settings = replace(SETTINGS, images=8 * 20, precision="auto")
-    first, second = (on_gpu(settings) for _ in range(2))
+    first, second = (on_device("cuda", settings) for _ in range(2))
     finished(first)
     second.restore(first.state())
     assert second.step == 20 and torch.equal(flat(second.unet), flat(first.unet))
     assert first.precision == resolve("auto", CUDA) and first.seconds > 0
-
-
-def on_gpu(settings) -> Training:
-    schedule = Schedule(settings.T, settings.schedule)
-    return Training(settings, make_unet().to("cuda").train(), Tokenizer(), schedule, make_data(24))
 
 
 @needs_gpu
