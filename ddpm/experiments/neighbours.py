@@ -14,6 +14,7 @@ from .. import checkpoints, cli
 from ..data import check_split, load_data
 from ..files import write_json
 from ..images import save_figure
+from . import records
 from .caption_accuracy import ETA, SCALE, STEPS, few_steps, random_rows, samples_of
 
 EXAMPLE = "python -m ddpm neighbours --model cifar10-cpu --n 64"
@@ -89,6 +90,7 @@ def run(args: argparse.Namespace) -> None:
         for name, distance in distances.items()
     }
     settings = {key: getattr(args, key) for key in ("model", "n", "steps", "eta", "scale")} | {"info": trained.card}
+    settings |= records.arithmetic(trained)
     write_json(path, settings | result)
     plot(image, samples[:32], training.images[matches["samples"][1][:32]], distances)
     for name, percentiles in result.items():
