@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ import ddim
 import ddpm.batches
 import ddpm.training
 import p2p
-from ddpm import Noise, Schedule, Trained, distributed, memory
+from ddpm import Noise, Schedule, Trained, checkpoints, distributed, memory
 from ddpm.batches import Batch
 from ddpm.config import RECIPES, Settings
 from ddpm.model import LARGEST_BATCH, generate
@@ -171,12 +172,20 @@ def test_a_process_takes_its_own_gpu_before_it_meets_the_others(monkeypatch):
     done = []
     monkeypatch.setattr(torch.cuda, "set_device", lambda device: done.append(("device", device.index)))
     monkeypatch.setattr(distributed.dist, "init_process_group", lambda *a, **k: done.append((a, k["timeout"].seconds)))
-    monkeypatch.setattr(torch.backends.cudnn, "benchmark", False)
-    monkeypatch.setattr(torch, "set_float32_matmul_precision", lambda precision: None)
+    monkeypatch.setattr(distributed, "usable", lambda device: device)
     monkeypatch.setenv("RANK", "3")
     monkeypatch.setenv("LOCAL_RANK", "1")
     assert distributed.start("cuda") == torch.device("cuda", 1)
     assert done == [("device", 1), (("nccl",), 3600)]
+
+
+def test_every_command_on_a_gpu_takes_the_fast_products_and_convolutions_and_none_on_a_cpu(monkeypatch):
+    chosen = []
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", False)
+    monkeypatch.setattr(torch, "set_float32_matmul_precision", chosen.append)
+    monkeypatch.setattr(torch, "empty", lambda n, device: SimpleNamespace(device=torch.device(device)))
+    assert checkpoints.usable("cpu").type == "cpu" and not chosen and not torch.backends.cudnn.benchmark
+    assert checkpoints.usable("cuda").type == "cuda" and chosen == ["high"] and torch.backends.cudnn.benchmark
 
 
 def test_processes_ask_one_another_for_the_time_only_now_and_then(monkeypatch):
