@@ -1,7 +1,9 @@
 """What a GPU needs, as far as a machine without one can show it; the last tests need a GPU and are skipped without."""
 
+import json
 import math
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
@@ -9,16 +11,20 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from helpers import code_of
 from test_training import DROPOUT, PLAIN, SETTINGS, by_plain_descent, finished, flat
-from tiny import CONFIG, PROMPTS, make_data, make_trained, make_training, make_unet
+from tiny import CONFIG, PROMPTS, make_data, make_trained, make_training, make_unet, save_model
 
 import ddim
 import ddpm.batches
 import ddpm.training
 import p2p
+from ddim.__main__ import main as ddim_main
 from ddpm import Noise, Schedule, Trained, checkpoints, distributed, memory
+from ddpm.__main__ import main as ddpm_main
 from ddpm.batches import Batch
 from ddpm.config import RECIPES, Settings
+from ddpm.data import shapes
 from ddpm.model import LARGEST_BATCH, generate
 from ddpm.training import Training
 from train import worth_compiling
@@ -260,6 +266,28 @@ def test_a_compiled_network_sees_batches_of_one_size_and_padding_changes_no_imag
     assert len(images) == n and set(sizes) == {LARGEST_BATCH["cpu"]}
     (alone,) = generate(trained, PROMPTS[:1] * 6, list(range(n - 6, n)), sampler)
     assert np.array_equal(images[-6:], alone)
+
+
+@pytest.mark.parametrize(
+    ("main", "words", "precision"),
+    [
+        (ddpm_main, ("score", "--steps", 2), "bfloat16"),
+        (ddim_main, ("sweep", "--steps", 3, "--strengths", 0.5, "--methods", "sdedit"), "bfloat16"),
+        (ddim_main, ("sweep", "--steps", 3, "--strengths", 0.5, "--methods", "ddim"), "float32"),
+        (ddim_main, ("reconstruct", "--steps", 2, "--variants", "caption", "exact"), "float32"),
+        (ddpm_main, ("bound", "--times", 2), "float32"),
+    ],
+)
+def test_samples_take_half_precision_inversions_and_the_bound_do_not(tmp_path, monkeypatch, main, words, precision):
+    """A record says what the network really computed in; here a CPU does what a GPU would, in bfloat16."""
+    used, few = set(), shapes.shapes("test", 2)
+    monkeypatch.setattr(shapes, "shapes", lambda *of: few)
+    monkeypatch.setattr(Trained, "for_many_images", lambda self, compiled: replace(self, precision="bfloat16"))
+    monkeypatch.setattr(ddpm.model, "autocast", lambda device, precision: used.add(precision) or nullcontext())
+    model = save_model(tmp_path / "model.pt")
+    assert code_of(main, *words, "--model", model, "--device", "cpu", "--n", 2, "--out", tmp_path / "record.json") == 0
+    record = json.loads((tmp_path / "record.json").read_text())
+    assert used == {precision} == {record.get("settings", record)["precision"]}
 
 
 def sampled(eps, schedule, x_T, noise, steps):

@@ -95,7 +95,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Draw the four figures."""
-    trained, name = ddpm.load(args.model, device=args.device), f"figures-{cli.name_of(args.model)}"
+    trained = ddpm.load(args.model, device=args.device).for_many_images(compiled=False)
+    name = f"figures-{cli.name_of(args.model)}"
     prompts = args.prompts or [several[0] for several in model_data(trained, args.data_dir, "test").captions[:6]]
     cells = [(row, S) for S in up_to(trained, FIGURE_3) for row in ROWS]
     cells += [("0", S) for S in up_to(trained, (5, *COLUMNS))]

@@ -115,7 +115,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Write and print the accuracy of a model's samples."""
-    trained = checkpoints.load(args.model, device=args.device)
+    trained = checkpoints.load(args.model, device=args.device).for_many_images(compiled=False)
     path = cli.output(args, f"score-{cli.name_of(args.model)}", ".json")
     sampler = partial(few_steps, steps=args.steps, eta=args.eta)
     settings = {name: getattr(args, name) for name in ("model", "n", "steps", "eta", "scale")} | {"info": trained.card}

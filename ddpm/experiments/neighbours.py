@@ -73,7 +73,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Samples, and as many test images: write how far each is from its nearest training image, and draw some."""
-    trained = checkpoints.load(args.model, device=args.device)
+    trained = checkpoints.load(args.model, device=args.device).for_many_images(compiled=False)
     name, file = trained.info["data"], f"neighbours-{cli.name_of(args.model)}"
     check_split(name, "test")
     path, image = (cli.output(args, file, ending) for ending in (".json", ".png"))
