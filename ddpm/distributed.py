@@ -14,20 +14,17 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
+from .checkpoints import usable
+
 if TYPE_CHECKING:
     from .training import Training
 
 
 def start(device: str) -> torch.device:
-    """Join the processes of torchrun, if it started this one; returns this process's device ("cpu" or "cuda").
-
-    On a GPU what stays float32 may compute in TF32, and convolutions are chosen by timing.
-    """
-    own = torch.device(device, int(os.environ.get("LOCAL_RANK", 0)) if device == "cuda" else None)
+    """Join the processes of torchrun, if it started this one; returns this process's device ("cpu" or "cuda")."""
+    own = usable(torch.device(device, int(os.environ.get("LOCAL_RANK", 0)) if device == "cuda" else None))
     if device == "cuda":
         torch.cuda.set_device(own)  # before the first exchange, which would otherwise put every process on GPU 0
-        torch.backends.cudnn.benchmark = True
-        torch.set_float32_matmul_precision("high")
     if "RANK" in os.environ:  # the first process may download or decode images while the others wait
         dist.init_process_group("nccl" if device == "cuda" else "gloo", timeout=timedelta(hours=1))
     return own

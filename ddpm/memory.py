@@ -32,7 +32,7 @@ def kept_bytes(training: "Training", batch: Batch) -> int:
 def image_bytes(training: "Training") -> int:
     """Bytes kept for one image more in the batch."""
     batch = training.batches[training.step]
-    few, more = (kept_bytes(training, Batch(*(tensor[:n] for tensor in vars(batch).values()))) for n in (1, 3))
+    few, more = (kept_bytes(training, Batch(*(tensor[:n] for tensor in batch))) for n in (1, 3))
     return (more - few) // 2
 
 

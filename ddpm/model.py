@@ -34,16 +34,18 @@ class Trained:
     precision: str = "float32"
     compiled: Callable | None = None
 
-    def for_many_images(self, precision: str = "auto") -> "Trained":
+    def for_many_images(self, precision: str = "auto", compiled: bool = True) -> "Trained":
         """The same model for sampling at a GPU's full speed: in float16, compiled (a minute at the first call).
 
         precision: another one to compute in. float16 rounds eight times finer than bfloat16, and the last layer stays
-        float32. On a CPU "auto" is float32, and nothing is compiled.
+        float32. On a CPU "auto" is float32, and nothing is compiled. compiled False: for what takes less than a minute.
+        Not for inversions, whose steps up and down must cancel, nor for the bound: they stay in float32.
         """
         if self.device.type != "cuda":
             return replace(self, precision="float32" if precision == "auto" else precision)
         precision = "float16" if precision == "auto" else precision
-        return replace(self, precision=precision, compiled=torch.compile(self.unet, dynamic=False))
+        network = torch.compile(self.unet, dynamic=False) if compiled else None
+        return replace(self, precision=precision, compiled=network)
 
     @property
     def device(self) -> torch.device:

@@ -75,11 +75,11 @@ class Training:
         self.batches = Batches(data, tokenizer, unet.config.words, settings, self.device)
         self.averages = Averages(unet, settings.ema)
         self.optimizer = torch.optim.AdamW(unet.parameters(), weight_decay=settings.weight_decay, fused=True)
-        self.network = distributed.shared(torch.compile(unet, dynamic=False) if settings.compile else unet)
         self.step, self.seconds, self.time_used = 0, 0.0, 0.0
-        self.parts = 1  # in which a step's batch goes through the network
-        if self.device.type == "cuda":
+        self.network, self.parts = unet, 1  # in which a step's batch goes through the network
+        if self.device.type != "cpu":  # measured before it is compiled: each size of batch takes another compilation
             self.parts = int(distributed.largest(memory.parts_of_batch(self), self.device))
+        self.network = distributed.shared(torch.compile(unet, dynamic=False) if settings.compile else unet)
 
     @property
     def images(self) -> int:

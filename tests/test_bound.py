@@ -245,6 +245,7 @@ def test_the_command_prints_writes_and_plots_the_terms(tmp_path, capsys, monkeyp
     assert "n is 1 images, expected 2" in capsys.readouterr().err and not out.exists()
     assert command.main(flags) == 0
     printed, record = capsys.readouterr().out, json.loads(out.read_text())
+    assert (record["precision"], record["device"]) == ("float32", "cpu")
     parts = record["bits per dimension"]
     assert (record["n"], record["split"], record["schedule"]) == (3, "test", {"T": 12, "kind": "cosine"})
     assert record["t"] == list(range(2, 13)) and sum(record["L_(t-1)"]) == pytest.approx(parts["denoising"]["mean"])

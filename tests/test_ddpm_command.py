@@ -53,7 +53,7 @@ def test_score_writes_shares_between_0_and_1_before_it_prints(model, tmp_path, m
     with pytest.raises(BrokenPipeError):
         code_of("score", "--model", model, "--n", 6, "--steps", 2, "--out", out)
     result = json.loads(out.read_text())
-    assert (result["n"], result["steps"]) == (6, 2)
+    assert (result["n"], result["steps"]) == (6, 2) and (result["precision"], result["device"]) == ("float32", "cpu")
     for split in ("on real renderings", "combinations seen", "combinations never seen"):
         assert set(result[split]) == {"background", "colour", "size", "shape", "all"}
         assert all(0 <= share <= 1 for share in result[split].values())
@@ -102,6 +102,7 @@ def test_neighbours_writes_an_image_and_numbers(cifar, tmp_path):
     flags = ("neighbours", "--model", cifar / "model.pt", "--data-dir", cifar, "--steps", 2, "--out", tmp_path)
     assert code_of(*flags, "--n", 2) == 0
     numbers = json.loads((tmp_path / "neighbours-model.json").read_text())
+    assert (numbers["precision"], numbers["device"]) == ("float32", "cpu")
     assert numbers["test"]["90"] == 0 < numbers["samples"]["1"]  # this test batch is made of training images
     with Image.open(tmp_path / "neighbours-model.png") as image:
         assert image.width > 500

@@ -1,21 +1,30 @@
 """What a GPU needs, as far as a machine without one can show it; the last tests need a GPU and are skipped without."""
 
+import json
 import math
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from helpers import code_of
 from test_training import DROPOUT, PLAIN, SETTINGS, by_plain_descent, finished, flat
-from tiny import CONFIG, PROMPTS, make_data, make_trained, make_training, make_unet
+from tiny import CONFIG, PROMPTS, make_data, make_trained, make_training, make_unet, save_model
 
 import ddim
+import ddpm.batches
 import ddpm.training
 import p2p
-from ddpm import Noise, Schedule, Trained, distributed, memory
+from ddim.__main__ import main as ddim_main
+from ddpm import Noise, Schedule, Trained, checkpoints, distributed, memory
+from ddpm.__main__ import main as ddpm_main
 from ddpm.batches import Batch
-from ddpm.config import RECIPES
+from ddpm.config import RECIPES, Settings
+from ddpm.data import shapes
 from ddpm.model import LARGEST_BATCH, generate
 from ddpm.training import Training
 from train import worth_compiling
@@ -53,8 +62,8 @@ def test_a_step_whose_scaled_gradients_overflow_is_skipped_and_the_scale_is_halv
     assert training.scaler.is_enabled() and training.scaler.get_scale() == 2.0**12
     loss, weights = training.loss, []
 
-    def spoiled(batch):
-        value = loss(batch)
+    def spoiled(*batch):
+        value = loss(*batch)
         if training.step == 4:
             value.register_hook(lambda gradient: gradient * math.inf)
         return value
@@ -83,6 +92,21 @@ def test_half_precision_is_near_float32_and_ends_in_it():
         assert 0 < error < 4 * 2.0**-bits
 
 
+@pytest.fixture
+def meta_training(monkeypatch) -> Callable[[Settings], Training]:
+    """Makes a run on the device that holds no numbers, as on a GPU of 1 GB; what PyTorch lacks there is replaced."""
+    adam = torch.optim.AdamW
+    monkeypatch.setattr(torch.optim, "AdamW", lambda weights, weight_decay, fused: adam(weights))
+    monkeypatch.setattr(ddpm.batches, "generator", lambda *of: None)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (10**9, 10**9))
+    return lambda settings: on_device("meta", settings)
+
+
+def on_device(device: str, settings: Settings) -> Training:
+    schedule = Schedule(settings.T, settings.schedule)
+    return Training(settings, make_unet().to(device).train(), Tokenizer(), schedule, make_data(24))
+
+
 # ---- memory ----------------------------------------------------------------------------------------------------------
 
 
@@ -91,7 +115,7 @@ def test_a_batch_in_parts_is_the_whole_batch_up_to_rounding(parts):
     whole, cut = by_plain_descent(PLAIN), by_plain_descent(PLAIN)
     cut.parts = parts
     sizes, loss = [], cut.loss
-    cut.loss = lambda batch: sizes.append(len(batch.t)) or loss(batch)
+    cut.loss = lambda *batch: sizes.append(len(batch[0])) or loss(*batch)
     (one,), (other,) = whole.run(), cut.run()
     assert set(sizes) == {8 // parts} and other.loss == pytest.approx(one.loss, rel=1e-5)
     torch.testing.assert_close(flat(cut.unet), flat(whole.unet), rtol=0, atol=1e-6)
@@ -101,8 +125,20 @@ def test_the_kept_bytes_are_those_of_the_tensors_that_the_backward_pass_reads():
     """w * x keeps x and the weight, exp keeps its result: two maps of an image, 4 bytes a number."""
     training = make_training(SETTINGS)
     weight = torch.ones((), requires_grad=True)
-    training.loss = lambda batch: (weight * batch.x_0.clone()).exp().sum()
+    training.loss = lambda x_0, *rest: (weight * x_0.clone()).exp().sum()
     assert memory.image_bytes(training) == 2 * 3 * 8 * 8 * 4
+
+
+def test_a_compiled_network_sees_batches_of_one_size_in_training(monkeypatch, meta_training):
+    """What is kept of an image is measured with the plain network: each size would take another compilation."""
+    seen, sizes, kept_bytes = [], [], memory.kept_bytes
+    compiled = lambda network, dynamic: lambda x, *rest: sizes.append(len(x)) or network(x, *rest)  # noqa: E731
+    monkeypatch.setattr(torch, "compile", compiled)
+    monkeypatch.setattr(memory, "kept_bytes", lambda run, batch: seen.append(len(batch.t)) or kept_bytes(run, batch))
+    training = meta_training(replace(SETTINGS, compile=True))
+    training.compile()
+    training.one_step(0.1)
+    assert seen == [1, 3] and training.parts == 1 and sizes == [8, 8]
 
 
 def test_a_share_is_cut_into_the_fewest_equal_parts_that_fit():
@@ -118,7 +154,7 @@ def test_a_share_is_cut_into_the_fewest_equal_parts_that_fit():
 def test_what_is_kept_grows_in_proportion_to_the_images():
     training = make_training(SETTINGS)
     batch = training.batches[0]
-    kept = [memory.kept_bytes(training, Batch(*(tensor[:n] for tensor in vars(batch).values()))) for n in (2, 8)]
+    kept = [memory.kept_bytes(training, Batch(*(tensor[:n] for tensor in batch))) for n in (2, 8)]
     assert kept[1] - kept[0] == pytest.approx(6 * memory.image_bytes(training), rel=0.01)
 
 
@@ -142,12 +178,20 @@ def test_a_process_takes_its_own_gpu_before_it_meets_the_others(monkeypatch):
     done = []
     monkeypatch.setattr(torch.cuda, "set_device", lambda device: done.append(("device", device.index)))
     monkeypatch.setattr(distributed.dist, "init_process_group", lambda *a, **k: done.append((a, k["timeout"].seconds)))
-    monkeypatch.setattr(torch.backends.cudnn, "benchmark", False)
-    monkeypatch.setattr(torch, "set_float32_matmul_precision", lambda precision: None)
+    monkeypatch.setattr(distributed, "usable", lambda device: device)
     monkeypatch.setenv("RANK", "3")
     monkeypatch.setenv("LOCAL_RANK", "1")
     assert distributed.start("cuda") == torch.device("cuda", 1)
     assert done == [("device", 1), (("nccl",), 3600)]
+
+
+def test_every_command_on_a_gpu_takes_the_fast_products_and_convolutions_and_none_on_a_cpu(monkeypatch):
+    chosen = []
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", False)
+    monkeypatch.setattr(torch, "set_float32_matmul_precision", chosen.append)
+    monkeypatch.setattr(torch, "empty", lambda n, device: SimpleNamespace(device=torch.device(device)))
+    assert checkpoints.usable("cpu").type == "cpu" and not chosen and not torch.backends.cudnn.benchmark
+    assert checkpoints.usable("cuda").type == "cuda" and chosen == ["high"] and torch.backends.cudnn.benchmark
 
 
 def test_processes_compare_their_clocks_only_now_and_then(monkeypatch):
@@ -224,6 +268,28 @@ def test_a_compiled_network_sees_batches_of_one_size_and_padding_changes_no_imag
     assert np.array_equal(images[-6:], alone)
 
 
+@pytest.mark.parametrize(
+    ("main", "words", "precision"),
+    [
+        (ddpm_main, ("score", "--steps", 2), "bfloat16"),
+        (ddim_main, ("sweep", "--steps", 3, "--strengths", 0.5, "--methods", "sdedit"), "bfloat16"),
+        (ddim_main, ("sweep", "--steps", 3, "--strengths", 0.5, "--methods", "ddim"), "float32"),
+        (ddim_main, ("reconstruct", "--steps", 2, "--variants", "caption", "exact"), "float32"),
+        (ddpm_main, ("bound", "--times", 2), "float32"),
+    ],
+)
+def test_samples_take_half_precision_inversions_and_the_bound_do_not(tmp_path, monkeypatch, main, words, precision):
+    """A record says what the network really computed in; here a CPU does what a GPU would, in bfloat16."""
+    used, few = set(), shapes.shapes("test", 2)
+    monkeypatch.setattr(shapes, "shapes", lambda *of: few)
+    monkeypatch.setattr(Trained, "for_many_images", lambda self, compiled: replace(self, precision="bfloat16"))
+    monkeypatch.setattr(ddpm.model, "autocast", lambda device, precision: used.add(precision) or nullcontext())
+    model = save_model(tmp_path / "model.pt")
+    assert code_of(main, *words, "--model", model, "--device", "cpu", "--n", 2, "--out", tmp_path / "record.json") == 0
+    record = json.loads((tmp_path / "record.json").read_text())
+    assert used == {precision} == {record.get("settings", record)["precision"]}
+
+
 def sampled(eps, schedule, x_T, noise, steps):
     return ddim.sample(eps, schedule, x_T, steps, eta=1.0, generator=noise)
 
@@ -285,16 +351,11 @@ def test_an_edit_never_waits_for_a_number_of_the_gpu(on_meta, name):
 @needs_gpu
 def test_a_gpu_trains_and_resumes_in_its_precision():
     settings = replace(SETTINGS, images=8 * 20, precision="auto")
-    first, second = (on_gpu(settings) for _ in range(2))
+    first, second = (on_device("cuda", settings) for _ in range(2))
     finished(first)
     second.restore(first.state())
     assert second.step == 20 and torch.equal(flat(second.unet), flat(first.unet))
     assert first.precision == resolve("auto", CUDA) and first.seconds > 0
-
-
-def on_gpu(settings) -> Training:
-    schedule = Schedule(settings.T, settings.schedule)
-    return Training(settings, make_unet().to("cuda").train(), Tokenizer(), schedule, make_data(24))
 
 
 @needs_gpu

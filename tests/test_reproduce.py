@@ -1,5 +1,6 @@
 """Reproducing everything with one command: the plan, and a tiny run of it."""
 
+import argparse
 import importlib
 import json
 import shlex
@@ -14,6 +15,7 @@ from ddpm import cli
 from ddpm.__main__ import main
 from ddpm.config import RECIPES
 from ddpm.experiments import reproduce
+from ddpm.files import CheckpointError
 from unet import PRESETS
 
 
@@ -47,6 +49,43 @@ def test_a_faster_gpu_and_more_minutes_never_make_the_table_smaller(capsys):
     assert counts == sorted(counts) and counts[0] < counts[-1]
 
 
+@pytest.mark.parametrize("gpu", ["A100", "H100"])
+def test_twelve_hours_on_a_large_gpu_reserve_the_column_of_1000_steps(capsys, gpu):
+    _, parts = planned(capsys, "--gpu", gpu)
+    words = parts[2][1]
+    assert words[words.index("--columns") + 1 : words.index("--rows")] == ["1000"]
+    assert {"0", "1"} <= set(words[words.index("--rows") + 1 :]) and words[words.index("--features") + 1] == "inception"
+
+
+def test_with_fewer_calls_a_table_loses_rows_and_images_and_never_costs_more_than_it_may():
+    tables = [reproduce.choose_table(calls) for calls in (10**9, 2 * 10**7, 10**7, 10**6, 10**5)]
+    spent = [n * (180 * len(rows) + 1000 * len(long)) for rows, long, n in tables]
+    assert all(cost <= calls for cost, calls in zip(spent, (10**9, 2 * 10**7, 10**7, 10**6, 10**5), strict=True))
+    assert [len(long) for _, long, _ in tables] == [3, 2, 0, 0, 0] and tables[1][1] == ("0", "1")
+    assert [len(rows) for rows, _, _ in tables] == [6, 6, 6, 6, 2] and tables[4][0] == ("0", "1")
+    counts = [n for *_, n in tables]
+    assert counts == sorted(counts, reverse=True)
+
+
+def test_photographs_take_the_official_network_where_it_can_be_had(tmp_path, monkeypatch, capsys):
+    def chosen(data: str, *flags: str) -> str:
+        parser = argparse.ArgumentParser()
+        reproduce.add_flags(parser)
+        return reproduce.features_of(parser.parse_args(["--data", data, "--out", str(tmp_path), *flags]))
+
+    def offline():
+        raise CheckpointError("the Inception network could not be fetched")
+
+    monkeypatch.setattr(reproduce, "fetched", lambda: "here.pt")
+    assert [chosen(data) for data in reproduce.NETWORKS] == ["inception", "inception", "classifier", "classifier"]
+    assert chosen("cifar10", "--features", "classifier") == "classifier"
+    monkeypatch.setattr(reproduce, "fetched", offline)
+    capsys.readouterr()
+    assert chosen("celeba") == "classifier" and "its distance is no FID" in capsys.readouterr().out
+    with pytest.raises(CheckpointError, match="could not be fetched"):
+        chosen("celeba", "--features", "inception")
+
+
 def test_bad_input_is_refused(capsys):
     for flags, message in (
         (["--minutes", "0"], "--minutes is 0: expected more than 0"),
@@ -66,13 +105,12 @@ def in_process(words: list[str]) -> int:
 
 @pytest.mark.slow
 def test_a_tiny_run_makes_its_parts_once_and_a_page(tmp_path, monkeypatch, capsys):
-    """The quick parts, on the shapes; a second call does nothing again, other minutes are refused."""
+    """Every part, on the shapes; a second call does nothing again, other minutes are refused."""
     monkeypatch.setattr(reproduce, "COUNTS", (4,) * 5)
     monkeypatch.setattr(reproduce, "SHORT", (2, 3))
     monkeypatch.setattr(reproduce, "LONG", (5,))
+    monkeypatch.setattr(reproduce, "TABLES", ((reproduce.ROWS, ("0",), 0),))
     monkeypatch.setattr(reproduce, "timed", lambda preset, device: reproduce.Rates(50.0, 1e6))
-    plan, quick = reproduce.plan, ("runs", "table", "table 1000", "captions", "edit")
-    monkeypatch.setattr(reproduce, "plan", lambda *a: [part for part in plan(*a) if part.name in quick])
     monkeypatch.setitem(PRESETS, "shapes", SIXTEEN)
     monkeypatch.setitem(RECIPES, "shapes", replace(RECIPES["shapes"], report=4))
     ran = []
@@ -80,11 +118,11 @@ def test_a_tiny_run_makes_its_parts_once_and_a_page(tmp_path, monkeypatch, capsy
     flags = ["reproduce", "--data", "shapes", "--minutes", "0.05", "--device", "cpu", "--out", tmp_path / "all"]
     assert code_of(main, *flags) == 0
     page = (tmp_path / "all" / "index.html").read_text()
-    assert len(ran) == 5 and ran.count(("ddim", "table")) == 2
-    titles = ("Training", "Frechet distance", "Do images show", "Prompt-to-Prompt")
+    assert len(ran) == 8 and ran.count(("ddim", "table")) == 2
+    titles = "Training", "Frechet", "Reconstruction", "Samples", "Do images", "Prompt-to-Prompt<", "Prompt-to-Prompt and"
     assert all(f"<h2>{title}" in page for title in titles)
     for source in [part.split("'")[0] for part in page.split("<img src='")[1:]]:
         assert (tmp_path / "all" / source).stat().st_size > 1000
-    assert code_of(main, *flags) == 0 and len(ran) == 5
+    assert code_of(main, *flags) == 0 and len(ran) == 8
     assert json.loads((tmp_path / "all" / "plan.json").read_text())["preset"] == "shapes"
     assert code_of(main, *flags, "--minutes", "0.3") == 2 and "minutes 0.05, not 0.3" in capsys.readouterr().err

@@ -10,6 +10,7 @@ from tqdm import tqdm
 from ddpm import cli
 from ddpm.data import Dataset, classifier, image_files, judge, load_data
 from ddpm.experiments import records
+from ddpm.experiments.records import arithmetic
 from ddpm.files import sha256, write_json, write_text
 from ddpm.model import Sampler, Trained, generate
 
@@ -48,11 +49,6 @@ def model_facts(trained: Trained, args: argparse.Namespace) -> dict:
     facts = {"model": cli.name_of(args.model), "data": trained.info["data"]}
     facts |= {"model_sha256": sha256(Path(trained.info["path"]))}
     return facts | {"T": trained.schedule.T, "schedule": trained.schedule.kind} | arithmetic(trained)
-
-
-def arithmetic(trained: Trained) -> dict:
-    """How a result was computed: cells of another precision or device are not mixed with it."""
-    return {"precision": trained.precision, "device": trained.device.type}
 
 
 def result(args: argparse.Namespace, name: str, ending: str, part: str = "") -> Path:

@@ -95,7 +95,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Draw the four figures."""
-    trained, name = ddpm.load(args.model, device=args.device), f"figures-{cli.name_of(args.model)}"
+    trained = ddpm.load(args.model, device=args.device).for_many_images(compiled=False)
+    name = f"figures-{cli.name_of(args.model)}"
     split = "train" if trained.info["data"] == "folder" else "test"  # a folder has no other
     prompts = args.prompts or [several[0] for several in model_data(trained, args.data_dir, split).captions[:6]]
     cells = [(row, S) for S in up_to(trained, FIGURE_3) for row in ROWS]

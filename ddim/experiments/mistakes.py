@@ -175,6 +175,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Measure, write, print, and show the first samples and images."""
     trained = ddpm.load(args.model, device=args.device)
+    fast = trained.for_many_images(compiled=False)
     test, network = model_data(trained, args.data_dir, "test"), features.load("classifier", trained.info["data"])
     for flag, low, high in (("n", 2, len(test)), ("steps", 1, trained.schedule.T // 2)):
         if not low <= (value := getattr(args, flag)) <= high:
@@ -183,9 +184,10 @@ def run(args: argparse.Namespace) -> None:
     facts = {"n": args.n, "inverted": min(args.n, IMAGES), "steps": args.steps, "seed": args.seed}
     facts |= {"reference_n": len(test), "distance": network.name, "features_sha256": network.sha256}
     facts |= {"features": network.network}
-    record = {"settings": model_facts(trained, args) | facts}
+    facts |= {"precision of inversion": "float32"} if fast.precision != "float32" else {}
+    record = {"settings": model_facts(fast, args) | facts}
     check_settings(result(args, name, ".json"), record["settings"])
-    reference, images = Reference(network(test.images)), sampled(trained, captions, args)
+    reference, images = Reference(network(test.images)), sampled(fast, captions, args)
     again = reconstructed(trained, real := test.images[: facts["inverted"]], captions[:IMAGES], args.steps)
     errors = {key: 1000 * squared_error(real, each) for key, each in again.items()}
     record["sampling"] = {key: reference.measure(network(each)) for key, each in images.items()}

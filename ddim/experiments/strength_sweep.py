@@ -207,6 +207,8 @@ def run(args: argparse.Namespace) -> None:
     """Measure every kind of edit with every method; write and print the table, the plot and a strip of images."""
     trained, args.strengths = ddpm.load(args.model, device=args.device), sorted(set(args.strengths))
     check_strengths(trained, args, args.strengths)
+    if args.methods == ["sdedit"]:  # the others invert, and methods are compared in one precision
+        trained = trained.for_many_images(compiled=False)
     todo, name = edits_of(trained, args), f"sweep-{cli.name_of(args.model)}"
     settings = model_facts(trained, args) | {"n": args.n, "steps": args.steps, "eta": args.eta, "guidance": args.scale}
     settings |= {"iterations": args.iterations, "seed": args.seed, "strengths": args.strengths}

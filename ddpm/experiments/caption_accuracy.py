@@ -23,6 +23,7 @@ from ..files import write_json, write_text
 from ..model import Sampler, Trained, generate
 from ..noise import Noise
 from ..schedule import Schedule
+from . import records
 
 EXAMPLE = "python -m ddpm score --model shapes --n 64"
 HELD_OUT_SEED = 1  # training draws its images with seed 0
@@ -114,10 +115,11 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Write and print the accuracy of a model's samples."""
-    trained = checkpoints.load(args.model, device=args.device)
+    trained = checkpoints.load(args.model, device=args.device).for_many_images(compiled=False)
     path = cli.output(args, f"score-{cli.name_of(args.model)}", ".json")
     sampler = partial(few_steps, steps=args.steps, eta=args.eta)
     settings = {name: getattr(args, name) for name in ("model", "n", "steps", "eta", "scale")} | {"info": trained.card}
+    settings |= records.arithmetic(trained)
     bar = partial(tqdm, total=-(-args.n // 64), unit=" batches")
     if trained.info["data"] == "shapes":
         result = of_shapes(trained, sampler, args.n, args.scale, bar)

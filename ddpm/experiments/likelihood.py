@@ -19,6 +19,7 @@ from ..files import write_json
 from ..images import from_bytes, save_figure
 from ..model import Trained
 from ..noise import Noise
+from . import records
 
 EXAMPLE = "python -m ddpm bound --model shapes --n 32"
 BATCH = 64
@@ -127,6 +128,7 @@ def run(args: argparse.Namespace) -> None:
     settings = {key: getattr(args, key) for key in ("model", "split", "n", "null", "variance", "times")}
     schedule = {"T": trained.schedule.T, "kind": trained.schedule.kind}
     settings |= {"data": name, "images seen": trained.info.get("images"), "schedule": schedule}
+    settings |= records.arithmetic(trained)
     write_json(path, settings | {"bits per dimension": parts, "t": times, "L_(t-1)": terms})
     plot(image, times, terms, f"{args.n} images of {name}, {args.split} split")
     print(table(parts))

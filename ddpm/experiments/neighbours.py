@@ -14,6 +14,7 @@ from .. import checkpoints, cli
 from ..data import load_data
 from ..files import write_json
 from ..images import save_figure
+from . import records
 from .caption_accuracy import ETA, SCALE, STEPS, few_steps, random_rows, samples_of
 
 EXAMPLE = "python -m ddpm neighbours --model cifar10-cpu --n 64"
@@ -72,7 +73,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Samples, and as many test images: write how far each is from its nearest training image, and draw some."""
-    trained = checkpoints.load(args.model, device=args.device)
+    trained = checkpoints.load(args.model, device=args.device).for_many_images(compiled=False)
     name, file = trained.info["data"], f"neighbours-{cli.name_of(args.model)}"
     path, image = (cli.output(args, file, ending) for ending in (".json", ".png"))
     test, training = (load_data(name, args.data_dir, split, trained.shape[1]) for split in ("test", "train"))
@@ -88,6 +89,7 @@ def run(args: argparse.Namespace) -> None:
         for name, distance in distances.items()
     }
     settings = {key: getattr(args, key) for key in ("model", "n", "steps", "eta", "scale")} | {"info": trained.card}
+    settings |= records.arithmetic(trained)
     write_json(path, settings | result)
     plot(image, samples[:32], training.images[matches["samples"][1][:32]], distances)
     for name, percentiles in result.items():

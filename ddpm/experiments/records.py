@@ -11,11 +11,17 @@ from pathlib import Path
 from typing import Any
 
 from ..files import write_json
+from ..model import Trained
 
 NUMBER = int | float
 Cell = dict[str, NUMBER | None]
 UNSAID = {"precision": "float32", "device": "cpu"}  # of records that do not say how they were computed
 Kinds = dict[str, type]  # what a cell must have: name -> type
+
+
+def arithmetic(trained: Trained) -> dict:
+    """How a result was computed: cells of another precision or device are not mixed with it."""
+    return {"precision": trained.precision, "device": trained.device.type}
 
 
 def resume(path: Path, settings: dict, kinds: Kinds) -> dict:

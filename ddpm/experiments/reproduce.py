@@ -1,7 +1,8 @@
 """Train a model and make its table, reconstructions, figures, edits and scores within given minutes, on one page.
 
-A few timed steps (or the name of a GPU, for a plan on paper) decide the network, the size of the table and the number
-of images. Parts that are done are not done again: the same command goes on where it stopped.
+A few timed steps (or the name of a GPU, for a plan on paper) decide the network, the rows of the table and the number
+of images; the batch is the network's own, which `ddpm.memory` cuts into parts that fit the GPU. Parts that are done are
+not done again: the same command goes on where it stopped.
 """
 
 import argparse
@@ -17,7 +18,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from ddim.experiments.features import fetched
+from ddim.experiments.features import KINDS, fetched
 from unet import PRESETS, Tokenizer, UNet, cost
 from unet.__main__ import rates
 from unet.precision import resolve
@@ -25,13 +26,17 @@ from unet.precision import resolve
 from .. import cli
 from ..checkpoints import CHECKPOINT, usable
 from ..config import RECIPES
-from ..files import write_json, write_text
+from ..files import CheckpointError, write_json, write_text
 from ..schedule import Schedule
 from . import records
 
 EXAMPLE = "python -m ddpm reproduce --data cifar10 --minutes 720 --gpu A100 --dry-run"
 ROOT = Path(__file__).parents[2]
-GPUS = {"H100": 100_000, "A100": 47_000, "T4": 7_000}  # GFLOP/s in training our networks: estimates, not measured
+GPUS = {  # GFLOP/s in training our networks: estimates, not measured
+    "H100": 100_000, "A100": 47_000, "T4": 7_000,  # 10, 15 and 11 % of the data sheets' dense half precision
+    # 11 % of the data sheets' 165 and 71 TFLOP/s in bfloat16 with float32 sums; both have 24 GB, a recipe takes 14
+    "RTX4090": 18_000, "RTX3090": 8_000,
+}  # fmt: skip
 NETWORKS = {  # from large to small, with the images that training must be able to show
     "cifar10": (("ddpm", 50_000_000), ("cifar10", 3_000_000), ("cifar10-cpu", 0)),
     "celeba": (("celeba64", 3_000_000), ("celeba64-cpu", 0)),
@@ -41,7 +46,13 @@ NETWORKS = {  # from large to small, with the images that training must be able 
 TRAINING, TABLE = 0.55, 0.3  # shares of the minutes: of the training at least, about; of the table at most
 SHORT, LONG = (10, 20, 50, 100), (1000,)  # columns of the table
 COUNTS = (50_000, 10_000, 5_000, 2_000, 1_000, 500, 200, 100, 50, 20)
-ROWS, LONG_ROWS = ("0", "0.2", "0.5", "1", "hat", "2m"), ("0", "1", "hat")
+ROWS = ("0", "0.2", "0.5", "1", "hat", "2m")
+TABLES = (  # from large to small: rows of the short columns, of the long one, and the images that each needs
+    (ROWS, ("0", "1", "hat"), 5_000),
+    (ROWS, ("0", "1"), 5_000),
+    (ROWS, (), 200),
+    (("0", "1"), (), 0),
+)
 SCORE = 600  # calls of the network for one image of a score, about
 RUNS = "runs"
 EDITS = {  # captions of Prompt-to-Prompt: a sentence, the word that is replaced, the new word; guidance
@@ -111,11 +122,25 @@ def largest(counts: tuple[int, ...], calls: float, budget: float) -> int:
     return next((n for n in counts if n * calls <= budget), counts[-1])
 
 
+def choose_table(budget: float) -> tuple[tuple[str, ...], tuple[str, ...], int]:
+    """Rows, rows of the long column and n of the largest table that fits into a budget of calls.
+
+    The next row counts more than more images: a smaller table never has more than the next larger one needs.
+    """
+    most = COUNTS[0]
+    for rows, long_rows, least in TABLES:
+        n = min(most, largest(COUNTS, len(rows) * sum(SHORT) + len(long_rows) * sum(LONG), budget))
+        if n >= least:
+            return rows, long_rows, n
+        most = least
+    raise AssertionError("the last table needs no images")
+
+
 def plan(args: argparse.Namespace, preset: str, rates: Rates) -> list[Part]:
     """What is run, in this order; training has the minutes that the other parts leave. ValueError: too few."""
     out, run = Path(args.out), run_folder(Path(args.out), preset)
     budget = 60 * args.minutes * rates.forward  # calls of the network in all the minutes
-    n = largest(COUNTS, len(ROWS) * sum(SHORT), TABLE * budget)
+    rows, long_rows, n = choose_table(TABLE * budget)
     few = largest(COUNTS[4:], 2 * sum(SHORT) + 20 + SCORE, (1 - TRAINING - TABLE) * budget)
 
     def part(name: str, calls: float, title: str, *words: str) -> Part:
@@ -130,10 +155,9 @@ def plan(args: argparse.Namespace, preset: str, rates: Rates) -> list[Part]:
     sentence, old, new, scale = EDITS[args.data]
     captions = ["--source", sentence.format(old), "--target", sentence.format(new), "--scale", str(scale)]
     gaussian = ["--variants", "null prompt", "Gaussian, exact eps", "--n", str(few)]
-    tables = [table("table", SHORT, ROWS, "Frechet distance over steps and eta")]
-    long = table("table 1000", LONG, LONG_ROWS, "")  # into the same record
-    if tables[0].minutes + long.minutes <= TABLE * args.minutes:
-        tables.append(long)
+    tables = [table("table", SHORT, rows, "Frechet distance over steps and eta")]
+    if long_rows:
+        tables.append(table("table 1000", LONG, long_rows, ""))  # into the same record
     parts = [
         *tables,
         part("reconstruct", 2 * few * sum(SHORT), "Reconstruction by DDIM inversion", "ddim", "reconstruct", *gaussian),
@@ -199,7 +223,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", choices=NETWORKS, default="cifar10", help="the dataset")
     cli.add_flags(parser, data_dir="data", device=cli.best_device(), out="results/reproduce")
     parser.add_argument("--minutes", type=cli.finite, default=720.0, help="for all of it")
-    parser.add_argument("--features", choices=("classifier", "inception"), default="classifier", help="inception: FID")
+    parser.add_argument("--features", choices=KINDS, help="inception (FID) for photographs where it can be had")
     parser.add_argument("--gpu", choices=GPUS, help="plan for this GPU on paper, in place of timed steps")
     parser.add_argument("--dry-run", action="store_true", help="print the plan, and stop")
 
@@ -221,6 +245,28 @@ def settings_of(args: argparse.Namespace) -> dict:
     return {name: getattr(args, name) for name in ("data", "minutes", "features")}
 
 
+def features_of(args: argparse.Namespace) -> str:
+    """The table's feature network: as asked for or as before; of photographs the official one where it can be had.
+
+    It is fetched before the training, which would be in vain without it. CheckpointError: it was asked for and is not
+    to be had.
+    """
+    kind, before = args.features, choice_file(args)
+    if kind is None and before.exists() and not args.gpu:
+        kind = records.read(before)["features"]
+    wanted = kind or ("inception" if args.data in ("cifar10", "celeba") else "classifier")
+    if wanted == "classifier" or args.dry_run:
+        return wanted
+    try:
+        print(f"Inception network: {fetched()}")
+    except CheckpointError as error:
+        if kind:
+            raise
+        print(f"{error}. The table takes the classifier's features: its distance is no FID")
+        return "classifier"
+    return wanted
+
+
 def chosen_before(args: argparse.Namespace) -> tuple[str, Rates] | None:
     """Network and rates of the plan in this folder, if there is one. ValueError: it was made for something else."""
     path = choice_file(args)
@@ -240,14 +286,13 @@ def run(args: argparse.Namespace) -> None:
         raise ValueError("--gpu makes a plan on paper: add --dry-run, or leave it out to time this machine")
     device, args.device = usable(args.device), "cuda" if args.gpu else args.device
     rates_of = (lambda preset: on_paper(preset, args.gpu)) if args.gpu else (lambda preset: timed(preset, device))
+    args.features = features_of(args)
     preset, speed = chosen_before(args) or choose_network(args.data, args.minutes, rates_of)
     parts = plan(args, preset, speed)
     show(preset, speed, parts)
     if args.dry_run:
         return
     write_json(choice_file(args), {**settings_of(args), "preset": preset, "rates": asdict(speed)})
-    if args.features == "inception":
-        print(f"Inception network: {fetched()}")  # before the training, which would be in vain without it
     marks = Path(args.out) / "done"
     marks.mkdir(parents=True, exist_ok=True)
     for i, name in enumerate(tqdm([part.name for part in parts], "parts", unit=" parts")):

@@ -18,13 +18,14 @@ import torch
 from tqdm import tqdm
 
 import ddpm
-from ddim.experiments.common import arithmetic, shown_words
+from ddim.experiments.common import shown_words
 from ddpm import cli
 from ddpm.data.classifier import load as load_classifier
 from ddpm.data.edits import PAIR_KINDS, PARSERS, pairs
 from ddpm.data.judge import all_shown
 from ddpm.data.judge import places as judge_places
 from ddpm.data.shapes import PALETTE, Reading, parse, read
+from ddpm.experiments.records import arithmetic
 from ddpm.files import sha256, write_text
 from ddpm.images import squared_error, to_bytes
 from ddpm.model import Trained

@@ -16,9 +16,10 @@ from tqdm import tqdm
 
 import ddim
 import ddpm
-from ddim.experiments.common import arithmetic, shown_words
+from ddim.experiments.common import shown_words
 from ddpm import cli
 from ddpm.data import edits, scenes
+from ddpm.experiments.records import arithmetic
 from ddpm.files import sha256
 from ddpm.images import from_bytes, sheet, squared_error, to_bytes
 from ddpm.model import Trained
