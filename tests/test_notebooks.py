@@ -133,6 +133,14 @@ def test_it_defines_no_algorithm(path):
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_it_chooses_its_device_once_and_loads_there(path):
+    text = "\n".join(source(cell) for cell in cells(path))
+    assert text.count("best_device()") == 1
+    loads = [line for line in text.splitlines() if "ddpm.load(" in line]
+    assert loads and all("device=device" in line for line in loads)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_it_is_kept_with_its_outputs(path):
     """Every cell was run in order, none failed or warned, the figures are there, and all of it is small."""
     code = cells(path)
