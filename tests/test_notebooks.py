@@ -153,10 +153,10 @@ def test_it_is_kept_with_its_outputs(path):
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_it_asks_for_one_to_three_functions_and_goes_on_with_the_repositorys_own(path):
+def test_it_asks_for_two_or_three_functions_and_goes_on_with_the_repositorys_own(path):
     """A heading that names the function, a stub, a check of one line, a figure, and what to see in it."""
     text = "\n".join(source(cell) for cell in cells(path, "markdown"))
-    assert 1 <= len(found := exercises(path)) <= 3
+    assert 2 <= len(found := exercises(path)) <= 3
     for name, code in found.items():
         assert f"\n### Write `{name}`\n" in text and len(code) == 3
         (check, use) = (cell for cell in cells(path) if source(cell) in code[1:])
