@@ -40,7 +40,7 @@ class Settings:
         (0.05, 0.01, 0.1), "half-lives of the averaged weights, as shares of the images seen; sampling uses the first"
     )
     seed: int = option(0, "the run's randomness: weights, order, captions, times, noise")
-    precision: str = option("float32", "arithmetic in the network: float32, bfloat16, float16, or auto, the faster one here")
+    precision: str = option("float32", "of the network: float32, bfloat16, float16, or auto, the fastest here")
     compile: bool = option(False, "torch.compile the network: slow to start, faster afterwards")
     save_every: float = option(2.0, "minutes between checkpoints")
     report: int = option(200, "images to score at the end of a run on shapes (0: none)")

@@ -41,12 +41,12 @@ def save_figure(figure: Figure, path: str | Path) -> Path:
     return path
 
 
-def small_png(figure: Figure) -> bytes:
-    """A figure as a PNG of at most 256 colours, fewer bytes: for a notebook that is kept with its outputs."""
+def small_png(figure: Figure, colours: int = 256) -> bytes:
+    """A figure as a PNG of at most so many colours (2..256), fewer bytes: for a notebook kept with its outputs."""
     whole, small = BytesIO(), BytesIO()
     figure.savefig(whole, format="png", bbox_inches="tight")
     rgb = Image.open(whole).convert("RGB")
-    rgb.quantize(256, Image.Quantize.MAXCOVERAGE, kmeans=1).save(small, "png", optimize=True)
+    rgb.quantize(colours, Image.Quantize.MAXCOVERAGE, kmeans=1).save(small, "png", optimize=True)
     return small.getvalue()
 
 

@@ -41,6 +41,21 @@ def time_embedding(f):
     })
 
 
+@exercise("both terms, roots, sign; against x_0 and the noise that v is made of")
+def eps_from_v(f):
+    (x_0, noise), now = draws(2, 2, 3, 2, 2), TABLE[2]
+    x_t, v = 0.6 * x_0 + 0.8 * noise, 0.6 * noise - 0.8 * x_0
+    agree("the noise", f(v, x_t, now), noise, {
+        "this is the predicted x_0: the noise is sqrt(alpha_bar_t) v + sqrt(1 - alpha_bar_t) x_t": x_0,
+        "this is minus the predicted x_0: the two coefficients are swapped, and a sign": -x_0,
+        "the second term is subtracted: it is added": 0.6 * v - 0.8 * x_t,
+        "the two coefficients are swapped": 0.8 * v + 0.6 * x_t,
+        "the roots are missing": 0.36 * v + 0.64 * x_t,
+        "only the first term is there: x_t holds noise too": 0.6 * v,
+        "v is returned as it is: it is the noise only where alpha_bar_t = 1": v,
+    })
+
+
 @exercise("all terms, direction, sum over the dimensions, shape")
 def kl_of_gaussians(f):
     (mu_1, mu_2), (var_1, var_2) = draws(2, 4, 3), draws(2, 4, 3, seed=1).exp()
@@ -175,6 +190,24 @@ def sdedit_start(f):
             "the noise is subtracted: it is added": signal * x_0 - spread * noise,
             "the noise is multiplied by the variance: it takes the root": signal * x_0 + spread**2 * noise,
         })
+
+
+@exercise("the pixels that count, the scale, one number for each image")
+def change_elsewhere(f):
+    difference = torch.tensor([[[[0.6, 0.2], [-0.4, 1.0]]] * 3, [[[0.8, -0.2], [0.0, 0.4]]] * 3], dtype=torch.float64)
+    x, same = draws(2, 3, 2, 2), torch.tensor([[[True, False], [True, False]], [[False, True], [True, True]]])
+    # halved and squared: 0.09, 0.01, 0.04, 0.25 and 0.16, 0.01, 0, 0.04
+    agree("the change", f(x, x + difference, same), [0.13 / 2, 0.05 / 3], {
+        "the scale is that of [-1, 1]: halve the difference": [0.52 / 2, 0.2 / 3],
+        "all pixels count: only those where `same` is true do": [0.39 / 4, 0.21 / 4],
+        "the wrong pixels count: those where `same` is true do": [0.26 / 2, 0.16],
+        "it is divided by the number of all pixels: divide by the number of those that count": [0.13 / 4, 0.05 / 4],
+        "the squares are added up: take their mean over the pixels": [0.13, 0.05],
+        "the channels are added up: take their mean": [0.39 / 2, 0.05],
+        "the difference is not squared": [0.25, 0.1],
+        "this is one number: each image has its own": lambda x: x.dim() == 0,
+        "this is the root: the change is the mean of the squares": [0.065**0.5, (0.05 / 3) ** 0.5],
+    })
 
 
 @exercise("S + 1 whole numbers, from T down to 0")
@@ -359,3 +392,19 @@ def frechet_1d(f):
             "the root is missing: it is - 2 sqrt(var_1 var_2)": means + var_1 + var_2 - 2 * var_1 * var_2,
             "this is the root: the Frechet distance of the tables is the squared one": (means + spreads).sqrt(),
         })
+
+
+@exercise("scales 0, 1 and 3, the order of the two predictions")
+def guide(f):
+    null, step = draws(2, 2, 3, 1, 1)
+    caption = null + step
+    agree("the prediction of scale 3", f(caption, null, 3.0), null + 3 * step, {
+        "the two predictions are swapped: it starts at the null prompt's": caption - 3 * step,
+        "it starts at the caption's prediction: this is the paper's w, one less than our scale": caption + 3 * step,
+        "the difference is upside down: caption minus null prompt": null - 3 * step,
+        "the null prompt's prediction is missing: the difference is added to it": 3 * step,
+        "the two are only added: take their difference": null + 3 * caption,
+        "the scale is not used": caption,
+    })
+    agree("the prediction of scale 1", f(caption, null, 1.0), caption)
+    agree("the prediction of scale 0", f(caption, null, 0.0), null)

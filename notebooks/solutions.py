@@ -13,6 +13,10 @@ def time_embedding(t, width):
     return torch.cat([angles.cos(), angles.sin()], dim=1)
 
 
+def eps_from_v(v, x_t, a_t):
+    return a_t.sqrt() * v + (1 - a_t).sqrt() * x_t
+
+
 def kl_of_gaussians(mu_1, var_1, mu_2, var_2):
     terms = torch.log(var_2 / var_1) - 1 + var_1 / var_2 + (mu_2 - mu_1) ** 2 / var_2
     return terms.sum(dim=-1) / 2
@@ -53,6 +57,11 @@ def sdedit_start(x_0, strength, grid, noise, alpha_bar):
     S = len(grid) - 1
     t = grid[S - round(strength * S)]
     return t, alpha_bar[t].sqrt() * x_0 + (1 - alpha_bar[t]).sqrt() * noise
+
+
+def change_elsewhere(x, y, same):
+    squares = ((x - y) / 2).square().mean(dim=1)
+    return (squares * same).sum(dim=(1, 2)) / same.sum(dim=(1, 2))
 
 
 def timesteps(T, S):
@@ -113,3 +122,7 @@ def local_blend(source, target, map_source, map_target, threshold):
 def frechet_1d(mu_1, var_1, mu_2, var_2):
     means, spreads = (mu_1 - mu_2) ** 2, (var_1.sqrt() - var_2.sqrt()) ** 2
     return means + spreads
+
+
+def guide(eps_caption, eps_null, scale):
+    return eps_null + scale * (eps_caption - eps_null)

@@ -16,6 +16,8 @@ import solutions  # noqa: E402
 from checking import CHECKERS, diagnose  # noqa: E402
 from exercises import check  # noqa: E402
 
+ELSEWHERE = "(squares * same).sum(dim=(1, 2)) / same.sum(dim=(1, 2))"
+V = "a_t.sqrt() * v + (1 - a_t).sqrt() * x_t"
 RANGE = "each - each.min() > threshold * (each.max() - each.min())"
 CLIPPED = "posterior(((x_t - (1 - now).sqrt() * eps) / now.sqrt()).clamp(-1, 1), x_t, t, alpha_bar)[0]"
 GREEDY = """found, i = [], 0
@@ -27,6 +29,10 @@ MISTAKES = [  # exercise, what its solution says, what a student writes instead,
     ("time_embedding", "angles.cos(), angles.sin()", "angles.sin(), angles.cos()", "sines come first"),
     ("time_embedding", "(n - 1)", "n", "the last frequency is not 1/10000"),
     ("time_embedding", "torch.cat([angles.cos(), angles.sin()], dim=1)", "angles.sin()", "half of the width"),
+    ("eps_from_v", "+ (1 - a_t)", "- (1 - a_t)", "is subtracted"),
+    ("eps_from_v", V, "(1 - a_t).sqrt() * v + a_t.sqrt() * x_t", "are swapped"),
+    ("eps_from_v", V, "a_t * v + (1 - a_t) * x_t", "roots are missing"),
+    ("eps_from_v", V, "a_t.sqrt() * x_t - (1 - a_t).sqrt() * v", "predicted x_0"),
     ("kl_of_gaussians", "mu_1, var_1, mu_2, var_2):", "mu_2, var_2, mu_1, var_1):", "are swapped"),
     ("kl_of_gaussians", "terms.sum(dim=-1) / 2", "terms.sum(dim=-1)", "1/2 is missing"),
     ("kl_of_gaussians", "terms.sum(dim=-1) / 2", "terms / 2", "not added up"),
@@ -61,6 +67,12 @@ MISTAKES = [  # exercise, what its solution says, what a student writes instead,
     ("sdedit_start", "grid[S - round", "grid[S - 1 - round", "off by one in the grid"),
     ("sdedit_start", "return t,", "return S - round(strength * S),", "place in the grid"),
     ("sdedit_start", "alpha_bar[t].sqrt() * x_0", "x_0", "not shrunk"),
+    ("change_elsewhere", "(x - y) / 2", "(x - y)", "halve the difference"),
+    ("change_elsewhere", "squares = ", "same = ~same\n    squares = ", "the wrong pixels count"),
+    ("change_elsewhere", ELSEWHERE, "squares[same].mean()", "one number"),
+    ("change_elsewhere", "same.sum(dim=(1, 2))", "same[0].numel()", "number of all pixels"),
+    ("change_elsewhere", "mean(dim=1)", "sum(dim=1)", "channels are added up"),
+    ("change_elsewhere", ELSEWHERE, "squares.mean(dim=(1, 2))", "all pixels"),
     ("timesteps", "range(S, -1, -1)", "range(S + 1)", "the times rise"),
     ("timesteps", "range(S, -1, -1)", "range(S, 0, -1)", "0 is missing"),
     ("timesteps", "range(S, -1, -1)", "range(S - 1, -1, -1)", "T is missing"),
@@ -111,6 +123,10 @@ MISTAKES = [  # exercise, what its solution says, what a student writes instead,
     ("frechet_1d", "means + spreads", "spreads", "the means are left out"),
     ("frechet_1d", "means + spreads", "means", "the variances are left out"),
     ("frechet_1d", "means + spreads", "(means + spreads).sqrt()", "this is the root"),
+    ("guide", "return eps_null", "return eps_caption", "the paper's w"),
+    ("guide", "(eps_caption, eps_null, scale)", "(eps_null, eps_caption, scale)", "are swapped"),
+    ("guide", "eps_null + scale", "scale", "is missing"),
+    ("guide", "(eps_caption - eps_null)", "(eps_null - eps_caption)", "upside down"),
 ]
 
 

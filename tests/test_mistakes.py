@@ -26,7 +26,7 @@ LAWS = {  # network's time, table, power of sigma, whether the last step is nois
     "alpha for alpha_bar": (lambda t, s: t, ALPHA, 1, False, LINEAR),
     "noise in the last step": (lambda t, s: t, TRUE, 1, True, LINEAR),
     "variance for deviation": (lambda t, s: t, TRUE, 2, False, LINEAR),
-    "quadratic grid": (lambda t, s: t, TRUE, 1, False, QUADRATIC),
+    "grid: quadratic": (lambda t, s: t, TRUE, 1, False, QUADRATIC),
 }
 
 

@@ -133,6 +133,14 @@ def test_it_defines_no_algorithm(path):
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_it_chooses_its_device_once_and_loads_there(path):
+    text = "\n".join(source(cell) for cell in cells(path))
+    assert text.count("best_device()") == 1
+    loads = [line for line in text.splitlines() if "ddpm.load(" in line]
+    assert loads and all("device=device" in line for line in loads)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_it_is_kept_with_its_outputs(path):
     """Every cell was run in order, none failed or warned, the figures are there, and all of it is small."""
     code = cells(path)
@@ -145,10 +153,10 @@ def test_it_is_kept_with_its_outputs(path):
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_one_to_three_functions_are_written_and_goes_on_with_the_repositorys_own(path):
+def test_two_or_three_functions_are_written_and_it_goes_on_with_the_repositorys_own(path):
     """A heading that names the function, a stub, a check of one line, a figure, and what to see in it."""
     text = "\n".join(source(cell) for cell in cells(path, "markdown"))
-    assert 1 <= len(found := exercises(path)) <= 3
+    assert 2 <= len(found := exercises(path)) <= 3
     for name, code in found.items():
         assert f"\n### Write `{name}`\n" in text and len(code) == 3
         (check, use) = (cell for cell in cells(path) if source(cell) in code[1:])

@@ -115,10 +115,19 @@ def encoded(model, tmp_path_factory) -> SimpleNamespace:
     return SimpleNamespace(page=Parsed(path), path=path, x_0=from_bytes(data.images[3:4]))
 
 
+@pytest.fixture(scope="module")
+def injected(model, tmp_path_factory) -> SimpleNamespace:
+    """A page of one image and two edits at three shares of injection."""
+    path = tmp_path_factory.mktemp("page") / "page.html"
+    flags = ("--seeds", 4, "--target", *TARGETS[:2], "--cross-until", 1, 0, 0.6)
+    assert run_p2p(model, path, *flags) == 0
+    return SimpleNamespace(page=Parsed(path), path=path)
+
+
 # ---- the file --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["edited", "encoded", *SHIPPED])
+@pytest.mark.parametrize("name", ["edited", "encoded", "injected", *SHIPPED])
 def test_a_page_loads_nothing_and_its_images_are_pngs_of_whole_frames(name, request):
     path = name if isinstance(name, Path) else request.getfixturevalue(name).path
     parsed = Parsed(path)
@@ -225,6 +234,23 @@ def test_the_bars_count_the_steps_whose_maps_are_the_sources(edited):
     assert words == [3, 3, 3, 3, 3, 3, 0, 1, 3, 3, 3, 3]  # none of yellow, which is new; a share of 0.2 of circle
 
 
+def test_several_shares_are_levels_and_self_attention_is_injected_no_longer(injected):
+    """At share 0 the edit is plain sampling of the target; at each share source and edit are those made by hand."""
+    assert injected.page.data["level"] == {"name": "share", "values": ["0", "0.6", "1"]}
+    x_T = ddpm.Noise([4]).start(TRAINED.shape)
+    plain = ddpm.to_bytes(ddpm.last(ddim.sample(TRAINED.eps(TARGETS[:1]), TRAINED.schedule, x_T, STEPS)))[0]
+    assert (injected.page.frames(0, 0)[2, -1] == plain).all()
+    for choice, target in enumerate(TARGETS[:2]):
+        for level, share in enumerate((0, 0.6, 1)):
+            tracks = injected.page.data["scenes"][choice][level]["tracks"]
+            cross, own = (track["parts"][0]["to"] for track in tracks)
+            assert cross == round(share * STEPS) and own <= cross
+            way = list(p2p.edit(TRAINED, SOURCE, target, x_T, STEPS, cross_until=share, self_until=own / STEPS))
+            frames = injected.page.frames(choice, level)
+            for panel, row in ((0, 0), (2, 1)):
+                assert (frames[panel, -1] == ddpm.to_bytes(way[-1][1])[row]).all()
+
+
 def test_changed_words_are_marked_and_paired(edited):
     names = [choice["name"] for choice in edited.page.data["choices"]]
     assert names[:2] == ["red -> green", "+ yellow"] and len(names) == 3
@@ -311,6 +337,7 @@ def test_at_strength_0_a_page_is_the_original(model, tmp_path, monkeypatch):
     [
         (("--target", TARGETS[0], "--film", 3), "--film 3 is for a sheet, and"),
         (("--weight", "red=-2,-1,0,0.5,1,2,3,4,5,1.5"), "a page of 10 edits: expected at most 9"),
+        (("--target", TARGETS[0], "--cross-until", 0, 1), "--cross-until has 2 values, which a page shows"),
         (("--target", TARGETS[0], "--seeds", "0-999"), "would take 18.4 MB, expected at most 4 MB: take fewer --steps"),
     ],
 )
@@ -445,3 +472,12 @@ def test_up_and_down_change_the_strength_at_the_same_time_in_a_browser(encoded):
     for state, (strength, step) in zip(seen, [(0, 4), (1, 8), (1, 7), (0, 3)], strict=True):
         pixels = np.array(state["frames"]).reshape(7, 16, 16, 4)[..., :3].transpose(0, 3, 1, 2)
         assert np.array_equal(pixels, encoded.page.frames(1, strength)[:, step]) and state["smallest"] >= 20
+
+
+@pytest.mark.slow
+def test_up_and_down_change_the_share_in_a_browser(injected):
+    script = LOOK + 'look(); press("ArrowUp"); look(); press("ArrowLeft"); look(); press("ArrowDown"); look()'
+    seen = in_browser(injected.path, "share=0&step=5&target=2", script)
+    for state, (share, step) in zip(seen, [(0, 5), (1, 5), (1, 4), (0, 4)], strict=True):
+        pixels = np.array(state["frames"]).reshape(4, 16, 16, 4)[..., :3].transpose(0, 3, 1, 2)
+        assert np.array_equal(pixels, injected.page.frames(1, share)[:, step]) and state["smallest"] >= 20

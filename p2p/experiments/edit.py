@@ -81,7 +81,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--word-until", type=word_share, **word, metavar="WORD=X", help="a word's own --cross-until")
     for maps in ("cross", "self"):
         until = f"share of the steps that inject the source's {maps}-attention maps; by default that of the edit's kind"
-        parser.add_argument(f"--{maps}-until", type=cli.share, help=until)
+        several = {"nargs": "+", "help": f"{until}; a page of one image takes several"} if maps == "cross" else {}
+        parser.add_argument(f"--{maps}-until", **{"type": cli.share, "help": until} | several)
     parser.add_argument("--blend", nargs="*", metavar="WORD", help="change only where these words (or all new) look")
     parser.add_argument("--mask", help="an image file of the model's size: change only where it is light")
     parser.add_argument("--sampler", choices=list(SAMPLERS), help="of generated images, by default ddim; ddpm: eta = 1")
@@ -178,6 +179,27 @@ def description(source: str, edit: Edit) -> str:
     kinds = [kind_of(source, edit.target)] * (source != edit.target) + ["reweight"] * bool(edit.how["weights"])
     injected = "cross-attention injected in {cross_until:.0%} of the steps, self-attention in {self_until:.0%}"
     return f"{', '.join(edit.label.splitlines())} ({' and '.join(kinds)}): {injected.format(**edit.how)}"
+
+
+def levels_of(trained: Trained, args: argparse.Namespace) -> dict[str, list[Edit]]:
+    """The edits at each value of --cross-until, by its name; one entry where it has no more than one.
+
+    Self-attention maps are injected no longer than cross-attention maps, where no --self-until says how long.
+    ValueError: several values for a sheet, or for several images; see `edits_of`.
+    """
+    shares, own = sorted(set(args.cross_until or [])), args.self_until
+    if len(shares) > 1 and not is_page(args):
+        raise ValueError(f"--cross-until has {len(shares)} values, and a sheet shows one: give one, or --out x.html")
+    if len(shares) > 1 and row_count(args) > 1:
+        raise ValueError(f"--cross-until has {len(shares)} values, which a page shows for one image: give one seed")
+    levels = {}
+    for args.cross_until in shares or [None]:
+        edits = edits_of(trained, args, row_count(args))
+        if len(shares) > 1 and own is None:
+            for edit in edits:
+                edit.how["self_until"] = min(edit.how["self_until"], args.cross_until)
+        levels["" if args.cross_until is None else f"{args.cross_until:g}"] = edits
+    return levels
 
 
 # ---- where they start ------------------------------------------------------------------------------------------------
@@ -309,15 +331,16 @@ def run(args: argparse.Namespace) -> None:
     image, args.source = image_and_source(trained, args)
     prompts = as_list([args.source, *(args.target or [])], 1 + len(args.target or []))
     args.source, *args.target = trained.tokenizer.decode(trained.tokens(prompts))  # lower case, no full stops
-    edits = edits_of(trained, args, row_count(args))
+    levels = levels_of(trained, args)
+    edits = next(iter(levels.values()))
     rows = [Path(args.image).name] if args.image else [f"seed {seed}" for seed in args.seeds]
-    lines = [description(args.source, edit) for edit in edits]
+    lines = [description(args.source, edit) for each in levels.values() for edit in each]
     if is_page(args):
-        page.check(trained, args.steps, len(rows), edits)
+        page.check(trained, args.steps, len(rows) * len(levels), edits)
     start = start_of(trained, args, image)
     if is_page(args):
         size, path = MAP_SIZES.get(trained.info["data"]), cli.output(args, "", ".html")
-        path = page.write(path, trained, args.source, edits, start, rows, args.steps, args.scale, size)
+        path = page.write(path, trained, args.source, levels, start, rows, args.steps, args.scale, size)
         print("\n".join([*lines, str(path)]))
         return
     columns, maps, film_maps = draw(trained, args, edits, start)

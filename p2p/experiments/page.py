@@ -101,7 +101,7 @@ def write(
     path: Path,
     trained: Trained,
     source: str,
-    edits: Sequence[Edit],
+    levels: dict[str, Sequence[Edit]],
     start: dict[str, Any],
     names: list[str],
     steps: int,
@@ -110,27 +110,30 @@ def write(
 ) -> Path:
     """Edit n images and write their page; returns its path.
 
+    levels: share of the steps with injection -> the edits at it, as many at each; several shares are for one image.
     start: x_T of the n images, and other keywords of `p2p.edit`. names: of the images. size: of the maps, by default
     the largest. ValueError: see `p2p.edit` and `ddpm.experiments.page.write`.
     """
     frames, maps, choices, scenes = page.Atlas(), page.Atlas(), [], []
     n, length, grid = len(names), trained.unet.config.words, as_grid(trained.schedule.T, steps)
     labels = [f"step {k} of {steps}, t = {t}" for k, t in enumerate(grid)]
-    for label, target, how in edits:
-        store = AttentionStore([source] * n + [target] * n, by_time=True)
-        way = editing.edit(trained, source, target, **start, steps=steps, scale=scale, store=store, **how)
-        name, words = ", ".join(label.splitlines()), page.captions(source, target, how["weights"])
-        seen = frames_of(start["x_T"], list(tqdm(way, name, steps)))
-        weights = maps_of(store, grid, size or store.largest)
-        choices.append({"name": name, "captions": words, "pairs": pairs(source, target, length)})
-        shared = {"labels": labels, "turn": 0, "tracks": tracks(injected(source, target, how, steps, length))}
+    for at_each in zip(*levels.values(), strict=True):
         scenes.append([])
-        for rows in zip(range(n), range(n, 2 * n), strict=True):  # an image's source and edit
-            looks = [as_grey(weights[:, r, 1 : len(w["words"]) + 1]) for r, w in zip(rows, words, strict=True)]
-            own = {"frames": [frames.add(part[:, row]) for row in rows for part in seen]}
-            own |= {"maps": [[maps.add(word) for word in grey] for grey, _ in looks], "scales": [s for _, s in looks]}
-            scenes[-1].append(shared | own)
+        for label, target, how in at_each:
+            store = AttentionStore([source] * n + [target] * n, by_time=True)
+            way = editing.edit(trained, source, target, **start, steps=steps, scale=scale, store=store, **how)
+            name, words = ", ".join(label.splitlines()), page.captions(source, target, how["weights"])
+            seen = frames_of(start["x_T"], list(tqdm(way, name, steps)))
+            weights = maps_of(store, grid, size or store.largest)
+            shared = {"labels": labels, "turn": 0, "tracks": tracks(injected(source, target, how, steps, length))}
+            for rows in zip(range(n), range(n, 2 * n), strict=True):  # an image's source and edit
+                looks = [as_grey(weights[:, r, 1 : len(w["words"]) + 1]) for r, w in zip(rows, words, strict=True)]
+                own = {"frames": [frames.add(part[:, row]) for row in rows for part in seen]}
+                own |= {"maps": [[maps.add(word) for word in grey] for grey, _ in looks]}
+                scenes[-1].append(shared | own | {"scales": [most for _, most in looks]})
+        choices.append({"name": name, "captions": words, "pairs": pairs(source, target, length)})
     note = NOTE.format(steps=steps, scale=scale, size=weights.shape[-1])
-    data = {"note": note, "level": {"name": "image", "values": names}, "start": {"level": 0, "step": steps}}
+    level = {"name": "share", "values": list(levels)} if len(levels) > 1 else {"name": "image", "values": names}
+    data = {"note": note, "level": level, "start": {"level": len(levels) // 2, "step": steps}}
     data |= {"reserve": RESERVE, "choices": choices, "rows": [ROW], "scenes": scenes}
     return page.write(path, f"Prompt-to-Prompt: {source}", data, frames, maps)
