@@ -80,7 +80,7 @@ def test_the_papers_cells_are_those_of_the_lecture():
 def test_the_papers_curves_share_our_axis_only_where_both_are_fid(data, distance, axes):
     """Drawn from any part of a table, here two cells."""
     record = {"settings": SETTINGS | {"data": data, "distance": distance}}
-    figure = table.drawing(record | {"cells": {"hat": {"10": CELL}, "0.7": {"10": CELL}}})
+    figure = table.figure_of(record | {"cells": {"hat": {"10": CELL}, "0.7": {"10": CELL}}})
     assert len(figure.axes) == axes
     assert figure.axes[0].get_legend_handles_labels()[1] == ["hat", "eta 0.7"]
     dotted = [line.get_xydata().tolist() for line in figure.axes[-1].lines if line.get_linestyle() == ":"]
