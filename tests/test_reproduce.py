@@ -119,7 +119,7 @@ def test_a_tiny_run_makes_its_parts_once_and_a_page(tmp_path, monkeypatch, capsy
     assert code_of(main, *flags) == 0
     page = (tmp_path / "all" / "index.html").read_text()
     assert len(ran) == 8 and ran.count(("ddim", "table")) == 2
-    titles = ["Training", "Frechet", "Recon", "Samples", "Do images", "Prompt-to-Prompt<", "Prompt-to-Prompt and"]
+    titles = ["Training", "Frechet", "Reconstruction", "Samples", "Do images", "Prompt-to-Prompt<", "Prompt-to-Prompt a"]
     assert all(f"<h2>{title}" in page for title in titles)
     for source in [part.split("'")[0] for part in page.split("<img src='")[1:]]:
         assert (tmp_path / "all" / source).stat().st_size > 1000
