@@ -107,6 +107,11 @@ Sampler = Callable[[EpsFn, Schedule, Tensor, Noise], Iterator[tuple[int, Tensor,
 """sampler(eps, schedule, x_T, noise) yields (t, x_t, predicted x_0); the last x_t is the image."""
 
 
+def batch_count(n: int, device: torch.device) -> int:
+    """The number of batches in which `generate` makes n images."""
+    return -(-n // LARGEST_BATCH[device.type])
+
+
 def generate(
     trained: Trained, prompts: list[str], seeds: list[int], sampler: Sampler, scale: float = 1.0
 ) -> Iterator[np.ndarray]:

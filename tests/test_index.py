@@ -131,6 +131,14 @@ def test_commands_in_code_blocks_are_understood(monkeypatch):
     assert [command for command in commands if not is_command(command, monkeypatch)] == []
 
 
+def test_commands_of_the_shipped_results_are_understood(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "notebooks" / "results")
+    module = importlib.import_module("shipped_results")
+    args = argparse.Namespace(out="results", device="cpu", data_dir="data")
+    commands = [shlex.join(["python", *module.words_of(command, args)[1:]]) for *_, command in module.COMMANDS]
+    assert [command for command in commands if not is_command(command, monkeypatch)] == []
+
+
 @pytest.mark.slow
 def test_the_readmes_python_example_saves_its_images(tmp_path, monkeypatch):
     (example,) = re.findall(r"(?s)```python\n(.*?)```", (ROOT / "README.md").read_text())
