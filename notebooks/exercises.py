@@ -274,8 +274,8 @@ def invert(f):
     x_T, first = f(lambda x, t: calls.append((x, t)) or eps, x_0, [3, 1, 0], TABLE), 0.8 * x_0 + 0.6 * eps
     if not calls or not all(isinstance(t, Tensor) and t.shape == (2,) for _, t in calls):
         raise Wrong("eps_fn(x, t) wants t as a (B,) tensor: torch.full((len(x),), t)")
-    agree("the list of times at which the network is asked", [int(t[0]) for _, t in calls], [1, 3], {
-        "the network is asked at s, where the step starts: ask at t, its end (it never learnt t = 0)": [0, 1],
+    agree("the list of times at which the network is called", [int(t[0]) for _, t in calls], [1, 3], {
+        "the network is called at s, where the step starts: call it at t, its end (it never learnt t = 0)": [0, 1],
         "the loop runs from noise to image: inversion walks the grid from 0 up to T": lambda t: t[0] > t[-1],
         "one step is missing: every pair of neighbours in the grid is a step": lambda t: len(t) == 1,
     })

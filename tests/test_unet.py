@@ -5,9 +5,11 @@ from dataclasses import replace
 
 import pytest
 import torch
+from helpers import code_of
 from tiny import CONFIG, PROMPTS, make_unet
 
 from unet import PRESETS, Site, Tokenizer, UNet, UNetConfig, cost
+from unet.__main__ import main
 from unet.attention import Attention, attend
 from unet.blocks import sinusoids
 from unet.cost import costs
@@ -258,3 +260,8 @@ def test_the_costs_of_the_parts_add_up():
     assert sum(found[name][0] for name, _ in unet.named_children()) == found[""][0]
     parts = [*("text", "time", "first", "last", "norm"), *(n for n in found if n.count(".") == 1 and n[0] in "dmu")]
     assert sum(found[name][1] for name in parts) == pytest.approx(found[""][1], rel=1e-12)
+
+
+def test_an_unknown_device_is_one_line(capsys):
+    assert code_of(main, "--device", "foo") == 2
+    assert "foo" in capsys.readouterr().err.splitlines()[0]
