@@ -58,7 +58,7 @@ def test_what_has_no_truth_is_refused(source, target, n, message):
         truth.edits_of(source, target, n)
 
 
-def test_other_settings_than_the_records_are_refused_before_any_work(tmp_path, monkeypatch, capsys):
+def test_a_kind_on_record_is_not_measured_again_and_other_settings_are_refused_before_any_work(tmp_path, monkeypatch, capsys):
     before = truth.drawn([e.before for e in edits.scene_edits("thing", 3)])
     monkeypatch.setattr(truth, "edited", lambda *_: {"nothing": before})
     flags = ("truth", "--kinds", "thing", "--ways", "nothing", "--device", "cpu", "--out", tmp_path)
@@ -66,6 +66,8 @@ def test_other_settings_than_the_records_are_refused_before_any_work(tmp_path, m
     monkeypatch.setattr(truth, "edited", lambda *_: pytest.fail("edited first"))
     assert code_of(main, *flags, "--n", 2) == 2
     assert "was made with n 3, not 2" in capsys.readouterr().err
+    assert code_of(main, *flags, "--n", 3) == 0
+    assert "(read from" in capsys.readouterr().out
 
 
 def test_a_seed_out_of_range_is_refused(capsys):
