@@ -58,7 +58,7 @@ def test_what_has_no_truth_is_refused(source, target, n, message):
         truth.edits_of(source, target, n)
 
 
-def test_a_kind_on_record_is_not_measured_again_and_other_settings_are_refused_before_any_work(tmp_path, monkeypatch, capsys):
+def test_a_kind_on_record_is_not_measured_again_and_other_settings_are_refused_at_once(tmp_path, monkeypatch, capsys):
     before = truth.drawn([e.before for e in edits.scene_edits("thing", 3)])
     monkeypatch.setattr(truth, "edited", lambda *_: {"nothing": before})
     flags = ("truth", "--kinds", "thing", "--ways", "nothing", "--device", "cpu", "--out", tmp_path)
