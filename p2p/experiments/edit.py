@@ -193,12 +193,12 @@ def levels_of(trained: Trained, args: argparse.Namespace) -> dict[str, list[Edit
     if len(shares) > 1 and row_count(args) > 1:
         raise ValueError(f"--cross-until has {len(shares)} values, which a page shows for one image: give one seed")
     levels = {}
-    for args.cross_until in shares or [None]:
-        edits = edits_of(trained, args, row_count(args))
+    for share in shares or [None]:
+        edits = edits_of(trained, argparse.Namespace(**vars(args) | {"cross_until": share}), row_count(args))
         if len(shares) > 1 and own is None:
             for edit in edits:
-                edit.how["self_until"] = min(edit.how["self_until"], args.cross_until)
-        levels["" if args.cross_until is None else f"{args.cross_until:g}"] = edits
+                edit.how["self_until"] = min(edit.how["self_until"], share)
+        levels["" if share is None else f"{share:g}"] = edits
     return levels
 
 
