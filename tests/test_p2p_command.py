@@ -131,6 +131,11 @@ def test_the_columns_are_before_after_plain_and_the_maps_of_content_words_in_col
     assert not np.array_equal(image[:, 0], image[:, 2])  # red and blue differ: no grey image
 
 
+def test_a_sheet_of_more_than_four_images_has_no_maps(columns):
+    seen = columns("--target", TARGET, "--seeds", "0-4")
+    assert list(seen)[:-1] == ["before", f"after\n{CHANGE}", f"plain\n{CHANGE}"]
+
+
 def test_images_of_a_sheet_have_96_pixels_or_more(run, tmp_path, monkeypatch, capsys):
     """In three blocks: source and edits, plain re-generations, maps."""
     figures = []

@@ -17,9 +17,9 @@ from PIL import Image
 
 import ddpm.data.cifar10 as cifar10_module
 from ddpm.data import captions as grammar
-from ddpm.data.base import DataError
+from ddpm.data.base import DataError, Dataset
 from ddpm.data.captions import Face, Thing
-from ddpm.data.celeba import celeba
+from ddpm.data.celeba import celeba, where_words_show
 from ddpm.data.cifar10 import cifar10, describe, read_batch
 from ddpm.data.colours import NAMES, name_colours, to_lab
 from ddpm.data.folder import folder
@@ -301,6 +301,22 @@ def test_celeba_captions_say_the_attributes(tmp_path):
     write_celeba(tmp_path, {name: noise((8, 8)) for name in names}, dict(zip(names, said, strict=True)))
     captions = celeba(tmp_path, size=8).captions
     assert [entry[0] for entry in captions] == [f"a photo of {sentence}" for sentence in said.values()]
+
+
+def test_the_place_of_a_word_is_where_faces_with_and_without_it_differ():
+    """Each word paints its own rows of 16 x 16 noise; an eighth of the image."""
+    rng, rows = np.random.default_rng(0), {"smiling": slice(12, 14), "eyeglasses": slice(7, 9), "hair": slice(0, 2)}
+    captions, images = [], rng.integers(60, 90, (200, 3, 16, 16), dtype=np.uint8)
+    for image in images:
+        said = {"smiling": bool(rng.integers(2)), "eyeglasses": bool(rng.integers(2))}
+        face = Face("woman", hair=str(rng.choice(["black", "blond"])), **said)
+        for kind, place in rows.items():
+            image[:, place] += np.uint8(100 * (getattr(face, kind) in (True, "blond")))
+        captions.append((grammar.face_sentence(face),))
+    for kind, mask in where_words_show(Dataset("celeba", images, captions), 0.125).items():
+        expected = np.zeros((16, 16), dtype=bool)
+        expected[rows[kind]] = True
+        assert (mask == expected).all()
 
 
 def test_celeba_errors_name_what_is_wrong(tmp_path):

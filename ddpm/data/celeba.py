@@ -8,7 +8,7 @@ from tqdm import tqdm
 
 from .base import DataError, Dataset
 from .cache import cached, code_of
-from .captions import Face, face_captions
+from .captions import Face, face_captions, parse_face
 from .image_files import open_image, to_array
 
 IMAGES, ATTRIBUTES = "img_align_celeba", "list_attr_celeba.txt"
@@ -136,3 +136,21 @@ def celeba(data_dir: str | Path, split: str = "train", size: int = 64) -> Datase
     names, rows = files_of(data_dir, split)
     captions = [face_captions(face_of(rows[name]), _number(name)) for name in names]
     return Dataset("celeba", load_images(data_dir, names, size, split), captions)
+
+
+def where_words_show(faces: Dataset, share: float = 0.1) -> dict[str, np.ndarray]:
+    """Kind of word -> bool (H, W): the share of the pixels in which mean faces with and without the word differ most.
+
+    The faces are aligned, so that a mouth is at one place in all of them. The hair is that of blond against black.
+    """
+    said = [parse_face(captions[0]) for captions in faces.captions]
+    blond, black = (np.array([face.hair == colour for face in said]) for colour in ("blond", "black"))
+    groups = {"hair": (blond, black)}
+    for word in ("smiling", "eyeglasses"):
+        has = np.array([getattr(face, word) for face in said])
+        groups[word] = has, ~has
+    differences = {
+        kind: abs(faces.images[a].mean(axis=0) - faces.images[b].mean(axis=0)).sum(axis=0)
+        for kind, (a, b) in groups.items()
+    }
+    return {kind: values > np.quantile(values, 1 - share) for kind, values in differences.items()}

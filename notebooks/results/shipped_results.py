@@ -123,7 +123,7 @@ def words_of(command: str, args: argparse.Namespace) -> list[str]:
     words = shlex.split(command.format(**folders))
     if args.device:
         words += ["--device", args.device]
-    if words[:2] not in (["p2p", "score"], ["p2p", "truth"], ["p2p", "schedule"]):  # a score makes the images that it edits
+    if words[:2] not in (["p2p", "truth"], ["p2p", "schedule"]):  # they make the images that they edit
         words += ["--data-dir", args.data_dir]
     return [sys.executable, "-m", *words]
 

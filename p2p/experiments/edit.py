@@ -43,6 +43,7 @@ EXAMPLE = (
 MAP_SIZES = {"scenes": 8}  # of the maps that point best (`python -m p2p score --kinds maps`), by default the largest
 GUIDANCE = 2.0  # of generated images, where no flag says another
 WIDEST = 8  # columns of a sheet
+MOST_MAPPED = 4  # images with maps: a sheet of more shows how often an edit succeeds
 GREY = 0.35  # how much of the image shows through its map
 EDITS_NOTE = "before: the source; after: Prompt-to-Prompt; plain: the new caption alone, same noise"
 MAPS_NOTE = "attention maps of the source: mean over steps and heads, each map normalised separately"
@@ -242,8 +243,8 @@ def row_count(args: argparse.Namespace) -> int:
 def draw(
     trained: Trained, args: argparse.Namespace, edits: list[Edit], start: dict[str, Any]
 ) -> tuple[list[Column], list[Column], list[Column]]:
-    """The columns of a sheet: the film, the source, its edits and plain re-generations; the maps of the source's words;
-    and those of the changed word at the times of the film.
+    """The columns of a sheet: the film, the source, its edits and plain re-generations; the maps of the source's words,
+    for up to MOST_MAPPED images; and those of the changed word at the times of the film.
     """
     n, source, targets = row_count(args), args.source, dict.fromkeys(edit.target for edit in edits)
     targets.pop(source, None)
@@ -258,7 +259,8 @@ def draw(
     before = ends[0][:n]  # the same for all
     size = MAP_SIZES.get(trained.info["data"], store.largest)
     columns = [("before", before), *((name, end[n:]) for name, end in zip(names, ends, strict=True))]
-    maps = [(word, word_map(before, store, word, size)) for word in content_words(source)]
+    words = content_words(source) if n <= MOST_MAPPED else []
+    maps = [(word, word_map(before, store, word, size)) for word in words]
     if not args.film:
         return columns, maps, []
     film, word = film_of(trained.schedule.T, start["x_T"], edited[0], n, args.film), film_word(source, edits[0])

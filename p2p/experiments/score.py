@@ -20,6 +20,8 @@ from tqdm import tqdm
 import ddpm
 from ddim.experiments.common import shown_words
 from ddpm import cli
+from ddpm.data import load_data
+from ddpm.data.celeba import where_words_show
 from ddpm.data.classifier import load as load_classifier
 from ddpm.data.edits import PAIR_KINDS, PARSERS, pairs
 from ddpm.data.judge import all_shown
@@ -49,7 +51,7 @@ from .records import Cell
 EXAMPLE = "python -m p2p score --model shapes --n 100 --kinds colour --ways plain p2p"
 BATCH = 50
 MAPS, REWEIGHT = "maps", "reweight "
-EXTRA = {"shapes": (MAPS, REWEIGHT + "colour", REWEIGHT + "background"), "scenes": (MAPS,)}
+EXTRA = {"shapes": (MAPS, REWEIGHT + "colour", REWEIGHT + "background"), "scenes": (MAPS,), "celeba": (MAPS,)}
 WEIGHTS = (-2.0, 0.0, 1.0, 2.0, 5.0)
 NOUNS = ("thing", "setting")  # kinds of words whose maps are measured for each noun alone, too
 Bar = Callable[[Any], Any]
@@ -89,6 +91,20 @@ def task_of(data: str, kind: str, n: int) -> Task:
     if data == "scenes":
         return replace(task, read=partial(things, places), elsewhere=partial(outside, places, kind.split()[-1]))
     return task
+
+
+def map_task(trained: Trained, n: int, data_dir: str) -> Task:
+    """n captions whose words have a known place: of faces, where real faces with and without the word differ most."""
+    data, half = trained.info["data"], -(-n // 2)
+    if data != "celeba":
+        return task_of(data, "colour", n)
+    masks = where_words_show(load_data(data, data_dir, "train", trained.unet.config.size))
+    captions = [caption for kind in ("smiling", "eyeglasses") for caption in pairs(data, kind, half).targets][:n]
+
+    def places(images: np.ndarray) -> dict[str, np.ndarray]:
+        return {kind: np.broadcast_to(mask, (len(images), *mask.shape)) for kind, mask in masks.items()}
+
+    return Task(captions, captions, None, False, partial(shown_words, data), places)
 
 
 def outside_shapes(before: np.ndarray, after: np.ndarray, background: bool) -> np.ndarray:
@@ -202,7 +218,7 @@ def localise(trained: Trained, settings: EditSettings, task: Task, bar: Bar = it
         sizes = sorted({site.size for site in store.sites if site.kind == "cross"}, reverse=True)
         for kind, masks in task.places(to_bytes(batch.x_0)).items():
             rows = [i for i, seed in enumerate(batch.seeds) if words[seed][kind] and masks[i].any()]
-            own = [[words[seed][kind]] if i in rows else [] for i, seed in enumerate(batch.seeds)]
+            own = [[named(words[seed][kind], kind)] if i in rows else [] for i, seed in enumerate(batch.seeds)]
             for size in sizes if rows else ():
                 maps = enlarge(store.word(own * 2, size).cpu()[rows], masks.shape[-1])
                 mask = torch.from_numpy(masks[rows])
@@ -216,6 +232,11 @@ def localise(trained: Trained, settings: EditSettings, task: Task, bar: Bar = it
         group: {"n": len(next(iter(cell.values())))} | {name: 100 * hits.mean().item() for name, hits in cell.items()}
         for group, cell in cells.items()
     }
+
+
+def named(word: str | bool, kind: str) -> str:
+    """The word of a caption: of what it either has or not, the name of the kind."""
+    return kind if word is True else word
 
 
 def reweighting(trained: Trained, settings: EditSettings, task: Task, kind: str, bar: Bar = iter) -> dict[str, Cell]:
@@ -245,6 +266,7 @@ def reweighting(trained: Trained, settings: EditSettings, task: Task, kind: str,
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """The flags of `python -m p2p score`."""
     cli.add_flags(parser, model="scenes", device=cli.best_device(), n=500, steps=None, scale=None, out="results")
+    cli.add_flags(parser, data_dir="data")  # only for the maps of faces
     parser.add_argument("--kinds", nargs="+", help="kinds of edit, such as colour; by default all of the model's data")
     parser.add_argument("--ways", nargs="+", choices=list(WAYS), default=list(WAYS), help="ways of editing")
     parser.add_argument("--sampler", choices=list(SAMPLERS), help="ddpm: eta = 1, with the same noise for both images")
@@ -292,7 +314,7 @@ def missing(
             return {}
         word = kind.removeprefix(REWEIGHT)
         if kind == MAPS:
-            return localise(trained, settings, task_of(data, "colour", args.n), bar)
+            return localise(trained, settings, map_task(trained, args.n, args.data_dir), bar)
         return reweighting(trained, settings, task_of(data, word, args.n), word, bar)
     ways = [way for way in args.ways if way not in old]
     return compare(trained, settings, task_of(data, kind, args.n), ways, bar) if ways else {}
