@@ -29,7 +29,7 @@ def from_bytes(images: torch.Tensor | np.ndarray) -> torch.Tensor:
     return images.float() / 127.5 - 1
 
 
-INCHES = 1.1  # of one image on a sheet, a hundred pixels and some white
+LEAST, MOST, WHOLE = 1.1, 2.2, 9.0  # inches of one image on a sheet, and of all that stand side by side
 
 
 def save_figure(figure: Figure, path: str | Path) -> Path:
@@ -37,7 +37,7 @@ def save_figure(figure: Figure, path: str | Path) -> Path:
     path = Path(path)
     FigureCanvasAgg(figure)
     with whole_file(path) as temporary:
-        figure.savefig(temporary, dpi=100, format=path.suffix[1:] or "png")
+        figure.savefig(temporary, dpi=100, format=path.suffix[1:] or "png", bbox_inches="tight")
     return path
 
 
@@ -110,16 +110,16 @@ def sheet(
     title: str = "",
     fold: Sequence[int] = (),
     notes: Sequence[str] = (),
-    side: float = INCHES,
 ) -> Path:
     """Images uint8 (R, C, 3, H, W) as one sheet, its R rows and C columns named; returns the path.
 
-    fold: the columns with which a new block begins, below the others. notes: a line above each block. side: inches of
-    an image.
+    fold: the columns with which a new block begins, below the others. notes: a line above each block. The fewer images
+    there are, the larger they are drawn.
     """
     cuts = [0, *fold, len(columns)]
     blocks = [(images[:, i:j], columns[i:j]) for i, j in pairwise(cuts)]
     widest = max(len(names) for _, names in blocks)
+    side = min(max(LEAST, WHOLE / max(widest, len(blocks) * len(rows))), MOST)
     inches = max(4.0, 0.4 + 0.08 * max(map(len, rows)) + side * widest)
     above = [wrapped(text, inches) for text in (title, *notes, *[""] * (len(blocks) - len(notes)))]
     lines = sum(text.count("\n") + 1 for text in (*above, *(max(names, key=len) for _, names in blocks)))

@@ -77,6 +77,11 @@ def missing_words(data: str, image: np.ndarray, target: str) -> str:
     return f"; not shown: {', '.join(missing)}" if missing else "; all words shown"
 
 
+def new_words(source: str, target: str) -> str:
+    """The words of the target that the source does not have."""
+    return " ".join(word for word in target.split() if word not in source.split())
+
+
 # ---- command ---------------------------------------------------------------------------------------------------------
 
 
@@ -120,7 +125,7 @@ def run(args: argparse.Namespace) -> None:
     how = f"strength {strength:g}, {args.steps} steps, guidance {args.scale:g}"
     title = "\n".join([source, *(f"-> {target}" for target in args.target), how])
     path = result(args, f"edit-{cli.name_of(args.model)}", ".png")
-    sheet(path, np.array(rows), [""] * len(rows), columns, title)
+    sheet(path, np.array(rows), [new_words(source, target) for target in args.target], columns, title)
     print(text(record))
     print(path)
 

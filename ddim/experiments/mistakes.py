@@ -30,7 +30,7 @@ from .fid import Reference, plus_minus
 from .reconstruct import round_trip
 
 EXAMPLE = "python -m ddim mistakes --model shapes --n 50"
-IMAGES, SHOWN, INCHES = 32, 2, 1.7  # images that are inverted; rows of the sheet, and the size of its images
+IMAGES, SHOWN = 32, 2  # images that are inverted; rows of the sheet
 RAW, GRID = "averaged weights off", "grid: quadratic"  # the second is a choice, not a mistake
 EpsOf = Callable[[float], EpsFn]  # guidance -> the network
 
@@ -199,4 +199,4 @@ def run(args: argparse.Namespace) -> None:
     shown = np.stack([each[:SHOWN] for each in (*images.values(), real, *again.values())], axis=1)
     title = f"{'; '.join(captions[:SHOWN])}. FD: Frechet distance; error: squared error x 1000"
     notes, fold = ["sampling", "", "the image, inverted and sampled again"], [(len(images) + 1) // 2, len(images)]
-    print(sheet(result(args, name, ".png"), shown, [""] * SHOWN, columns, title, fold, notes, INCHES))
+    print(sheet(result(args, name, ".png"), shown, [""] * SHOWN, columns, title, fold, notes))
