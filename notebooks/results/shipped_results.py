@@ -77,6 +77,8 @@ COMMANDS = [  # model, network calls, command; {ddpm}, {ddim}, {p2p}: folders of
     ("scenes", 2_500, 'ddim figures --model scenes --prompts "a photo of an orange butterfly on a pink flower" --scale 2 --seed 3 '
         "--out {ddim}"),
     ("shapes", 200, 'ddim edit --image 1 --target "a photo of a small red circle on a green background" --strength 0.9 --out {ddim}'),
+    ("celeba32-cpu", 1_000, 'ddim edit --model celeba32-cpu --image 2 --target "a photo of a smiling young man" '
+        '"a photo of a young man with eyeglasses" --scale 3 --strength 0.8 --out {ddim}/edit-face.png'),
     ("scenes", 20_000, "ddim mistakes --out {ddim}"),
     ("scenes", 200, 'ddim edit --model scenes --image 12 --target "a photo of a tiger on a red couch" --steps 12 '
         "--strength 0.25 0.5 0.75 1 --scale 2 --out {ddim}/page-tiger.html"),
