@@ -29,7 +29,8 @@ def from_bytes(images: torch.Tensor | np.ndarray) -> torch.Tensor:
     return images.float() / 127.5 - 1
 
 
-LEAST, MOST, WHOLE = 1.1, 2.2, 9.0  # inches of one image on a sheet, and of all that stand side by side
+LEAST, MOST = 1.1, 2.2  # inches of one image on a sheet
+WIDE, TALL = 9.0, 12.0  # inches of all its images side by side, and below each other
 
 
 def save_figure(figure: Figure, path: str | Path) -> Path:
@@ -119,7 +120,7 @@ def sheet(
     cuts = [0, *fold, len(columns)]
     blocks = [(images[:, i:j], columns[i:j]) for i, j in pairwise(cuts)]
     widest = max(len(names) for _, names in blocks)
-    side = min(max(LEAST, WHOLE / max(widest, len(blocks) * len(rows))), MOST)
+    side = min(max(LEAST, min(WIDE / widest, TALL / (len(blocks) * len(rows)))), MOST)
     inches = max(4.0, 0.4 + 0.08 * max(map(len, rows)) + side * widest)
     above = [wrapped(text, inches) for text in (title, *notes, *[""] * (len(blocks) - len(notes)))]
     lines = sum(text.count("\n") + 1 for text in (*above, *(max(names, key=len) for _, names in blocks)))

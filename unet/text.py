@@ -8,7 +8,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from .attention import Text, attend
-from .vocabulary import NOUNS, VOCABULARY
+from .vocabulary import GRAMMAR, NOUNS, VOCABULARY
 
 
 class UnknownWordError(ValueError):
@@ -18,6 +18,11 @@ class UnknownWordError(ValueError):
 def split_words(prompt: str) -> list[str]:
     """The words of a prompt in lower case, without full stops, commas, quotation marks and the like."""
     return [word for word in (raw.strip(".,;:!?\"'“”").lower() for raw in prompt.split()) if word]
+
+
+def content_words(prompt: str) -> list[str]:
+    """The words of a prompt that name something, each once."""
+    return list(dict.fromkeys(word for word in split_words(prompt) if word not in GRAMMAR))
 
 
 class Tokenizer:

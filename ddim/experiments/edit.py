@@ -16,6 +16,7 @@ from ddpm.diffusion import last
 from ddpm.experiments.page import check_choices, check_size, is_page
 from ddpm.images import from_bytes, sheet, squared_error, to_bytes
 from ddpm.model import Trained
+from unet.text import content_words
 
 from ..editing import edit_exact, edit_inverted, edit_naive, last_steps
 from ..sampler import Trajectory
@@ -79,7 +80,7 @@ def missing_words(data: str, image: np.ndarray, target: str) -> str:
 
 def new_words(source: str, target: str) -> str:
     """The words of the target that the source does not have."""
-    return " ".join(word for word in target.split() if word not in source.split())
+    return " ".join(word for word in content_words(target) if word not in content_words(source))
 
 
 # ---- command ---------------------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ And the three terms of its update, Eq. (12), as images.
 
 import argparse
 import math
+import textwrap
 from functools import partial
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from ddpm import cli
 from ddpm.diffusion import last, predict, q_sample
 from ddpm.images import sheet, to_bytes
 from ddpm.model import Trained
+from unet.text import content_words
 
 from ..interpolation import slerp
 from ..sampler import sample, step
@@ -32,12 +34,13 @@ TENTHS = (9, 6, 3, 1)  # of T: where the steps start whose terms are shown; each
 
 
 def samples(path: Path, trained: Trained, prompts: list[str], args: argparse.Namespace, bar: tqdm) -> Path:
-    """A row for each eta, a block of columns for each S; the same x_T in every row."""
+    """A block for each S, in it a row for each eta; the same x_T in every row."""
     seeds, counts = list(range(args.seed, args.seed + len(prompts))), up_to(trained, FIGURE_3)
     draw = partial(images_of, trained, prompts, seeds, args.scale, bar=bar)
     blocks = [np.stack([draw(cell_sampler(row, S)) for row in ROWS]) for S in counts]
-    names = [f"S = {S}" if i == 0 else "" for S in counts for i in range(len(prompts))]
-    return sheet(path, np.concatenate(blocks, axis=1), [label(row) for row in ROWS], names)
+    images, names = np.concatenate(blocks, axis=1), [shown(prompt) for prompt in prompts] * len(counts)
+    fold, notes = range(len(prompts), len(names), len(prompts)), [f"S = {S}" for S in counts]
+    return sheet(path, images, [label(row) for row in ROWS], names, "same x_T in every row", fold, notes)
 
 
 def consistency(path: Path, trained: Trained, prompts: list[str], args: argparse.Namespace, bar: tqdm) -> Path:
@@ -45,7 +48,8 @@ def consistency(path: Path, trained: Trained, prompts: list[str], args: argparse
     seeds, counts = list(range(args.seed, args.seed + len(prompts))), up_to(trained, (5, *COLUMNS))
     columns = [images_of(trained, prompts, seeds, args.scale, cell_sampler("0", S), bar) for S in counts]
     names = [f"S = {S}" for S in counts]
-    return sheet(path, np.stack(columns, axis=1), [f"x_T {i}" for i in seeds], names, "same x_T, eta 0")
+    rows = [shown(prompt) for prompt in prompts]
+    return sheet(path, np.stack(columns, axis=1), rows, names, "each row from one x_T, eta 0")
 
 
 def interpolation(path: Path, trained: Trained, prompts: list[str], args: argparse.Namespace, bar: tqdm) -> Path:
@@ -58,7 +62,7 @@ def interpolation(path: Path, trained: Trained, prompts: list[str], args: argpar
         rows.append(to_bytes(last(sample(trained.eps([prompt], args.scale), trained.schedule, x_T, S))))
         bar.update(S * POINTS)
     names = [f"{w:.1f}" for w in weights.tolist()]
-    return sheet(path, np.stack(rows), [""] * len(rows), names, f"slerp of x_T, S = {S}")
+    return sheet(path, np.stack(rows), [shown(prompt) for prompt in prompts], names, f"slerp of x_T, S = {S}")
 
 
 def terms(path: Path, trained: Trained, prompts: list[str], args: argparse.Namespace, bar: tqdm) -> Path:
@@ -80,6 +84,11 @@ def terms(path: Path, trained: Trained, prompts: list[str], args: argparse.Names
         names += [f"eta = {eta}\n{TERMS[0]}", *TERMS[1:]]
     bar.update(S + len(times))
     return sheet(path, np.stack(rows), [f"t = {t}\nto s = {s}" for t, s in times], names, prompts[0])
+
+
+def shown(prompt: str) -> str:
+    """What a prompt names, in short lines."""
+    return textwrap.fill(" ".join(content_words(prompt)), 16)
 
 
 def up_to(trained: Trained, counts: tuple[int, ...]) -> list[int]:

@@ -39,6 +39,11 @@ CARS = (  # test images, by their numbers
     ("blue-car", 82, '"a photo of a blue car on a green background"', '"a photo of a red car on a green background" '
         '"a photo of a blue car on a white background" "a photo of an orange car on a green background"'),
 )  # fmt: skip
+THINGS = (
+    '"a photo of a brown horse on a green background" "a photo of a white ship on a blue background" '
+    '"a photo of a red car on a white background" "a photo of a white airplane on a blue background" '
+    '"a photo of a blue truck on a white background" "a photo of a brown deer on a green background"'
+)
 COMMANDS = [  # model, network calls, command; {ddpm}, {ddim}, {p2p}: folders of the results
     ("shapes", 40_000, "ddpm score --model shapes --out {ddpm}"),
     ("shapes", 32_000, "ddpm bound --model shapes --n 32 --out {ddpm}"),
@@ -73,7 +78,8 @@ COMMANDS = [  # model, network calls, command; {ddpm}, {ddim}, {p2p}: folders of
     ("shapes", 16_000, "ddim sweep --model shapes --n 48 --steps 20 --methods sdedit --eta 0 --out {ddim}/eta0"),
     ("celeba32-cpu", 84_000, "ddim sweep --model celeba32-cpu --n 48 --steps 20 --scale 3 --out {ddim}"),
     ("cifar10-cpu", 56_000, "ddim sweep --model cifar10-cpu --n 64 --steps 20 --scale 3 --out {ddim}"),
-    *((model, 10_000, f"ddim figures --model {model} --out {{ddim}}") for model in RATES if model != "scenes"),
+    *((model, 12_700, f"ddim figures --model {model} --out {{ddim}}") for model in ("shapes", "celeba32-cpu")),
+    ("cifar10-cpu", 25_400, f"ddim figures --model cifar10-cpu --scale 4 --prompts {THINGS} --out {{ddim}}"),
     ("scenes", 2_500, 'ddim figures --model scenes --prompts "a photo of an orange butterfly on a pink flower" --scale 2 --seed 3 '
         "--out {ddim}"),
     ("shapes", 200, 'ddim edit --image 1 --target "a photo of a small red circle on a green background" --strength 0.9 --out {ddim}'),

@@ -27,6 +27,7 @@ from ddpm.data.edits import kind_between, kind_of_word
 from ddpm.experiments.page import is_page
 from ddpm.images import from_bytes, sheet, squared_error, to_bytes
 from ddpm.model import Trained
+from unet.text import content_words
 from unet.vocabulary import GRAMMAR
 
 from .. import editing, real
@@ -291,11 +292,6 @@ def film_word(source: str, edit: Edit) -> str:
     removed, _ = changed(source, edit.target)
     own = content_words(source)
     return next(word for word in (*removed, *edit.how["weights"], *own) if word in own)
-
-
-def content_words(prompt: str) -> list[str]:
-    """The words of a prompt that name something, each once."""
-    return list(dict.fromkeys(word for word in split(prompt) if word not in GRAMMAR))
 
 
 def word_map(images: np.ndarray, store: AttentionStore, word: str, size: int, t: int | None = None) -> np.ndarray:
