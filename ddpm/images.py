@@ -118,13 +118,16 @@ def sheet(
     there are, the larger they are drawn.
     """
     cuts = [0, *fold, len(columns)]
-    blocks = [(images[:, i:j], columns[i:j]) for i, j in pairwise(cuts)]
-    widest = max(len(names) for _, names in blocks)
-    side = min(max(LEAST, min(WIDE / widest, TALL / (len(blocks) * len(rows)))), MOST)
-    inches = max(4.0, 0.4 + 0.08 * max(map(len, rows)) + side * widest)
+    widest = max(j - i for i, j in pairwise(cuts))
+    side = min(max(LEAST, min(WIDE / widest, TALL / ((len(cuts) - 1) * len(rows)))), MOST)
+    names = [wrapped(name, side) for name in columns]
+    blocks = [(images[:, i:j], names[i:j]) for i, j in pairwise(cuts)]
+    longest = max(len(line) for name in rows for line in name.split("\n"))
+    inches = max(4.0, 0.4 + 0.08 * longest + side * widest)
     above = [wrapped(text, inches) for text in (title, *notes, *[""] * (len(blocks) - len(notes)))]
-    lines = sum(text.count("\n") + 1 for text in (*above, *(max(names, key=len) for _, names in blocks)))
-    tall = 0.18 * lines + len(blocks) * (0.35 + side * len(rows))
+    lines = sum(text.count("\n") + 1 for text in above)
+    lines += sum(max(name.count("\n") for name in names) + 1 for _, names in blocks)
+    tall = 0.16 * lines + len(blocks) * (0.15 + side * len(rows))
     figure = Figure(figsize=(inches, tall), layout="constrained")
     axes = figure.subplots(len(blocks), 1, squeeze=False)[:, 0]
     for axis, (images, names), note in zip(axes, blocks, above[1:], strict=True):

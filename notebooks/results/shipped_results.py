@@ -32,13 +32,17 @@ REAL = (
     '"a photo of a smiling young woman with straight brown hair and earrings" '
     f'"a photo of a young woman with straight blond hair and earrings" "{SISTER} and eyeglasses and earrings"'
 )
-REAL_CAR = "--inversion exact --scale 2 --steps 20 --cross-until 0.6 --self-until 0"
-CARS = (  # test images, by their numbers
-    ("red-car", 231, '"a photo of a red car on a white background"', '"a photo of a blue car on a white background" '
-        '"a photo of a yellow car on a white background" "a photo of a red car on a green background"'),
-    ("blue-car", 82, '"a photo of a blue car on a green background"', '"a photo of a red car on a green background" '
-        '"a photo of a blue car on a white background" "a photo of an orange car on a green background"'),
-)  # fmt: skip
+HORSE = (  # a test image, by its number
+    '--image 48 --source "a photo of a brown horse on a green background" --scale 3 --steps 30 --target '
+    '"a photo of a white horse on a green background" "a photo of a black horse on a green background" '
+    '"a photo of a brown horse on a white background"'
+)
+BLOND = "a photo of a smiling young woman with blond hair"
+FACES = (
+    f'--source "{BLOND} and eyeglasses" --scale 3 --steps 30 --seeds 0-1 --sampler ddpm --target '
+    '"a photo of a smiling young woman with black hair and eyeglasses" '
+    f'"a photo of a smiling young man with blond hair and eyeglasses" "{BLOND}"'
+)
 THINGS = (
     '"a photo of a brown horse on a green background" "a photo of a white ship on a blue background" '
     '"a photo of a red car on a white background" "a photo of a white airplane on a blue background" '
@@ -117,11 +121,12 @@ COMMANDS = [  # model, network calls, command; {ddpm}, {ddim}, {p2p}: folders of
     ("celeba32-cpu", 4_000, 'p2p edit --model celeba32-cpu --source "a photo of a smiling young woman with brown hair" '
         "--weight smiling=-2,-1,0,1,2,4 --scale 2 --steps 30 --out {p2p}/celeba-smile.png"),
     ("celeba32-cpu", 2_000, f"p2p edit --model celeba32-cpu {REAL} --out {{p2p}}/celeba-real.png"),
-    *(("cifar10-cpu", 1_000, f"p2p edit --model cifar10-cpu {REAL_CAR} --image {number} --source {source} --target {targets} "
-        f"--out {{p2p}}/{name}.png") for name, number, source, targets in CARS),
+    ("celeba32-cpu", 1_500, f"p2p edit --model celeba32-cpu {FACES} --out {{p2p}}/faces.png"),
+    ("cifar10-cpu", 2_000, f"p2p edit --model cifar10-cpu {HORSE} --out {{p2p}}/horse.png"),
     ("shapes", 1_800_000, "p2p score --model shapes --n 500 --out {p2p}"),
     ("cifar10-cpu", 360_000, "p2p score --model cifar10-cpu --n 500 --out {p2p}"),
-    ("celeba32-cpu", 480_000, "p2p score --model celeba32-cpu --n 500 --out {p2p}"),
+    ("celeba32-cpu", 480_000, "p2p score --model celeba32-cpu --n 500 --kinds smiling eyeglasses hair age --out {p2p}"),
+    ("celeba32-cpu", 40_000, "p2p score --model celeba32-cpu --n 500 --kinds maps --out {p2p}"),
 ]  # fmt: skip
 
 
