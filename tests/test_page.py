@@ -143,7 +143,7 @@ def test_a_page_loads_nothing_and_its_images_are_pngs_of_whole_frames(name, requ
 
 
 def test_the_shipped_pages_are_small_together_and_of_this_template():
-    assert len(SHIPPED) == 3 and sum(path.stat().st_size for path in SHIPPED) < 5e6
+    assert len(SHIPPED) == 4 and sum(path.stat().st_size for path in SHIPPED) < 5e6
     script = page.TEMPLATE.read_text(encoding="utf-8").split("<script>")[-1]
     assert all(path.read_text(encoding="utf-8").split("<script>")[-1] == script for path in SHIPPED)
 
@@ -239,7 +239,7 @@ def test_several_shares_are_levels_and_self_attention_is_injected_no_longer(inje
     assert injected.page.data["level"] == {"name": "share", "values": ["0", "0.6", "1"]}
     x_T = ddpm.Noise([4]).start(TRAINED.shape)
     plain = ddpm.to_bytes(ddpm.last(ddim.sample(TRAINED.eps(TARGETS[:1]), TRAINED.schedule, x_T, STEPS)))[0]
-    assert (injected.page.frames(0, 0)[2, -1] == plain).all()
+    assert abs(injected.page.frames(0, 0)[2, -1].astype(int) - plain).max() <= 1  # rounding depends on the batch
     for choice, target in enumerate(TARGETS[:2]):
         for level, share in enumerate((0, 0.6, 1)):
             tracks = injected.page.data["scenes"][choice][level]["tracks"]

@@ -33,10 +33,10 @@ REAL = (
     f'"a photo of a young woman with straight blond hair and earrings" "{SISTER} and eyeglasses and earrings"'
 )
 HORSE = (  # a test image, by its number
-    '--image 48 --source "a photo of a brown horse on a green background" --scale 3 --steps 30 --target '
-    '"a photo of a white horse on a green background" "a photo of a black horse on a green background" '
-    '"a photo of a brown horse on a white background"'
+    '--image 48 --source "a photo of a brown horse on a green background" --scale 3 --target '
+    '"a photo of a white horse on a green background" "a photo of a brown horse on a white background"'
 )
+BLACK = '"a photo of a black horse on a green background"'
 BLOND = "a photo of a smiling young woman with blond hair"
 FACES = (
     f'--source "{BLOND} and eyeglasses" --scale 3 --steps 30 --seeds 0-1 --sampler ddpm --target '
@@ -122,7 +122,8 @@ COMMANDS = [  # model, network calls, command; {ddpm}, {ddim}, {p2p}: folders of
         "--weight smiling=-2,-1,0,1,2,4 --scale 2 --steps 30 --out {p2p}/celeba-smile.png"),
     ("celeba32-cpu", 2_000, f"p2p edit --model celeba32-cpu {REAL} --out {{p2p}}/celeba-real.png"),
     ("celeba32-cpu", 1_500, f"p2p edit --model celeba32-cpu {FACES} --out {{p2p}}/faces.png"),
-    ("cifar10-cpu", 2_000, f"p2p edit --model cifar10-cpu {HORSE} --out {{p2p}}/horse.png"),
+    ("cifar10-cpu", 2_000, f"p2p edit --model cifar10-cpu {HORSE} {BLACK} --steps 30 --out {{p2p}}/horse.png"),
+    ("cifar10-cpu", 1_000, f"p2p edit --model cifar10-cpu {HORSE} --steps 20 --out {{p2p}}/page-horse.html"),
     ("shapes", 1_800_000, "p2p score --model shapes --n 500 --out {p2p}"),
     ("cifar10-cpu", 360_000, "p2p score --model cifar10-cpu --n 500 --out {p2p}"),
     ("celeba32-cpu", 480_000, "p2p score --model celeba32-cpu --n 500 --kinds smiling eyeglasses hair age --out {p2p}"),
