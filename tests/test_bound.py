@@ -254,7 +254,7 @@ def test_the_command_prints_writes_and_plots_the_terms(tmp_path, capsys, monkeyp
     for part in parts.values():
         assert f"{part['mean']:.5f}  +- {part['standard error']:.5f}" in printed
     with Image.open(tmp_path / "bound.png") as image:
-        assert image.size == (600, 350)
+        assert image.format == "PNG" and image.width > image.height
     assert command.main([*flags, "--times", "4", "--null", "--variance", "beta"]) == 0
     assert json.loads(out.read_text())["bits per dimension"]["denoising"]["times"] > 0
     assert "from sampled times" in capsys.readouterr().out
