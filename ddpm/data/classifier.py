@@ -36,7 +36,7 @@ RECIPES = {
     "shapes": Recipe(16, (16, 32, 48, 64), 3),
     "scenes": Recipe(32, (16, 32, 48, 64), 3),
     "cifar10": Recipe(32, (16, 48, 96, 192), 8),
-    "celeba": Recipe(32, (16, 32, 64, 128), 6),
+    "celeba": Recipe(64, (16, 32, 64, 128, 128), 6),
 }
 
 
