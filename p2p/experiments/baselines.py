@@ -83,13 +83,13 @@ SETTINGS: dict[tuple[str, str], EditSettings] = {  # (dataset, kind of edit) -> 
     ("scenes", "add spikey"): replace(SCENE, cross_until=0.4),
     ("scenes", "add colour"): SCENE,
     ("scenes", "drop colour"): SCENE,
-    ("cifar10", "class"): EditSettings(scale=3.0, cross_until=0.4),
-    ("cifar10", "colour"): EditSettings(scale=3.0, cross_until=0.6),
-    ("cifar10", "background"): EditSettings(scale=3.0, cross_until=0.6),
-    ("celeba", "smiling"): EditSettings(scale=3.0, cross_until=0.8),
-    ("celeba", "eyeglasses"): EditSettings(scale=3.0, cross_until=0.8),
-    ("celeba", "hair"): EditSettings(scale=3.0, cross_until=0.6),
-    ("celeba", "age"): EditSettings(scale=3.0, cross_until=0.6),
+    ("cifar10", "class"): EditSettings(scale=3.0, cross_until=0.4, size=8),
+    ("cifar10", "colour"): EditSettings(scale=3.0, cross_until=0.6, size=8),
+    ("cifar10", "background"): EditSettings(scale=3.0, cross_until=0.6, size=8),
+    ("celeba", "smiling"): EditSettings(scale=3.0, cross_until=0.8, size=8),
+    ("celeba", "eyeglasses"): EditSettings(scale=3.0, cross_until=0.8, size=8),
+    ("celeba", "hair"): EditSettings(scale=3.0, cross_until=0.6, size=8),
+    ("celeba", "age"): EditSettings(scale=3.0, cross_until=0.6, size=8),
 }
 
 # ---- pairs of a source image and a target prompt ---------------------------------------------------------------------
