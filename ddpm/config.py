@@ -64,9 +64,7 @@ class Settings:
 
 
 SMALL = Settings(warmup=300, schedule="cosine", weighting="v", precision="auto")
-LARGE = Settings(
-    batch=256, learning_rate=4e-4, warmup=1000, schedule="linear", weighting="v", minutes=30.0, precision="auto"
-)
+LARGE = replace(SMALL, batch=256, learning_rate=1e-3, warmup=500, caption_dropout=0.2, minutes=10.0)
 
 RECIPES: dict[str, Settings] = {
     "shapes": replace(
