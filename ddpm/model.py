@@ -95,7 +95,7 @@ class Trained:
                     f"{len(prompts)} prompts for {len(x_t)} images: expected one for each, or a single one"
                 )
             states, mask = (part.expand(len(x_t), *part.shape[1:]) for part in text)
-            network = self.compiled if self.compiled and hook is None else self.unet
+            network = self.compiled if self.compiled is not None and hook is None else self.unet
             with torch.no_grad(), autocast(self.device, self.precision):
                 return network(x_t, t, Text(states, mask), hook)
 
@@ -123,7 +123,7 @@ def generate(
     most = LARGEST_BATCH[trained.device.type]
     for first in range(0, len(prompts), most):
         rows = list(range(first, min(first + most, len(prompts))))
-        padding = most - len(rows) if trained.compiled and first else 0
+        padding = most - len(rows) if trained.compiled is not None and first else 0
         padded = rows + rows[-1:] * padding
         noise = Noise(seeds[i] for i in padded)
         x_T = noise.start(trained.shape, trained.device)
