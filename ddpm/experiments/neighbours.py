@@ -18,7 +18,7 @@ from ..model import batch_count
 from . import records
 from .caption_accuracy import ETA, SCALE, STEPS, few_steps, random_rows, samples_of
 
-EXAMPLE = "python -m ddpm neighbours --model cifar10-cpu --n 64"
+EXAMPLE = "python -m ddpm neighbours --model cifar10 --n 64"
 PERCENTILES = (1, 10, 50, 90)
 
 

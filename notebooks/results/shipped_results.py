@@ -14,10 +14,9 @@ import shlex
 import subprocess
 import sys
 
-RATES = {"shapes": 430, "scenes": 260, "cifar10-cpu": 260, "celeba32-cpu": 260}  # images through the network a second, float32
+RATES = {"shapes": 430, "scenes": 260, "cifar10": 80, "celeba64": 80}  # images through the network a second, float32
 CIRCLE = '"a photo of a large red circle on a blue background"'
 CAT, BUTTERFLY = '"a photo of a gray cat on a red couch"', "a photo of an orange butterfly on a"
-WOMAN, SISTER = '"a photo of a young woman with black hair"', "a photo of a young woman with straight brown hair"
 COUCH = (  # the lecture's edits of a cat and of a house
     f'--source {CAT} --steps 20 --target '
     '"a photo of a gray dog on a red couch" "a photo of a tiger on a red couch" "a photo of a gray cat on a blue couch"'
@@ -27,16 +26,25 @@ HOUSE = (
     '"a photo of a hotel with a flag on a mountain" "a photo of a tent with a flag on a mountain" '
     '"a photo of a car with a flag on a mountain" "a photo of a tree with a flag on a mountain"'
 )
-REAL = (
-    f'--image 17 --source "{SISTER} and earrings" --target '
-    '"a photo of a smiling young woman with straight brown hair and earrings" '
-    f'"a photo of a young woman with straight blond hair and earrings" "{SISTER} and eyeglasses and earrings"'
+LADY = "a photo of a smiling young woman with black hair"
+REAL = (  # a test image, by its number
+    f'--image 26 --source "{LADY} wearing lipstick" --scale 3 --steps 30 --target '
+    '"a photo of a young woman with black hair wearing lipstick" '
+    '"a photo of a smiling young woman with blond hair wearing lipstick" '
+    f'"{LADY} and eyeglasses wearing lipstick" "a photo of a smiling young man with black hair"'
 )
-HORSE = (  # a test image, by its number
+HORSE = (
     '--image 48 --source "a photo of a brown horse on a green background" --scale 3 --target '
     '"a photo of a white horse on a green background" "a photo of a brown horse on a white background"'
 )
-BLACK = '"a photo of a black horse on a green background"'
+DEER = '"a photo of a black horse on a green background" "a photo of a brown deer on a green background"'
+CAR = '--source "a photo of a red car on a white background" --target "a photo of a red truck on a white background"'
+CLASSES = {
+    "deer": '--source "a photo of a brown horse on a green background" --target "a photo of a brown deer on a green background"',
+    "truck": CAR,
+    "airplane": '--source "a photo of a white ship on a blue background" --target "a photo of a white airplane on a blue background"',
+    "dog": '--source "a photo of a cat on a white background" --target "a photo of a dog on a white background"',
+}
 BLOND = "a photo of a smiling young woman with blond hair"
 FACES = (
     f'--source "{BLOND} and eyeglasses" --scale 3 --steps 30 --seeds 0-1 --sampler ddpm --target '
@@ -53,41 +61,40 @@ COMMANDS = [  # model, network calls, command; {ddpm}, {ddim}, {p2p}: folders of
     ("shapes", 32_000, "ddpm bound --model shapes --n 32 --out {ddpm}"),
     ("shapes", 32_000, "ddpm bound --model shapes --n 32 --null --out {ddpm}/bound-shapes-null.json"),
     ("shapes", 32_000, "ddpm bound --model shapes --n 32 --variance beta --out {ddpm}/bound-shapes-beta.json"),
-    ("cifar10-cpu", 16_000, "ddpm bound --model cifar10-cpu --n 16 --out {ddpm}"),
-    ("cifar10-cpu", 20_000, "ddpm score --model cifar10-cpu --out {ddpm}"),
-    ("cifar10-cpu", 12_000, "ddpm neighbours --model cifar10-cpu --n 300 --out {ddpm}"),
-    ("celeba32-cpu", 16_000, "ddpm bound --model celeba32-cpu --n 16 --out {ddpm}"),
-    ("celeba32-cpu", 20_000, "ddpm score --model celeba32-cpu --out {ddpm}"),
-    ("celeba32-cpu", 20_000, "ddpm neighbours --model celeba32-cpu --n 500 --out {ddpm}"),
+    ("cifar10", 32_000, "ddpm bound --model cifar10 --n 32 --out {ddpm}"),
+    ("cifar10", 20_000, "ddpm score --model cifar10 --out {ddpm}"),
+    ("cifar10", 20_000, "ddpm neighbours --model cifar10 --out {ddpm}"),
+    ("celeba64", 32_000, "ddpm bound --model celeba64 --n 32 --out {ddpm}"),
+    ("celeba64", 20_000, "ddpm score --model celeba64 --out {ddpm}"),
+    ("celeba64", 20_000, "ddpm neighbours --model celeba64 --out {ddpm}"),
     ("scenes", 20_000, "ddpm score --model scenes --out {ddpm}"),
     ("shapes", 0, "ddim reference --data shapes --n 500 --out {ddim}"),
-    ("cifar10-cpu", 0, "ddim reference --data cifar10 --n 2000 --out {ddim}"),
-    ("celeba32-cpu", 0, "ddim reference --data celeba --n 2000 --out {ddim}"),
+    ("cifar10", 0, "ddim reference --data cifar10 --n 2000 --out {ddim}"),
+    ("celeba64", 0, "ddim reference --data celeba --n 2000 --size 64 --out {ddim}"),
     ("shapes", 3_560_000, "ddim table --model shapes --n 500 --columns 3 5 10 20 50 100 1000 --out {ddim}"),
     ("shapes", 30_000, "ddim table --model shapes --n 500 --columns 10 20 --rows 0 1 --captions --out {ddim}/captions"),
-    ("cifar10-cpu", 1_080_000, "ddim table --model cifar10-cpu --n 1000 --columns 10 20 50 100 --out {ddim}"),
-    ("celeba32-cpu", 540_000, "ddim table --model celeba32-cpu --n 500 --columns 10 20 50 100 --out {ddim}"),
-    ("celeba32-cpu", 500_000, "ddim table --model celeba32-cpu --n 500 --columns 1000 --rows 1 --out {ddim}"),
+    ("cifar10", 480_000, "ddim table --model cifar10 --n 1000 --columns 10 20 50 --precision bfloat16 --out {ddim}"),
+    ("celeba64", 1_080_000, "ddim table --model celeba64 --n 1000 --columns 10 20 50 100 --precision bfloat16 --out {ddim}"),
     ("shapes", 360_000, "ddim reconstruct --model shapes --n 1000 --variants caption 'Gaussian, exact eps' --out {ddim}"),
     ("shapes", 400_000, "ddim reconstruct --model shapes --n 1000 --steps 200 --variants caption --out {ddim}"),
     ("shapes", 188_000, "ddim reconstruct --model shapes --n 50 --steps 10 20 50 100 200 500 1000 --variants caption --out {ddim}"),
     ("shapes", 169_000, "ddim reconstruct --model shapes --n 64 --steps 10 20 50 --out {ddim}"),
-    ("celeba32-cpu", 41_000, "ddim reconstruct --model celeba32-cpu --n 128 --steps 10 20 50 "
+    ("celeba64", 41_000, "ddim reconstruct --model celeba64 --n 128 --steps 10 20 50 "
         "--variants caption exact 'Gaussian, exact eps' --out {ddim}"),
-    ("celeba32-cpu", 40_000, "ddim reconstruct --model celeba32-cpu --n 32 --steps 10 50 "
+    ("celeba64", 40_000, "ddim reconstruct --model celeba64 --n 32 --steps 10 50 "
         "--variants 'null prompt' 'guidance 4' 'guidance 7.5' '2 iterations' '5 iterations' --out {ddim}"),
-    ("cifar10-cpu", 360_000, "ddim reconstruct --model cifar10-cpu --n 1000 --variants 'null prompt' 'Gaussian, exact eps' "
+    ("cifar10", 360_000, "ddim reconstruct --model cifar10 --n 1000 --variants 'null prompt' 'Gaussian, exact eps' "
         "--out {ddim}"),
     ("shapes", 79_000, "ddim sweep --model shapes --n 48 --steps 20 --out {ddim}"),
     ("shapes", 16_000, "ddim sweep --model shapes --n 48 --steps 20 --methods sdedit --eta 0 --out {ddim}/eta0"),
-    ("celeba32-cpu", 84_000, "ddim sweep --model celeba32-cpu --n 48 --steps 20 --scale 3 --out {ddim}"),
-    ("cifar10-cpu", 56_000, "ddim sweep --model cifar10-cpu --n 64 --steps 20 --scale 3 --out {ddim}"),
-    *((model, 12_700, f"ddim figures --model {model} --out {{ddim}}") for model in ("shapes", "celeba32-cpu")),
-    ("cifar10-cpu", 25_400, f"ddim figures --model cifar10-cpu --scale 4 --prompts {THINGS} --out {{ddim}}"),
+    ("celeba64", 84_000, "ddim sweep --model celeba64 --n 48 --steps 20 --scale 3 --out {ddim}"),
+    ("cifar10", 56_000, "ddim sweep --model cifar10 --n 48 --steps 20 --scale 3 --out {ddim}"),
+    *((model, 12_700, f"ddim figures --model {model} --out {{ddim}}") for model in ("shapes", "celeba64")),
+    ("cifar10", 25_400, f"ddim figures --model cifar10 --scale 4 --prompts {THINGS} --out {{ddim}}"),
     ("scenes", 2_500, 'ddim figures --model scenes --prompts "a photo of an orange butterfly on a pink flower" --scale 2 --seed 3 '
         "--out {ddim}"),
     ("shapes", 200, 'ddim edit --image 1 --target "a photo of a small red circle on a green background" --strength 0.9 --out {ddim}'),
-    ("celeba32-cpu", 1_000, 'ddim edit --model celeba32-cpu --image 2 --target "a photo of a smiling young man" '
+    ("celeba64", 1_000, 'ddim edit --model celeba64 --image 2 --target "a photo of a smiling young man" '
         '"a photo of a young man with eyeglasses" --scale 3 --strength 0.8 --out {ddim}/edit-face.png'),
     ("scenes", 20_000, "ddim mistakes --out {ddim}"),
     ("scenes", 200, 'ddim edit --model scenes --image 12 --target "a photo of a tiger on a red couch" --steps 12 '
@@ -116,18 +123,20 @@ COMMANDS = [  # model, network calls, command; {ddpm}, {ddim}, {p2p}: folders of
         '--scale 4 --cross-until 1 --self-until 0 --target "a photo of a large yellow circle on a blue background" --out {p2p}/refine.png'),
     ("shapes", 2_000, f"p2p edit --source {CIRCLE} --weight red=-2,0,1,2,5 --seeds 0-2 --steps 16 --sampler 2m --cross-until 0.8 "
         "--out {p2p}/weights.png"),
-    ("celeba32-cpu", 1_000, f"p2p edit --model celeba32-cpu --source {WOMAN} --seeds 0,2 --scale 2 --steps 30 --film 5 "
-        '--target "a photo of a smiling young woman with blond hair" --out {p2p}/celeba-story.png'),
-    ("celeba32-cpu", 4_000, 'p2p edit --model celeba32-cpu --source "a photo of a smiling young woman with brown hair" '
-        "--weight smiling=-2,-1,0,1,2,4 --scale 2 --steps 30 --out {p2p}/celeba-smile.png"),
-    ("celeba32-cpu", 2_000, f"p2p edit --model celeba32-cpu {REAL} --out {{p2p}}/celeba-real.png"),
-    ("celeba32-cpu", 1_500, f"p2p edit --model celeba32-cpu {FACES} --out {{p2p}}/faces.png"),
-    ("cifar10-cpu", 2_000, f"p2p edit --model cifar10-cpu {HORSE} {BLACK} --steps 30 --out {{p2p}}/horse.png"),
-    ("cifar10-cpu", 1_000, f"p2p edit --model cifar10-cpu {HORSE} --steps 20 --out {{p2p}}/page-horse.html"),
+    *(("cifar10", 1_000, f"p2p edit --model cifar10 {words} --seeds 0-7 --scale 3 --steps 20 --cross-until 0.4 --out {{p2p}}/{name}.png")
+        for name, words in CLASSES.items()),
+    ("cifar10", 600, f'p2p edit --model cifar10 {CAR} "a photo of a blue car on a white background" '
+        '"a photo of a red car on a green background" --seeds 1,3 --scale 3 --steps 20 --cross-until 0.4 --out {p2p}/cars.png'),
+    ("cifar10", 2_000, f"p2p edit --model cifar10 {HORSE} {DEER} --steps 30 --out {{p2p}}/horse.png"),
+    ("cifar10", 1_000, f"p2p edit --model cifar10 {HORSE} --steps 20 --out {{p2p}}/page-horse.html"),
+    ("celeba64", 2_000, 'p2p edit --model celeba64 --source "a photo of a smiling young woman with brown hair" '
+        "--weight smiling=-2,-1,0,1,2,4 --seeds 0-1 --scale 2 --steps 30 --out {p2p}/celeba-smile.png"),
+    ("celeba64", 2_000, f"p2p edit --model celeba64 {REAL} --out {{p2p}}/celeba-real.png"),
+    ("celeba64", 1_500, f"p2p edit --model celeba64 {FACES} --out {{p2p}}/faces.png"),
     ("shapes", 1_800_000, "p2p score --model shapes --n 500 --out {p2p}"),
-    ("cifar10-cpu", 360_000, "p2p score --model cifar10-cpu --n 500 --out {p2p}"),
-    ("celeba32-cpu", 480_000, "p2p score --model celeba32-cpu --n 500 --kinds smiling eyeglasses hair age --out {p2p}"),
-    ("celeba32-cpu", 40_000, "p2p score --model celeba32-cpu --n 500 --kinds maps --out {p2p}"),
+    ("cifar10", 360_000, "p2p score --model cifar10 --n 500 --out {p2p}"),
+    ("celeba64", 480_000, "p2p score --model celeba64 --n 500 --kinds smiling eyeglasses hair age --out {p2p}"),
+    ("celeba64", 40_000, "p2p score --model celeba64 --n 500 --kinds maps --out {p2p}"),
 ]  # fmt: skip
 
 
