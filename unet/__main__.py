@@ -60,14 +60,16 @@ def rates(unet: UNet, batch: int, precision: str, compiled: bool) -> tuple[float
 def measure(args: argparse.Namespace) -> None:
     """Print one line for each preset and precision."""
     device = usable(args.device)
-    products = ", ".join(f"{matrix_rate(device, precision):.0f} GFLOP/s in {precision}" for precision in DTYPES)
+    # on a CPU a backward pass in float16 is a hundred times slower
+    precisions = DTYPES if device.type == "cuda" else ("float32", "bfloat16")
+    products = ", ".join(f"{matrix_rate(device, precision):.0f} GFLOP/s in {precision}" for precision in precisions)
     print(f"{device}, {torch.get_num_threads()} threads; a matrix product: {products}; batch {args.batch}")
     print(f"training with --precision auto takes {resolve('auto', device)} here")
     print("preset         parameters   GFLOP forward   precision   forward images/s   training images/s   GFLOP/s")
     for name in tqdm(args.presets, "presets", leave=False):
         unet = UNet(PRESETS[name], len(Tokenizer()), torch.linspace(1, 0.01, 1001)).to(device)
         parameters, gflop = cost(unet)
-        for precision in DTYPES:
+        for precision in precisions:
             forward, training = rates(unet, args.batch, precision, args.compile)
             tqdm.write(
                 f"{name:14s} {parameters / 1e6:8.2f} M {gflop:15.3f}   {precision:9s} {forward:18.1f} {training:19.1f} "
