@@ -269,6 +269,16 @@ def test_a_compiled_network_sees_batches_of_one_size_and_padding_changes_no_imag
     assert np.array_equal(images[-6:], alone)
 
 
+def test_a_network_that_pytorch_compiled_makes_the_same_images():
+    """With torch.compile itself, whose result can be called but has no truth value."""
+    trained, sampler = make_trained(), partial(sampled, steps=2)
+    plain, compiled = (
+        next(generate(replace(trained, compiled=network), PROMPTS[:2], [0, 1], sampler))
+        for network in (None, torch.compile(trained.unet, backend="eager", dynamic=False))
+    )
+    assert np.array_equal(plain, compiled)
+
+
 @pytest.mark.parametrize(
     ("main", "words", "precision"),
     [

@@ -79,12 +79,9 @@ COMMANDS = [  # model, network calls, command; {ddpm}, {ddim}, {p2p}: folders of
     ("shapes", 400_000, "ddim reconstruct --model shapes --n 1000 --steps 200 --variants caption --out {ddim}"),
     ("shapes", 188_000, "ddim reconstruct --model shapes --n 50 --steps 10 20 50 100 200 500 1000 --variants caption --out {ddim}"),
     ("shapes", 169_000, "ddim reconstruct --model shapes --n 64 --steps 10 20 50 --out {ddim}"),
-    ("celeba64", 41_000, "ddim reconstruct --model celeba64 --n 128 --steps 10 20 50 "
-        "--variants caption exact 'Gaussian, exact eps' --out {ddim}"),
     ("celeba64", 40_000, "ddim reconstruct --model celeba64 --n 32 --steps 10 50 "
         "--variants 'null prompt' 'guidance 4' 'guidance 7.5' '2 iterations' '5 iterations' --out {ddim}"),
-    ("cifar10", 360_000, "ddim reconstruct --model cifar10 --n 1000 --variants 'null prompt' 'Gaussian, exact eps' "
-        "--out {ddim}"),
+    ("cifar10", 36_000, "ddim reconstruct --model cifar10 --n 100 --variants 'null prompt' 'Gaussian, exact eps' --out {ddim}"),
     ("shapes", 79_000, "ddim sweep --model shapes --n 48 --steps 20 --out {ddim}"),
     ("shapes", 16_000, "ddim sweep --model shapes --n 48 --steps 20 --methods sdedit --eta 0 --out {ddim}/eta0"),
     ("celeba64", 84_000, "ddim sweep --model celeba64 --n 48 --steps 20 --scale 3 --out {ddim}"),
@@ -134,8 +131,7 @@ COMMANDS = [  # model, network calls, command; {ddpm}, {ddim}, {p2p}: folders of
     ("celeba64", 2_000, f"p2p edit --model celeba64 {REAL} --out {{p2p}}/celeba-real.png"),
     ("celeba64", 1_500, f"p2p edit --model celeba64 {FACES} --out {{p2p}}/faces.png"),
     ("shapes", 1_800_000, "p2p score --model shapes --n 500 --out {p2p}"),
-    ("cifar10", 360_000, "p2p score --model cifar10 --n 500 --out {p2p}"),
-    ("celeba64", 480_000, "p2p score --model celeba64 --n 500 --kinds smiling eyeglasses hair age --out {p2p}"),
+    ("cifar10", 120_000, "p2p score --model cifar10 --n 500 --kinds class --out {p2p}"),
     ("celeba64", 40_000, "p2p score --model celeba64 --n 500 --kinds maps --out {p2p}"),
 ]  # fmt: skip
 
