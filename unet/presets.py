@@ -24,7 +24,7 @@ PRESETS: dict[str, UNetConfig] = {
     # the network of Ho et al. 2020 for CIFAR-10, with cross-attention to our text, a time that scales as well as
     # shifts, and without self-attention at 4 x 4
     "ddpm": DDPM,
-    # a tenth of its arithmetic: minutes on a GPU, seconds for a few samples on a CPU, 18 MB in half precision; without
+    # a fifth of its arithmetic: minutes on a GPU, seconds for a few samples on a CPU, 18 MB in half precision; without
     # dropout, which helps only where every image is seen hundreds of times
     "cifar10": LIGHT,
     "celeba64": replace(LIGHT, size=64, stem=2),
