@@ -61,7 +61,7 @@ COMMANDS = [  # model, network calls, command; {ddpm}, {ddim}, {p2p}: folders of
     ("shapes", 32_000, "ddpm bound --model shapes --n 32 --out {ddpm}"),
     ("shapes", 32_000, "ddpm bound --model shapes --n 32 --null --out {ddpm}/bound-shapes-null.json"),
     ("shapes", 32_000, "ddpm bound --model shapes --n 32 --variance beta --out {ddpm}/bound-shapes-beta.json"),
-    ("cifar10", 32_000, "ddpm bound --model cifar10 --n 32 --out {ddpm}"),
+    ("cifar10", 128_000, "ddpm bound --model cifar10 --n 128 --out {ddpm}"),
     ("cifar10", 20_000, "ddpm score --model cifar10 --out {ddpm}"),
     ("cifar10", 20_000, "ddpm neighbours --model cifar10 --out {ddpm}"),
     ("celeba64", 32_000, "ddpm bound --model celeba64 --n 32 --out {ddpm}"),
@@ -73,15 +73,18 @@ COMMANDS = [  # model, network calls, command; {ddpm}, {ddim}, {p2p}: folders of
     ("celeba64", 0, "ddim reference --data celeba --n 2000 --size 64 --out {ddim}"),
     ("shapes", 3_560_000, "ddim table --model shapes --n 500 --columns 3 5 10 20 50 100 1000 --out {ddim}"),
     ("shapes", 30_000, "ddim table --model shapes --n 500 --columns 10 20 --rows 0 1 --captions --out {ddim}/captions"),
-    ("cifar10", 480_000, "ddim table --model cifar10 --n 1000 --columns 10 20 50 --precision bfloat16 --out {ddim}"),
-    ("celeba64", 1_080_000, "ddim table --model celeba64 --n 1000 --columns 10 20 50 100 --precision bfloat16 --out {ddim}"),
+    *((model, 7_080_000, f"ddim table --model {model} --n 1000 --precision bfloat16 --out {{ddim}}") for model in ("cifar10", "celeba64")),
+    *((model, 2_400_000, f"ddim table --model {model} --n 5000 --columns 10 20 50 --precision bfloat16 --out {{ddim}}/n5000")
+        for model in ("cifar10", "celeba64")),
+    ("cifar10", 10_000, "ddim table --model cifar10 --n 500 --columns 20 --rows 0 --captions --precision bfloat16 --out {ddim}/captions"),
     ("shapes", 360_000, "ddim reconstruct --model shapes --n 1000 --variants caption 'Gaussian, exact eps' --out {ddim}"),
     ("shapes", 400_000, "ddim reconstruct --model shapes --n 1000 --steps 200 --variants caption --out {ddim}"),
     ("shapes", 188_000, "ddim reconstruct --model shapes --n 50 --steps 10 20 50 100 200 500 1000 --variants caption --out {ddim}"),
     ("shapes", 169_000, "ddim reconstruct --model shapes --n 64 --steps 10 20 50 --out {ddim}"),
     ("celeba64", 40_000, "ddim reconstruct --model celeba64 --n 32 --steps 10 50 "
         "--variants 'null prompt' 'guidance 4' 'guidance 7.5' '2 iterations' '5 iterations' --out {ddim}"),
-    ("cifar10", 36_000, "ddim reconstruct --model cifar10 --n 100 --variants 'null prompt' 'Gaussian, exact eps' --out {ddim}"),
+    *((model, 360_000, f"ddim reconstruct --model {model} --n 1000 --variants 'null prompt' --out {{ddim}}") for model in ("cifar10", "celeba64")),
+    ("cifar10", 0, "ddim reconstruct --model cifar10 --n 100 --variants 'Gaussian, exact eps' --out {ddim}"),
     ("shapes", 79_000, "ddim sweep --model shapes --n 48 --steps 20 --out {ddim}"),
     ("shapes", 16_000, "ddim sweep --model shapes --n 48 --steps 20 --methods sdedit --eta 0 --out {ddim}/eta0"),
     ("celeba64", 84_000, "ddim sweep --model celeba64 --n 48 --steps 20 --scale 3 --out {ddim}"),
@@ -131,8 +134,8 @@ COMMANDS = [  # model, network calls, command; {ddpm}, {ddim}, {p2p}: folders of
     ("celeba64", 2_000, f"p2p edit --model celeba64 {REAL} --out {{p2p}}/celeba-real.png"),
     ("celeba64", 1_500, f"p2p edit --model celeba64 {FACES} --out {{p2p}}/faces.png"),
     ("shapes", 1_800_000, "p2p score --model shapes --n 500 --out {p2p}"),
-    ("cifar10", 120_000, "p2p score --model cifar10 --n 500 --kinds class --out {p2p}"),
-    ("celeba64", 40_000, "p2p score --model celeba64 --n 500 --kinds maps --out {p2p}"),
+    ("cifar10", 630_000, "p2p score --model cifar10 --n 500 --out {p2p}"),
+    ("celeba64", 880_000, "p2p score --model celeba64 --n 500 --out {p2p}"),
 ]  # fmt: skip
 
 
