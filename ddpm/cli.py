@@ -74,9 +74,14 @@ def output(args: argparse.Namespace, name: str, ending: str) -> Path:
     Its folder is made. OSError where it cannot be.
     """
     out = Path(args.out)
-    path = out.with_suffix(ending) if out.suffix else out / f"{name}{ending}"
+    path = out.with_suffix(ending) if is_file_name(out) else out / f"{name}{ending}"
     path.parent.mkdir(parents=True, exist_ok=True)
     return path
+
+
+def is_file_name(path: Path) -> bool:
+    """Has it an ending, such as .png? The .5 of eta0.5 is none: such a name is a folder's."""
+    return path.suffix[1:].isalpha()
 
 
 def name_of(model: str) -> str:
@@ -92,7 +97,7 @@ def destination(text: str) -> str:
     there = next(place for place in (path, *path.parents) if place.exists())
     if not os.access(there, os.W_OK) or (there != path and not there.is_dir()):
         raise argparse.ArgumentTypeError(f"{text!r}: cannot write there ({there})")
-    if path.is_dir() == bool(path.suffix) and path.exists():
+    if path.is_dir() == is_file_name(path) and path.exists():
         raise argparse.ArgumentTypeError(f"{text!r}: expected a folder, or the name of a file with an ending")
     return text
 

@@ -14,7 +14,7 @@ from test_real_data import write_cifar
 from tiny import CONFIG, save_model
 
 import ddpm
-from ddpm import checkpoints
+from ddpm import checkpoints, cli
 from ddpm.__main__ import main
 from ddpm.data import classifier
 from ddpm.data.cifar10 import load_images
@@ -28,6 +28,13 @@ code_of = partial(helpers.code_of, main)
 def model(tmp_path_factory):
     """A checkpoint file of an untrained network that fits the shapes."""
     return save_model(tmp_path_factory.mktemp("model") / "model.pt")
+
+
+@pytest.mark.parametrize(("out", "file"), [("eta0.5", "eta0.5/grid.png"), ("my.jpg", "my.png"), ("a", "a/grid.png")])
+def test_a_number_after_a_dot_does_not_end_a_file_name(out, file, tmp_path):
+    """Results of --out eta0.5 and of --out eta0.2 would otherwise both be called eta0."""
+    path = cli.output(SimpleNamespace(out=cli.destination(str(tmp_path / out))), "grid", ".png")
+    assert path == tmp_path / file
 
 
 def test_sample_is_ddpms_ancestral_sampler(model, tmp_path, capsys, monkeypatch):

@@ -4,7 +4,8 @@
     python notebooks/results/shipped_results.py --dry-run                          list them, with the time they would take
     python notebooks/results/shipped_results.py --models shapes --out results      run those of one model
 
-Times are estimates for two CPU cores: network calls divided by the calls a second that such a machine makes. Records
+Times are estimates for two CPU cores: network calls divided by the calls a second that such a machine makes. The tables
+and edit scores of photographs take days there; they were measured on one H100 or H200, in minutes. Records
 of tables, reconstructions, sweeps and edit scores that are there already are continued; the rest is done again.
 CIFAR-10 and CelebA must lie in --data-dir (see README.md).
 """
