@@ -85,6 +85,7 @@ COMMANDS = [  # model, network calls, command; {ddpm}, {ddim}, {p2p}: folders of
     ("celeba64", 40_000, "ddim reconstruct --model celeba64 --n 32 --steps 10 50 "
         "--variants 'null prompt' 'guidance 4' 'guidance 7.5' '2 iterations' '5 iterations' --out {ddim}"),
     *((model, 360_000, f"ddim reconstruct --model {model} --n 1000 --variants 'null prompt' --out {{ddim}}") for model in ("cifar10", "celeba64")),
+    *((model, 680_000, f"ddim reconstruct --model {model} --n 200 --steps 200 500 1000 --variants 'null prompt' --out {{ddim}}") for model in ("cifar10", "celeba64")),
     ("cifar10", 0, "ddim reconstruct --model cifar10 --n 100 --variants 'Gaussian, exact eps' --out {ddim}"),
     ("shapes", 79_000, "ddim sweep --model shapes --n 48 --steps 20 --out {ddim}"),
     ("shapes", 16_000, "ddim sweep --model shapes --n 48 --steps 20 --methods sdedit --eta 0 --out {ddim}/eta0"),
