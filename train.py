@@ -24,7 +24,7 @@ from ddpm.config import RECIPES, Settings, default_preset
 from ddpm.data import Dataset, load_data
 from ddpm.experiments import caption_accuracy
 from ddpm.experiments.caption_accuracy import ETA, SCALE, STEPS
-from ddpm.model import Trained, batch_count, generate
+from ddpm.model import Trained, generate, in_batches
 from ddpm.training import Record, Training
 from unet import PRESETS, Tokenizer, UNet, UNetConfig, cost
 
@@ -248,7 +248,7 @@ def finish(run: Run) -> None:
     """Measure the caption accuracy of a model of the shapes; write and print the report."""
     result, settings, text = run.info, run.training.settings, ""
     if settings.data == "shapes" and settings.report:
-        bar = partial(tqdm, total=batch_count(settings.report, run.training.device), unit=" batches")
+        bar = partial(tqdm, total=len(in_batches(settings.report, run.training.device)), unit=" batches")
         accuracy = caption_accuracy.of_shapes(run.trained, caption_accuracy.few_steps, settings.report, SCALE, bar)
         text = caption_accuracy.table(accuracy) + "\n"
         result["checks"] = {"n": settings.report, "steps": STEPS, "eta": ETA, "scale": SCALE} | accuracy

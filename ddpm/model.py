@@ -107,9 +107,10 @@ Sampler = Callable[[EpsFn, Schedule, Tensor, Noise], Iterator[tuple[int, Tensor,
 """sampler(eps, schedule, x_T, noise) yields (t, x_t, predicted x_0); the last x_t is the image."""
 
 
-def batch_count(n: int, device: torch.device) -> int:
-    """The number of batches in which `generate` makes n images."""
-    return -(-n // LARGEST_BATCH[device.type])
+def in_batches(n: int, device: torch.device) -> list[slice]:
+    """0..n-1 in portions of `LARGEST_BATCH`, the last one smaller."""
+    most = LARGEST_BATCH[device.type]
+    return [slice(first, min(first + most, n)) for first in range(0, n, most)]
 
 
 def generate(
@@ -121,9 +122,9 @@ def generate(
     compiled once. ValueError: images that are not finite.
     """
     most = LARGEST_BATCH[trained.device.type]
-    for first in range(0, len(prompts), most):
-        rows = list(range(first, min(first + most, len(prompts))))
-        padding = most - len(rows) if trained.compiled is not None and first else 0
+    for part in in_batches(len(prompts), trained.device):
+        rows = list(range(part.start, part.stop))
+        padding = most - len(rows) if trained.compiled is not None and part.start else 0
         padded = rows + rows[-1:] * padding
         noise = Noise(seeds[i] for i in padded)
         x_T = noise.start(trained.shape, trained.device)

@@ -16,6 +16,7 @@ from ddpm.bound import Bound, denoising_term, diagonal_kl, prior_term, reconstru
 from ddpm.data import shapes
 from ddpm.experiments import likelihood
 from ddpm.images import from_bytes
+from ddpm.model import LARGEST_BATCH
 from unet import Tokenizer
 
 
@@ -201,7 +202,7 @@ def test_wrong_arguments_get_one_clear_line(arguments, message):
 @pytest.mark.parametrize("samples", [None, 3])
 def test_an_image_costs_the_same_in_any_batch(samples, monkeypatch):
     """Cut into batches of two, with captions and without: each image as by itself, with its own caption and seed."""
-    monkeypatch.setattr(likelihood, "BATCH", 2)
+    monkeypatch.setitem(LARGEST_BATCH, "cpu", 2)
     data = make_data(4)
     trained = Trained(make_unet(CONFIG, 6, "cosine"), Tokenizer(), Schedule(6, "cosine"), {"data": "shapes"})
     x_0 = from_bytes(torch.from_numpy(data.images))

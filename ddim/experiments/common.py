@@ -14,8 +14,6 @@ from ddpm.experiments.records import arithmetic
 from ddpm.files import sha256, write_json, write_text
 from ddpm.model import Sampler, Trained, generate
 
-BATCH = 64
-
 
 def model_data(trained: Trained, data_dir: str, split: str) -> Dataset:
     """A split of the model's own dataset."""
@@ -71,11 +69,6 @@ def write(args: argparse.Namespace, name: str, record: dict, text: str) -> None:
     print(path)
 
 
-def in_batches(n: int) -> Iterator[slice]:
-    """0..n-1 in portions of BATCH."""
-    return (slice(first, min(first + BATCH, n)) for first in range(0, n, BATCH))
-
-
 def images_of(
     trained: Trained, prompts: list[str], seeds: list[int], scale: float, sampler: Sampler, bar: tqdm
 ) -> np.ndarray:
@@ -98,5 +91,3 @@ def shown_words(data: str, images: np.ndarray, captions: list[str]) -> dict[str,
     """`judge.judged`, with the answers of the dataset's classifier where it needs them."""
     answers = None if data == "shapes" else classifier.load(data).probabilities(images)
     return judge.judged(data, images, captions, answers)
-
-

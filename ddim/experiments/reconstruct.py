@@ -21,13 +21,13 @@ from ddpm.data import Dataset
 from ddpm.diffusion import EpsFn, last
 from ddpm.experiments import records
 from ddpm.images import from_bytes, sheet, squared_error, to_bytes
-from ddpm.model import Trained
+from ddpm.model import Trained, in_batches
 from ddpm.schedule import Schedule
 
 from ..bdia import invert_exact, sample_exact
 from ..inversion import invert
 from ..sampler import SPACINGS, Steps, sample, timesteps
-from .common import calls_bar, in_batches, model_data, model_facts, result, write
+from .common import calls_bar, model_data, model_facts, result, write
 from .table import grid_line
 
 EXAMPLE = "python -m ddim reconstruct --model shapes --n 16 --steps 10 20 50 --variants caption exact"
@@ -145,7 +145,7 @@ def reconstructor(
 
     def again(name: str, S: int, x_0: Tensor) -> Tensor:
         parts, inversion = [], 0 if name == GAUSSIAN else VARIANTS[name].inversion
-        for part in in_batches(len(x_0)):
+        for part in in_batches(len(x_0), trained.device):
             eps = eps_of(name, part)
             parts.append(round_trip(eps, trained.schedule, x_0[part], S, args.spacing, inversion))
             bar.update(len(parts[-1]) * cost(trained.schedule.T, name, S, args.spacing))

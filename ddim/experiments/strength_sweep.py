@@ -21,9 +21,9 @@ from ddpm.data import edits
 from ddpm.data.judge import all_shown
 from ddpm.diffusion import last
 from ddpm.images import from_bytes, save_figure, sheet, squared_error, to_bytes
-from ddpm.model import Trained
+from ddpm.model import Trained, in_batches
 
-from .common import check_settings, in_batches, model_data, model_facts, result, shown_words, write
+from .common import check_settings, model_data, model_facts, result, shown_words, write
 from .edit import METHODS, add_method_flags, check_strengths, editor
 from .fid import plus_minus
 
@@ -61,7 +61,7 @@ def shows_edit(data: str, kind: str, e: edits.Edits, images: np.ndarray) -> np.n
 def edited(trained: Trained, args: argparse.Namespace, e: edits.Edits, method: str, strength: float) -> np.ndarray:
     """All images edited with one method, uint8 (n, 3, H, W); image i has seed --seed + i."""
     parts = []
-    for part in in_batches(len(e.images)):
+    for part in in_batches(len(e.images), trained.device):
         edit = editor(trained, args, e.sources[part], e.targets[part])
         x_0 = from_bytes(e.images[part]).to(trained.device)
         seeds = range(args.seed + part.start, args.seed + part.stop)

@@ -20,7 +20,7 @@ from ..data.judge import Probabilities, accuracy, judged
 from ..data.shapes import scatter, shapes, variants
 from ..diffusion import EpsFn
 from ..files import write_json, write_text
-from ..model import Sampler, Trained, batch_count, generate
+from ..model import Sampler, Trained, generate, in_batches
 from ..noise import Noise
 from ..schedule import Schedule
 from . import records
@@ -120,7 +120,7 @@ def run(args: argparse.Namespace) -> None:
     sampler = partial(few_steps, steps=args.steps, eta=args.eta)
     settings = {name: getattr(args, name) for name in ("model", "n", "steps", "eta", "scale")} | {"info": trained.card}
     settings |= records.arithmetic(trained)
-    bar = partial(tqdm, total=batch_count(args.n, trained.device), unit=" batches")
+    bar = partial(tqdm, total=len(in_batches(args.n, trained.device)), unit=" batches")
     if trained.info["data"] == "shapes":
         result = of_shapes(trained, sampler, args.n, args.scale, bar)
     else:

@@ -17,12 +17,11 @@ from ..data import Dataset, load_data
 from ..diffusion import VARIANCES
 from ..files import write_json
 from ..images import from_bytes, save_figure
-from ..model import Trained
+from ..model import LARGEST_BATCH, Trained, in_batches
 from ..noise import Noise
 from . import records
 
 EXAMPLE = "python -m ddpm bound --model shapes --n 32"
-BATCH = 64
 
 
 def measure(
@@ -42,9 +41,9 @@ def measure(
     if not 2 <= n <= len(data):
         raise ValueError(f"n is {n} images, expected 2 to {len(data)}")
     parts = []
-    for start in range(0, n, BATCH):
-        rows = range(start, min(start + BATCH, n))
-        x_0 = from_bytes(data.images[rows.start : rows.stop]).to(trained.device)
+    for part in in_batches(n, trained.device):
+        rows = range(part.start, part.stop)
+        x_0 = from_bytes(data.images[part]).to(trained.device)
         eps = trained.eps([data.captions[i][0] for i in rows] if captioned else None)
         parts.append(bits_per_dim(eps, trained.schedule, x_0, variance, samples, Noise(rows), progress=progress))
     return Bound(*(torch.cat([getattr(part, f.name) for part in parts]) for f in fields(Bound)))
@@ -122,7 +121,7 @@ def run(args: argparse.Namespace) -> None:
     name, file = trained.info["data"], f"bound-{cli.name_of(args.model)}"
     path, image = (cli.output(args, file, ending) for ending in (".json", ".png"))
     data = load_data(name, args.data_dir, args.split, trained.unet.config.size)
-    bar = partial(tqdm, desc=f"{args.n} images, {BATCH} at a time", unit=" times")
+    bar = partial(tqdm, desc=f"{args.n} images, {LARGEST_BATCH[trained.device.type]} at a time", unit=" times")
     bound = measure(trained, data, args.n, not args.null, args.variance, args.times, bar)
     parts, (times, terms) = summary(bound), curve(bound)
     settings = {key: getattr(args, key) for key in ("model", "split", "n", "null", "variance", "times")}

@@ -14,7 +14,7 @@ from .. import checkpoints, cli
 from ..data import load_data
 from ..files import write_json
 from ..images import save_figure
-from ..model import batch_count
+from ..model import in_batches
 from . import records
 from .caption_accuracy import ETA, SCALE, STEPS, few_steps, random_rows, samples_of
 
@@ -80,7 +80,7 @@ def run(args: argparse.Namespace) -> None:
     test, training = (load_data(name, args.data_dir, split, trained.shape[1]) for split in ("test", "train"))
     rows = random_rows(test, args.n)
     sampler = partial(few_steps, steps=args.steps, eta=args.eta)
-    bar = partial(tqdm, desc="samples", total=batch_count(args.n, trained.device), unit=" batches")
+    bar = partial(tqdm, desc="samples", total=len(in_batches(args.n, trained.device)), unit=" batches")
     samples = samples_of(trained, [test.captions[i][0] for i in rows], sampler, args.scale, bar)
     sets = {"samples": samples, "test": test.images[rows]}
     matches = {name: nearest(images, training.images) for name, images in sets.items()}
