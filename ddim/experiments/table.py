@@ -236,13 +236,20 @@ def figure_of(record: dict) -> Figure:
     return figure
 
 
+class PlainLogFormatter(LogFormatter):
+    """Its choice of ticks, written 0.6 instead of 6e-01."""
+
+    def __call__(self, x: float, pos: int | None = None) -> str:
+        return f"{x:g}" if super().__call__(x, pos) else ""
+
+
 def as_log_log(axis: Axes, columns: list[int]) -> None:
     """Both axes logarithmic, with the numbers of steps as ticks."""
     axis.set(xscale="log", yscale="log", xlabel="S, steps")
     axis.set_xticks(columns, [str(S) for S in columns])
     axis.set_xticks([], minor=True)
     for set_format in (axis.yaxis.set_major_formatter, axis.yaxis.set_minor_formatter):
-        set_format(LogFormatter(labelOnlyBase=False, minor_thresholds=(2, 0.5)))
+        set_format(PlainLogFormatter(labelOnlyBase=False, minor_thresholds=(2, 0.5)))
     axis.grid(alpha=0.3, which="both")
 
 
