@@ -56,7 +56,7 @@ def plot(path: Path, samples: np.ndarray, training: np.ndarray, distances: dict[
     whole = np.stack([samples, training])[:, : len(samples) // wide * wide]
     pairs = rearrange(whole, "two (r k) c h w -> (r two h) (k w) c", k=wide)
     left.imshow(pairs, interpolation="nearest")
-    left.set_title("samples, and under each its nearest training image", fontsize=9)
+    left.set_title("the samples nearest to a training image, and under each that image", fontsize=9)
     left.axis("off")
     for name, values in distances.items():
         right.plot(np.sort(values), np.arange(1, len(values) + 1) / len(values), label=name)
@@ -92,7 +92,9 @@ def run(args: argparse.Namespace) -> None:
     settings = {key: getattr(args, key) for key in ("model", "n", "steps", "eta", "scale")} | {"info": trained.card}
     settings |= records.arithmetic(trained)
     write_json(path, settings | result)
-    plot(image, samples[:32], training.images[matches["samples"][1][:32]], distances)
+    distance, where = matches["samples"]
+    first = distance.argsort()[:32]  # a copy would be among these
+    plot(image, samples[first], training.images[where[first]], distances)
     for name, percentiles in result.items():
         parts = ", ".join(f"{share} % are below {value}" for share, value in percentiles.items())
         print(f"{name}: distance to the nearest training image: {parts}")
