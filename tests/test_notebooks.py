@@ -111,7 +111,7 @@ def run(path: Path, folder: Path) -> subprocess.CompletedProcess:
     alone = {name: str(folder / name.lower()) for name in homes} | {"OMP_NUM_THREADS": "1", "JUPYTER_PATH": ""}
     command = [sys.executable, "-c", "from nbclient.cli import main; main()", "--kernel_name=python3"]
     command += ["--startup_timeout=300", str(copy)]
-    return subprocess.run(command, env=os.environ | alone, capture_output=True, text=True, timeout=600)
+    return subprocess.run(command, env=os.environ | alone, capture_output=True, text=True, timeout=1800)
 
 
 @pytest.mark.slow
