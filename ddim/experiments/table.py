@@ -237,7 +237,7 @@ def figure_of(record: dict) -> Figure:
 
 
 class PlainLogFormatter(LogFormatter):
-    """Its choice of ticks, written 0.6 instead of 6e-01."""
+    """The ticks of matplotlib's formatter, written 0.6 instead of 6e-01."""
 
     def __call__(self, x: float, pos: int | None = None) -> str:
         return f"{x:g}" if super().__call__(x, pos) else ""
