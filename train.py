@@ -19,13 +19,16 @@ from typing import get_args, get_origin
 import torch
 from tqdm import tqdm
 
-from ddpm import Schedule, checkpoints, cli, distributed, files, images, run_folder
-from ddpm.config import RECIPES, Settings, default_preset
+from ddpm import Schedule, model
 from ddpm.data import Dataset, load_data
 from ddpm.experiments import caption_accuracy
 from ddpm.experiments.caption_accuracy import ETA, SCALE, STEPS
 from ddpm.model import Trained, generate, in_batches
-from ddpm.training import Record, Training
+from ddpm.training import Record, Training, processes
+from ddpm.training import run as run_folder
+from ddpm.training.settings import RECIPES, Settings, default_preset
+from ddpm.utils import cli, files, images
+from ddpm.utils.device import best_device, device_name
 from unet import PRESETS, Tokenizer, UNet, UNetConfig, cost
 
 RESUMABLE = ("minutes", "images", "save_every", "report", "data_dir", "precision")
@@ -55,7 +58,7 @@ def parser() -> argparse.ArgumentParser:
     flags.add_argument("--resume", metavar="RUN", help="resume the run in this folder")
     flags.add_argument("--out", type=cli.destination, default="runs", help="where run folders are made (default: runs)")
     best = "a GPU if there is one"
-    flags.add_argument("--device", choices=("cpu", "cuda"), default=cli.best_device(), help=f"default: {best}")
+    flags.add_argument("--device", choices=("cpu", "cuda"), default=best_device(), help=f"default: {best}")
     flags.add_argument("--dry-run", action="store_true", help="print what would be done, and stop")
     add_flags(flags, Settings, "training")
     add_flags(flags, UNetConfig, "network")
@@ -83,7 +86,7 @@ def configure(args: argparse.Namespace) -> tuple[Settings, UNetConfig, dict | No
     settings = replace(RECIPES[preset], **budget | changes | {"preset": preset})
     if settings.init and network:
         raise ValueError(f"--init brings its own network: leave out {', '.join(sorted(network))}")
-    config = checkpoints.load(settings.init).unet.config if settings.init else replace(PRESETS[preset], **network)
+    config = model.load(settings.init).unet.config if settings.init else replace(PRESETS[preset], **network)
     if "compile" not in changes:
         settings = replace(settings, compile=worth_compiling(settings, args.device))
     return settings, config, None
@@ -100,8 +103,8 @@ def resumed(folder: Path, changes: dict, network: dict, budget: dict) -> tuple[S
     if fixed:
         may = ", ".join(RESUMABLE)
         raise ValueError(f"--resume keeps the run's own {', '.join(fixed)}: leave it out; only {may} may change")
-    path = folder / checkpoints.CHECKPOINT
-    content = checkpoints.read(path, checkpoints.RUN)
+    path = folder / model.CHECKPOINT
+    content = model.read(path, model.RUN)
     if unknown := sorted(set(content["settings"]) - {f.name for f in fields(Settings)}):
         raise ValueError(
             f"{path} is of another version of the code (it sets {', '.join(unknown)}) and cannot be resumed: "
@@ -141,7 +144,7 @@ class Run:
             "images": training.images,
             "minutes": round(training.seconds / 60, 2),
             "ema": settings.ema[0],
-            "device": run_folder.device_name(training.device),
+            "device": device_name(training.device),
             "precision": training.precision,
             "processes": training.world,
             "code": run_folder.code_version(),
@@ -158,9 +161,9 @@ class Run:
     def save(self) -> None:
         """The checkpoint, replaced as a whole."""
         training = self.training
-        about = checkpoints.description(training.unet.config, self.tokenizer, training.schedule)
+        about = model.description(training.unet.config, self.tokenizer, training.schedule)
         content = about | {"settings": asdict(training.settings), "info": self.info} | training.state()
-        files.save(self.folder / checkpoints.CHECKPOINT, content)
+        files.save(self.folder / model.CHECKPOINT, content)
 
     def save_samples(self) -> Path:
         """A captioned sample grid and the loss curve; returns the grid's path."""
@@ -174,9 +177,9 @@ class Run:
 def assemble(settings: Settings, config: UNetConfig, content: dict | None) -> tuple[UNet, Tokenizer, Schedule]:
     """The network at the start of the run: rebuilt from a checkpoint, taken from --init, or fresh from the seed."""
     if content is not None:
-        return checkpoints.build(content)
+        return model.build(content)
     torch.manual_seed(settings.seed)
-    start = checkpoints.load(settings.init) if settings.init else None
+    start = model.load(settings.init) if settings.init else None
     tokenizer, schedule = start.tokenizer if start else Tokenizer(), Schedule(settings.T, settings.schedule)
     unet = UNet(config, len(tokenizer), schedule.alpha_bar)  # of this run's schedule, not of that of the weights
     if start:
@@ -186,9 +189,9 @@ def assemble(settings: Settings, config: UNetConfig, content: dict | None) -> tu
 
 def prepare(args: argparse.Namespace, settings: Settings, config: UNetConfig, content: dict | None) -> Run:
     """Everything before the first step: network, data, run folder."""
-    began, device = time.monotonic(), distributed.start(args.device)
+    began, device = time.monotonic(), processes.start(args.device)
     unet, tokenizer, schedule = assemble(settings, config, content)
-    with distributed.first_goes_ahead():
+    with processes.first_goes_ahead():
         data = load_data(settings.data, settings.data_dir, "train", unet.config.size)
     training = Training(settings, unet.to(device), tokenizer, schedule, data)
     if content is not None:
@@ -196,13 +199,13 @@ def prepare(args: argparse.Namespace, settings: Settings, config: UNetConfig, co
         training.restore(content)
     rows = torch.randperm(len(data), generator=torch.Generator().manual_seed(settings.seed))[:32]
     run = Run(None, training, tokenizer, [data.captions[i][0] for i in rows], data.sha256, began)
-    if distributed.rank() == 0:
+    if processes.rank() == 0:
         run.folder = Path(args.resume) if args.resume else run_folder.new_run(Path(args.out), settings.preset)
-        files.clear_leftovers(run.folder / checkpoints.CHECKPOINT)
+        files.clear_leftovers(run.folder / model.CHECKPOINT)
         run_folder.drop_torn_line(run.folder / "metrics.jsonl")
         record = {"settings": asdict(settings), "network": asdict(unet.config), "at the start": run.info}
         files.write_json(run.folder / "config.json", record)
-        where = f"{run_folder.device_name(device)} in {training.precision}"
+        where = f"{device_name(device)} in {training.precision}"
         print(f"{run.folder}: {settings.preset} on {where}, {len(data)} images")
     return run
 
@@ -219,7 +222,7 @@ def check_data(data: Dataset, info: dict, settings: Settings) -> None:
 def watch(training: Training) -> Iterator[Record]:
     """Train behind a bar over the share of the budget, with the rate and the time left; yields the records."""
     layout = "{l_bar}{bar}| {n:.0f}/{total}% [{elapsed}<{remaining}]{postfix}"
-    start, quiet = 100 * training.progress(), distributed.rank() > 0
+    start, quiet = 100 * training.progress(), processes.rank() > 0
     with tqdm(total=100, initial=start, bar_format=layout, disable=quiet) as bar:
         for record in training.run():
             state = f"{record.images} images, {record.rate:.0f} images/s, loss {record.loss:.4f}"
@@ -255,7 +258,7 @@ def finish(run: Run) -> None:
     result["seconds"] = round(time.monotonic() - run.began, 1)
     files.write_json(run.folder / "report.json", result)
     print(f"{text}{result['images']} images in {result['minutes']} minutes of training, {result['seconds']} s in all")
-    print(f"in {run.folder}: weights {checkpoints.CHECKPOINT}, loss curve loss.png, grids samples/, report report.json")
+    print(f"in {run.folder}: weights {model.CHECKPOINT}, loss curve loss.png, grids samples/, report report.json")
 
 
 def describe(settings: Settings, config: UNetConfig, args: argparse.Namespace) -> None:
@@ -278,7 +281,7 @@ def run(args: argparse.Namespace) -> None:
     train(run)
     if run.folder is not None:
         finish(run)
-    distributed.leave(run.training)
+    processes.leave(run.training)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 import sys
 
-from ddpm import cli
+from ddpm.utils import cli
 
 from .experiments import edit, figures, mistakes, reconstruct, reference, sample, strength_sweep, table
 

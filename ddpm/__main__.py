@@ -2,8 +2,8 @@
 
 import sys
 
-from . import cli
 from .experiments import caption_accuracy, classifier, diagram, likelihood, neighbours, reproduce, sample, ship, speed
+from .utils import cli
 
 COMMANDS = {
     "sample": sample,

@@ -15,8 +15,8 @@ from ddpm import __main__ as command
 from ddpm.bound import Bound, denoising_term, diagonal_kl, prior_term, reconstruction_term
 from ddpm.data import shapes
 from ddpm.experiments import likelihood
-from ddpm.images import from_bytes
 from ddpm.model import LARGEST_BATCH
+from ddpm.utils.images import from_bytes
 from unet import Tokenizer
 
 

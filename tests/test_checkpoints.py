@@ -14,12 +14,13 @@ from matplotlib.figure import Figure
 from test_real_data import Evil
 from tiny import CONFIG, make_training
 
-from ddpm import Schedule, checkpoints, files
-from ddpm.checkpoints import CHECKPOINT, CheckpointError, description, load, read, ship
-from ddpm.config import Settings
-from ddpm.files import save
-from ddpm.images import save_figure
-from ddpm.model import Trained, generate
+import ddpm
+from ddpm import Schedule
+from ddpm.model import CheckpointError, Trained, description, generate, load, read, ship
+from ddpm.training import Settings
+from ddpm.utils import files
+from ddpm.utils.files import CHECKPOINT, save
+from ddpm.utils.images import save_figure
 from unet import Tokenizer
 
 SETTINGS = Settings(batch=8, images=24, ema=(0.05, 0.5), T=100, schedule="cosine", warmup=0, learning_rate=1e-3)
@@ -50,7 +51,7 @@ def folder(tmp_path, training):
 def shelf(tmp_path, monkeypatch):
     """A place of its own for shipped models, so that no test touches the real ones."""
     place = tmp_path / "weights"
-    monkeypatch.setattr(checkpoints, "SHIPPED", place)
+    monkeypatch.setattr(ddpm.model, "SHIPPED", place)
     return place
 
 
@@ -107,7 +108,7 @@ def test_code_in_a_file_is_never_run(tmp_path, training):
 
 def test_what_a_model_lacks_or_has_too_much_is_named(tmp_path, training):
     whole = content_of(training)
-    wrong = [({name: whole[name] for name in whole if name != key}, f"it has no {key}") for key in checkpoints.MODEL]
+    wrong = [({name: whole[name] for name in whole if name != key}, f"it has no {key}") for key in ddpm.model.MODEL]
     wrong += [([1, 2], "is no checkpoint"), (whole | {"info": {}}, "which average to take; there are 0.05, 0.5")]
     for other in ({"colour": 3}, {"channels": 16}):
         wrong.append((whole | {"unet_config": whole["unet_config"] | other}, "does not fit this version"))
@@ -195,7 +196,7 @@ def test_a_model_that_cannot_be_shipped_changes_nothing(folder, shelf, monkeypat
     before = {path.name: path.read_bytes() for path in shelf.iterdir()}
     with pytest.raises(CheckpointError, match=r"no average 0\.3"):
         ship(folder, "other", {}, ema=0.3)
-    monkeypatch.setattr(checkpoints, "MOST_BYTES", 1000)
+    monkeypatch.setattr(ddpm.model, "MOST_BYTES", 1000)
     for name in ("tiny", "other"):
         with pytest.raises(CheckpointError, match=f"{name} would take"):
             ship(folder, name, {"checks": 1}, replace=True)

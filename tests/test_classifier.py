@@ -9,15 +9,14 @@ import torch
 import torch.nn.functional as F
 from test_real_data import noise, write_celeba, write_cifar
 
-from ddim.experiments import features
 from ddpm import __main__ as command
-from ddpm.data import classifier
 from ddpm.data.base import DataError
 from ddpm.data.cifar10 import load_images
-from ddpm.data.classifier import Classifier, batches, load, ship, train, varied
-from ddpm.data.labels import load_labelled
 from ddpm.data.shapes import PALETTE, draw, read, scatter
-from ddpm.files import CheckpointError, sha256
+from ddpm.evaluation import classifier, features
+from ddpm.evaluation.classifier import Classifier, batches, load, ship, train, varied
+from ddpm.evaluation.labels import load_labelled
+from ddpm.utils.files import CheckpointError, sha256
 from unet.vocabulary import SHAPES
 
 COLOURS = tuple(PALETTE)

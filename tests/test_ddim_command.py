@@ -14,11 +14,12 @@ from tiny import save_model
 import ddim
 import ddpm
 from ddim.__main__ import main
-from ddim.experiments import edit, features, figures, mistakes, reconstruct, sample, table
-from ddim.experiments.fid import moments
+from ddim.experiments import edit, figures, mistakes, reconstruct, sample, table
 from ddpm import Schedule, last
 from ddpm.data import shapes
-from ddpm.images import from_bytes, squared_error
+from ddpm.evaluation import features
+from ddpm.evaluation.frechet import moments
+from ddpm.utils.images import from_bytes, squared_error
 
 PROMPT = "a photo of a small red circle on a blue background"
 TARGET = "a photo of a small red square on a blue background"

@@ -14,11 +14,11 @@ from test_real_data import write_cifar
 from tiny import CONFIG, save_model
 
 import ddpm
-from ddpm import checkpoints, cli
 from ddpm.__main__ import main
-from ddpm.data import classifier
 from ddpm.data.cifar10 import load_images
+from ddpm.evaluation import classifier
 from ddpm.experiments.neighbours import nearest
+from ddpm.utils import cli
 
 PROMPT = "a photo of a small red circle on a blue background"
 code_of = partial(helpers.code_of, main)
@@ -68,16 +68,16 @@ def test_score_writes_shares_between_0_and_1_before_it_prints(model, tmp_path, m
 
 
 def test_ship_makes_a_model_that_loads_by_name_and_replaces_only_if_allowed(model, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(checkpoints, "SHIPPED", tmp_path / "weights")
+    monkeypatch.setattr(ddpm.model, "SHIPPED", tmp_path / "weights")
     (tmp_path / "numbers.json").write_text('{"shape": 0.5}')
     assert code_of("ship", model, "tiny", "--numbers", tmp_path / "numbers.json") == 0
-    trained, original = checkpoints.load("tiny"), checkpoints.load(model)
+    trained, original = ddpm.model.load("tiny"), ddpm.model.load(model)
     assert trained.info["numbers"] == {"shape": 0.5}
     for name, weight in trained.unet.named_parameters():
         assert torch.equal(weight, original.unet.get_parameter(name).half().float())
     assert code_of("ship", model, "tiny") == 2
-    assert "--replace" in capsys.readouterr().err and checkpoints.load("tiny").info["numbers"] == {"shape": 0.5}
-    assert code_of("ship", model, "tiny", "--replace") == 0 and checkpoints.load("tiny").info["numbers"] == {}
+    assert "--replace" in capsys.readouterr().err and ddpm.model.load("tiny").info["numbers"] == {"shape": 0.5}
+    assert code_of("ship", model, "tiny", "--replace") == 0 and ddpm.model.load("tiny").info["numbers"] == {}
     assert code_of("ship", model, "../../escaped") == 2
     assert sorted(p.name for p in tmp_path.iterdir()) == ["numbers.json", "weights"]
 

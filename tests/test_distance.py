@@ -9,7 +9,7 @@ import torch
 from helpers import normal
 
 import ddim
-from ddim.experiments.fid import Reference, Sums, jackknife_error, moments
+from ddpm.evaluation.frechet import Reference, Sums, jackknife_error, moments
 
 
 def covariance(d, seed=0):

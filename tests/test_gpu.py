@@ -16,17 +16,18 @@ from test_training import DROPOUT, PLAIN, SETTINGS, by_plain_descent, finished, 
 from tiny import CONFIG, PROMPTS, make_data, make_trained, make_training, make_unet, save_model
 
 import ddim
-import ddpm.batches
-import ddpm.training
+import ddpm
+import ddpm.training.batches
+import ddpm.training.loop
 import p2p
 from ddim.__main__ import main as ddim_main
-from ddpm import Noise, Schedule, Trained, checkpoints, distributed, memory
+from ddpm import Noise, Schedule, Trained
 from ddpm.__main__ import main as ddpm_main
-from ddpm.batches import Batch
-from ddpm.config import RECIPES, Settings
 from ddpm.data import shapes
 from ddpm.model import LARGEST_BATCH, generate
-from ddpm.training import Training
+from ddpm.training import RECIPES, Settings, Training, memory, processes
+from ddpm.training.batches import Batch
+from ddpm.utils.device import usable
 from p2p.real import null_text
 from train import worth_compiling
 from unet import PRESETS, Tokenizer, UNet
@@ -98,7 +99,7 @@ def meta_training(monkeypatch) -> Callable[[Settings], Training]:
     """Makes a run on the device that holds no numbers, as on a GPU of 1 GB; what PyTorch lacks there is replaced."""
     adam = torch.optim.AdamW
     monkeypatch.setattr(torch.optim, "AdamW", lambda weights, weight_decay, fused: adam(weights))
-    monkeypatch.setattr(ddpm.batches, "generator", lambda *of: None)
+    monkeypatch.setattr(ddpm.training.batches, "generator", lambda *of: None)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (10**9, 10**9))
     return lambda settings: on_device("meta", settings)
 
@@ -178,11 +179,11 @@ def test_a_process_takes_its_own_gpu_before_it_meets_the_others(monkeypatch):
     """Otherwise the first exchange would put every process on GPU 0; an hour to wait is enough for a download."""
     done = []
     monkeypatch.setattr(torch.cuda, "set_device", lambda device: done.append(("device", device.index)))
-    monkeypatch.setattr(distributed.dist, "init_process_group", lambda *a, **k: done.append((a, k["timeout"].seconds)))
-    monkeypatch.setattr(distributed, "usable", lambda device: device)
+    monkeypatch.setattr(processes.dist, "init_process_group", lambda *a, **k: done.append((a, k["timeout"].seconds)))
+    monkeypatch.setattr(processes, "usable", lambda device: device)
     monkeypatch.setenv("RANK", "3")
     monkeypatch.setenv("LOCAL_RANK", "1")
-    assert distributed.start("cuda") == torch.device("cuda", 1)
+    assert processes.start("cuda") == torch.device("cuda", 1)
     assert done == [("device", 1), (("nccl",), 3600)]
 
 
@@ -191,14 +192,14 @@ def test_every_command_on_a_gpu_takes_the_fast_products_and_convolutions_and_non
     monkeypatch.setattr(torch.backends.cudnn, "benchmark", False)
     monkeypatch.setattr(torch, "set_float32_matmul_precision", chosen.append)
     monkeypatch.setattr(torch, "empty", lambda n, device: SimpleNamespace(device=torch.device(device)))
-    assert checkpoints.usable("cpu").type == "cpu" and not chosen and not torch.backends.cudnn.benchmark
-    assert checkpoints.usable("cuda").type == "cuda" and chosen == ["high"] and torch.backends.cudnn.benchmark
+    assert usable("cpu").type == "cpu" and not chosen and not torch.backends.cudnn.benchmark
+    assert usable("cuda").type == "cuda" and chosen == ["high"] and torch.backends.cudnn.benchmark
 
 
 def test_processes_compare_their_clocks_only_now_and_then(monkeypatch):
     training, compared = make_training(replace(SETTINGS, images=8 * 40, minutes=1000.0)), []
     training.world = 2
-    monkeypatch.setattr(distributed, "largest", lambda value, device: compared.append(training.step) or value)
+    monkeypatch.setattr(processes, "largest", lambda value, device: compared.append(training.step) or value)
     finished(training)
     assert set(compared) == {0, 10, 20, 30, 40}
 
@@ -211,7 +212,7 @@ def test_compilation_is_worth_its_minutes_in_a_long_training_on_a_gpu():
 
 def test_compilation_is_no_training_time_and_changes_no_step(monkeypatch):
     clock, plain = [0.0], finished(make_training(SETTINGS, DROPOUT))
-    monkeypatch.setattr(ddpm.training.time, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr(ddpm.training.loop.time, "perf_counter", lambda: clock[0])
 
     def slow_at_first(network, dynamic):
         called = []

@@ -7,8 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-from ddpm import images
-from ddpm.images import from_bytes, squared_error, to_bytes
+from ddpm.utils import images
+from ddpm.utils.images import from_bytes, squared_error, to_bytes
 
 SIX = np.arange(6, dtype=np.uint8).reshape(2, 3, 1, 1, 1) * np.ones((1, 1, 3, 4, 4), dtype=np.uint8)
 

@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 from test_real_data import painted
 
-from ddpm.data import classifier, scenes
+from ddpm.data import scenes
 from ddpm.data.base import DataError
 from ddpm.data.captions import EXAMPLES
-from ddpm.data.edits import PARSERS
-from ddpm.data.judge import accuracy, judged
 from ddpm.data.shapes import Shape, draw
+from ddpm.evaluation import classifier
+from ddpm.evaluation.edits import PARSERS
+from ddpm.evaluation.judge import accuracy, judged
 from unet import Tokenizer
 from unet.vocabulary import CLASSES
 

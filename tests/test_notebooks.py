@@ -16,7 +16,7 @@ from textwrap import indent
 import numpy as np
 import pytest
 
-from ddpm.images import strip
+from ddpm.utils.images import strip
 
 ROOT = Path(__file__).parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))

@@ -12,12 +12,12 @@ from PIL import Image
 from tiny import SIXTEEN, make_data, make_trained, save_model
 
 import ddim
-import ddpm.images
+import ddpm.utils.images
 import p2p
-from ddim.experiments import common
 from ddpm import Noise, last
 from ddpm.data.shapes import Shape, draw, shapes
-from ddpm.images import from_bytes, to_bytes
+from ddpm.experiments import common
+from ddpm.utils.images import from_bytes, to_bytes
 from p2p.__main__ import main
 from p2p.experiments import edit, score
 from p2p.experiments.baselines import SETTINGS

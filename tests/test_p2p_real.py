@@ -8,7 +8,7 @@ import ddim
 import p2p
 from ddpm import last
 from ddpm.data.shapes import Shape, draw
-from ddpm.images import from_bytes
+from ddpm.utils.images import from_bytes
 from p2p import real
 
 SOURCE = "a photo of a large red circle on a blue background"

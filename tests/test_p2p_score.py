@@ -11,9 +11,9 @@ from tiny import make_trained
 import ddim
 from ddpm import Noise, last
 from ddpm.data import DataError, scenes, shapes
-from ddpm.data.edits import PAIR_KINDS, PARSERS, SCENE_PAIRS, kind_between, pairs, scene_edits
-from ddpm.images import from_bytes, to_bytes
+from ddpm.evaluation.edits import PAIR_KINDS, PARSERS, SCENE_PAIRS, kind_between, pairs, scene_edits
 from ddpm.noise import noise_like
+from ddpm.utils.images import from_bytes, to_bytes
 from p2p.experiments import measures, records, score
 from p2p.experiments.baselines import SAMPLERS, WAYS, EditSettings, Pairs, sampled_pairs, words_that_differ
 from p2p.real import ITERATIONS

@@ -5,8 +5,9 @@ import pytest
 from helpers import code_of
 from tiny import make_trained
 
-from ddpm.data import edits, scenes, shapes
-from ddpm.images import from_bytes
+from ddpm.data import scenes, shapes
+from ddpm.evaluation import edits
+from ddpm.utils.images import from_bytes
 from p2p.__main__ import main
 from p2p.experiments import truth
 from p2p.experiments.baselines import EditSettings, Pairs

@@ -21,11 +21,10 @@ import ddim
 import ddpm
 import p2p
 from ddim.__main__ import main as ddim_main
-from ddim.experiments import common
 from ddim.experiments import edit as ddim_edit
 from ddpm.diffusion import predict, predict_x0
-from ddpm.experiments import page
-from ddpm.images import from_bytes, to_bytes
+from ddpm.experiments import common, page
+from ddpm.utils.images import from_bytes, to_bytes
 from p2p.__main__ import main as p2p_main
 
 SOURCE = "a photo of a large red circle on a blue background"

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
+import ddpm
 from ddim.experiments import mistakes, reconstruct, reference, strength_sweep, table
-from ddpm import checkpoints
-from ddpm.data import classifier
+from ddpm.evaluation import classifier
 from ddpm.experiments import records
-from ddpm.files import manifest
+from ddpm.utils.files import manifest
 
 RESULTS = Path(__file__).parent.parent / "notebooks" / "results" / "ddim"
 SHIPPED = sorted(RESULTS.rglob("*.json"))
@@ -104,7 +104,7 @@ def test_the_shipped_results_are_of_the_shipped_networks():
     for path in SHIPPED:
         settings = json.loads(path.read_text())["settings"]
         if model := settings.get("model"):
-            assert settings["model_sha256"] == manifest(checkpoints.SHIPPED)[model]["sha256"], path
+            assert settings["model_sha256"] == manifest(ddpm.model.SHIPPED)[model]["sha256"], path
         if features := settings.get("features"):
             assert settings["features_sha256"] == manifest(classifier.SHIPPED)[features.split()[1]]["sha256"], path
 

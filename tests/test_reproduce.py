@@ -11,11 +11,11 @@ from helpers import code_of
 from tiny import SIXTEEN
 
 import train
-from ddpm import cli
 from ddpm.__main__ import main
-from ddpm.config import RECIPES
 from ddpm.experiments import reproduce
-from ddpm.files import CheckpointError
+from ddpm.training import RECIPES
+from ddpm.utils import cli
+from ddpm.utils.files import CheckpointError
 from unet import PRESETS
 
 

@@ -8,18 +8,30 @@ import re
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("unet", "ddpm", "ddim", "p2p")
 BUILT_ON = {"torch", "numpy", "matplotlib", "einops", "tqdm", "PIL"}  # Pillow comes with matplotlib
-FORMULAS = tuple(f"ddpm.{name}" for name in "schedule diffusion bound guidance noise analytic mhvae".split())
-# beside itself, what a package may import of ours; experiments/, __main__.py and train.py may import anything
-MAY = {"unet": (), "ddpm": ("unet",), "ddim": ("ddpm",), "p2p": ("unet", "ddpm", "ddim")}
-METHOD = {  # the files at a root: the lecture's method; in ddpm/ also what all packages share
-    "ddpm": "__init__ __main__ analytic batches bound checkpoints cli config diffusion distributed ema files guidance "
-    "images memory mhvae model noise run_folder schedule training",
-    "ddim": "__init__ __main__ bdia dpm_solver editing interpolation inversion sampler",
-    "p2p": "__init__ __main__ blend editing maps real store words",
-    "unet": "__init__ __main__ attention blocks cost precision presets text unet vocabulary",
+LECTURE = {  # the root of a package: the lecture's method, and beside it one face and one command line
+    "unet": "attention blocks cost precision presets text unet vocabulary",
+    "ddpm": "analytic bound diffusion guidance mhvae model noise schedule",
+    "ddim": "bdia dpm_solver editing interpolation inversion sampler",
+    "p2p": "blend editing maps real store words",
+}
+ROOTS = {package: tuple(f"{package}.{name}" for name in names.split()) for package, names in LECTURE.items()}
+FORMULAS = tuple(name for name in ROOTS["ddpm"] if name != "ddpm.model")  # these import no network
+DDPM = (*ROOTS["ddpm"], "ddpm.utils", "unet")
+# beside itself, what a place may import of ours; experiments/, __main__.py and train.py may import anything
+MAY = {
+    "unet": (),
+    "ddpm": DDPM,
+    "ddpm.utils": ("unet", *FORMULAS),
+    "ddpm.data": DDPM,
+    "ddpm.evaluation": (*DDPM, "ddpm.data"),
+    "ddpm.training": (*DDPM, "ddpm.data"),
+    "ddim": ("ddpm",),
+    "p2p": ("unet", "ddpm", "ddim"),
 }
 FILES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 SOURCES = [*FILES, ROOT / "train.py"]
@@ -51,11 +63,12 @@ def is_in(name: str, place: str) -> bool:
 
 def upward(source: str, module: str, is_package: bool = False) -> set[str]:
     """The imports of our own that the module may not make."""
-    package = module.split(".")[0]
-    may = FORMULAS if module in FORMULAS else (package, *MAY[package])
+    package, place = module.split(".")[0], ".".join(module.split(".")[:2])
+    own = () if package == "ddpm" else (package,)  # ddpm has floors of its own
+    may = FORMULAS if module in FORMULAS else (place, *MAY.get(place, (*own, *MAY[package])))
     ours = {n for n in imported(source, module, is_package) if n.split(".")[0] in (*PACKAGES, "train", "tests")}
     forbidden = {name for name in ours if not any(is_in(name, place) for place in may)}
-    return forbidden | {name for name in ours if is_in(name, f"{package}.experiments") and module != package}
+    return forbidden | {name for name in ours if ".experiments" in name}
 
 
 def test_imports_run_one_way():
@@ -69,12 +82,37 @@ def test_an_upward_import_would_be_seen():
         ("unet.blocks", "from ddpm.schedule import Schedule"),
         ("ddpm.diffusion", "from unet import UNet"),
         ("ddpm.bound", "from . import training"),
+        ("ddpm.model", "from .data import load_data"),
+        ("ddpm.utils.files", "from ..model import Trained"),
         ("ddpm.data.shapes", "def f():\n    from ddim.sampler import sample"),
-        ("ddim.sampler", "from .experiments import fid"),
+        ("ddpm.data.folder", "from ..evaluation import judge"),
+        ("ddim.sampler", "from .experiments import table"),
         ("p2p.editing", "import train"),
     ):
         assert upward(line, module), (module, line)
-    assert not upward("from unet import UNet\nfrom .diffusion import posterior", "ddpm.training")
+    assert not upward("from unet import UNet\nfrom ..diffusion import posterior", "ddpm.training.loop")
+
+
+def modules_of(name: str) -> str:
+    """The module in which an imported name lives: ddpm.model.load -> ddpm.model."""
+    known = {name_of(path) for path in SOURCES}
+    while name not in known:
+        name = name.rpartition(".")[0]
+    return name
+
+
+@pytest.mark.xfail(strict=True, reason="training, memory and processes know one another")
+def test_no_module_imports_itself_in_a_circle():
+    """Packages' faces (__init__.py) are left out: they import what is below them."""
+    arrows = {}
+    for path in SOURCES:
+        module, source = name_of(path), path.read_text(encoding="utf-8")
+        ours = {name for name in imported(source, module) if name.split(".")[0] in PACKAGES}
+        if path.name != "__init__.py":
+            arrows[module] = {modules_of(name) for name in ours}
+    while leaves := {module for module, targets in arrows.items() if not targets & arrows.keys()}:
+        arrows = {module: targets for module, targets in arrows.items() if module not in leaves}
+    assert arrows == {}
 
 
 def test_the_project_is_built_on_six_packages():
@@ -85,8 +123,9 @@ def test_the_project_is_built_on_six_packages():
 
 
 def test_the_root_of_a_package_holds_the_method_and_nothing_else():
-    for package, names in METHOD.items():
-        assert {path.stem for path in (ROOT / package).glob("*.py")} == set(names.split()), package
+    for package, names in LECTURE.items():
+        found = {path.stem for path in (ROOT / package).glob("*.py")}
+        assert found == {"__init__", "__main__", *names.split()}, package
 
 
 def documented(tree: ast.Module) -> list[ast.AST]:

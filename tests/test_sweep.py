@@ -6,11 +6,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from ddim.experiments import common
 from ddim.experiments import strength_sweep as sweep
-from ddpm.data import Dataset, edits, shapes
+from ddpm.data import Dataset, shapes
 from ddpm.data.captions import parse_face, parse_thing
-from ddpm.images import squared_error
+from ddpm.evaluation import edits
+from ddpm.experiments import common
+from ddpm.utils.images import squared_error
 from unet.vocabulary import CLASSES
 
 CURVE = [{"strength": s, "error": 0.1 * s, "accuracy": m} for s, m in ((0.2, 0.0), (0.4, 0.4), (0.6, 0.8), (0.8, 0.6))]

@@ -16,13 +16,15 @@ import torch
 from helpers import code_of
 from PIL import Image
 
+import ddpm
 import train
-from ddpm import checkpoints, files, run_folder
-from ddpm.checkpoints import CHECKPOINT
-from ddpm.cli import exit_code
 from ddpm.data.shapes import SIZE, shapes
 from ddpm.experiments.caption_accuracy import SPLITS
 from ddpm.training import Training
+from ddpm.training import run as run_folder
+from ddpm.utils import files
+from ddpm.utils.cli import exit_code
+from ddpm.utils.files import CHECKPOINT
 from unet import PRESETS, UNetConfig
 
 ROOT = Path(__file__).parent.parent
@@ -71,7 +73,7 @@ def configured(*flags: object) -> tuple[train.Settings, UNetConfig]:
 
 def weights(folder: Path) -> dict:
     """All that training changes: weights, averages, optimizer state, step."""
-    content = checkpoints.read(folder / CHECKPOINT, checkpoints.RUN)
+    content = ddpm.model.read(folder / CHECKPOINT, ddpm.model.RUN)
     return {key: content[key] for key in ("unet", "ema", "optimizer", "step")}
 
 
@@ -97,7 +99,7 @@ def test_a_run_folder_explains_itself(whole):
     assert names == {"config.json", "metrics.jsonl", "report.json", CHECKPOINT, *images}
     config = json.loads((whole / "config.json").read_text())
     assert config["network"]["channels"] == 8 and {"code", "torch", "device"} <= set(config["at the start"])
-    settings = checkpoints.read(whole / CHECKPOINT, checkpoints.RUN)["settings"]
+    settings = ddpm.model.read(whole / CHECKPOINT, ddpm.model.RUN)["settings"]
     assert json.loads(json.dumps(settings)) == config["settings"] and settings["warmup"] == 2
     record = run_folder.lines(whole / "metrics.jsonl")[-1]
     assert (record["step"], record["images"], record["progress"], record["learning_rate"]) == (30, 240, 1, 1e-3)
@@ -112,7 +114,7 @@ def test_the_report_has_the_accuracy_of_the_model_in_the_checkpoint(whole):
     for name in SPLITS.values():
         assert all(0 <= share <= 1 for share in report["checks"][name].values())
     assert report["checks"]["on real renderings"]["all"] == 1
-    info = checkpoints.load(whole).info
+    info = ddpm.model.load(whole).info
     assert info["images"] == 240 and info["preset"] == "shapes" and "init" not in info
 
 
@@ -199,7 +201,7 @@ def test_resume_notices_that_the_data_changed(whole, monkeypatch, capsys):
 def test_init_takes_the_averaged_weights_and_the_new_runs_schedule(whole, tmp_path, T, kind):
     """A v network turns v into eps with its schedule: the table must be the new run's, which its checkpoint names."""
     flags = ["--init", str(whole), "--out", str(tmp_path), "--images", "64", "--T", str(T), "--schedule", kind]
-    args, start = train.parser().parse_args(["--device", "cpu", *flags]), checkpoints.load(whole)
+    args, start = train.parser().parse_args(["--device", "cpu", *flags]), ddpm.model.load(whole)
     run = train.prepare(args, *train.configure(args))
     unet, schedule = run.training.unet, run.training.schedule
     assert unet.config == start.unet.config and run.tokenizer.words == start.tokenizer.words
@@ -245,13 +247,13 @@ def test_what_a_run_was_made_with_cannot_change(whole, capsys):
 )
 def test_what_is_no_run_of_this_version_cannot_be_resumed(whole, tmp_path, capsys, settings, named):
     """Weights alone; a run of an older version, whose settings had other names: the weights of both still load."""
-    content = checkpoints.read(whole / CHECKPOINT)
+    content = ddpm.model.read(whole / CHECKPOINT)
     added = {} if settings is None else content | {"settings": content["settings"] | settings}
-    files.save(tmp_path / CHECKPOINT, {key: content[key] for key in checkpoints.MODEL} | added)
+    files.save(tmp_path / CHECKPOINT, {key: content[key] for key in ddpm.model.MODEL} | added)
     assert exit_of("--resume", tmp_path) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert re.search(named, line)
-    assert checkpoints.load(tmp_path).info["images"] == 240
+    assert ddpm.model.load(tmp_path).info["images"] == 240
 
 
 @pytest.mark.slow
@@ -270,5 +272,5 @@ def test_two_processes_share_one_run_folder(tmp_path):
     assert done.returncode == 0, done.stderr
     (folder,) = place.iterdir()
     assert done.stdout.count("images in") == 1 and (folder / "report.json").exists()
-    assert checkpoints.load(folder).info["processes"] == 2
+    assert ddpm.model.load(folder).info["processes"] == 2
     assert weights(folder)["step"] == 4

@@ -13,12 +13,12 @@ import pytest
 import torch
 from tiny import CONFIG, make_data, make_training
 
-import ddpm.training
+import ddpm.training.loop
 from ddpm import Schedule
-from ddpm.batches import Batches
-from ddpm.config import Settings
-from ddpm.images import from_bytes
-from ddpm.training import Training, learning_rate
+from ddpm.training import Settings
+from ddpm.training.batches import Batches
+from ddpm.training.loop import Training, learning_rate
+from ddpm.utils.images import from_bytes
 from unet import Tokenizer
 
 ROOT = Path(__file__).parent.parent
@@ -221,7 +221,7 @@ def test_records_tell_the_state_of_the_run_and_the_means_since_the_last():
 def test_steps_and_the_wait_for_a_gpu_are_training_and_the_watchers_time_is_not(monkeypatch):
     """A clock that a step moves by 1 second, reading ten losses off the GPU by 5, and the watcher by 100."""
     clock = [0.0]
-    monkeypatch.setattr(ddpm.training.time, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr(ddpm.training.loop.time, "perf_counter", lambda: clock[0])
     training = make_training(replace(SETTINGS, images=0, minutes=0.5))
 
     def taking(seconds, work):
@@ -289,7 +289,7 @@ import sys
 
 import torch
 import torch.distributed as dist
-from ddpm import distributed
+from ddpm.training import processes
 from test_training import PLAIN, by_plain_descent, finished, flat
 
 dist.init_process_group("gloo")
@@ -304,7 +304,7 @@ dist.all_gather(everyone, weights)
 assert torch.equal(*everyone), "the processes went apart"
 if training.rank == 0:
     torch.save({"weights": weights, "average": flat(training.averaged(0.5))}, sys.argv[1])
-distributed.leave(training)
+processes.leave(training)
 """
 
 

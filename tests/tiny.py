@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ddpm import Schedule, Trained, checkpoints, files
-from ddpm.config import Settings
+import ddpm
+from ddpm import Schedule, Trained
 from ddpm.data import Dataset
-from ddpm.training import Training
+from ddpm.training import Settings, Training
+from ddpm.utils import files
 from unet import Tokenizer, UNet, UNetConfig
 
 CONFIG = UNetConfig(
@@ -57,6 +58,6 @@ def make_training(settings: Settings, config: UNetConfig = CONFIG, n: int = 24) 
 def save_model(path: Path, config: UNetConfig = SIXTEEN, T: int = 20, data: str = "shapes") -> Path:
     """A checkpoint file of an untrained network; returns the path."""
     schedule = Schedule(T, "cosine")
-    content = checkpoints.description(config, Tokenizer(), schedule) | {"info": {"ema": 0.05, "data": data}}
+    content = ddpm.model.description(config, Tokenizer(), schedule) | {"info": {"ema": 0.05, "data": data}}
     files.save(path, content | {"ema": {0.05: dict(make_unet(config, T, "cosine").named_parameters())}})
     return path

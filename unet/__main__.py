@@ -8,8 +8,8 @@ from collections.abc import Callable
 import torch
 from tqdm import tqdm
 
-from ddpm import cli
-from ddpm.checkpoints import usable
+from ddpm.utils import cli
+from ddpm.utils.device import best_device, usable
 
 from . import PRESETS, Tokenizer, UNet, cost
 from .precision import DTYPES, autocast, resolve
@@ -82,7 +82,7 @@ def main(argv: list[str] | None = None) -> int:
     flags = cli.Parser(prog="python -m unet", description=__doc__)
     flags.add_argument("--presets", nargs="+", choices=PRESETS, default=list(PRESETS))
     flags.add_argument("--batch", type=cli.positive, default=32)
-    cli.add_flags(flags, device=cli.best_device())
+    cli.add_flags(flags, device=best_device())
     flags.add_argument("--compile", action="store_true")
     args = flags.parse_args(argv)
     return cli.exit_code("python -m unet", lambda: measure(args))

@@ -11,17 +11,18 @@ from torch import Tensor
 from tqdm import tqdm
 
 import ddpm
-from ddpm import cli
 from ddpm.diffusion import last
+from ddpm.experiments.common import image_and_source, result, shown_words
 from ddpm.experiments.page import check_choices, check_size, is_page
-from ddpm.images import from_bytes, sheet, squared_error, to_bytes
 from ddpm.model import Trained
+from ddpm.utils import cli
+from ddpm.utils.device import best_device
+from ddpm.utils.images import from_bytes, sheet, squared_error, to_bytes
 from unet.text import content_words
 
 from ..editing import edit_exact, edit_inverted, edit_naive, last_steps
 from ..sampler import Trajectory
 from . import page
-from .common import image_and_source, result, shown_words
 
 EXAMPLE = 'python -m ddim edit --image 1 --target "a photo of a small red circle on a green background" --strength 0.9'
 METHODS = {"sdedit": "SDEdit", "ddim": "DDIM inversion", "exact": "exact inversion"}
@@ -89,7 +90,7 @@ def new_words(source: str, target: str) -> str:
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """The flags of `python -m ddim edit`."""
     cli.add_flags(parser, model="shapes", image=..., source=None, target=..., data_dir="data")
-    cli.add_flags(parser, device=cli.best_device(), out="results", seed=0)
+    cli.add_flags(parser, device=best_device(), out="results", seed=0)
     strength = f"share of the steps, in [0, 1], by default {STRENGTH[0]}; a page takes several"
     parser.add_argument("--strength", type=cli.share, nargs="+", help=strength)
     add_method_flags(parser, steps=None)

@@ -14,15 +14,16 @@ import torch
 from tqdm import tqdm
 
 import ddpm
-from ddpm import cli
 from ddpm.diffusion import last, predict, q_sample
-from ddpm.images import sheet, to_bytes
+from ddpm.experiments.common import calls_bar, images_of, model_data, result
 from ddpm.model import Trained
+from ddpm.utils import cli
+from ddpm.utils.device import best_device
+from ddpm.utils.images import sheet, to_bytes
 from unet.text import content_words
 
 from ..interpolation import slerp
 from ..sampler import sample, step
-from .common import calls_bar, images_of, model_data, result
 from .table import COLUMNS, HAT, calls, cell_sampler, label
 
 EXAMPLE = 'python -m ddim figures --prompts "a photo of a large green cross on a white background"'
@@ -98,7 +99,7 @@ def up_to(trained: Trained, counts: tuple[int, ...]) -> list[int]:
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """The flags of `python -m ddim figures`."""
-    cli.add_flags(parser, model="shapes", data_dir="data", device=cli.best_device(), out="results", seed=0, scale=1.0)
+    cli.add_flags(parser, model="shapes", data_dir="data", device=best_device(), out="results", seed=0, scale=1.0)
     parser.add_argument("--prompts", nargs="+", help="captions, each in quotes; by default six of the dataset")
 
 

@@ -16,17 +16,18 @@ import torch
 from torch import Tensor
 
 import ddpm
-from ddpm import checkpoints, cli
 from ddpm.diffusion import EpsFn, last, predict
-from ddpm.images import from_bytes, sheet, squared_error, to_bytes
-from ddpm.model import Trained
+from ddpm.evaluation import features
+from ddpm.evaluation.frechet import Reference, plus_minus
+from ddpm.experiments.common import calls_bar, check_settings, images_of, model_data, model_facts, result, write
+from ddpm.model import Trained, find, read
 from ddpm.noise import Draw, noise_like
 from ddpm.schedule import Schedule
+from ddpm.utils import cli
+from ddpm.utils.device import best_device
+from ddpm.utils.images import from_bytes, sheet, squared_error, to_bytes
 
 from ..sampler import Trajectory, sample, sigma, step, timesteps
-from . import features
-from .common import calls_bar, check_settings, images_of, model_data, model_facts, result, write
-from .fid import Reference, plus_minus
 from .reconstruct import round_trip
 
 EXAMPLE = "python -m ddim mistakes --model shapes --n 50"
@@ -131,7 +132,7 @@ INVERSION = {
 
 def last_weights(trained: Trained) -> dict[str, tuple]:
     """The model with its run's last weights in place of their average, and `right`; empty without a run's folder."""
-    if (raw := checkpoints.read(checkpoints.find(trained.info["path"])).get("unet")) is None:
+    if (raw := read(find(trained.info["path"])).get("unet")) is None:
         return {}
     unet = deepcopy(trained.unet)
     unet.load_state_dict({name: value.float() for name, value in raw.items()})
@@ -169,7 +170,7 @@ def text(record: dict) -> str:
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """The flags of `python -m ddim mistakes`."""
-    cli.add_flags(parser, model="scenes", data_dir="data", device=cli.best_device(), out="results", n=200, seed=0)
+    cli.add_flags(parser, model="scenes", data_dir="data", device=best_device(), out="results", n=200, seed=0)
     cli.add_flags(parser, steps=10)
 
 

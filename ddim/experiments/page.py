@@ -10,8 +10,8 @@ from torch import Tensor
 import ddpm
 from ddpm.diffusion import q_sample
 from ddpm.experiments import page
-from ddpm.images import to_bytes
 from ddpm.schedule import Schedule
+from ddpm.utils.images import to_bytes
 
 State = tuple[int, Tensor, Tensor]  # t, x_t, predicted x_0
 Ways = Callable[[str, str, float], list[State]]  # target, method, strength -> all that an edit yields

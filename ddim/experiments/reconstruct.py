@@ -15,19 +15,20 @@ from torch import Tensor
 from tqdm import tqdm
 
 import ddpm
-from ddpm import cli
 from ddpm.analytic import gaussian_like
 from ddpm.data import Dataset
 from ddpm.diffusion import EpsFn, last
 from ddpm.experiments import records
-from ddpm.images import from_bytes, sheet, squared_error, to_bytes
+from ddpm.experiments.common import calls_bar, model_data, model_facts, result, write
 from ddpm.model import Trained, in_batches
 from ddpm.schedule import Schedule
+from ddpm.utils import cli
+from ddpm.utils.device import best_device
+from ddpm.utils.images import from_bytes, sheet, squared_error, to_bytes
 
 from ..bdia import invert_exact, sample_exact
 from ..inversion import invert
 from ..sampler import SPACINGS, Steps, sample, timesteps
-from .common import calls_bar, model_data, model_facts, result, write
 from .table import grid_line
 
 EXAMPLE = "python -m ddim reconstruct --model shapes --n 16 --steps 10 20 50 --variants caption exact"
@@ -218,7 +219,7 @@ def plot(path: Path, record: dict, images: np.ndarray, back: dict[tuple[str, int
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """The flags of `python -m ddim reconstruct`."""
-    cli.add_flags(parser, model="shapes", data_dir="data", device=cli.best_device(), out="results", n=128)
+    cli.add_flags(parser, model="shapes", data_dir="data", device=best_device(), out="results", n=128)
     steps = (10, 20, 50, 100)
     parser.add_argument("--steps", type=cli.positive, nargs="+", default=steps, help="numbers of steps S, each way")
     parser.add_argument("--variants", nargs="+", choices=CHOICES, default=CHOICES, help="the first is shown at every S")

@@ -12,13 +12,12 @@ from PIL import Image, ImageFilter
 from torch import Tensor
 from tqdm import tqdm
 
-from ddpm import cli
-from ddpm.checkpoints import usable
 from ddpm.data import load_data, shapes
-
-from . import features
-from .common import check_settings, result, write
-from .fid import Measure, Reference, plus_minus, thousandfold
+from ddpm.evaluation import features
+from ddpm.evaluation.frechet import Measure, Reference, plus_minus, thousandfold
+from ddpm.experiments.common import check_settings, result, write
+from ddpm.utils import cli
+from ddpm.utils.device import best_device, usable
 
 EXAMPLE = "python -m ddim reference --data shapes --n 500"
 
@@ -107,7 +106,7 @@ def text(record: dict) -> str:
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """The flags of `python -m ddim reference`."""
-    cli.add_flags(parser, data="shapes", data_dir="data", device=cli.best_device(), out="results", n=None)
+    cli.add_flags(parser, data="shapes", data_dir="data", device=best_device(), out="results", n=None)
     features.add_flags(parser)
     parser.add_argument("--size", type=cli.positive, default=32, help="of the images, for celeba")
 

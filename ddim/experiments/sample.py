@@ -5,13 +5,15 @@ import argparse
 from torch import Tensor
 
 import ddpm
-from ddpm import Noise, Schedule, cli
+from ddpm import Noise, Schedule
 from ddpm.data.captions import examples
 from ddpm.diffusion import EpsFn
-from ddpm.images import grid
+from ddpm.experiments.common import calls_bar, images_of, result
+from ddpm.utils import cli
+from ddpm.utils.device import best_device
+from ddpm.utils.images import grid
 
 from ..sampler import Trajectory, sample
-from .common import calls_bar, images_of, result
 
 EXAMPLE = 'python -m ddim sample --prompts "a photo of a brown dog riding on a blue bicycle" --seeds 0-7 --steps 20'
 
@@ -20,7 +22,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     """The flags of `python -m ddim sample`."""
     parser.add_argument("--prompts", nargs="+", help="captions, each in quotes; by default two of the model's data")
     cli.add_flags(parser, model="scenes", seeds=list(range(8)), steps=50, eta=0.0, scale=2.0)
-    cli.add_flags(parser, device=cli.best_device(), out="results")
+    cli.add_flags(parser, device=best_device(), out="results")
 
 
 def run(args: argparse.Namespace) -> None:

@@ -16,16 +16,17 @@ from matplotlib.figure import Figure
 from tqdm import tqdm
 
 import ddpm
-from ddpm import cli
-from ddpm.data import edits
-from ddpm.data.judge import all_shown
 from ddpm.diffusion import last
-from ddpm.images import from_bytes, save_figure, sheet, squared_error, to_bytes
+from ddpm.evaluation import edits
+from ddpm.evaluation.frechet import plus_minus
+from ddpm.evaluation.judge import all_shown
+from ddpm.experiments.common import check_settings, model_data, model_facts, result, shown_words, write
 from ddpm.model import Trained, in_batches
+from ddpm.utils import cli
+from ddpm.utils.device import best_device
+from ddpm.utils.images import from_bytes, save_figure, sheet, squared_error, to_bytes
 
-from .common import check_settings, model_data, model_facts, result, shown_words, write
 from .edit import METHODS, add_method_flags, check_strengths, editor
-from .fid import plus_minus
 
 EXAMPLE = "python -m ddim sweep --model shapes --n 16 --steps 20 --edits colour"
 STRENGTHS = [0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0]
@@ -184,7 +185,7 @@ def example(shown: list[np.ndarray]) -> int:
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """The flags of `python -m ddim sweep`."""
-    cli.add_flags(parser, model="shapes", data_dir="data", device=cli.best_device(), out="results", n=64, seed=0)
+    cli.add_flags(parser, model="shapes", data_dir="data", device=best_device(), out="results", n=64, seed=0)
     parser.add_argument("--strengths", type=cli.share, nargs="+", default=STRENGTHS, help="shares of the steps")
     parser.add_argument("--edits", nargs="+", help="kinds of edit; by default all of the dataset")
     add_method_flags(parser, steps=50)

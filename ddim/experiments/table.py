@@ -17,20 +17,21 @@ from matplotlib.ticker import LogFormatter
 from tqdm import tqdm
 
 import ddpm
-from ddpm import cli
 from ddpm.data import image_files
 from ddpm.data.base import DataError
+from ddpm.evaluation import features
+from ddpm.evaluation.frechet import Measure, Reference, plus_minus, thousandfold
 from ddpm.experiments import records
+from ddpm.experiments.common import calls_bar, images_of, model_data, model_facts, result, write
 from ddpm.experiments.records import NUMBER, columns_of, rows_of
-from ddpm.images import save_figure
 from ddpm.model import Sampler, Trained
+from ddpm.utils import cli
+from ddpm.utils.device import best_device
+from ddpm.utils.images import save_figure
 from unet.precision import PRECISIONS
 
 from ..dpm_solver import sample_2m
 from ..sampler import SPACINGS, Trajectory, sample, sample_hat, timesteps
-from . import features
-from .common import calls_bar, images_of, model_data, model_facts, result, write
-from .fid import Measure, Reference, plus_minus, thousandfold
 
 EXAMPLE = "python -m ddim table --model shapes --n 100 --columns 5 10 20"
 HAT, SECOND_ORDER = "hat", "2m"
@@ -258,7 +259,7 @@ def as_log_log(axis: Axes, columns: list[int]) -> None:
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """The flags of `python -m ddim table`."""
-    cli.add_flags(parser, model="shapes", data_dir="data", device=cli.best_device(), out="results", n=500, seed=0)
+    cli.add_flags(parser, model="shapes", data_dir="data", device=best_device(), out="results", n=500, seed=0)
     parser.add_argument("--columns", type=cli.positive, nargs="+", default=COLUMNS, help="numbers of steps S")
     parser.add_argument("--rows", type=row_name, nargs="+", default=ROWS, help=f"etas, {HAT}, {SECOND_ORDER}")
     parser.add_argument("--spacing", choices=SPACINGS, help="time grid; by default the paper's where it fits")

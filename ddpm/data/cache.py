@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..files import whole_file
+from ..utils.files import whole_file
 
 FOLDER = ".cache"
 

@@ -14,15 +14,17 @@ from tqdm import tqdm
 
 import ddim
 
-from .. import checkpoints, cli
-from ..data import Dataset, classifier, load_data
-from ..data.judge import Probabilities, accuracy, judged
+from ..data import Dataset, load_data
 from ..data.shapes import scatter, shapes, variants
 from ..diffusion import EpsFn
-from ..files import write_json, write_text
-from ..model import Sampler, Trained, generate, in_batches
+from ..evaluation import classifier
+from ..evaluation.judge import Probabilities, accuracy, judged
+from ..model import Sampler, Trained, generate, in_batches, load
 from ..noise import Noise
 from ..schedule import Schedule
+from ..utils import cli
+from ..utils.device import best_device
+from ..utils.files import write_json, write_text
 from . import records
 
 EXAMPLE = "python -m ddpm score --model shapes --n 64"
@@ -110,12 +112,12 @@ def table(result: dict[str, dict]) -> str:
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """The flags of `python -m ddpm score`."""
     cli.add_flags(parser, model="shapes", data_dir="data", n=500, steps=STEPS, eta=ETA, scale=SCALE)
-    cli.add_flags(parser, device=cli.best_device(), out="results")
+    cli.add_flags(parser, device=best_device(), out="results")
 
 
 def run(args: argparse.Namespace) -> None:
     """Write and print the accuracy of a model's samples."""
-    trained = checkpoints.load(args.model, device=args.device).for_many_images(compiled=False)
+    trained = load(args.model, device=args.device).for_many_images(compiled=False)
     path = cli.output(args, f"score-{cli.name_of(args.model)}", ".json")
     sampler = partial(few_steps, steps=args.steps, eta=args.eta)
     settings = {name: getattr(args, name) for name in ("model", "n", "steps", "eta", "scale")} | {"info": trained.card}

@@ -5,10 +5,11 @@ import argparse
 import torch
 from tqdm import tqdm
 
-from .. import cli, files
-from ..data import classifier, scenes
-from ..data.labels import load_labelled
+from ..data import scenes
+from ..evaluation import classifier
+from ..evaluation.labels import load_labelled
 from ..noise import check_seed
+from ..utils import cli, files
 
 EXAMPLE = "python -m ddpm classifier --data cifar10 --replace"
 

@@ -13,8 +13,9 @@ from unet import UNet
 from unet.blocks import Down, Up
 from unet.unet import Layer
 
-from .. import checkpoints, cli
-from ..images import save_figure
+from ..model import load
+from ..utils import cli
+from ..utils.images import save_figure
 
 EXAMPLE = "python -m ddpm diagram --model shapes"
 COLOURS = {"residual": "#cfe0f3", "self": "#fbd3a8", "cross": "#c3e3bd", "conv": "#ffffff"}
@@ -198,4 +199,4 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Write the diagram of a trained model's network."""
     path = cli.output(args, f"diagram-{cli.name_of(args.model)}", ".png")
-    print(save_figure(draw(checkpoints.load(args.model).unet), path))
+    print(save_figure(draw(load(args.model).unet), path))

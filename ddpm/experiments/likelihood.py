@@ -11,14 +11,15 @@ import torch
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
-from .. import checkpoints, cli
 from ..bound import Bound, bits_per_dim
 from ..data import Dataset, load_data
 from ..diffusion import VARIANCES
-from ..files import write_json
-from ..images import from_bytes, save_figure
-from ..model import LARGEST_BATCH, Trained, in_batches
+from ..model import LARGEST_BATCH, Trained, in_batches, load
 from ..noise import Noise
+from ..utils import cli
+from ..utils.device import best_device
+from ..utils.files import write_json
+from ..utils.images import from_bytes, save_figure
 from . import records
 
 EXAMPLE = "python -m ddpm bound --model shapes --n 32"
@@ -112,12 +113,12 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--times", type=cli.positive, help="random t for each image (default: all of them, T calls)")
     parser.add_argument("--variance", choices=VARIANCES, default="posterior", help="of p(x_(t-1) | x_t)")
     parser.add_argument("--null", action="store_true", help="the empty prompt instead of captions")
-    cli.add_flags(parser, device=cli.best_device(), out="results")
+    cli.add_flags(parser, device=best_device(), out="results")
 
 
 def run(args: argparse.Namespace) -> None:
     """Write the record and a plot of L_(t-1) over t; print the terms."""
-    trained = checkpoints.load(args.model, device=args.device)
+    trained = load(args.model, device=args.device)
     name, file = trained.info["data"], f"bound-{cli.name_of(args.model)}"
     path, image = (cli.output(args, file, ending) for ending in (".json", ".png"))
     data = load_data(name, args.data_dir, args.split, trained.unet.config.size)

@@ -10,11 +10,12 @@ from einops import rearrange
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
-from .. import checkpoints, cli
 from ..data import load_data
-from ..files import write_json
-from ..images import save_figure
-from ..model import in_batches
+from ..model import in_batches, load
+from ..utils import cli
+from ..utils.device import best_device
+from ..utils.files import write_json
+from ..utils.images import save_figure
 from . import records
 from .caption_accuracy import ETA, SCALE, STEPS, few_steps, random_rows, samples_of
 
@@ -69,12 +70,12 @@ def plot(path: Path, samples: np.ndarray, training: np.ndarray, distances: dict[
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """The flags of `python -m ddpm neighbours`."""
     cli.add_flags(parser, model="shapes", data_dir="data", n=500, steps=STEPS, eta=ETA, scale=SCALE)
-    cli.add_flags(parser, device=cli.best_device(), out="results")
+    cli.add_flags(parser, device=best_device(), out="results")
 
 
 def run(args: argparse.Namespace) -> None:
     """Samples, and as many test images: write how far each is from its nearest training image, and draw some."""
-    trained = checkpoints.load(args.model, device=args.device).for_many_images(compiled=False)
+    trained = load(args.model, device=args.device).for_many_images(compiled=False)
     name, file = trained.info["data"], f"neighbours-{cli.name_of(args.model)}"
     path, image = (cli.output(args, file, ending) for ending in (".json", ".png"))
     test, training = (load_data(name, args.data_dir, split, trained.shape[1]) for split in ("test", "train"))

@@ -20,7 +20,7 @@ from PIL import Image
 
 from unet.text import split_words
 
-from ..files import write_text
+from ..utils.files import write_text
 
 TEMPLATE = Path(__file__).with_name("page.html")
 MOST_BYTES = 4_000_000  # of a file

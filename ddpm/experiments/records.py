@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from ..files import write_json
 from ..model import Trained
+from ..utils.files import write_json
 
 NUMBER = int | float
 Cell = dict[str, NUMBER | None]

@@ -18,16 +18,16 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from ddim.experiments.features import KINDS, fetched
+from ddpm.evaluation.features import KINDS, fetched
 from unet import PRESETS, Tokenizer, UNet, cost
 from unet.__main__ import rates
 from unet.precision import resolve
 
-from .. import cli
-from ..checkpoints import CHECKPOINT, usable
-from ..config import RECIPES
-from ..files import CheckpointError, write_json, write_text
 from ..schedule import Schedule
+from ..training import RECIPES
+from ..utils import cli
+from ..utils.device import best_device, usable
+from ..utils.files import CHECKPOINT, CheckpointError, write_json, write_text
 from . import records
 
 EXAMPLE = "python -m ddpm reproduce --data cifar10 --minutes 720 --gpu A100 --dry-run"
@@ -222,7 +222,7 @@ def element(file: Path, out: Path) -> str:
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """The flags of `python -m ddpm reproduce`."""
     parser.add_argument("--data", choices=NETWORKS, default="cifar10", help="the dataset")
-    cli.add_flags(parser, data_dir="data", device=cli.best_device(), out="results/reproduce")
+    cli.add_flags(parser, data_dir="data", device=best_device(), out="results/reproduce")
     parser.add_argument("--minutes", type=cli.finite, default=720.0, help="for all of it")
     parser.add_argument("--features", choices=KINDS, help="inception (FID) for photographs where it can be had")
     parser.add_argument("--gpu", choices=GPUS, help="plan for this GPU on paper, in place of timed steps")

@@ -4,7 +4,7 @@ import argparse
 import json
 from pathlib import Path
 
-from .. import checkpoints
+from ..model import ship
 
 EXAMPLE = "python -m ddpm ship runs/00000-shapes my-shapes"
 
@@ -21,4 +21,4 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Write the weights and the manifest; print the file."""
     numbers = json.loads(Path(args.numbers).read_text()) if args.numbers else {}
-    print(checkpoints.ship(args.run_folder, args.name, numbers, args.ema, args.replace))
+    print(ship(args.run_folder, args.name, numbers, args.ema, args.replace))

@@ -22,13 +22,12 @@ import p2p
 from unet import PRESETS, Tokenizer, UNet, UNetConfig
 from unet.precision import PRECISIONS, autocast, resolve
 
-from .. import cli
-from ..checkpoints import usable
-from ..config import RECIPES
-from ..files import write_json, write_text
 from ..model import Trained
-from ..run_folder import device_name
 from ..schedule import Schedule
+from ..training import RECIPES
+from ..utils import cli
+from ..utils.device import best_device, device_name, usable
+from ..utils.files import write_json, write_text
 
 EXAMPLE = "python -m ddpm speed --presets cifar10 --batch 16"
 OURS, DIFFUSERS, DDP = "ours", "diffusers", "denoising-diffusion-pytorch"
@@ -223,7 +222,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch", type=cli.positive, default=16, help="images")
     parser.add_argument("--repeats", type=cli.positive, default=10, help="of each work, in turns")
     parser.add_argument("--precision", choices=PRECISIONS, default="auto", help="of the networks")
-    cli.add_flags(parser, device=cli.best_device(), out="results")
+    cli.add_flags(parser, device=best_device(), out="results")
 
 
 def run(args: argparse.Namespace) -> None:

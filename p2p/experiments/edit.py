@@ -20,13 +20,14 @@ from tqdm import tqdm
 
 import ddim
 import ddpm
-from ddim.experiments.common import image_and_source
-from ddpm import cli
 from ddpm.data import image_files
-from ddpm.data.edits import kind_between, kind_of_word
+from ddpm.evaluation.edits import kind_between, kind_of_word
+from ddpm.experiments.common import image_and_source
 from ddpm.experiments.page import is_page
-from ddpm.images import from_bytes, sheet, squared_error, to_bytes
 from ddpm.model import Trained
+from ddpm.utils import cli
+from ddpm.utils.device import best_device
+from ddpm.utils.images import from_bytes, sheet, squared_error, to_bytes
 from unet.text import content_words
 from unet.vocabulary import GRAMMAR
 
@@ -78,7 +79,7 @@ def word_share(text: str) -> tuple[str, float]:
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """The flags of `python -m p2p edit`."""
     cli.add_flags(parser, model="scenes", source=None, target=None, image=None, data_dir="data", seeds=[0, 1, 2, 3])
-    cli.add_flags(parser, steps=50, scale=None, device=cli.best_device(), out="results")
+    cli.add_flags(parser, steps=50, scale=None, device=best_device(), out="results")
     word = dict(action="append", default=[])
     parser.add_argument("--weight", type=word_values, **word, metavar="WORD=X", help="factor of a word's map")
     parser.add_argument("--word-until", type=word_share, **word, metavar="WORD=X", help="a word's own --cross-until")

@@ -11,8 +11,8 @@ from tqdm import tqdm
 
 from ddim.sampler import as_grid
 from ddpm.experiments import page
-from ddpm.images import to_bytes
 from ddpm.model import Trained
+from ddpm.utils.images import to_bytes
 
 from .. import editing
 from ..store import AttentionStore

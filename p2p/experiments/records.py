@@ -6,7 +6,7 @@ In `ddpm.experiments.records` all cells of a file have the same settings; here e
 from pathlib import Path
 
 from ddpm.experiments import records
-from ddpm.files import write_json
+from ddpm.utils.files import write_json
 
 Cell = dict[str, float | None]
 

@@ -9,9 +9,10 @@ import numpy as np
 from tqdm import tqdm
 
 import ddpm
-from ddpm import cli
 from ddpm.diffusion import last
-from ddpm.images import sheet, to_bytes
+from ddpm.utils import cli
+from ddpm.utils.device import best_device
+from ddpm.utils.images import sheet, to_bytes
 
 from ..editing import edit
 from .baselines import EditSettings
@@ -26,7 +27,7 @@ SHARES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """The flags of `python -m p2p schedule`."""
-    cli.add_flags(parser, model="scenes", source=..., seed=0, steps=20, scale=GUIDANCE, device=cli.best_device())
+    cli.add_flags(parser, model="scenes", source=..., seed=0, steps=20, scale=GUIDANCE, device=best_device())
     cli.add_flags(parser, out="results")
     parser.add_argument("--target", required=True, help="caption of the edit")
 

@@ -18,19 +18,20 @@ import torch
 from tqdm import tqdm
 
 import ddpm
-from ddim.experiments.common import shown_words
-from ddpm import cli
 from ddpm.data import load_data
 from ddpm.data.celeba import where_words_show
-from ddpm.data.classifier import load as load_classifier
-from ddpm.data.edits import PAIR_KINDS, PARSERS, pairs
-from ddpm.data.judge import all_shown
-from ddpm.data.judge import places as judge_places
 from ddpm.data.shapes import PALETTE, Reading, parse, read
+from ddpm.evaluation.classifier import load as load_classifier
+from ddpm.evaluation.edits import PAIR_KINDS, PARSERS, pairs
+from ddpm.evaluation.judge import all_shown
+from ddpm.evaluation.judge import places as judge_places
+from ddpm.experiments.common import shown_words
 from ddpm.experiments.records import arithmetic
-from ddpm.files import sha256, write_text
-from ddpm.images import squared_error, to_bytes
 from ddpm.model import Trained
+from ddpm.utils import cli
+from ddpm.utils.device import best_device
+from ddpm.utils.files import sha256, write_text
+from ddpm.utils.images import squared_error, to_bytes
 
 from ..store import AttentionStore, enlarge
 from . import measures, records
@@ -44,7 +45,7 @@ from .baselines import (
     sampled_pairs,
     with_flags,
     words_that_differ,
-)  # fmt: skip
+)
 from .measures import Judged
 from .records import Cell
 
@@ -265,7 +266,7 @@ def reweighting(trained: Trained, settings: EditSettings, task: Task, kind: str,
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """The flags of `python -m p2p score`."""
-    cli.add_flags(parser, model="scenes", device=cli.best_device(), n=500, steps=None, scale=None, out="results")
+    cli.add_flags(parser, model="scenes", device=best_device(), n=500, steps=None, scale=None, out="results")
     cli.add_flags(parser, data_dir="data")  # only for the maps of faces
     parser.add_argument("--kinds", nargs="+", help="kinds of edit, such as colour; by default all of the model's data")
     parser.add_argument("--ways", nargs="+", choices=list(WAYS), default=list(WAYS), help="ways of editing")

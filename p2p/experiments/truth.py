@@ -16,14 +16,16 @@ from tqdm import tqdm
 
 import ddim
 import ddpm
-from ddim.experiments.common import shown_words
-from ddpm import cli
-from ddpm.data import edits, scenes
+from ddpm.data import scenes
+from ddpm.evaluation import edits
+from ddpm.experiments.common import shown_words
 from ddpm.experiments.records import arithmetic
-from ddpm.files import sha256
-from ddpm.images import from_bytes, sheet, squared_error, to_bytes
 from ddpm.model import Trained
 from ddpm.noise import Noise, check_seed
+from ddpm.utils import cli
+from ddpm.utils.device import best_device
+from ddpm.utils.files import sha256
+from ddpm.utils.images import from_bytes, sheet, squared_error, to_bytes
 
 from .. import real
 from ..words import changed
@@ -113,7 +115,7 @@ def measure(chosen: list[edits.SceneEdit], images: np.ndarray, kind: str) -> dic
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """The flags of `python -m p2p truth`."""
     cli.add_flags(parser, model="scenes", source=None, n=500, seed=0, steps=None, scale=None)
-    cli.add_flags(parser, device=cli.best_device(), out="results")
+    cli.add_flags(parser, device=best_device(), out="results")
     parser.add_argument("--target", help="caption of the edit")
     parser.add_argument("--kinds", nargs="+", choices=TRUE_KINDS, default=list(TRUE_KINDS), help="kinds of edit")
     parser.add_argument("--ways", nargs="+", choices=list(WAYS), default=list(WAYS), help="ways of editing")

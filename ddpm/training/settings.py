@@ -5,9 +5,9 @@ from typing import Any
 
 from unet.precision import PRECISIONS
 
-from .diffusion import WEIGHTINGS, check_choice
-from .noise import check_seed
-from .schedule import KINDS
+from ..diffusion import WEIGHTINGS, check_choice
+from ..noise import check_seed
+from ..schedule import KINDS
 
 
 def option(default: Any, text: str) -> Any:

@@ -13,9 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn
 
-import torch
-
-from .checkpoints import CHECKPOINT
+from .files import CHECKPOINT
 
 # ---- commands ------------------------------------------------------------------------------------------------------
 
@@ -100,11 +98,6 @@ def destination(text: str) -> str:
     if path.is_dir() == is_file_name(path) and path.exists():
         raise argparse.ArgumentTypeError(f"{text!r}: expected a folder, or the name of a file with an ending")
     return text
-
-
-def best_device() -> str:
-    """A GPU if PyTorch finds one here, else the CPU."""
-    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 # ---- flags ---------------------------------------------------------------------------------------------------------

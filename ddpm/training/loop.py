@@ -17,13 +17,13 @@ from torch import Tensor
 from unet import Tokenizer, UNet
 from unet.precision import autocast, resolve
 
-from . import distributed, memory
+from ..data.base import Dataset
+from ..diffusion import simple_loss
+from ..schedule import Schedule
+from . import memory, processes
 from .batches import Batch, Batches, generator
-from .config import Settings
-from .data.base import Dataset
-from .diffusion import simple_loss
 from .ema import Averages
-from .schedule import Schedule
+from .settings import Settings
 
 LOG_EVERY = 10  # steps between two records; asking a GPU for its loss at every step would stall it
 WARMUP = 0.05  # the largest share of a budget over which the learning rate rises
@@ -66,8 +66,8 @@ class Training:
     def __init__(self, settings: Settings, unet: UNet, tokenizer: Tokenizer, schedule: Schedule, data: Dataset):
         self.settings, self.unet, self.schedule = settings, unet, schedule
         self.device = next(unet.parameters()).device
-        self.rank, self.world = distributed.rank(), distributed.world()
-        self.precision = distributed.agreed(resolve(settings.precision, self.device))
+        self.rank, self.world = processes.rank(), processes.world()
+        self.precision = processes.agreed(resolve(settings.precision, self.device))
         # float16 has no gradients below 6e-8: the loss is scaled up, and a step whose gradients overflow is skipped
         self.scaler = torch.amp.GradScaler(self.device.type, 2.0**12, enabled=self.precision == "float16")
         if settings.batch % self.world:
@@ -78,8 +78,8 @@ class Training:
         self.step, self.seconds, self.time_used = 0, 0.0, 0.0
         self.network, self.parts = unet, 1  # in which a step's batch goes through the network
         if self.device.type != "cpu":  # measured before it is compiled: each size of batch takes another compilation
-            self.parts = int(distributed.largest(memory.parts_of_batch(self), self.device))
-        self.network = distributed.shared(torch.compile(unet, dynamic=False) if settings.compile else unet)
+            self.parts = int(processes.largest(memory.parts_of_batch(self), self.device))
+        self.network = processes.shared(torch.compile(unet, dynamic=False) if settings.compile else unet)
 
     @property
     def images(self) -> int:
@@ -89,7 +89,7 @@ class Training:
     def progress(self) -> float:
         """Share of the budget that is used up, 0..1; the same on every process; they agree on the time now and then."""
         if self.settings.minutes and (self.world == 1 or self.step % LOG_EVERY == 0):
-            self.time_used = distributed.largest(self.seconds / (60 * self.settings.minutes), self.device)
+            self.time_used = processes.largest(self.seconds / (60 * self.settings.minutes), self.device)
         by_images = self.images / self.settings.images if self.settings.images else 0.0
         return min(1.0, max(self.time_used, by_images))
 

@@ -1,14 +1,11 @@
 """Run folders: numbered, never overwritten, complete in themselves."""
 
 import json
-import platform
 import subprocess
 from functools import cache
 from pathlib import Path
 
-import torch
-
-from .files import write_text
+from ..utils.files import write_text
 
 
 def new_run(root: Path, name: str) -> Path:
@@ -28,13 +25,6 @@ def code_version() -> str:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
-
-
-def device_name(device: torch.device) -> str:
-    """What a number was measured on."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"CPU ({platform.machine()}, {torch.get_num_threads()} threads)"
 
 
 def append(path: Path, record: dict) -> None:

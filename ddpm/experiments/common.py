@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from ddpm import cli
-from ddpm.data import Dataset, classifier, image_files, judge, load_data
-from ddpm.experiments import records
-from ddpm.experiments.records import arithmetic
-from ddpm.files import sha256, write_json, write_text
-from ddpm.model import Sampler, Trained, generate
+from ..data import Dataset, image_files, load_data
+from ..evaluation import classifier, judge
+from ..model import Sampler, Trained, generate
+from ..utils import cli
+from ..utils.files import sha256, write_json, write_text
+from . import records
+from .records import arithmetic
 
 
 def model_data(trained: Trained, data_dir: str, split: str) -> Dataset:

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from unet import Tokenizer
 
-from .config import Settings
-from .data.base import Dataset
-from .images import from_bytes
+from ..data.base import Dataset
+from ..utils.images import from_bytes
+from .settings import Settings
 
 
 class Batch(NamedTuple):

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOENT, errno.EIO)
+CHECKPOINT = "checkpoint.pt"  # of a run folder
 MANIFEST = "manifest.json"  # of a folder of shipped weights: name -> file, sha256, bytes
 
 

@@ -9,11 +9,11 @@ import numpy as np
 
 from unet.vocabulary import CLASSES
 
-from . import scenes, shapes
-from .base import DataError
-from .captions import Face, parse_face, parse_thing
-from .celeba import HAIR, YES_OR_NO
-from .cifar10 import describe
+from ..data import scenes, shapes
+from ..data.base import DataError
+from ..data.captions import Face, parse_face, parse_thing
+from ..data.celeba import HAIR, YES_OR_NO
+from ..data.cifar10 import describe
 from .classifier import PARTS
 from .labels import scene_class, scene_heads
 

@@ -12,10 +12,10 @@ import numpy as np
 
 from unet.vocabulary import SHAPES
 
-from . import scenes, shapes
-from .base import DataError, Dataset
-from .captions import AGES, Face, Thing, face_sentence, parse_face, parse_thing, thing_sentence
-from .cifar10 import PALETTES
+from ..data import scenes, shapes
+from ..data.base import DataError, Dataset
+from ..data.captions import AGES, Face, Thing, face_sentence, parse_face, parse_thing, thing_sentence
+from ..data.cifar10 import PALETTES
 
 HELD_OUT_SEED = 1  # the datasets draw their shapes with seed 0
 RELATIVES = {

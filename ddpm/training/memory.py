@@ -8,7 +8,7 @@ from torch import Tensor
 from .batches import Batch
 
 if TYPE_CHECKING:
-    from .training import Training
+    from .loop import Training
 
 RESERVE = 1.25  # for the workspace of convolutions, fragments and the gradients of maps, which are not counted
 

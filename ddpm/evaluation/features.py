@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ddpm import files
-from ddpm.data import classifier
+from ..utils import files
+from . import classifier
 
 KINDS = ("classifier", "inception")
 URL = "https://nvlabs-fi-cdn.nvidia.com/stylegan2-ada-pytorch/pretrained/metrics/inception-2015-12-05.pt"

@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .. import files
-from ..images import from_bytes
+from ..utils import files
+from ..utils.images import from_bytes
 
 SHIPPED = Path(__file__).parent.parent / "weights" / "classifiers"
 MOST_BYTES = 8 * 2**20

@@ -7,8 +7,8 @@ import numpy as np
 
 from unet.vocabulary import CLASSES, SHAPES, SIZES
 
-from . import celeba, cifar10, scenes, shapes
-from .base import DataError
+from ..data import celeba, cifar10, scenes, shapes
+from ..data.base import DataError
 
 NO_YES = ("no", "yes")
 

@@ -14,10 +14,10 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from .checkpoints import usable
+from ..utils.device import usable
 
 if TYPE_CHECKING:
-    from .training import Training
+    from .loop import Training
 
 
 def start(device: str) -> torch.device:

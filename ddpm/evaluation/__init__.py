@@ -1,0 +1,1 @@
+"""Classifiers, judges of drawn images, edit tasks, features and Frechet distance."""

@@ -1,0 +1,6 @@
+"""Training: Algorithm 1 and what a run needs around it."""
+
+from .loop import Record, Training
+from .settings import RECIPES, Settings
+
+__all__ = ["RECIPES", "Record", "Settings", "Training"]

@@ -1,0 +1,1 @@
+"""Command line, files, images and devices: what every package uses."""
