@@ -27,14 +27,10 @@ def test_the_error_at_equal_accuracy_is_interpolated_between_two_strengths():
 def test_a_point_has_the_error_where_nothing_should_change_and_the_share_that_shows_the_edit():
     images, keep = np.zeros((2, 3, 4, 4), dtype=np.uint8), np.ones((2, 4, 4), dtype=bool)
     keep[0, 0] = False  # the first row of the first image may change
-
-    def first_row(s: float) -> np.ndarray:
-        after = images.copy()
-        after[:, :, 0] = 255 * s
-        return after
-
-    found = [p for p, _ in sweep.points(first_row, [0, 1], images, keep, lambda x: x[:, 0, 0, 0] > [300, 0])]
-    assert found == [{"strength": 0, "error": 0, "accuracy": 0}, {"strength": 1, "error": 0.125, "accuracy": 0.5}]
+    after = images.copy()
+    after[:, :, 0] = 255
+    e = edits.Edits(images, [""] * 2, [""] * 2, keep, "colour", [""] * 2)
+    assert sweep.point(e, after, np.array([True, False])) == {"error": 0.125, "accuracy": 0.5}
 
 
 def test_an_edited_shape_shows_its_edit_where_every_word_is_right():

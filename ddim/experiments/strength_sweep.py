@@ -5,13 +5,11 @@ the pixels that the edit should leave alone, and "accuracy", the share of images
 """
 
 import argparse
-from collections.abc import Callable, Iterator
-from functools import partial
 from itertools import pairwise
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
@@ -20,37 +18,20 @@ from ddpm.diffusion import last
 from ddpm.evaluation import edits
 from ddpm.evaluation.frechet import plus_minus
 from ddpm.evaluation.judge import all_shown
-from ddpm.experiments.common import check_settings, model_data, model_facts, result, shown_words, write
+from ddpm.experiments.common import check_once, check_settings, model_data, model_facts, result, shown_words, write
 from ddpm.model import Trained, in_batches
 from ddpm.utils import cli
 from ddpm.utils.device import best_device
 from ddpm.utils.images import from_bytes, save_figure, sheet, squared_error, to_bytes
 
-from .edit import METHODS, add_method_flags, check_strengths, editor
+from .edit import METHODS, add_method_flags, check_methods, editor
 
 EXAMPLE = "python -m ddim sweep --model shapes --n 16 --steps 20 --edits colour"
 STRENGTHS = [0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0]
 LEVELS = (0.5, 0.8, 0.9, 0.95)  # accuracies at which the methods are compared
-Points = list[dict[str, float]]
+Points = list[dict[str, float]]  # {"strength", "error", "accuracy"}, in order of the strength
 
 # ---- measure ---------------------------------------------------------------------------------------------------------
-
-
-def points(
-    edited: Callable[[float], np.ndarray],
-    strengths: list[float],
-    images: np.ndarray,
-    keep: np.ndarray,
-    shown: Callable[[np.ndarray], np.ndarray],
-) -> Iterator[tuple[dict[str, float], np.ndarray]]:
-    """A point for each strength, with the edited images uint8 (N, 3, H, W) that it was measured on.
-
-    keep: (N, H, W) bool, the pixels to leave alone. shown: images -> (N,) bool, which of them show the edit.
-    """
-    for strength in strengths:
-        after = edited(strength)
-        error = float(np.mean(squared_error(images, after, keep)))
-        yield {"strength": strength, "error": error, "accuracy": float(np.mean(shown(after)))}, after
 
 
 def shows_edit(data: str, kind: str, e: edits.Edits, images: np.ndarray) -> np.ndarray:
@@ -59,34 +40,33 @@ def shows_edit(data: str, kind: str, e: edits.Edits, images: np.ndarray) -> np.n
     return all_shown(words) if data == "shapes" else words[kind] == 1
 
 
-def edited(trained: Trained, args: argparse.Namespace, e: edits.Edits, method: str, strength: float) -> np.ndarray:
-    """All images edited with one method, uint8 (n, 3, H, W); image i has seed --seed + i."""
-    parts = []
-    for part in in_batches(len(e.images), trained.device):
-        edit = editor(trained, args, e.sources[part], e.targets[part])
-        x_0 = from_bytes(e.images[part]).to(trained.device)
-        seeds = range(args.seed + part.start, args.seed + part.stop)
-        parts.append(to_bytes(last(edit(method, x_0, strength, seeds))))
-    return np.concatenate(parts)
+def point(e: edits.Edits, after: np.ndarray, shown: np.ndarray) -> dict[str, float]:
+    """The error of images uint8 (n, 3, H, W) after their edit, and the share of those that show it, bool (n,)."""
+    return {"error": float(np.mean(squared_error(e.images, after, e.keep))), "accuracy": float(np.mean(shown))}
 
 
 def measure(
-    trained: Trained, args: argparse.Namespace, kind: str, e: edits.Edits
-) -> tuple[dict[str, Points], list[np.ndarray]]:
-    """Each method's points, and its images at every strength, uint8 (strengths, n, 3, H, W)."""
-    curves, after, shown = {}, [], partial(shows_edit, trained.info["data"], kind, e)
-    for method in args.methods:
-        walk = points(partial(edited, trained, args, e, method), args.strengths, e.images, e.keep, shown)
-        found, images = zip(*tqdm(walk, f"{kind}, {method}", len(args.strengths)), strict=True)
-        curves[method] = list(found)
-        after.append(np.stack(images))
-    return curves, after
+    trained: Trained, args: argparse.Namespace, kind: str, e: edits.Edits, method: str
+) -> tuple[Points, np.ndarray, np.ndarray]:
+    """A method's points, its images at every strength, uint8 (strengths, n, 3, H, W), and which show the edit."""
+    points, images, shown = [], [], []
+    for strength in tqdm(args.strengths, f"{kind}, {method}"):
+        parts = []
+        for part in in_batches(len(e.images), trained.device):
+            edit = editor(trained, args, e.sources[part], e.targets[part])
+            x_0 = from_bytes(e.images[part]).to(trained.device)
+            seeds = range(args.seed + part.start, args.seed + part.stop)
+            parts.append(to_bytes(last(edit(method, x_0, strength, seeds))))
+        images.append(np.concatenate(parts))
+        shown.append(shows_edit(trained.info["data"], kind, e, images[-1]))
+        points.append({"strength": strength} | point(e, images[-1], shown[-1]))
+    return points, np.stack(images), np.stack(shown)
 
 
 def at_success(points: Points, level: float) -> float | None:
     """The error at the smallest strength whose accuracy is `level`, between two strengths by linear interpolation.
 
-    points: in order of their strength. None where no accuracy is as high.
+    None where no accuracy is as high.
     """
     if points[0]["accuracy"] >= level:
         return points[0]["error"]
@@ -97,7 +77,7 @@ def at_success(points: Points, level: float) -> float | None:
     return None
 
 
-# ---- as text and as images -------------------------------------------------------------------------------------------
+# ---- as text and as a plot -------------------------------------------------------------------------------------------
 
 
 def summary(settings: dict) -> str:
@@ -134,7 +114,12 @@ def plot(path: Path, record: dict) -> Path:
     axes = figure.subplots(len(curves), 2, squeeze=False)
     for (left, right), (kind, methods) in zip(axes, curves.items(), strict=True):
         first = next(iter(methods))
-        draw_dilemma(left, methods[first], f"{kind}: {METHODS[first]}")
+        left.set_title(f"{kind}: {METHODS[first]}", fontsize=9)
+        left.set(xlabel="strength", ylim=(-0.03, 1.03))
+        left.grid(alpha=0.3)
+        for axis, name, style, colour in ((left, "accuracy", "o-", "C2"), (left.twinx(), "error", "s--", "C3")):
+            axis.plot(settings["strengths"], [p[name] for p in methods[first]], style, ms=3, color=colour)
+            axis.set_ylabel({"error": "mean squared error"}.get(name, name), color=colour)
         for method, found in methods.items():
             right.plot([p["error"] for p in found], [p["accuracy"] for p in found], "o-", ms=3, label=METHODS[method])
         right.set_xscale("symlog", linthresh=1e-4)
@@ -145,81 +130,62 @@ def plot(path: Path, record: dict) -> Path:
     return save_figure(figure, path)
 
 
-def draw_dilemma(axis: Axes, found: Points, title: str) -> None:
-    """Accuracy and error over the strength, each on its own axis."""
-    strengths = [p["strength"] for p in found]
-    axis.plot(strengths, [p["accuracy"] for p in found], "o-", ms=3, color="C2")
-    axis.set(xlabel="strength", ylim=(-0.03, 1.03))
-    axis.set_ylabel("accuracy", color="C2")
-    axis.set_title(title, fontsize=9)
-    axis.grid(alpha=0.3)
-    other = axis.twinx()
-    other.plot(strengths, [p["error"] for p in found], "s--", ms=3, color="C3")
-    other.set_ylabel("mean squared error", color="C3")
-
-
-def strip(path: Path, args: argparse.Namespace, todo: dict[str, edits.Edits], after: dict, examples: dict) -> Path:
-    """One image of each kind of edit, a row for each method, over the strengths above 0."""
-    above = np.array(args.strengths) > 0
-    rows = [
-        np.stack([e.images[examples[kind]], *images[above, examples[kind]]])
-        for kind, e in todo.items()
-        for images in after[kind]
-    ]
-    names = [f"{kind}: {METHODS[method]}" for kind in todo for method in args.methods]
-    columns = ["original", *(f"{strength:g}" for strength in args.strengths if strength > 0)]
-    titles = [f"{e.sources[examples[kind]]}  ->  {e.targets[examples[kind]]}" for kind, e in todo.items()]
-    return sheet(path, np.stack(rows), names, columns, "\n".join(titles))
-
-
-def example(shown: list[np.ndarray]) -> int:
-    """The image of the strip: the first that shows its edit with every method at full strength, else the first of all.
-
-    shown: (n,) bool for each method.
-    """
-    return int(np.all(shown, axis=0).argmax())
-
-
 # ---- command ---------------------------------------------------------------------------------------------------------
+
+
+class Plan(NamedTuple):
+    """What can be known before the first edit."""
+
+    trained: Trained
+    todo: dict[str, edits.Edits]  # kind of edit -> n edits of test images
+    settings: dict
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """The flags of `python -m ddim sweep`."""
-    cli.add_flags(parser, model="shapes", data_dir="data", device=best_device(), out="results", n=64, seed=0)
+    cli.add_flags(parser, model="shapes", data_dir="data", device=best_device(), out="results", n=64)
     parser.add_argument("--strengths", type=cli.share, nargs="+", default=STRENGTHS, help="shares of the steps")
     parser.add_argument("--edits", nargs="+", help="kinds of edit; by default all of the dataset")
     add_method_flags(parser, steps=50)
 
 
-def edits_of(trained: Trained, args: argparse.Namespace) -> dict[str, edits.Edits]:
-    """Kind of edit -> n edits of test images. ValueError: a dataset without edits, fewer than n images."""
-    data = trained.info["data"]
-    if data not in edits.EDIT_KINDS:
+def prepare(args: argparse.Namespace) -> Plan:
+    """Load the model and the images, and look at every flag and at earlier results. ValueError, OSError."""
+    trained = ddpm.load(args.model, device=args.device)
+    args.strengths = list(check_methods(trained, args, args.strengths))
+    if args.methods == ["sdedit"]:  # the others invert, and methods are compared in one precision
+        trained = trained.for_many_images(compiled=False)
+    if (data := trained.info["data"]) not in edits.EDIT_KINDS:
         raise ValueError(f"no edits are known for the dataset {data!r}: expected one of {', '.join(edits.EDIT_KINDS)}")
+    args.edits = args.edits or list(edits.EDIT_KINDS[data])
+    check_once(args, "edits")
     test = model_data(trained, args.data_dir, "test")
-    todo = {kind: edits.edits(test, kind, args.n) for kind in args.edits or edits.EDIT_KINDS[data]}
+    todo = {kind: edits.edits(test, kind, args.n) for kind in args.edits}
     for kind, e in todo.items():
         if len(e.images) < args.n:
             raise ValueError(f"n is {args.n}, but the test split has {len(e.images)} images for the edit {kind!r}")
-    return todo
+        trained.tokens([*e.sources, *e.targets])
+    settings = model_facts(trained, args) | {"n": args.n, "steps": args.steps, "eta": args.eta, "guidance": args.scale}
+    settings |= {"iterations": args.iterations, "seed": args.seed, "strengths": args.strengths}
+    settings |= {"methods": args.methods, "edits": list(todo)}
+    check_settings(result(args, f"sweep-{cli.name_of(args.model)}", ".json"), settings)
+    return Plan(trained, todo, settings)
 
 
 def run(args: argparse.Namespace) -> None:
     """Measure every kind of edit with every method; write and print the table, the plot and a strip of images."""
-    trained, args.strengths = ddpm.load(args.model, device=args.device), sorted(set(args.strengths))
-    check_strengths(trained, args, args.strengths)
-    if args.methods == ["sdedit"]:  # the others invert, and methods are compared in one precision
-        trained = trained.for_many_images(compiled=False)
-    todo, name = edits_of(trained, args), f"sweep-{cli.name_of(args.model)}"
-    settings = model_facts(trained, args) | {"n": args.n, "steps": args.steps, "eta": args.eta, "guidance": args.scale}
-    settings |= {"iterations": args.iterations, "seed": args.seed, "strengths": args.strengths}
-    settings |= {"methods": args.methods, "edits": list(todo)}
-    check_settings(result(args, name, ".json"), settings)
-    curves, after, examples = {}, {}, {}
+    (trained, todo, settings), name = prepare(args), f"sweep-{cli.name_of(args.model)}"
+    curves, rows, titles, above = {}, [], [], np.array(args.strengths) > 0
     for kind, e in todo.items():
-        curves[kind], after[kind] = measure(trained, args, kind, e)
-        examples[kind] = example([shows_edit(trained.info["data"], kind, e, images[-1]) for images in after[kind]])
+        measured = {method: measure(trained, args, kind, e, method) for method in args.methods}
+        curves[kind] = {method: points for method, (points, _, _) in measured.items()}
+        # in the strip: the first image that shows its edit with every method at full strength, else the first of all
+        i = int(np.all([shown[-1] for _, _, shown in measured.values()], axis=0).argmax())
+        rows += [np.stack([e.images[i], *images[above, i]]) for _, images, _ in measured.values()]
+        titles.append(f"{e.sources[i]}  ->  {e.targets[i]}")
     record = {"settings": settings, "curves": curves}
     write(args, name, record, text(record))
     print(plot(result(args, name, ".png"), record))
-    print(strip(result(args, name, ".png", "-strip"), args, todo, after, examples))
+    names = [f"{kind}: {METHODS[method]}" for kind in todo for method in args.methods]
+    columns = ["original", *(f"{strength:g}" for strength in args.strengths if strength > 0)]
+    print(sheet(result(args, name, ".png", "-strip"), np.stack(rows), names, columns, "\n".join(titles)))

@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from unet.text import split_words
+
 from ..data import Dataset, image_files, load_data
 from ..evaluation import classifier, judge
 from ..model import Sampler, Trained, generate
@@ -56,6 +58,13 @@ def result(args: argparse.Namespace, name: str, ending: str, part: str = "") -> 
     return path.with_name(f"{path.name.removesuffix(ending)}{part}{ending}")
 
 
+def check_once(args: argparse.Namespace, flag: str) -> None:
+    """ValueError for a flag that has the same words twice: the second would have no effect."""
+    said = [" ".join(split_words(text)) for text in getattr(args, flag)]
+    if repeated := [text for text in said if said.count(text) > 1]:
+        raise ValueError(f"--{flag} has {repeated[0]!r} twice: give it once")
+
+
 def check_settings(path: Path, settings: dict) -> None:
     """ValueError, before any work, where the file has results of other settings."""
     if path.exists():
@@ -81,6 +90,14 @@ def images_of(
             bar.update(min(len(state[1]), bar.total - bar.n))  # the last batch may be padded
 
     return np.concatenate(list(generate(trained, prompts, seeds, counted, scale)))
+
+
+def finite(trajectory: Iterator, scale: float) -> Iterator:
+    """The states (t, x_t, predicted x_0) of a trajectory. ValueError at the first x_t that is not finite."""
+    for t, x, x_0 in trajectory:
+        if not x.isfinite().all():
+            raise ValueError(f"at guidance {scale:g} the image at t = {t} is not finite: take another --scale")
+        yield t, x, x_0
 
 
 def calls_bar(total: int) -> tqdm:

@@ -1,4 +1,4 @@
-"""A page for the lecture hall: one HTML file that shows every step of an edit, without a server or a network.
+"""A page for the lecture hall: one HTML file that shows every step of an edit, without a server or the internet.
 
 All images of a page are in one PNG, and all attention maps in another. `page.html`, beside this file, has the layout
 and the JavaScript; `write` puts title, images and data into it.
@@ -17,19 +17,33 @@ from typing import Any
 import numpy as np
 from einops import rearrange
 from PIL import Image
+from torch import Tensor
 
 from unet.text import split_words
 
 from ..utils.files import write_text
+from ..utils.images import to_bytes
 
 TEMPLATE = Path(__file__).with_name("page.html")
 MOST_BYTES = 4_000_000  # of a file
-MOST_CHOICES = 9  # a key for each
+State = tuple[int, Tensor, Tensor]  # t, x_t, predicted x_0
 
 
 def is_page(args: argparse.Namespace) -> bool:
     """Does --out name a page? Its ending is .html."""
     return Path(args.out).suffix.lower() == ".html"
+
+
+def check_size(frames: int, size: int, advice: str) -> None:
+    """ValueError, before any work, for a page of so many frames (size, size) that would be too large.
+
+    In the file a frame takes about its uncompressed bytes: three quarters in the PNG, a third more as text.
+    """
+    if (count := 3 * frames * size**2) > MOST_BYTES:
+        raise ValueError(
+            f"a page of about {frames} frames would take {count / 1e6:.1f} MB, expected at most "
+            f"{MOST_BYTES / 1e6:g} MB: {advice}"
+        )
 
 
 class Atlas:
@@ -38,58 +52,43 @@ class Atlas:
     COLUMNS = 16
 
     def __init__(self):
-        self.images: dict[bytes, np.ndarray] = {}
-        self.places: dict[bytes, int] = {}
+        self.images: list[np.ndarray] = []
+        self.places: dict[bytes, int] = {}  # the bytes of an image -> its place
 
     def add(self, images: np.ndarray) -> list[int]:
         """The places of images uint8 (N, C, H, W); C is 3, or 1 for grey."""
-        keys = [image.tobytes() for image in images]
-        for key, image in zip(keys, images, strict=True):
-            self.places.setdefault(key, len(self.places))
-            self.images.setdefault(key, image)
-        return [self.places[key] for key in keys]
+        for image in images:
+            if self.places.setdefault(image.tobytes(), len(self.images)) == len(self.images):
+                self.images.append(image)
+        return [self.places[image.tobytes()] for image in images]
 
     def png(self) -> bytes:
         """All images as a PNG; where the last row is not full, it ends in black."""
-        images = np.stack([*self.images.values()])
-        images = np.concatenate([images, np.zeros_like(images[:1]).repeat(-len(images) % self.COLUMNS, axis=0)])
-        whole = rearrange(images, "(r c) rgb h w -> (r h) (c w) rgb", c=self.COLUMNS)
+        black = [np.zeros_like(self.images[0])] * (-len(self.images) % self.COLUMNS)
+        whole = rearrange([*self.images, *black], "(r c) rgb h w -> (r h) (c w) rgb", c=self.COLUMNS)
         file = BytesIO()
         Image.fromarray(whole.squeeze(-1) if whole.shape[-1] == 1 else whole).save(file, "png", optimize=True)
         return file.getvalue()
 
-    def facts(self) -> dict[str, int]:
-        """What the page must know to cut an image out."""
-        return {"size": next(iter(self.images.values())).shape[-1], "columns": self.COLUMNS}
 
+def frames_of(start: list[Tensor], states: list[State]) -> list[np.ndarray]:
+    """x_t and the predicted x_0 of a trajectory of S steps, uint8 (S + 1, B, 3, H, W) each.
 
-def check_size(frames: int, size: int, advice: str) -> None:
-    """ValueError, before any work, for a page of so many frames (size, size) that would be too large.
-
-    In the file a frame takes about its uncompressed bytes: three quarters in the PNG, a third more as text.
+    start: x_T (B, 3, H, W), or both images of a latent pair; states: what a sampler yields from there. Beside x_t is
+    what the network predicts from it, and at the end, t = 0, the image itself. From a pair the network is first called
+    at the second image: the first takes that prediction too.
     """
-    check_bytes(3 * frames * size**2, f"about {frames} frames", advice)
-
-
-def check_bytes(count: int, what: str, advice: str) -> None:
-    """ValueError where a page would be too large."""
-    if count > MOST_BYTES:
-        most = f"{MOST_BYTES / 1e6:g} MB"
-        raise ValueError(f"a page of {what} would take {count / 1e6:.1f} MB, expected at most {most}: {advice}")
-
-
-def check_choices(count: int) -> None:
-    """ValueError for more edits than there are keys."""
-    if count > MOST_CHOICES:
-        raise ValueError(f"a page of {count} edits: expected at most {MOST_CHOICES}, one for each of the keys 1 .. 9")
+    x = [*start, *(x for _, x, _ in states)]
+    x_0 = [*(x_0 for *_, x_0 in states), x[-1]]
+    return [np.stack([to_bytes(each) for each in way]) for way in (x, x_0[:1] * (len(x) - len(x_0)) + x_0)]
 
 
 def captions(source: str, target: str, also: Collection[str] = ()) -> list[dict[str, Any]]:
     """The captions of source and edit, word by word; what is changed, or among `also`, is marked in the edit."""
     before, after = split_words(source), split_words(target)
     same = SequenceMatcher(None, before, after, autojunk=False).get_matching_blocks()
-    old = {i for block in same for i in range(block.a, block.a + block.size)}
-    kept = {j for block in same for j in range(block.b, block.b + block.size)}
+    old = {block.a + i for block in same for i in range(block.size)}
+    kept = {block.b + i for block in same for i in range(block.size)}
     new = [j not in kept or word in also for j, word in enumerate(after)]
     return [
         {"name": "source", "words": before, "changed": [i not in old for i in range(len(before))]},
@@ -105,13 +104,13 @@ def write(path: Path, title: str, data: dict[str, Any], frames: Atlas, maps: Atl
         scenes[choice][level]: labels of the steps, turn (the step at which encoding ends), frames [panel][step],
         tracks [{label, parts [{from, to, text}], words}], and with maps: maps [side][word][step] and scales
         [side][word], the weight of a map's largest byte. Frames and maps are places in their atlas.
-    ValueError: larger than MOST_BYTES.
     """
-    images = {"frames": frames} if maps is None else {"frames": frames, "maps": maps}
-    alts = {"frames": "all images of this page", "maps": "all attention maps of this page"}
-    sources = {name: base64.b64encode(atlas.png()).decode() for name, atlas in images.items()}
-    tags = [f'<img id="{name}" alt="{alts[name]}" src="data:image/png;base64,{sources[name]}">' for name in images]
-    data = {"maps": None} | data | {name: atlas.facts() for name, atlas in images.items()}
+    data, tags = {"maps": None} | data, []
+    for name, atlas, alt in (("frames", frames, "all images"), ("maps", maps, "all attention maps")):
+        if atlas is not None:
+            data[name] = {"size": atlas.images[0].shape[-1], "columns": atlas.COLUMNS}
+            source = f"data:image/png;base64,{base64.b64encode(atlas.png()).decode()}"
+            tags.append(f'<img id="{name}" alt="{alt} of this page" src="{source}">')
     text = TEMPLATE.read_text(encoding="utf-8")
     for name, part in {
         "title": html.escape(title),
@@ -119,5 +118,4 @@ def write(path: Path, title: str, data: dict[str, Any], frames: Atlas, maps: Atl
         "data": json.dumps(data, separators=(",", ":")).replace("<", "\\u003c"),  # so that no word ends the script
     }.items():
         text = text.replace(f"<!--{name}-->", part)
-    check_bytes(len(text.encode()), f"{len(frames.images)} images", "take fewer --steps, or fewer edits")
     return write_text(path, text)

@@ -122,10 +122,32 @@ def share(text: str) -> float:
     return value
 
 
+def guidance(text: str) -> float:
+    """A guidance scale; beyond 100 nothing that is left would be an image."""
+    value = finite(text)
+    if abs(value) > 100:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a number in -100 .. 100, 1 for no guidance")
+    return value
+
+
+def whole(text: str) -> int:
+    """A whole number from 0 on."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number, 0 or more")
+    return int(text)
+
+
 def positive(text: str) -> int:
     """A whole number from 1 on."""
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number, 1 or more")
+    return int(text)
+
+
+def seed(text: str) -> int:
+    """The seed of a first image: far enough below 2^63, where seeds end, for any number of images after it."""
+    if not text.isdecimal() or int(text) > 2**62:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number in 0 .. 2^62")
     return int(text)
 
 
@@ -149,11 +171,11 @@ FLAGS: dict[str, dict[str, Any]] = {
     "device": dict(help="cpu or cuda; by default the best one here"),
     "out": dict(type=destination, help="a folder for the results, or a file's name; made where missing"),
     "n": dict(type=positive, help="images"),
-    "seed": dict(type=int, help="of the first image; the next ones count up"),
+    "seed": dict(type=seed, help="of the first image; the next ones count up"),
     "seeds": dict(type=seeds, help="one image for each, such as 0-3 or 0,4,9"),
     "steps": dict(type=positive, help="steps of the sampler"),
     "eta": dict(type=share, help="noise of each step in [0, 1]: 0 is DDIM, 1 DDPM's posterior"),
-    "scale": dict(type=finite, help="guidance, 1 for none"),
+    "scale": dict(type=guidance, help="guidance, 1 for none"),
     "source": dict(help="caption of the image to edit, by default its own in the dataset"),
     "target": dict(nargs="+", help="caption of the edit, or of several"),
     "image": dict(help="a real image: a file, or its number in the test split"),

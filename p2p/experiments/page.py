@@ -12,14 +12,12 @@ from tqdm import tqdm
 from ddim.sampler import as_grid
 from ddpm.experiments import page
 from ddpm.model import Trained
-from ddpm.utils.images import to_bytes
 
 from .. import editing
 from ..store import AttentionStore
 from ..words import alignment, per_word, split, swap_map
 
 Edit = tuple[str, str, dict[str, Any]]  # label, target, keywords of `p2p.edit`
-State = tuple[int, Tensor, Tensor]  # s, x_s, predicted x_0
 ROW = [{"label": f"{name}: {what}", "side": side if what != "x_t" else None}
        for side, name in enumerate(("source", "edit")) for what in ("x_t", "predicted x_0")]  # fmt: skip
 NOTE = (
@@ -30,26 +28,12 @@ RESERVE = 18  # lines of the window's height that captions and controls take
 
 
 def check(trained: Trained, steps: int, images: int, edits: Sequence[Edit]) -> None:
-    """ValueError, before any work, for a page that would be too large or has more edits than keys."""
-    page.check_choices(len(edits))
+    """ValueError, before any work, for a page that would be too large."""
     frames = 2 * images * (1 + len(edits)) * (steps + 1)
     page.check_size(frames, trained.shape[-1], "take fewer --steps, --seeds or targets")
 
 
 # ---- what is shown ---------------------------------------------------------------------------------------------------
-
-
-def frames_of(x_T: Tensor | tuple[Tensor, Tensor], states: list[State]) -> list[np.ndarray]:
-    """x_t and the predicted x_0 of 2n images at the S + 1 times of a trajectory, uint8 (S + 1, 2n, 3, H, W) each.
-
-    Beside x_t is what the network predicts from it, and at the end, t = 0, the image itself. A sampler that starts from
-    a latent pair calls the network at the pair's second image first; the other takes that prediction too.
-    """
-    start = x_T if isinstance(x_T, tuple) else (x_T,)
-    x = [*(torch.cat([each, each]) for each in start), *(x for _, x, _ in states)]
-    x_0 = [*(x_0 for *_, x_0 in states), x[-1]]
-    x_0 = x_0[:1] * (len(x) - len(x_0)) + x_0
-    return [np.stack([to_bytes(each) for each in way]) for way in (x, x_0)]
 
 
 def maps_of(store: AttentionStore, grid: list[int], size: int) -> Tensor:
@@ -115,6 +99,7 @@ def write(
     the largest. ValueError: see `p2p.edit` and `ddpm.experiments.page.write`.
     """
     frames, maps, choices, scenes = page.Atlas(), page.Atlas(), [], []
+    x_T = start["x_T"] if isinstance(start["x_T"], tuple) else (start["x_T"],)
     n, length, grid = len(names), trained.unet.config.words, as_grid(trained.schedule.T, steps)
     labels = [f"step {k} of {steps}, t = {t}" for k, t in enumerate(grid)]
     for at_each in zip(*levels.values(), strict=True):
@@ -123,7 +108,7 @@ def write(
             store = AttentionStore([source] * n + [target] * n, by_time=True)
             way = editing.edit(trained, source, target, **start, steps=steps, scale=scale, store=store, **how)
             name, words = ", ".join(label.splitlines()), page.captions(source, target, how["weights"])
-            seen = frames_of(start["x_T"], list(tqdm(way, name, steps)))
+            seen = page.frames_of([torch.cat([x, x]) for x in x_T], list(tqdm(way, name, steps)))
             weights = maps_of(store, grid, size or store.largest)
             shared = {"labels": labels, "turn": 0, "tracks": tracks(injected(source, target, how, steps, length))}
             for rows in zip(range(n), range(n, 2 * n), strict=True):  # an image's source and edit
