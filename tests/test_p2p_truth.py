@@ -73,4 +73,4 @@ def test_a_kind_on_record_is_not_measured_again_and_other_settings_are_refused_a
 
 def test_a_seed_out_of_range_is_refused(capsys):
     assert code_of(main, "truth", "--n", 2, "--seed", 2**63, "--device", "cpu") == 2
-    assert "expected 0 .. 2^63 - 1" in capsys.readouterr().err
+    assert "expected a whole number in 0 .. 2^62" in capsys.readouterr().err
