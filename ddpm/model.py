@@ -1,6 +1,6 @@
 """A trained model: prompts, guidance and a hook in, an `EpsFn` for the samplers out; models as files."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from torch import Tensor
 from unet import Hook, Tokenizer, UNet, UNetConfig
 from unet.attention import Text
 from unet.precision import autocast
+from unet.vocabulary import split_words
 
 from .diffusion import EpsFn, last
 from .guidance import guided
@@ -63,8 +64,8 @@ class Trained:
 
     @property
     def card(self) -> dict[str, Any]:
-        """`info` without the place of the file: what a result states about its model."""
-        return {name: value for name, value in self.info.items() if name != "path"}
+        """`info` without the place of the file and the known words: what a result states about its model."""
+        return {name: value for name, value in self.info.items() if name not in ("path", "words")}
 
     @torch.no_grad()
     def tokens(self, prompts: list[str]) -> Tensor:
@@ -142,7 +143,7 @@ def generate(
 
 SHIPPED = Path(__file__).parent / "weights"
 MOST_BYTES = 40 * 2**20
-MODEL = ("unet_config", "words", "schedule", "ema", "info")  # what every checkpoint has
+MODEL = ("unet_config", "words", "schedule", "ema", "info")  # what every checkpoint has; most also have `known`
 RUN = (*MODEL, "settings", "unet", "optimizer", "step", "seconds")  # and one that training can resume
 
 
@@ -166,13 +167,25 @@ def description(config: UNetConfig, tokenizer: Tokenizer, schedule: Schedule) ->
     return {
         "unet_config": asdict(config),
         "words": tokenizer.words,
+        "known": tokenizer.known,
         "schedule": {"T": schedule.T, "kind": schedule.kind},
     }
 
 
+def known_words(content: dict) -> Sequence[str]:
+    """The words that a checkpoint's model learned. Those from before they were stored learned what the shipped model of
+    their dataset did, as its entry in the manifest says; of other datasets, all words that a prompt can have.
+    """
+    if "known" in content:
+        return content["known"]
+    entries, data = files.manifest(SHIPPED).values(), content["info"].get("data")
+    of_data = next((entry["words"].split() for entry in entries if entry.get("data") == data), content["words"])
+    return [word for word in content["words"] if word in of_data and split_words(word) == [word]]
+
+
 def build(content: dict) -> tuple[UNet, Tokenizer, Schedule]:
     """The untrained network, tokenizer and schedule that a checkpoint describes."""
-    tokenizer, schedule = Tokenizer(content["words"]), Schedule(**content["schedule"])
+    tokenizer, schedule = Tokenizer(content["words"], known_words(content)), Schedule(**content["schedule"])
     return UNet(UNetConfig(**content["unet_config"]), len(tokenizer), schedule.alpha_bar), tokenizer, schedule
 
 
@@ -191,7 +204,8 @@ def load(name: str | Path, ema: float | None = None, device: str | torch.device 
         unet, tokenizer, schedule = build(content)
         unet.load_state_dict({key: value.float() for key, value in average.items()})
     unet.eval().requires_grad_(False)
-    return Trained(unet.to(device), tokenizer, schedule, content["info"] | {"ema": share, "path": str(path)})
+    info = content["info"] | {"ema": share, "path": str(path), "words": tokenizer.known}
+    return Trained(unet.to(device), tokenizer, schedule, info)
 
 
 def choose_average(path: Path, content: dict, ema: float | None) -> tuple[float, dict]:
@@ -230,6 +244,6 @@ def ship(run: str | Path, name: str, numbers: dict[str, Any], ema: float | None 
     content = read(path)
     share, average = choose_average(path, content, ema)
     weights = {key: value.half() for key, value in average.items()}
-    kept = {key: content[key] for key in ("unet_config", "words", "schedule")}
+    kept = {key: content[key] for key in ("unet_config", "words", "schedule")} | {"known": known_words(content)}
     info = content["info"] | {"ema": share, "numbers": numbers}
     return files.ship(SHIPPED, name, kept | {"ema": {share: weights}, "info": info}, MOST_BYTES, replace)

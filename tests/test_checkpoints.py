@@ -16,12 +16,13 @@ from tiny import CONFIG, make_training
 
 import ddpm
 from ddpm import Schedule
+from ddpm.data import scenes, shapes
 from ddpm.model import CheckpointError, Trained, description, generate, load, read, ship
 from ddpm.training import Settings
 from ddpm.utils import files
 from ddpm.utils.files import CHECKPOINT, save
 from ddpm.utils.images import save_figure
-from unet import Tokenizer
+from unet import Tokenizer, UnknownWordError
 
 SETTINGS = Settings(batch=8, images=24, ema=(0.05, 0.5), T=100, schedule="cosine", warmup=0, learning_rate=1e-3)
 WORDS = tuple(reversed(Tokenizer().words))  # another order: a checkpoint keeps its own list of words
@@ -75,6 +76,32 @@ def test_a_model_comes_back_without_a_flag(folder, training, share):
         load(folder, ema=0.3)
 
 
+def test_a_model_keeps_the_words_of_its_training_captions(tmp_path, shelf, training):
+    """Stored; from before they were stored: those of its dataset, if a shipped model has learned it, else all."""
+    content, few = content_of(training), ("red", "a")
+    del content["known"]
+    shelf.mkdir()
+    entry = {"file": "x.pt", "sha256": "", "data": "moons", "words": "a red zebra"}
+    (shelf / "manifest.json").write_text(json.dumps({"x": entry}))
+    save(tmp_path / "stored.pt", content | {"known": few})
+    save(tmp_path / "moons.pt", content | {"info": content["info"] | {"data": "moons"}})
+    save(tmp_path / "own.pt", content | {"words": (*WORDS[:-1], "Corgi")})
+    for name, known in (("stored", few), ("moons", few), ("own", WORDS[:-1])):
+        trained = load(tmp_path / f"{name}.pt")
+        assert set(trained.info["words"]) == set(trained.tokenizer.known) == set(known)
+        assert "words" not in trained.card  # results keep the form that they have
+    with pytest.raises(UnknownWordError, match="'circle'.* knows, nearest first, "):
+        load(tmp_path / "moons.pt").eps(["a red circle"])
+    assert load(ship(tmp_path / "moons.pt", "tiny", {})).tokenizer.known == load(tmp_path / "moons.pt").tokenizer.known
+
+
+@pytest.mark.parametrize("data", [shapes, scenes])
+def test_a_shipped_model_knows_the_words_of_its_training_captions(data):
+    """Those of photographs: see their grammars' tests."""
+    captions = {caption for drawn in data.scatter(3000, "train", 0) for caption in data.variants(drawn)}
+    assert set(load(data.__name__.split(".")[-1]).tokenizer.known) == set(" ".join(captions).split())
+
+
 def test_a_model_is_found_by_folder_file_and_string(folder, shelf):
     for name in (folder, str(folder), folder / CHECKPOINT, str(folder / CHECKPOINT)):
         assert load(name).info["path"] == str(folder / CHECKPOINT)
@@ -110,8 +137,12 @@ def test_what_a_model_lacks_or_has_too_much_is_named(tmp_path, training):
     whole = content_of(training)
     wrong = [({name: whole[name] for name in whole if name != key}, f"it has no {key}") for key in ddpm.model.MODEL]
     wrong += [([1, 2], "is no checkpoint"), (whole | {"info": {}}, "which average to take; there are 0.05, 0.5")]
-    for other in ({"colour": 3}, {"channels": 16}):
-        wrong.append((whole | {"unet_config": whole["unet_config"] | other}, "does not fit this version"))
+    for key, *others in (
+        ("unet_config", whole["unet_config"] | {"colour": 3}, whole["unet_config"] | {"channels": 16}),
+        ("words", (1, 2), 3, ("red", "red")),
+        ("known", (1, 2), 3, ("Red",), ("zebra",)),
+    ):
+        wrong += [(whole | {key: other}, "does not fit this version") for other in others]
     for content, message in wrong:
         torch.save(content, tmp_path / CHECKPOINT)
         with pytest.raises(CheckpointError, match=f"{re.escape(str(tmp_path))}.*{message}"):

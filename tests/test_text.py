@@ -1,12 +1,13 @@
 """Tokenizer, vocabulary and text encoder: words in, words out, and clear errors for what is not known."""
 
 from itertools import product
+from pathlib import Path
 
 import pytest
 import torch
 
 from ddpm.data.shapes import PALETTE, Shape, variants
-from unet import PRESETS, TextEncoder, Tokenizer, UnknownWordError
+from unet import PRESETS, TextEncoder, Tokenizer, UnknownWordError, text, vocabulary
 from unet.vocabulary import GROUPS, SHAPES, SIZES, VOCABULARY
 
 
@@ -17,8 +18,6 @@ def test_every_word_is_one_token_of_its_own_and_comes_back():
     assert sorted(tokens[:, 1].tolist()) == list(range(2, len(tokenizer)))
     assert tokenizer.decode(tokens) == list(VOCABULARY)
     assert sorted(VOCABULARY) == sorted(word for group in GROUPS for word in group)
-    with pytest.raises(ValueError, match="a word twice"):
-        Tokenizer(["red", "blue", "red"])
 
 
 def test_every_caption_of_the_shapes_fits_their_preset_and_comes_back():
@@ -29,11 +28,21 @@ def test_every_caption_of_the_shapes_fits_their_preset_and_comes_back():
 
 
 def test_words_survive_capitals_and_punctuation():
-    tokenizer = Tokenizer()
-    plain = tokenizer.encode(["a red circle on a blue background"], 16)
-    ways = '  A RED circle,\ton a "blue" background. ', "“A red circle”: on a blue background!"
-    for prompt in ways:
-        assert torch.equal(tokenizer.encode([prompt], 16), plain)
+    tokenizer = Tokenizer((*VOCABULARY, "café"))
+    plain = tokenizer.encode(["a red circle on a blue background", "a café"], 16)
+    ways = '  A RED circle,\ton a "blue" background. ', "“A red circle”: (on a) ‘blue’ «background»!"
+    for prompt, cafe in zip(ways, ("a Cafe\u0301.", "A CAF\u00c9"), strict=True):  # one character, or two
+        assert torch.equal(tokenizer.encode([prompt, cafe], 16), plain)
+
+
+def test_a_vocabulary_is_read_as_prompts_are():
+    """Whatever somebody writes into the module's groups, prompts can have."""
+    source = Path(vocabulary.__file__).read_text(encoding="utf-8")
+    place = source.index("PUNCTUATION =")
+    names = {}
+    added = "GROUPS += (('Corgi', 'no.', 'polar bear', 'cafe\u0301', 'Red'),)\n"
+    exec(source[:place] + added + source[place:], names)
+    assert names["VOCABULARY"] == (*VOCABULARY, "corgi", "polar", "bear", "caf\u00e9")
 
 
 def test_the_null_prompt_is_the_start_and_nothing_else():
@@ -41,11 +50,45 @@ def test_the_null_prompt_is_the_start_and_nothing_else():
         assert Tokenizer().encode([prompt], 4).tolist() == [[Tokenizer.START, *3 * [Tokenizer.PAD]]]
 
 
-@pytest.mark.parametrize(("word", "near"), [("circel", "circle"), ("Purpel", "purple"), ("zzzz", "no known word")])
-def test_an_unknown_word_is_named_with_its_nearest(word, near):
-    with pytest.raises(UnknownWordError) as caught:
-        Tokenizer().encode(["a red circle", f"a red {word} on a blue background"], 16)
-    assert repr(word.lower()) in str(caught.value) and near in str(caught.value)
+def test_an_unknown_word_is_named_with_the_words_that_the_model_knows_the_nearest_first():
+    shapes = Tokenizer(VOCABULARY, known=("a", "red", "small", "circle", "square"))
+    for prompt, words, first in (
+        ("a red Circel", "word 'circel'", "circle, "),
+        ("a smiling red woman, a woman", "words 'smiling', 'woman'", "small, "),
+        ("a small zzzz", "word 'zzzz'", "red, small, circle, square, a"),
+    ):
+        with pytest.raises(UnknownWordError) as caught:
+            shapes.encode(["a circle", prompt], 16)
+        start = f"unknown {words} in the prompt {prompt!r}: this model knows, nearest first, {first}"
+        assert str(caught.value).startswith(start) and "\n" not in str(caught.value)
+    with pytest.raises(UnknownWordError, match=r"zzzz.{,600} and \d+ more$"):
+        Tokenizer([f"w{i}" for i in range(999)]).encode(["zzzz"], 16)
+
+
+def test_a_tokenizer_is_made_of_words_that_prompts_have():
+    assert Tokenizer(("blue", "Red"), known=("blue",)).known == ("blue",)  # "Red": of weights from elsewhere
+    for words, known, message in (
+        (("red", "blue", "red"), None, "a word twice"),
+        (("red", "Blue"), None, "name 'Blue'"),
+        (("red", "no."), None, "name 'no.'"),
+        (("red", "polar bear"), None, "name 'polar bear'"),
+        (("red", ""), None, "name ''"),
+        (("red",), ("red", "blue"), "name 'blue'"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            Tokenizer(words, known)
+
+
+def test_a_model_learns_the_words_of_new_captions_and_its_own_keep_their_tokens(monkeypatch):
+    old = Tokenizer(("zebra", "red", "a"), known=("red", "a"))
+    monkeypatch.setattr(text, "VOCABULARY", ("a", "corgi", "red", "dog", "cat"))
+    new = old.extended(["A red zebra.", "a dog, a Corgi"])
+    assert new.words == ("zebra", "red", "a", "corgi", "dog") and new.known == new.words
+    assert torch.equal(new.encode(["a red", "red"], 4), old.encode(["a red", "red"], 4))
+    assert old.extended(["red a"]).words == old.words and old.known == ("red", "a")
+    assert Tokenizer(known=()).extended(["a red circle"]).known == ("a", "red", "circle")
+    with pytest.raises(UnknownWordError, match="in the captions: poodle, gnu; correct them, or add them to unet/voc"):
+        old.extended(["a poodle", "a red gnu"])
 
 
 def test_a_prompt_may_fill_the_budget_but_not_pass_it():

@@ -18,7 +18,7 @@ import torch
 
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOENT, errno.EIO)
 CHECKPOINT = "checkpoint.pt"  # of a run folder
-MANIFEST = "manifest.json"  # of a folder of shipped weights: name -> file, sha256, bytes
+MANIFEST = "manifest.json"  # of a folder of shipped weights: name -> file, sha256, bytes; some with data and words
 
 
 class CheckpointError(ValueError):
@@ -110,7 +110,7 @@ def fitting(path: Path) -> Iterator[None]:
     """What a whole file says may still not fit the code that reads it: CheckpointError, naming the file."""
     try:
         yield
-    except (TypeError, ValueError, KeyError, RuntimeError) as error:
+    except (TypeError, ValueError, KeyError, AttributeError, RuntimeError) as error:
         raise CheckpointError(f"{path} does not fit this version of the code: {first_line(error)}") from error
 
 
