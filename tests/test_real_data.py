@@ -17,6 +17,7 @@ from PIL import Image
 
 import ddpm
 import ddpm.data.cifar10 as cifar10_module
+from ddpm.data import base, load_data
 from ddpm.data import captions as grammar
 from ddpm.data.base import DataError, Dataset
 from ddpm.data.captions import Face, Thing
@@ -220,7 +221,7 @@ def test_a_failed_download_says_what_to_do_and_leaves_nothing(tmp_path, monkeypa
     nothing = b"not the archive"
     md5 = hashlib.md5(nothing, usedforsecurity=False).hexdigest()
     for urlopen, named in (
-        (no_route, "put the folder cifar-10-batches-py from https://www.cs.toronto.edu"),
+        (no_route, "put the archive https://www.cs.toronto.edu.*cifar-10-python.tar.gz into"),
         (lambda *_, **__: io.BytesIO(nothing), md5),
     ):
         monkeypatch.setattr(urllib.request, "urlopen", urlopen)
@@ -242,6 +243,27 @@ def test_a_download_is_unpacked_and_nothing_lands_elsewhere(tmp_path, monkeypatc
     np.testing.assert_array_equal(cifar10(target).images, images)
     assert sorted(path.name for path in target.iterdir()) == [".cache", "cifar-10-batches-py"]
     assert [path.name for path in target.parent.iterdir()] == ["data"]
+    np.testing.assert_array_equal(cifar10(target / "cifar-10-batches-py").images, images)
+
+    slower = tmp_path / "slower"
+
+    def meanwhile(*_, **__):
+        """Another command puts the folder there while this one fetches."""
+        write_cifar(slower)
+        return io.BytesIO(answer)
+
+    monkeypatch.setattr(urllib.request, "urlopen", meanwhile)
+    np.testing.assert_array_equal(cifar10(slower).images, images)
+    assert sorted(path.name for path in slower.iterdir()) == [".cache", "cifar-10-batches-py"]
+
+    monkeypatch.setattr(urllib.request, "urlopen", None)
+    fetched = tmp_path / "fetched"
+    fetched.mkdir()
+    (fetched / "cifar-10-python.tar.gz").write_bytes(answer[:-1])
+    with pytest.raises(DataError, match="fetched/cifar-10-python.tar.gz is not the official archive"):
+        cifar10(fetched)
+    (fetched / "cifar-10-python.tar.gz").write_bytes(answer)
+    np.testing.assert_array_equal(cifar10(fetched).images, images)
 
 
 # ---- CelebA ----------------------------------------------------------------------------------------------------------
@@ -378,16 +400,52 @@ def test_folder_turns_photos_upright(tmp_path):
     assert (folder(tmp_path, 4).images[0, 0] == [[0, 0, 255, 255]] * 4).all()
 
 
-def test_a_folder_that_cannot_be_read_is_named_with_its_line(tmp_path):
+def test_what_is_wrong_with_a_folder_is_said_with_its_line(tmp_path, monkeypatch):
+    """Captions before images: a wrong line is found though the image before it cannot be read."""
     Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
+    Image.new("RGB", (4, 4)).save(tmp_path / "page.pdf")
     (tmp_path / "broken.png").write_bytes((tmp_path / "a.png").read_bytes()[:40])
+    (tmp_path / "empty.png").write_bytes(b"")
+    (tmp_path / "none.ppm").write_bytes(b"P6 0 0 255 ")
+    words = "broken.png\ta corgi\na.png\tA square, a corgi.\n\na.png\ta small robot\n" + "a.png\ta corgi\n" * 3
     for text, message in (
-        (b"a.png\ta square\na.png a square\n", r"captions\.txt:2: expected a file name, a tab"),
-        (b"b.png\ta square\n", r"b\.png is missing"),
-        (b"broken.png\ta square\n", r"broken\.png cannot be read as an image"),
-        (b"\n\n", "lists no images"),
-        (b"a.png\ta sm\xf8r square\n", "not UTF-8"),
+        ("a.png\ta square\na.png a square\n", r"captions\.txt:2: expected a file name, a tab"),
+        ("a.png\ta square\x0c\u2028\n\ttext\n", r"captions\.txt:2: expected a file name, a tab"),
+        ("a.png\ta square\na.png\t... !\n", r"captions\.txt:2: expected .* a caption with words, got"),
+        ("broken.png\ta square\r\nb.png\ta square\r\n", r"captions\.txt:2: there is no file .*b\.png"),
+        (words, r"corgi \(5 x: line 1, 2, 5, \.\.\.\), robot \(1 x: line 4\); .* unet/vocabulary\.py"),
+        ("broken.png\ta square\n", r"broken\.png cannot be read as an image"),
+        ("empty.png\ta square\n", r"empty\.png cannot be read as an image \(it is empty\)"),
+        ("page.pdf\ta square\n", r"page\.pdf cannot be read as an image \(Pillow .* knows no such format"),
+        ("none.ppm\ta square\n", r"none\.ppm cannot be read as an image"),
+        ("\n\n", "lists no images"),
     ):
-        (tmp_path / "captions.txt").write_bytes(text)
+        (tmp_path / "captions.txt").write_text(text, encoding="utf-8", newline="")
         with pytest.raises(DataError, match=message):
             folder(tmp_path)
+    for encoding in ("latin-1", "utf-16", "utf-16-le"):
+        (tmp_path / "captions.txt").write_bytes("a.png\ta sm\xf8r square\n".encode(encoding))
+        with pytest.raises(DataError, match=r"captions\.txt is not UTF-8 text .*: save it as UTF-8"):
+            folder(tmp_path)
+    (tmp_path / "captions.txt").write_text("a.png\ta red square\na.png\ta corgi\n")
+    assert folder(tmp_path, words=("a", "red", "square", "corgi")).captions == [("a red square", "a corgi")]
+    with pytest.raises(DataError, match=r"captions\.txt:1: the caption has 3 words, but the network reads 2"):
+        folder(tmp_path, longest=2)
+    (tmp_path / "captions.txt").unlink()
+    with pytest.raises(DataError, match=r"captions\.txt is missing: each line of captions\.txt has"):
+        folder(tmp_path)
+
+    def old(*_):
+        raise AttributeError("no attribute of a newer Pillow")
+
+    monkeypatch.setattr(base.ImageOps, "exif_transpose", old)
+    with pytest.raises(DataError, match=r"a\.png: Pillow .* cannot do it .*: install a newer one"):
+        base.open_image(tmp_path / "a.png")
+
+
+def test_the_home_folder_is_found(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
+    (tmp_path / "captions.txt").write_text("a.png\ta square\n")
+    assert len(load_data("folder", "~", size=4)) == 1

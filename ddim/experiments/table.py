@@ -17,8 +17,7 @@ from matplotlib.ticker import LogFormatter
 from tqdm import tqdm
 
 import ddpm
-from ddpm.data import image_files
-from ddpm.data.base import DataError
+from ddpm.data.base import DataError, open_image, square, to_array
 from ddpm.evaluation import features
 from ddpm.evaluation.frechet import Measure, Reference, plus_minus, thousandfold
 from ddpm.experiments import records
@@ -115,7 +114,7 @@ def reference_images(reference: str, trained: Trained, data_dir: str) -> np.ndar
     if len(files) < 2:
         raise DataError(f"--reference {reference!r}: expected train, test, or a folder of 2 or more images {endings}")
     size = trained.unet.config.size
-    return np.stack([image_files.to_array(image_files.square(image_files.open_image(file)), size) for file in files])
+    return np.stack([to_array(square(open_image(file)), size) for file in files])
 
 
 def prompts_of(trained: Trained, args: argparse.Namespace) -> list[str]:

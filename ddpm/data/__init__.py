@@ -1,15 +1,30 @@
 """Datasets: images as bytes, and captions that are true of them."""
 
+from collections.abc import Sequence
+from pathlib import Path
+
+from unet.vocabulary import VOCABULARY
+
 from . import celeba, cifar10, folder, scenes, shapes
 from .base import DataError, Dataset
 
 __all__ = ["DataError", "Dataset", "load_data"]
 
 
-def load_data(name: str, data_dir: str, split: str = "train", size: int = 32) -> Dataset:
-    """A dataset by name, with images of size x size. Raises DataError for an unknown name, and what its loader
-    raises.
+def load_data(
+    name: str,
+    data_dir: str | Path,
+    split: str = "train",
+    size: int = 32,
+    words: Sequence[str] = VOCABULARY,
+    longest: int | None = None,
+) -> Dataset:
+    """A dataset by name, with images of size x size.
+
+    words, longest: what the captions of a folder may use, and how many of them. Raises DataError for an unknown name,
+    and what its loader raises.
     """
+    data_dir = Path(data_dir).expanduser()
     own = {"shapes": shapes.SIZE, "scenes": scenes.SIZE, "cifar10": cifar10.SIZE}.get(name, size)
     if size != own:
         raise DataError(f"{name} has images of {own} x {own}, the network is for {size} x {size}: use --size {own}")
@@ -23,6 +38,9 @@ def load_data(name: str, data_dir: str, split: str = "train", size: int = 32) ->
         return celeba.celeba(data_dir, split, size)
     if name == "folder":
         if split != "train":
-            raise DataError(f"a folder of images has no {split} split: all of its images were used for training")
-        return folder.folder(data_dir, size)
+            raise DataError(
+                f"a folder of images has no {split} split: all of its images were used for training; "
+                "give an image as a file, or --split train where the command has it"
+            )
+        return folder.folder(data_dir, size, words, longest)
     raise DataError(f"unknown dataset {name!r}: expected shapes, scenes, cifar10, celeba or folder")

@@ -1,10 +1,19 @@
-"""A dataset: images as bytes, and for each image the captions that are true of it."""
+"""What all datasets share: images as bytes with captions that are true of them, image files, and a cache."""
 
 import hashlib
+import os
+import sys
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from ..utils.files import whole_file
 
 
 class DataError(ValueError):
@@ -25,18 +34,13 @@ class Dataset:
     captions: list[tuple[str, ...]]
 
     def __post_init__(self):
-        if self.images.dtype != np.uint8 or self.images.ndim != 4 or self.images.shape[1] != 3:
-            raise DataError(
-                f"{self.name}: images must be uint8 (N, 3, H, W), got {self.images.dtype} {self.images.shape}"
-            )
-        if self.images.shape[2] != self.images.shape[3]:
-            raise DataError(f"{self.name}: images must be square, got {self.images.shape[2:]} pixels")
+        shape = self.images.shape
+        if self.images.dtype != np.uint8 or len(shape) != 4 or shape[1] != 3 or shape[2] != shape[3]:
+            raise DataError(f"{self.name}: images must be uint8 (N, 3, H, H), got {self.images.dtype} {shape}")
         if len(self.images) != len(self.captions):
             raise DataError(f"{self.name}: {len(self.images)} images but {len(self.captions)} caption entries")
         if not all(self.captions):
-            raise DataError(
-                f"{self.name}: image {next(i for i, c in enumerate(self.captions) if not c)} has no caption"
-            )
+            raise DataError(f"{self.name}: image {list(map(bool, self.captions)).index(False)} has no caption")
 
     @cached_property
     def sha256(self) -> str:
@@ -47,3 +51,98 @@ class Dataset:
 
     def __len__(self) -> int:
         return len(self.images)
+
+
+# ---- files -----------------------------------------------------------------------------------------------------------
+
+
+def read_lines(path: Path, advice: str) -> list[str]:
+    """The lines of a text in UTF-8, with or without a byte-order mark. DataError, with the advice: it is none."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise DataError(f"{path} is missing: {advice}") from None
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not UTF-8 text (byte {error.start}): save it as UTF-8") from None
+    if "\0" in text:  # UTF-16 without a mark
+        raise DataError(f"{path} is not UTF-8 text (it has zero bytes): save it as UTF-8")
+    return text.split("\n")  # splitlines would count form feeds
+
+
+def open_image(path: Path, ground: str = "white") -> Image.Image:
+    """The image in a file: RGB, upright, transparent parts on a ground colour. Raises DataError that names the file."""
+    try:
+        with Image.open(path) as image:
+            image.load()
+            return flattened(ImageOps.exif_transpose(image), ground)
+    except FileNotFoundError:
+        raise DataError(f"{path} is missing") from None
+    except UnidentifiedImageError:
+        reason = f"Pillow {Image.__version__} here knows no such format" if os.path.getsize(path) else "it is empty"
+        raise DataError(f"{path} cannot be read as an image ({reason}): save it as PNG or JPEG, or remove it") from None
+    except (AttributeError, ImportError, NotImplementedError) as error:  # of Pillow, not of the file
+        raise DataError(f"{path}: Pillow {Image.__version__} cannot do it ({error}): install a newer one") from error
+    except Exception as error:  # decoders raise whatever they stumble over: OSError, SyntaxError, zlib.error, ...
+        raise DataError(f"{path} cannot be read as an image ({error}): replace or remove it") from error
+
+
+def flattened(image: Image.Image, ground: str) -> Image.Image:
+    """RGB, 8 bits: grey of 16 bits is scaled, transparent parts get a ground colour. ValueError: no known range."""
+    if not all(image.size):
+        raise ValueError(f"it has {image.width} x {image.height} pixels")
+    if image.mode == "F":
+        raise ValueError("floating-point pixels have no known range: save it with 8 bits")
+    if image.mode.startswith("I"):
+        grey = np.asarray(image).astype(np.int64)
+        if grey.min() < 0 or grey.max() > 65535:
+            raise ValueError("32-bit pixels have no known range: save it with 8 bits")
+        image = Image.fromarray(np.round(grey / 257).astype(np.uint8))
+    if "transparency" not in image.info and image.mode not in ("P", "PA", "LA", "La", "RGBA", "RGBa"):
+        return image.convert("RGB")
+    return Image.alpha_composite(Image.new("RGBA", image.size, ground), image.convert("RGBA")).convert("RGB")
+
+
+def square(image: Image.Image) -> Image.Image:
+    """The largest square in the middle of an image."""
+    side = min(image.size)
+    left, top = (image.width - side) // 2, (image.height - side) // 2
+    return image.crop((left, top, left + side, top + side))
+
+
+def to_array(image: Image.Image, size: int) -> np.ndarray:
+    """A square image -> uint8 (3, size, size); shrunk by averaging areas, and left as it is when it has that size."""
+    if image.size != (size, size):
+        smaller = size <= image.width
+        image = image.resize((size, size), Image.Resampling.BOX if smaller else Image.Resampling.BICUBIC)
+    return np.asarray(image).transpose(2, 0, 1)
+
+
+# ---- cache -----------------------------------------------------------------------------------------------------------
+
+
+def cached(
+    data_dir: str | Path, name: str, source: Any, modules: tuple[str, ...], compute: Callable[[], np.ndarray]
+) -> np.ndarray:
+    """What takes long to decode, draw or describe: the array of `compute`, kept in data_dir/.cache for the next time.
+
+    source, modules: what the array depends on, values and files of this package; the file's name holds their hash. A
+    new file replaces that of an old source. A damaged one is made again. Where none can be written, one line says so.
+    """
+    digest = hashlib.sha256(repr(source).encode())
+    for module in modules:
+        digest.update((Path(__file__).parent / f"{module}.py").read_bytes())
+    path = Path(data_dir) / ".cache" / f"{name}-{digest.hexdigest()[:16]}.npz"
+    with suppress(Exception):  # not there, or damaged in whatever way: a zip has a checksum
+        with open(path, "rb") as file, np.load(file) as arrays:
+            return arrays["array"]
+    array = compute()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with whole_file(path) as temporary, open(temporary, "wb") as file:
+            np.savez(file, array=array)
+        for old in path.parent.glob(f"{name}-{'?' * 16}.np?"):
+            if old != path:
+                old.unlink(missing_ok=True)  # another command may do the same
+    except OSError as error:
+        print(f"{name} is computed at every start, its cache cannot be kept: {error}", file=sys.stderr)
+    return array

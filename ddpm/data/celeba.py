@@ -6,12 +6,10 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from .base import DataError, Dataset
-from .cache import cached, code_of
+from .base import DataError, Dataset, cached, open_image, read_lines, to_array
 from .captions import Face, face_captions, parse_face
-from .image_files import open_image, to_array
 
-IMAGES, ATTRIBUTES = "img_align_celeba", "list_attr_celeba.txt"
+IMAGES, ATTRIBUTES = "img_align_celeba", "list_attr_celeba"
 SPLITS = {"train": (1, 162_770), "valid": (162_771, 182_637), "test": (182_638, 202_599)}  # the official file numbers
 FULL_SIZE = (178, 218)  # width, height of the aligned images
 CROP = (25, 57, 153, 185)  # left, top, right, bottom: 64 pixels around row 121, column 89, as in the code of DDIM
@@ -30,38 +28,31 @@ NEEDED = ("Male", "Young", "Bald", "No_Beard", "Goatee", "Mustache", *HAIR, *STY
 SOURCE = "https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html"
 
 
-def _number(name: str) -> int:
-    """The file number by which the official split goes: 000017.jpg -> 17."""
-    stem = Path(name).stem
-    if not stem.isdecimal():
-        raise DataError(f"{ATTRIBUTES}: expected file names such as 000017.jpg, got {name!r}")
-    return int(stem)
-
-
 def read_attributes(path: Path) -> dict[str, dict[str, bool]]:
-    """File name -> attribute -> whether it holds, of an attribute list with or without the count on its first line.
-
-    Raises DataError that names the file and the line.
+    """File name -> attribute -> whether it holds: of the official list, whose first line may be a count, or Kaggle's
+    .csv. Raises DataError that names the file and the line.
     """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        raise DataError(f"{path} is missing: put CelebA's {ATTRIBUTES} there, from {SOURCE}") from None
-    except UnicodeDecodeError:
-        raise DataError(f"{path} is no text: put CelebA's {ATTRIBUTES} there, from {SOURCE}") from None
-    counted = bool(lines) and lines[0].strip().isdecimal()
-    names = lines[counted].split() if len(lines) > counted else []
+    lines = [line.replace(",", " ").split() for line in read_lines(path, f"put CelebA's list there, from {SOURCE}")]
+    counted = len(lines[0]) == 1 and lines[0][0].isdecimal()
+    names = [name for name in (lines[counted] if len(lines) > counted else []) if name != "image_id"]
     if missing := [name for name in NEEDED if name not in names]:
         raise DataError(f"{path}:{counted + 1}: expected the names of 40 attributes, but {missing[0]} is not there")
-    rows = {}
-    for number, line in enumerate(lines[counted + 1 :], start=counted + 2):
-        name, *values = line.split() or [""]
+    rows: dict[str, dict[str, bool]] = {}
+    for number, (name, *values) in ((i, line) for i, line in enumerate(lines[counted + 1 :], counted + 2) if line):
         if len(values) != len(names) or not set(values) <= {"1", "-1"}:
-            raise DataError(f"{path}:{number}: expected a file name and {len(names)} values 1 or -1, got {line[:60]!r}")
+            got = " ".join([name, *values])[:60]
+            raise DataError(f"{path}:{number}: expected a file name and {len(names)} values 1 or -1, got {got!r}")
+        if not Path(name).stem.isdecimal() or name in rows:
+            raise DataError(f"{path}:{number}: expected file names such as 000017.jpg, each once, got {name!r}")
         rows[name] = dict(zip(names, (value == "1" for value in values), strict=True))
-    if counted and int(lines[0]) != len(rows):
-        raise DataError(f"{path} announces {lines[0].strip()} images but lists {len(rows)}: fetch it again")
+    if counted and int(lines[0][0]) != len(rows):
+        raise DataError(f"{path} announces {lines[0][0]} images but lists {len(rows)}: fetch it again")
     return rows
+
+
+def number_of(name: str) -> int:
+    """The file number by which the official split goes: 000017.jpg -> 17."""
+    return int(Path(name).stem)
 
 
 def _only(row: dict[str, bool], words: dict[str, str]) -> str | None:
@@ -98,24 +89,34 @@ def face_image(path: Path, size: int) -> np.ndarray:
     return to_array(image, size)
 
 
-def files_of(data_dir: str | Path, split: str = "train") -> tuple[list[str], dict[str, dict[str, bool]]]:
-    """The file names of a split that are there, in order, and the attributes of all files; see `celeba`."""
+def files_of(data_dir: str | Path, split: str = "train") -> dict[Path, dict[str, bool]]:
+    """The images of a split that are there, in order, with their attributes; see `celeba`."""
     if split not in SPLITS:
         raise DataError(f"celeba has no split {split!r}: expected {', '.join(SPLITS)}")
     root, (first, last) = Path(data_dir) / "celeba", SPLITS[split]
-    if not (root / IMAGES).is_dir():
-        raise DataError(f"{root / IMAGES} is missing: put CelebA's aligned images there, from {SOURCE}")
-    rows = read_attributes(root / ATTRIBUTES)
-    there = {path.name for path in (root / IMAGES).iterdir()}
-    names = [name for name in sorted(rows, key=_number) if first <= _number(name) <= last and name in there]
+    if not root.is_dir() and any(Path(data_dir).glob(f"{IMAGES}*")):
+        root = Path(data_dir)
+    folder = root / IMAGES
+    if not folder.is_dir():
+        others = " and ".join(sorted(path.name for path in root.glob(f"{IMAGES}*")))
+        raise DataError(
+            f"{folder} is missing: put CelebA's aligned JPEG images there, unpacked, from {SOURCE}"
+            + (f"; there is only {others}" if others else "")
+        )
+    if (folder / IMAGES).is_dir():  # as Kaggle has them
+        folder = folder / IMAGES
+    table = root / f"{ATTRIBUTES}.csv"
+    rows = read_attributes(table if table.is_file() else root / f"{ATTRIBUTES}.txt")
+    there = {path.name for path in folder.iterdir()}
+    names = [name for name in sorted(rows, key=number_of) if first <= number_of(name) <= last and name in there]
     if not names:
-        raise DataError(f"{root / IMAGES} has none of the {split} images {first:06d}.jpg .. {last:06d}.jpg")
-    return names, rows
+        example = f"; it has {max(there)} and the like" if there else "; it is empty"
+        raise DataError(f"{folder} has none of the {split} images {first:06d}.jpg .. {last:06d}.jpg{example}")
+    return {folder / name: rows[name] for name in names}
 
 
-def load_images(data_dir: str | Path, names: list[str], size: int, split: str) -> np.ndarray:
-    """The files of these names, uint8 (N, 3, size, size), decoded once; split is for the progress bar."""
-    files = [Path(data_dir) / "celeba" / IMAGES / name for name in names]
+def load_images(data_dir: str | Path, files: list[Path], size: int, split: str) -> np.ndarray:
+    """These files, uint8 (N, 3, size, size), decoded once; split is for the progress bar."""
 
     def decoded() -> np.ndarray:
         images = np.empty((len(files), 3, size, size), dtype=np.uint8)
@@ -124,18 +125,19 @@ def load_images(data_dir: str | Path, names: list[str], size: int, split: str) -
         return images
 
     state = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
-    return cached(data_dir, f"celeba-{split}-{size}", [state, *code_of("celeba", "image_files")], decoded)
+    return cached(data_dir, f"celeba-{split}-{size}", state, ("celeba", "base"), decoded)
 
 
 def celeba(data_dir: str | Path, split: str = "train", size: int = 64) -> Dataset:
-    """CelebA from data_dir/celeba/img_align_celeba and data_dir/celeba/list_attr_celeba.txt, the official layout.
+    """CelebA from data_dir/celeba, or from data_dir itself: the images in img_align_celeba and list_attr_celeba.txt,
+    as its authors and torchvision have them, or as Kaggle has them.
 
     split: "train" (file numbers up to 162770), "valid" (up to 182637) or "test". A folder with only some of the
     images gives those. Raises DataError for an unknown split, a missing folder or list, a damaged file, no image.
     """
-    names, rows = files_of(data_dir, split)
-    captions = [face_captions(face_of(rows[name]), _number(name)) for name in names]
-    return Dataset("celeba", load_images(data_dir, names, size, split), captions)
+    files = files_of(data_dir, split)
+    captions = [face_captions(face_of(row), number_of(file.name)) for file, row in files.items()]
+    return Dataset("celeba", load_images(data_dir, list(files), size, split), captions)
 
 
 def where_words_show(faces: Dataset, share: float = 0.1) -> dict[str, np.ndarray]:

@@ -4,7 +4,6 @@ import hashlib
 import http.client
 import os
 import pickle
-import shutil
 import tarfile
 import tempfile
 import urllib.request
@@ -16,13 +15,12 @@ from tqdm import tqdm
 
 from unet.vocabulary import CLASSES
 
-from .base import DataError, Dataset
-from .cache import cached, code_of
+from .base import DataError, Dataset, cached
 from .captions import Thing, thing_captions
 from .colours import colour_words, lightness, votes
 
 URL = "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz"
-MD5 = "c58f30108f718f92721af3b95e74349a"
+ARCHIVE, MD5 = "cifar-10-python.tar.gz", "c58f30108f718f92721af3b95e74349a"
 ARCHIVE_BYTES = 170_498_071
 FOLDER = "cifar-10-batches-py"
 SIZE = 32  # pixels
@@ -69,50 +67,30 @@ def describe(images: np.ndarray, labels: np.ndarray) -> list[Thing]:
     return [Thing(CLASSES[k], *pair, shade) for k, pair, shade in zip(labels, words, light, strict=True)]
 
 
-def _describe_all(images: np.ndarray, labels: np.ndarray) -> list[Thing]:
-    """`describe` in portions, which bounds the memory."""
-    parts = [slice(i, i + 2000) for i in range(0, len(images), 2000)]
-    return [thing for part in parts for thing in describe(images[part], labels[part])]
-
-
 # ---- reading the official files --------------------------------------------------------------------------------------
 
 
-class _Array:
-    """Stands in for numpy's array while a pickle is read; it keeps what it is given, and can run nothing."""
+class _Kept:
+    """Stands in for numpy's array and its dtype while a pickle is read: keeps what it is given, and can run nothing."""
 
-    def __setstate__(self, state):
-        _, self.shape, self.dtype, self.fortran, self.raw = state
-
-
-class _Type:
-    """Stands in for numpy's dtype."""
-
-    def __init__(self, code, *_):
-        self.code = code
+    def __init__(self, *arguments):
+        self.arguments = arguments
 
     def __setstate__(self, state):
         self.state = state
 
 
-def _encode(text: str, encoding: str) -> bytes:
-    """Python 3 writes the bytes of an old-style pickle as latin-1 text."""
-    if encoding != "latin1":
-        raise pickle.UnpicklingError(f"unexpected encoding {encoding!r}")
-    return text.encode("latin1")
-
-
 class _Unpickler(pickle.Unpickler):
     """Reads only what the official batches are made of: a pickle from elsewhere could run any code."""
 
-    ALLOWED = {("_codecs", "encode"): _encode, ("numpy", "dtype"): _Type, ("numpy", "ndarray"): _Array} | {
-        (module, "_reconstruct"): lambda *_: _Array() for module in ("numpy.core.multiarray", "numpy._core.multiarray")
-    }
+    ARRAYS = ("_reconstruct", "dtype", "ndarray")
 
     def find_class(self, module, name):
-        if (module, name) not in self.ALLOWED:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which no CIFAR-10 batch needs")
-        return self.ALLOWED[module, name]
+        if (module, name) == ("_codecs", "encode"):  # Python 3 writes the bytes of an old-style pickle as latin-1 text
+            return str.encode
+        if module in ("numpy", "numpy.core.multiarray", "numpy._core.multiarray") and name in self.ARRAYS:
+            return _Kept
+        raise pickle.UnpicklingError(f"it asks for {module}.{name}, which no CIFAR-10 batch needs")
 
 
 def read_batch(path: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -120,86 +98,88 @@ def read_batch(path: Path) -> tuple[np.ndarray, np.ndarray]:
     try:
         with open(path, "rb") as file:
             batch = _Unpickler(file, encoding="bytes").load()
-        array, labels = batch[b"data"], np.array(batch[b"labels"])
-        if array.dtype.code not in ("u1", b"u1") or array.fortran:
-            raise ValueError("its pixels are not bytes in C order")
-        pixels = np.frombuffer(array.raw, dtype=np.uint8).reshape(array.shape)
+        (_, shape, dtype, fortran, raw), labels = batch[b"data"].state, np.array(batch[b"labels"])
+        if shape != (len(labels), 3072) or dtype.arguments[0] not in ("u1", b"u1") or fortran:
+            raise ValueError(f"expected {len(labels)} images of 3072 bytes, as many as labels, in C order")
+        if labels.dtype.kind != "i" or not np.isin(labels, range(10)).all():
+            raise ValueError("expected labels 0..9")
+        return np.frombuffer(raw, dtype=np.uint8).reshape(-1, 3, SIZE, SIZE), labels
     except FileNotFoundError:
         raise DataError(f"{path} is missing: put the official file there, or delete {path.parent}") from None
     except Exception as error:  # a damaged pickle may raise anything
         reason = f"{type(error).__name__}: {error}"
         raise DataError(f"{path} is damaged or no CIFAR-10 batch ({reason}): put the official file there") from error
-    if pixels.ndim != 2 or pixels.shape[1] != 3072 or labels.shape != (len(pixels),):
-        raise DataError(f"{path} has pixels {pixels.shape} and labels {labels.shape}: expected (n, 3072) and (n,)")
-    if labels.dtype.kind != "i" or not np.isin(labels, range(10)).all():
-        raise DataError(f"{path} has labels outside 0..9: replace it by the official file")
-    return pixels.reshape(-1, 3, SIZE, SIZE), labels
 
 
-# ---- fetching them ---------------------------------------------------------------------------------------------------
-
-
-def _fetch(path: Path) -> None:
-    """Downloads the archive to path. Raises DataError when what arrived is not the official archive."""
-    digest = hashlib.md5(usedforsecurity=False)
+def fetch(path: Path) -> None:
+    """Downloads the archive to path."""
     with urllib.request.urlopen(URL, timeout=30) as response, open(path, "wb") as file:
         with tqdm(total=ARCHIVE_BYTES, unit="B", unit_scale=True, desc="CIFAR-10", leave=False, disable=None) as bar:
             while piece := response.read(1 << 20):
                 file.write(piece)
-                digest.update(piece)
                 bar.update(len(piece))
-    if digest.hexdigest() != MD5:
-        raise DataError(f"{URL} gave a file with md5 {digest.hexdigest()} instead of {MD5}: try again")
 
 
-def _extract(archive: Path, into: Path) -> None:
-    """Copies the batches out of the archive under names of our own, so that no path in it can lead elsewhere."""
-    into.mkdir()
-    with tarfile.open(archive) as tar:
-        for name in ("batches.meta", *SPLITS["train"], *SPLITS["test"]):
-            with tar.extractfile(f"{FOLDER}/{name}") as source, open(into / name, "wb") as file:
-                shutil.copyfileobj(source, file)
-
-
-def _download(data_dir: Path) -> None:
-    """Puts the official batches into data_dir; whatever goes wrong, nothing half-written stays under their name."""
-    advice = f"put the folder {FOLDER} from {URL} into {data_dir}"
+def batches_in(data_dir: Path) -> Path:
+    """The folder of the official batches: in data_dir, or data_dir itself; else unpacked from the archive, which is
+    fetched where it does not lie in data_dir. Whatever goes wrong, nothing half-written stays under its name.
+    """
+    folder, archive = data_dir / FOLDER, data_dir / ARCHIVE
+    if folder.is_dir():
+        return folder
+    if any((data_dir / name).is_file() for name in SPLITS["train"] + SPLITS["test"]):
+        return data_dir
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".cifar10-", dir=data_dir) as scratch:
-            _fetch(Path(scratch, "archive"))
-            _extract(Path(scratch, "archive"), Path(scratch, FOLDER))
-            os.rename(Path(scratch, FOLDER), data_dir / FOLDER)
+            if not archive.is_file():
+                archive = Path(scratch, ARCHIVE)
+                fetch(archive)
+            if (md5 := hashlib.md5(archive.read_bytes(), usedforsecurity=False).hexdigest()) != MD5:
+                where = archive if archive.parent == data_dir else URL
+                raise DataError(f"{where} is not the official archive (md5 {md5} instead of {MD5}): fetch it again")
+            unpacked = Path(scratch, FOLDER)
+            unpacked.mkdir()
+            with tarfile.open(archive) as tar:
+                for name in ("batches.meta", *SPLITS["train"], *SPLITS["test"]):  # no path in it can lead elsewhere
+                    (unpacked / name).write_bytes(tar.extractfile(f"{FOLDER}/{name}").read())
+            os.rename(unpacked, folder)
     except (OSError, http.client.HTTPException, tarfile.TarError, EOFError) as error:
-        raise DataError(f"CIFAR-10 is not in {data_dir} and could not be fetched ({error}): {advice}") from error
+        if not folder.is_dir():  # or else another command was faster
+            advice = f"put the archive {URL} into {data_dir}"
+            raise DataError(f"CIFAR-10 is not in {data_dir} and could not be fetched ({error}): {advice}") from error
+    return folder
 
 
-def load_images(data_dir: str | Path, split: str = "train", download: bool = True) -> tuple[np.ndarray, np.ndarray]:
+# ---- the dataset -----------------------------------------------------------------------------------------------------
+
+
+def load_images(data_dir: str | Path, split: str = "train") -> tuple[np.ndarray, np.ndarray]:
     """The images uint8 (N, 3, 32, 32) and labels (N,) of a split; see `cifar10`."""
     if split not in SPLITS:
         raise DataError(f"cifar10 has no split {split!r}: expected {', '.join(SPLITS)}")
-    root = Path(data_dir) / FOLDER
-    if not root.is_dir():
-        if not download:
-            raise DataError(f"{root} is missing: put the folder {FOLDER} from {URL} into {data_dir}")
-        _download(Path(data_dir))
+    root = batches_in(Path(data_dir))
     batches = [read_batch(root / name) for name in SPLITS[split]]
     images, labels = (np.concatenate(parts) for parts in zip(*batches, strict=True))
     return images, labels
 
 
-def cifar10(data_dir: str | Path, split: str = "train", download: bool = True) -> Dataset:
+def cifar10(data_dir: str | Path, split: str = "train") -> Dataset:
     """CIFAR-10 from data_dir/cifar-10-batches-py: 50,000 ("train") or 10,000 ("test") images of 32 x 32.
 
-    A missing folder is downloaded (170 MB) unless download is False. The captions name the class, the colours of object
-    and background and the light of the photo, as far as the pixels make them clear: see `describe`. Raises DataError
-    for an unknown split, a failed download, and files that are missing or damaged.
+    data_dir may be that folder itself. Where it is missing it is unpacked from data_dir/cifar-10-python.tar.gz, which
+    is fetched (170 MB) where it is not there. The captions name the class, the colours of object and background and
+    the light of the photo, as far as the pixels make them clear: see `describe`. Raises DataError for an unknown
+    split, a failed download, and files that are missing or damaged.
     """
-    images, labels = load_images(data_dir, split, download)
-    source = [hashlib.sha256(images.tobytes() + labels.tobytes()).hexdigest(), *code_of("cifar10", "colours")]
+    images, labels = load_images(data_dir, split)
 
-    def words() -> np.ndarray:  # (N, 4), "" for what is left out
-        return np.array([[word or "" for word in astuple(thing)] for thing in _describe_all(images, labels)])
+    def words() -> np.ndarray:
+        """(N, 4), "" for what is left out; in portions, which bounds the memory."""
+        parts = [slice(i, i + 2000) for i in range(0, len(images), 2000)]
+        things = [thing for part in parts for thing in describe(images[part], labels[part])]
+        return np.array([[word or "" for word in astuple(thing)] for thing in things])
 
-    rows = cached(data_dir, f"cifar10-{split}", source, words).tolist()
+    source = hashlib.sha256(images.tobytes() + labels.tobytes()).hexdigest()
+    rows = cached(data_dir, f"cifar10-{split}", source, ("cifar10", "colours"), words).tolist()
     return Dataset("cifar10", images, [thing_captions(Thing(*(word or None for word in row))) for row in rows])

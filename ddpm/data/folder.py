@@ -1,49 +1,68 @@
 """A folder of one's own images: any format Pillow reads, with a file `captions.txt` beside them."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from .base import DataError, Dataset
-from .image_files import open_image, square, to_array
+from unet.text import split_words
+from unet.vocabulary import VOCABULARY
+
+from .base import DataError, Dataset, open_image, read_lines, square, to_array
 
 CAPTIONS = "captions.txt"
 EXPLAINED = f"each line of {CAPTIONS} has a file name, a tab and a caption"
 
 
-def read_captions(path: Path) -> dict[str, tuple[str, ...]]:
-    """File name -> its captions, both in the order of the file. Raises DataError that names the file and the line."""
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except FileNotFoundError:
-        raise DataError(f"{path} is missing: {EXPLAINED}") from None
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not UTF-8 text (byte {error.start}): save it as UTF-8") from None
-    captions: dict[str, tuple[str, ...]] = {}
-    for number, line in enumerate(lines, start=1):
+def read_captions(path: Path, words: Sequence[str] = VOCABULARY, longest: int | None = None) -> dict[str, list[str]]:
+    """File name -> its captions, both in the order of the file.
+
+    words: those that a caption may use. longest: how many of them. Raises DataError that names the file and the line.
+    """
+    captions: dict[str, list[str]] = {}
+    known, unknown = set(words), {}  # unknown word -> its lines
+    for number, line in enumerate(read_lines(path, EXPLAINED), start=1):
         if not line.strip():
             continue
         name, caption = (part.strip() for part in line.partition("\t")[::2])
-        if not (name and caption):
-            raise DataError(f"{path}:{number}: expected a file name, a tab and a caption, got {line!r}")
-        captions[name] = (*captions.get(name, ()), caption)
+        said = split_words(caption)
+        if not (name and said):
+            raise DataError(f"{path}:{number}: expected a file name, a tab and a caption with words, got {line!r}")
+        if longest and len(said) > longest:
+            raise DataError(f"{path}:{number}: the caption has {len(said)} words, but the network reads {longest}")
+        if not (path.parent / name).is_file():
+            raise DataError(f"{path}:{number}: there is no file {path.parent / name}")
+        for word in said:
+            if word not in known:
+                unknown.setdefault(word, []).append(number)
+        captions.setdefault(name, []).append(caption)
+    if unknown:
+        found = [
+            f"{word} ({len(lines)} x: line {', '.join(map(str, lines[:3]))}{', ...' * (len(lines) > 3)})"
+            for word, lines in unknown.items()
+        ]
+        more = f" and {len(found) - 50} more" if len(found) > 50 else ""
+        raise DataError(
+            f"{path} has words outside the vocabulary: {', '.join(found[:50])}{more}; "
+            "take other words, or add them to unet/vocabulary.py before a training"
+        )
     if not captions:
         raise DataError(f"{path} lists no images: {EXPLAINED}")
     return captions
 
 
-def folder(data_dir: str | Path, size: int = 32) -> Dataset:
+def folder(
+    data_dir: str | Path, size: int = 32, words: Sequence[str] = VOCABULARY, longest: int | None = None
+) -> Dataset:
     """The images that data_dir/captions.txt lists, cut to the square in the middle and resized to size x size.
 
-    An image with several lines has several captions. Images that are not listed are left out. Raises DataError for a
-    missing folder or file, a line without a tab, a listed image that is missing or cannot be read.
+    An image with several lines has several captions. Images that are not listed are left out. words, longest: see
+    `read_captions`. Raises DataError for a missing folder or file, a line that cannot be used, an image that cannot
+    be read; all captions are read before the first image.
     """
     data_dir = Path(data_dir)
     if not data_dir.is_dir():
         raise DataError(f"{data_dir} is not a folder: expected images and {CAPTIONS} in it")
-    captions = read_captions(data_dir / CAPTIONS)
-    for name in captions:
-        if not (data_dir / name).is_file():
-            raise DataError(f"{data_dir / name} is missing, but {CAPTIONS} lists it")
+    captions = read_captions(data_dir / CAPTIONS, words, longest)
     images = [to_array(square(open_image(data_dir / name)), size) for name in captions]
-    return Dataset(data_dir.resolve().name, np.stack(images), list(captions.values()))
+    return Dataset(data_dir.resolve().name, np.stack(images), [tuple(each) for each in captions.values()])

@@ -20,8 +20,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 from tqdm import tqdm
 
-from .base import DataError, Dataset
-from .cache import cached, code_of
+from .base import DataError, Dataset, cached
 
 SIZE = 32  # pixels
 FINE = 8  # the drawing is made this many times as large, then averaged down
@@ -572,6 +571,7 @@ def scenes(data_dir: str | Path, split: str = "train", n: int = 30_000, seed: in
     drawn = scatter(n, split, seed)
 
     bar = tqdm(drawn, f"scenes {split}", unit=" images", leave=False, disable=None)
-    source = [n, seed, *code_of("scenes")]
-    images = cached(data_dir, f"scenes-{split}", source, lambda: np.stack([draw(scene) for scene in bar]))
+    images = cached(
+        data_dir, f"scenes-{split}", [n, seed], ("scenes",), lambda: np.stack([draw(scene) for scene in bar])
+    )
     return Dataset("scenes", images, [variants(scene) for scene in drawn])

@@ -7,6 +7,7 @@ splits: the test split consists of those that training never shows.
 
 import math
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from einops import rearrange
@@ -60,14 +61,19 @@ def caption(size: str | None, colour: str | None, shape: str, background: str | 
 
 def variants(s: Shape) -> tuple[str, ...]:
     """The captions that training draws from: half of the time the full caption, else something is left out."""
-    full = caption(s.size, s.colour, s.shape, s.background)
+    return sentences(s.size, s.colour, s.shape, s.background)
+
+
+@cache
+def sentences(size: str, colour: str, shape: str, background: str) -> tuple[str, ...]:
+    """`variants` of what a caption names: 30,000 images have 424 different captions."""
     shorter = (
-        caption(None, s.colour, s.shape, s.background),
-        caption(s.size, None, s.shape, s.background),
-        caption(s.size, s.colour, s.shape, None),
-        caption(None, None, s.shape, None),
+        caption(None, colour, shape, background),
+        caption(size, None, shape, background),
+        caption(size, colour, shape, None),
+        caption(None, None, shape, None),
     )
-    return (full,) * len(shorter) + shorter
+    return (caption(size, colour, shape, background),) * len(shorter) + shorter
 
 
 def parse(sentence: str) -> dict[str, str | None]:

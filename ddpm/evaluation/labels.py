@@ -48,10 +48,10 @@ def load_labelled(name: str, data_dir: str | Path, split: str = "train", size: i
         images, labels = cifar10.load_images(data_dir, split)
         return Labelled(images, {"class": CLASSES}, labels.astype(np.int64)[:, None])
     if name == "celeba":
-        names, attributes = celeba.files_of(data_dir, split)
-        heads = {attribute: NO_YES for attribute in attributes[names[0]]}
-        rows = [[int(attributes[file][head]) for head in heads] for file in names]
-        return Labelled(celeba.load_images(data_dir, names, size, split), heads, np.array(rows))
+        files = celeba.files_of(data_dir, split)
+        heads = dict.fromkeys(next(iter(files.values())), NO_YES)
+        rows = [[int(attributes[head]) for head in heads] for attributes in files.values()]
+        return Labelled(celeba.load_images(data_dir, list(files), size, split), heads, np.array(rows))
     raise DataError(f"no labels for the dataset {name!r}: expected shapes, scenes, cifar10 or celeba")
 
 

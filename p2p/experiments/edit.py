@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 import ddim
 import ddpm
-from ddpm.data import image_files
+from ddpm.data.base import open_image
 from ddpm.evaluation.edits import kind_between, kind_of_word
 from ddpm.experiments.common import image_and_source
 from ddpm.experiments.page import is_page
@@ -165,7 +165,7 @@ def blend_of(
 
 def mask_in(path: Path, size: int) -> Tensor:
     """The mask in an image file, bool (size, size): pixels lighter than middle grey may change."""
-    image = image_files.open_image(path, ground="black")
+    image = open_image(path, ground="black")
     if image.size != (size, size):
         raise ValueError(f"the mask {path} has {image.width}x{image.height} pixels: expected {size}x{size}")
     return torch.from_numpy(np.asarray(image.convert("L")) > 127)
