@@ -1,9 +1,9 @@
 """Train a captioned diffusion model.
 
-    python train.py                                the embedded shapes: trains from scratch and scores the model
-    python train.py --data cifar10 --minutes 30    real images; --help lists all settings
-    python train.py --resume runs/00003-cifar10    resume a run where it stopped
-    torchrun --nproc_per_node 2 train.py ...       on several GPUs
+python train.py                                the embedded shapes: trains from scratch and scores the model
+python train.py --data cifar10 --minutes 30    real images; --help lists all settings
+python train.py --resume runs/00003-cifar10    resume a run where it stopped
+torchrun --nproc_per_node 2 train.py ...       on several GPUs
 """
 
 import argparse
@@ -191,7 +191,7 @@ def prepare(args: argparse.Namespace, settings: Settings, config: UNetConfig, co
     """Everything before the first step: network, data, run folder."""
     began, device = time.monotonic(), processes.start(args.device)
     unet, tokenizer, schedule = assemble(settings, config, content)
-    with processes.first_goes_ahead():
+    with processes.rank_zero_first():
         data = load_data(settings.data, settings.data_dir, "train", unet.config.size)
     training = Training(settings, unet.to(device), tokenizer, schedule, data)
     if content is not None:
@@ -281,7 +281,8 @@ def run(args: argparse.Namespace) -> None:
     train(run)
     if run.folder is not None:
         finish(run)
-    processes.leave(run.training)
+    run.training.network = None  # with it goes what exchanges gradients
+    processes.destroy()
 
 
 if __name__ == "__main__":

@@ -25,12 +25,11 @@ from ddpm import Noise, Schedule, Trained
 from ddpm.__main__ import main as ddpm_main
 from ddpm.data import shapes
 from ddpm.model import LARGEST_BATCH, generate
-from ddpm.training import RECIPES, Settings, Training, memory, processes
-from ddpm.training.batches import Batch
+from ddpm.training import Settings, Training, processes
 from ddpm.utils.device import usable
 from p2p.real import null_text
 from train import worth_compiling
-from unet import PRESETS, Tokenizer, UNet
+from unet import Tokenizer, UNet
 from unet.precision import resolve
 
 CUDA = torch.device("cuda")
@@ -64,8 +63,8 @@ def test_a_step_whose_scaled_gradients_overflow_is_skipped_and_the_scale_is_halv
     assert training.scaler.is_enabled() and training.scaler.get_scale() == 2.0**12
     loss, weights = training.loss, []
 
-    def spoiled(*batch):
-        value = loss(*batch)
+    def spoiled(batch):
+        value = loss(batch)
         if training.step == 4:
             value.register_hook(lambda gradient: gradient * math.inf)
         return value
@@ -96,11 +95,10 @@ def test_half_precision_is_near_float32_and_ends_in_it():
 
 @pytest.fixture
 def meta_training(monkeypatch) -> Callable[[Settings], Training]:
-    """Makes a run on the device that holds no numbers, as on a GPU of 1 GB; what PyTorch lacks there is replaced."""
+    """Makes a run on the device that holds no numbers, as on a GPU; what PyTorch lacks there is replaced."""
     adam = torch.optim.AdamW
     monkeypatch.setattr(torch.optim, "AdamW", lambda weights, weight_decay, fused: adam(weights))
     monkeypatch.setattr(ddpm.training.batches, "generator", lambda *of: None)
-    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (10**9, 10**9))
     return lambda settings: on_device("meta", settings)
 
 
@@ -117,59 +115,46 @@ def test_a_batch_in_parts_is_the_whole_batch_up_to_rounding(parts):
     whole, cut = by_plain_descent(PLAIN), by_plain_descent(PLAIN)
     cut.parts = parts
     sizes, loss = [], cut.loss
-    cut.loss = lambda *batch: sizes.append(len(batch[0])) or loss(*batch)
+    cut.loss = lambda batch: sizes.append(len(batch.t)) or loss(batch)
     (one,), (other,) = whole.run(), cut.run()
     assert set(sizes) == {8 // parts} and other.loss == pytest.approx(one.loss, rel=1e-5)
     torch.testing.assert_close(flat(cut.unet), flat(whole.unet), rtol=0, atol=1e-6)
 
 
-def test_the_kept_bytes_are_those_of_the_tensors_that_the_backward_pass_reads():
-    """w * x keeps x and the weight, exp keeps its result: two maps of an image, 4 bytes a number."""
-    training = make_training(SETTINGS)
-    weight = torch.ones((), requires_grad=True)
-    training.loss = lambda x_0, *rest: (weight * x_0.clone()).exp().sum()
-    assert memory.image_bytes(training) == 2 * 3 * 8 * 8 * 4
+@pytest.mark.parametrize(
+    ("batch", "held", "tried"),
+    [(8, 8, [8]), (8, 5, [8, 4]), (8, 1, [8, 4, 2, 1]), (12, 3, [12, 6, 3]), (6, 1, [6, 3, 1])],
+)
+def test_memory_is_tried_and_a_batch_is_cut_until_it_fits(monkeypatch, meta_training, batch, held, tried):
+    """A GPU that holds so many rows at once; all parts have the same size."""
+    sizes, loss = [], Training.loss
+
+    def small_gpu(self, batch):
+        sizes.append(len(batch.t))
+        if len(batch.t) > held:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return loss(self, batch)
+
+    monkeypatch.setattr(Training, "loss", small_gpu)
+    training = meta_training(replace(SETTINGS, batch=batch))
+    assert sizes == tried and training.parts == batch // tried[-1]
+    training.one_step(0.1)
+    assert sizes[len(tried) :] == [tried[-1]] * training.parts
+
+
+def test_a_gpu_that_does_not_hold_one_image_is_named(monkeypatch, meta_training):
+    monkeypatch.setattr(Training, "fits", lambda training, parts: False)
+    with pytest.raises(ValueError, match="does not hold the training of one image"):
+        meta_training(SETTINGS)
 
 
 def test_a_compiled_network_sees_batches_of_one_size_in_training(monkeypatch, meta_training):
-    """What is kept of an image is measured with the plain network: each size would take another compilation."""
-    seen, sizes, kept_bytes = [], [], memory.kept_bytes
+    """Each size of batch takes another compilation."""
+    sizes = []
     compiled = lambda network, dynamic: lambda x, *rest: sizes.append(len(x)) or network(x, *rest)  # noqa: E731
     monkeypatch.setattr(torch, "compile", compiled)
-    monkeypatch.setattr(memory, "kept_bytes", lambda run, batch: seen.append(len(batch.t)) or kept_bytes(run, batch))
-    training = meta_training(replace(SETTINGS, compile=True))
-    training.compile()
-    training.one_step(0.1)
-    assert seen == [1, 3] and training.parts == 1 and sizes == [8, 8]
-
-
-def test_a_share_is_cut_into_the_fewest_equal_parts_that_fit():
-    gigabyte, fit = 10**9, memory.smallest_division
-    assert fit(256, gigabyte // 100, 16 * gigabyte) == 1
-    assert fit(256, gigabyte // 10, 16 * gigabyte) == 2  # 32 GB with the reserve of a quarter
-    assert fit(256, gigabyte // 10, 15 * gigabyte) == 4
-    assert fit(6, gigabyte, 3 * gigabyte) == 3
-    with pytest.raises(ValueError, match="an image takes 954 MB in training, the GPU has 477 MB left"):
-        fit(6, gigabyte, gigabyte // 2)
-
-
-def test_what_is_kept_grows_in_proportion_to_the_images():
-    training = make_training(SETTINGS)
-    batch = training.batches[0]
-    kept = [memory.kept_bytes(training, Batch(*(tensor[:n] for tensor in batch))) for n in (2, 8)]
-    assert kept[1] - kept[0] == pytest.approx(6 * memory.image_bytes(training), rel=0.01)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("preset", RECIPES)
-def test_each_recipe_fits_14_gb(preset):
-    """Measured with float32 maps and the weights of attention, which half precision and fused attention halve."""
-    training = make_training(replace(RECIPES[preset], batch=4, precision="float32"), PRESETS[preset], n=4)
-    each, batch = memory.image_bytes(training), RECIPES[preset].batch
-    weights = 4 * sum(p.numel() for p in training.unet.parameters())
-    parts = memory.smallest_division(batch, each, 14 * 10**9 - 7 * weights)
-    # itself, gradients, Adam's two moments, three averages
-    assert each * batch / parts + 7 * weights < 14 * 10**9 and parts <= 4
+    meta_training(replace(SETTINGS, compile=True)).one_step(0.1)
+    assert sizes == [8, 8]
 
 
 # ---- processes and compilation ---------------------------------------------------------------------------------------
@@ -181,7 +166,8 @@ def test_a_process_takes_its_own_gpu_before_it_meets_the_others(monkeypatch):
     monkeypatch.setattr(torch.cuda, "set_device", lambda device: done.append(("device", device.index)))
     monkeypatch.setattr(processes.dist, "init_process_group", lambda *a, **k: done.append((a, k["timeout"].seconds)))
     monkeypatch.setattr(processes, "usable", lambda device: device)
-    monkeypatch.setenv("RANK", "3")
+    for name, value in zip(processes.TORCHRUN, ("3", "4", "localhost", "29500"), strict=True):
+        monkeypatch.setenv(name, value)
     monkeypatch.setenv("LOCAL_RANK", "1")
     assert processes.start("cuda") == torch.device("cuda", 1)
     assert done == [("device", 1), (("nccl",), 3600)]
@@ -198,10 +184,9 @@ def test_every_command_on_a_gpu_takes_the_fast_products_and_convolutions_and_non
 
 def test_processes_compare_their_clocks_only_now_and_then(monkeypatch):
     training, compared = make_training(replace(SETTINGS, images=8 * 40, minutes=1000.0)), []
-    training.world = 2
-    monkeypatch.setattr(processes, "largest", lambda value, device: compared.append(training.step) or value)
+    monkeypatch.setattr(processes, "maximum", lambda values, device: compared.append(training.step) or values)
     finished(training)
-    assert set(compared) == {0, 10, 20, 30, 40}
+    assert compared == [10, 20, 30, 40]
 
 
 def test_compilation_is_worth_its_minutes_in_a_long_training_on_a_gpu():
@@ -226,10 +211,10 @@ def test_compilation_is_no_training_time_and_changes_no_step(monkeypatch):
 
     monkeypatch.setattr(torch, "compile", slow_at_first)
     training = make_training(replace(SETTINGS, compile=True), DROPOUT)
+    assert clock[0] == 100
     with pytest.raises(ZeroDivisionError):  # a rate over no time: the clock stood still after the compilation
         finished(training)
-    assert training.seconds == 0 and clock[0] == 100
-    assert torch.equal(flat(training.unet), flat(plain.unet))
+    assert clock[0] == 100 and torch.equal(flat(training.unet), flat(plain.unet))
 
 
 @pytest.mark.slow

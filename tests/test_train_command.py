@@ -182,7 +182,7 @@ def test_ctrl_c_loses_only_what_came_after_the_last_checkpoint(whole, tmp_path, 
 
 def test_a_diverged_run_ends_with_1_and_keeps_its_good_checkpoint(tmp_path, no_grids, monkeypatch, capsys):
     loss, spoil = Training.loss, {16: math.nan}
-    monkeypatch.setattr(Training, "loss", lambda self, *batch: loss(self, *batch) * spoil.get(self.step, 1))
+    monkeypatch.setattr(Training, "loss", lambda self, batch: loss(self, batch) * spoil.get(self.step, 1))
     assert exit_of("--out", tmp_path, "--images", 240, "--save-every", 1e-9, *SHORT) == 1
     err = capsys.readouterr().err
     assert "step 17 is nan" in err.splitlines()[-1]

@@ -77,6 +77,14 @@ def test_the_learning_rate_rises_stays_and_falls_to_zero():
     assert learning_rate(replace(settings, warmup=0, lr_decay=0.0), 0, 1.0) == 2.0
 
 
+def test_in_a_short_budget_the_warm_up_takes_5_percent_of_it():
+    """Of 200 steps the first ten, though 500 were asked for; with 5 steps asked for, it is these five."""
+    short = replace(SETTINGS, learning_rate=1.0, warmup=500, lr_decay=0.0)
+    rates = [learning_rate(short, step, step / 200) for step in range(12)]
+    assert rates == pytest.approx([1 / 500, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1, 1])
+    assert learning_rate(replace(short, warmup=5), 4, 4 / 200) == 1
+
+
 @pytest.mark.parametrize(("n", "batch"), [(24, 8), (25, 8), (13, 13), (30, 7)])
 def test_each_epoch_shows_each_image_once(n, batch):
     batches = make_batches(n, batch=batch)
@@ -171,7 +179,7 @@ def test_the_loss_is_that_of_algorithm_1(weighting):
             x_t = math.sqrt(alpha_bar) * batch.x_0[i : i + 1] + math.sqrt(1 - alpha_bar) * batch.noise[i : i + 1]
             error = training.unet(x_t, batch.t[i : i + 1], batch.tokens[i : i + 1]) - batch.noise[i : i + 1]
             total += error.square().mean().item() / (alpha_bar if weighting == "v" else 1) / 8
-        assert training.loss(*batch).item() == pytest.approx(total, rel=1e-4)
+        assert training.loss(batch).item() == pytest.approx(total, rel=1e-4)
 
 
 # the loss of eps has gradients of ordinary size, and clipping, which would hide a wrong scale, is out of reach
@@ -277,7 +285,7 @@ def test_each_pass_and_each_process_drops_other_values():
     for rank in (0, 1):
         training = make_training(SETTINGS, DROPOUT)
         batch = training.batches[0]
-        assert training.loss(*batch) != training.loss(*batch)
+        assert training.loss(batch) != training.loss(batch)
         training.rank, training.world = rank, 2
         training.one_step(1e-3)
         seeds.add(torch.initial_seed())
@@ -295,7 +303,7 @@ from test_training import PLAIN, by_plain_descent, finished, flat
 dist.init_process_group("gloo")
 training, rows = by_plain_descent(PLAIN), []
 loss = training.loss
-training.loss = lambda x_0, *rest: rows.append(len(x_0)) or loss(x_0, *rest)
+training.loss = lambda batch: rows.append(len(batch.t)) or loss(batch)
 weights = flat(finished(training).unet)
 assert training.world == 2 and training.images == PLAIN.images
 assert sum(rows) == PLAIN.images // 2, "a process must see its own share only"
@@ -304,7 +312,8 @@ dist.all_gather(everyone, weights)
 assert torch.equal(*everyone), "the processes went apart"
 if training.rank == 0:
     torch.save({"weights": weights, "average": flat(training.averaged(0.5))}, sys.argv[1])
-processes.leave(training)
+training.network = None
+processes.destroy()
 """
 
 
@@ -334,8 +343,8 @@ def test_a_loss_or_gradient_that_is_not_finite_stops_the_run_with_its_step(what,
     training, records = make_training(replace(SETTINGS, images=8 * 20)), []
     loss = training.loss
 
-    def spoiled(*batch):
-        value = loss(*batch)
+    def spoiled(batch):
+        value = loss(batch)
         if training.step == bad - 1:
             if what == "loss":
                 return value * math.nan

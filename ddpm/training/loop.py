@@ -1,8 +1,8 @@
-"""The training loop (Ho et al. 2020, Algorithm 1): a generator, watched by a notebook or wrapped in a bar by a command.
+"""Training (Ho et al. 2020, Algorithm 1): `Training.one_step` is its lines 2 to 5, `Training.run` repeats them.
 
-`Training.one_step` is Algorithm 1 with what practice adds: one time from each part of 1..T in a batch instead of free
-draws, a clipped gradient, AdamW, averaged weights, and the loss in v for all presets but `ddpm`. `ddpm.batches` draws
-what a step sees, `ddpm.distributed` knows about processes.
+The lecture's loop of twelve lines is in notebook 3. Practice adds: one time from each part of 1..T in a batch instead
+of free draws, captions, a clipped gradient, AdamW, averaged weights, half precision, several processes, and the loss in
+v for all presets but `ddpm`. `batches` draws what a step sees, `processes` knows about the other processes.
 """
 
 import copy
@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from unet import Tokenizer, UNet
 from unet.precision import autocast, resolve
@@ -20,13 +20,13 @@ from unet.precision import autocast, resolve
 from ..data.base import Dataset
 from ..diffusion import simple_loss
 from ..schedule import Schedule
-from . import memory, processes
+from . import processes
 from .batches import Batch, Batches, generator
-from .ema import Averages
 from .settings import Settings
 
 LOG_EVERY = 10  # steps between two records; asking a GPU for its loss at every step would stall it
 WARMUP = 0.05  # the largest share of a budget over which the learning rate rises
+ROWS_ON_CPU = 256  # of a batch that a CPU takes at once: more are not faster, and might not fit into its memory
 
 
 @dataclass(frozen=True)
@@ -57,29 +57,102 @@ def learning_rate(settings: Settings, step: int, progress: float) -> float:
     return settings.learning_rate * rise * fall
 
 
+class Averages:
+    """Exponential moving averages of the weights side by side: `weights` is {share: {parameter name: tensor}}.
+
+    A share of 0.05 means a half-life of 5 % of the images seen so far (Karras et al. 2022, F.2), so short runs are not
+    ruled by their first steps. Only parameters are averaged: the network has no other state.
+    """
+
+    def __init__(self, network: nn.Module, shares: tuple[float, ...]):
+        self.weights = {s: {name: p.detach().clone() for name, p in network.named_parameters()} for s in shares}
+
+    @torch.no_grad()
+    def update(self, network: nn.Module, images: int, batch: int) -> None:
+        """Take in the weights after a step over `batch` images; `images` counts all seen before that step."""
+        now: list[Tensor] = [p.detach() for p in network.parameters()]
+        for share, average in self.weights.items():
+            decay = 0.5 ** (batch / (share * images)) if images else 0.0  # before the first step nothing was seen
+            torch._foreach_lerp_(list(average.values()), now, 1 - decay)
+
+
 class Training:
     """A run in memory: network, averages, optimizer, step. `run` trains; `state` and `restore` save and resume.
 
-    ValueError: a batch that the processes cannot share; what `Batches` raises.
+    interrupted: set it to end `run` early, after the step that is being made (with several processes at the next
+    record). parts: in how many parts a process's share of a batch goes through the network, as many as memory asks for.
+    ValueError: a batch that the processes cannot share, images too large for the GPU; what `Batches` raises.
     """
 
     def __init__(self, settings: Settings, unet: UNet, tokenizer: Tokenizer, schedule: Schedule, data: Dataset):
         self.settings, self.unet, self.schedule = settings, unet, schedule
         self.device = next(unet.parameters()).device
         self.rank, self.world = processes.rank(), processes.world()
-        self.precision = processes.agreed(resolve(settings.precision, self.device))
-        # float16 has no gradients below 6e-8: the loss is scaled up, and a step whose gradients overflow is skipped
-        self.scaler = torch.amp.GradScaler(self.device.type, 2.0**12, enabled=self.precision == "float16")
         if settings.batch % self.world:
             raise ValueError(f"batch {settings.batch} cannot be shared among {self.world} processes: take a multiple")
+        self.precision = processes.broadcast(resolve(settings.precision, self.device))
+        # float16 has no gradients below 6e-8: the loss is scaled up, and a step whose gradients overflow is skipped
+        self.scaler = torch.amp.GradScaler(self.device.type, 2.0**12, enabled=self.precision == "float16")
         self.batches = Batches(data, tokenizer, unet.config.words, settings, self.device)
+        unet.text.requires_grad_(bool(unet.config.cross_sizes))  # unused weights: processes would wait for a gradient
         self.averages = Averages(unet, settings.ema)
         self.optimizer = torch.optim.AdamW(unet.parameters(), weight_decay=settings.weight_decay, fused=True)
-        self.step, self.seconds, self.time_used = 0, 0.0, 0.0
-        self.network, self.parts = unet, 1  # in which a step's batch goes through the network
-        if self.device.type != "cpu":  # measured before it is compiled: each size of batch takes another compilation
-            self.parts = int(processes.largest(memory.parts_of_batch(self), self.device))
-        self.network = processes.shared(torch.compile(unet, dynamic=False) if settings.compile else unet)
+        self.step, self.seconds, self.interrupted, self.stopped = 0, 0.0, False, False
+        self.network = torch.compile(unet, dynamic=False) if settings.compile else unet
+        self.parts = self.fitting_parts()
+        self.network = processes.data_parallel(self.network)
+
+    # ---- Algorithm 1 -------------------------------------------------------------------------------------------------
+
+    def run(self) -> Iterator[Record]:
+        """Line 1: repeat until the budget is used up. Yields a `Record` every LOG_EVERY steps and at the end.
+
+        FloatingPointError, with the step: a loss or a gradient that is not finite. The weights are spoiled then, but no
+        record follows, so they are not saved.
+        """
+        while self.progress() < 1 and not self.stopped:
+            began, results = time.perf_counter(), []
+            for _ in range(LOG_EVERY):
+                lr = learning_rate(self.settings, self.step, self.progress())
+                results.append(self.one_step(lr))
+                if self.progress() >= 1 or (self.interrupted and self.world == 1):
+                    break
+            loss, norm = self.means(results)  # reads numbers of the GPU, so it waits for all steps
+            spent = time.perf_counter() - began
+            own = self.seconds + spent, float(self.interrupted)
+            self.seconds, self.stopped = processes.maximum(own, self.device)  # so that all stop at the same step
+            speed = len(results) * self.settings.batch / spent
+            yield Record(self.step, self.images, loss, norm, lr, self.seconds, speed, self.progress())
+
+    def one_step(self, learning_rate: float) -> tuple[Tensor, Tensor]:
+        """Lines 2 to 5, and the update -> the loss of this process's rows, the gradient's norm before clipping."""
+        batch = self.batches[self.step]  # 2: x_0 and a caption of it  3: t  4: noise; a function of (seed, step)
+        torch.manual_seed(generator(self.settings.seed, f"dropout {self.rank}", self.step).initial_seed())
+        self.optimizer.zero_grad(set_to_none=True)
+        total, n = torch.zeros((), device=self.device), self.world * self.parts
+        for i in range(self.rank, n, self.world):  # this process's rows of the batch, as many at once as memory holds
+            loss = self.loss(batch.part(i, n)) / self.parts
+            self.scaler.scale(loss).backward()  # 5: the gradient of || noise - eps(x_t, t) ||^2
+            total += loss.detach()
+        self.scaler.unscale_(self.optimizer)
+        norm = nn.utils.clip_grad_norm_(self.unet.parameters(), self.settings.grad_clip)
+        self.optimizer.param_groups[0]["lr"] = learning_rate
+        self.scaler.step(self.optimizer)  # skipped where a float16 gradient overflowed
+        self.scaler.update()
+        self.averages.update(self.unet, self.images, self.settings.batch)
+        self.step += 1
+        return total, norm
+
+    def loss(self, batch: Batch) -> Tensor:
+        """The mean loss of a batch (Ho et al. 2020, Eq. 14, or its v-weighted form)."""
+
+        def eps(x_t: Tensor, t: Tensor) -> Tensor:
+            with autocast(self.device, self.precision):
+                return self.network(x_t, t, batch.tokens)
+
+        return simple_loss(eps, self.schedule, batch.x_0, batch.t, batch.noise, self.settings.weighting).mean()
+
+    # ---- around it ---------------------------------------------------------------------------------------------------
 
     @property
     def images(self) -> int:
@@ -87,55 +160,42 @@ class Training:
         return self.step * self.settings.batch
 
     def progress(self) -> float:
-        """Share of the budget that is used up, 0..1; the same on every process; they agree on the time now and then."""
-        if self.settings.minutes and (self.world == 1 or self.step % LOG_EVERY == 0):
-            self.time_used = processes.largest(self.seconds / (60 * self.settings.minutes), self.device)
+        """The share of the budget that is used up, 0..1. Images count at every step, the clock is read at records."""
+        by_time = self.seconds / (60 * self.settings.minutes) if self.settings.minutes else 0.0
         by_images = self.images / self.settings.images if self.settings.images else 0.0
-        return min(1.0, max(self.time_used, by_images))
+        return min(1.0, max(by_time, by_images))
 
-    def run(self) -> Iterator[Record]:
-        """Train until the budget is used up; yields a `Record` every LOG_EVERY steps and at the end.
+    def fitting_parts(self) -> int:
+        """The fewest equal parts of a process's rows that memory holds. ValueError: not even one image fits."""
+        share = self.settings.batch // self.world
+        on_cpu = self.device.type == "cpu"
+        least = math.ceil(share / ROWS_ON_CPU) if on_cpu else 1
+        for parts in (n for n in range(1, share + 1) if share % n == 0):
+            if parts >= least:
+                if (on_cpu and not self.settings.compile) or self.fits(parts):
+                    return int(processes.maximum((parts,), self.device)[0])
+                least = 2 * parts
+        raise ValueError("the GPU's memory does not hold the training of one image: take a smaller network")
 
-        FloatingPointError, with the step: a loss or a gradient that is not finite. The weights are spoiled then, but no
-        record follows, so they are not saved.
-        """
-        losses: list[Tensor] = []
-        gradients: list[Tensor] = []
-        if self.settings.compile:
-            self.compile()
-        progress, logged, began = self.progress(), self.seconds, time.perf_counter()
-        while progress < 1:
-            lr = learning_rate(self.settings, self.step, progress)
-            loss, gradient = self.one_step(lr)
-            losses.append(loss)
-            gradients.append(gradient)
-            began = self.count_seconds(began)
-            progress = self.progress()
-            if len(losses) == LOG_EVERY or progress >= 1:
-                loss, norm = self.means(losses, gradients)
-                began = self.count_seconds(began)  # reading the losses waits for the GPU
-                progress = self.progress()
-                speed = len(losses) * self.settings.batch / (self.seconds - logged)
-                yield Record(self.step, self.images, loss, norm, lr, self.seconds, speed, progress)
-                losses, gradients, logged, began = [], [], self.seconds, time.perf_counter()
+    def fits(self, parts: int) -> bool:
+        """Does memory hold a step in so many parts? Tried, before any clock runs; it compiles the network, too."""
+        held = [torch.empty_like(p) for p in self.unet.parameters() for _ in range(3)]  # Adam's and DDP's, later
+        try:
+            self.scaler.scale(self.loss(self.batches[0].part(self.rank, self.world * parts))).backward()
+        except torch.OutOfMemoryError:
+            return False
+        finally:
+            self.optimizer.zero_grad(set_to_none=True)
+            del held
+        return True
 
-    def compile(self) -> None:
-        """Compile the network before the clock starts, by a pass whose gradients the first step drops."""
-        self.backward(self.batches[self.step].part(self.rank, self.world))
-
-    def count_seconds(self, began: float) -> float:
-        """Add the time since `began` to the seconds of training; returns the time it is now."""
-        now = time.perf_counter()
-        self.seconds += now - began
-        return now
-
-    def means(self, losses: list[Tensor], gradients: list[Tensor]) -> tuple[float, float]:
+    def means(self, results: list[tuple[Tensor, Tensor]]) -> tuple[float, float]:
         """The mean loss and gradient norm of the last steps. FloatingPointError for the first that is not finite.
 
         A finite loss may have an infinite gradient, which spoils the weights at once, so both are looked at. With a
         scaled loss it does not, for that step is skipped; it does not count in the mean norm.
         """
-        rows = torch.stack([torch.stack(losses), torch.stack(gradients)], dim=1).tolist()
+        rows = torch.stack([torch.stack(pair) for pair in results]).tolist()
         for step, row in enumerate(rows, self.step - len(rows) + 1):
             for name, value in zip(("loss", "gradient"), row, strict=True):
                 if not math.isfinite(value) and not (name == "gradient" and self.scaler.is_enabled()):
@@ -146,51 +206,17 @@ class Training:
         norms = [norm for _, norm in rows if math.isfinite(norm)]
         return sum(loss for loss, _ in rows) / len(rows), sum(norms) / max(1, len(norms))
 
-    def one_step(self, learning_rate: float) -> tuple[Tensor, Tensor]:
-        """One step of Algorithm 1 -> its loss (of this process's share) and the gradient's norm before clipping."""
-        batch = self.batches[self.step].part(self.rank, self.world)  # lines 2 to 4: x_0 and its caption, t, noise
-        torch.manual_seed(generator(self.settings.seed, f"dropout {self.rank}", self.step).initial_seed())
-        loss = self.backward(batch)  # line 5: the gradient of (eps(x_t, t) - noise)^2
-        self.scaler.unscale_(self.optimizer)
-        gradient = torch.nn.utils.clip_grad_norm_(self.unet.parameters(), self.settings.grad_clip)
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
-        self.averages.update(self.unet, self.images, self.settings.batch)
-        self.step += 1
-        return loss, gradient
-
-    def backward(self, batch: Batch) -> Tensor:
-        """The loss of a batch; its gradients become those of the weights, one part of it after the other."""
-        self.optimizer.zero_grad(set_to_none=True)
-        total = torch.zeros((), device=self.device)
-        for i in range(self.parts):
-            loss = self.loss(*batch.part(i, self.parts)) / self.parts
-            self.scaler.scale(loss).backward()
-            total += loss.detach()
-        return total
-
-    def loss(self, x_0: Tensor, tokens: Tensor, t: Tensor, noise: Tensor) -> Tensor:
-        """The mean loss of a batch (Ho et al. 2020, Eq. 14, or its v-weighted form)."""
-
-        def eps(x_t: Tensor, t: Tensor) -> Tensor:
-            with autocast(self.device, self.precision):
-                return self.network(x_t, t, tokens)
-
-        return simple_loss(eps, self.schedule, x_0, t, noise, self.settings.weighting).mean()
-
     def averaged(self, share: float) -> UNet:
         """A copy of the network with one of the averages for weights, ready for sampling."""
         unet = copy.deepcopy(self.unet).eval().requires_grad_(False)
-        unet.load_state_dict(self.averages.of[share])
+        unet.load_state_dict(self.averages.weights[share])
         return unet
 
     def state(self) -> dict:
         """Everything that `restore` needs to resume exactly: weights, averages, optimizer, step and time used."""
         return {
             "unet": self.unet.state_dict(),
-            "ema": self.averages.of,
+            "ema": self.averages.weights,
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
             "step": self.step,
@@ -200,7 +226,7 @@ class Training:
     def restore(self, state: dict) -> None:
         """Continue from a saved state."""
         self.unet.load_state_dict(state["unet"])
-        for share, average in self.averages.of.items():
+        for share, average in self.averages.weights.items():
             for name, tensor in average.items():
                 tensor.copy_(state["ema"][share][name])
         self.optimizer.load_state_dict(state["optimizer"])

@@ -1,14 +1,14 @@
-"""Everything about several processes (torchrun): who is who, what they agree on, how they share a batch, how they end.
+"""Everything about several processes (torchrun): who is who, what they agree on, how they exchange gradients and end.
 
 With one process every function here is the identity, so the training loop reads the same.
 """
 
 import gc
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -16,16 +16,24 @@ from torch import nn
 
 from ..utils.device import usable
 
-if TYPE_CHECKING:
-    from .loop import Training
+TORCHRUN = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")  # what it tells the processes that it starts
 
 
 def start(device: str) -> torch.device:
-    """Join the processes of torchrun, if it started this one; returns this process's device ("cpu" or "cuda")."""
+    """Join the processes of torchrun, if it started this one; returns this process's device ("cpu" or "cuda").
+
+    ValueError: a device that is not there, or only some of torchrun's variables.
+    """
+    together = "RANK" in os.environ
+    if together and (missing := [name for name in TORCHRUN if name not in os.environ]):
+        raise ValueError(
+            f"RANK is set, which torchrun does, but {', '.join(missing)} not: "
+            "start several processes with torchrun, or unset RANK to train in one"
+        )
     own = usable(torch.device(device, int(os.environ.get("LOCAL_RANK", 0)) if device == "cuda" else None))
     if device == "cuda":
         torch.cuda.set_device(own)  # before the first exchange, which would otherwise put every process on GPU 0
-    if "RANK" in os.environ:  # the first process may download or decode images while the others wait
+    if together:  # the first process may download or decode images while the others wait
         dist.init_process_group("nccl" if device == "cuda" else "gloo", timeout=timedelta(hours=1))
     return own
 
@@ -41,7 +49,7 @@ def world() -> int:
 
 
 @contextmanager
-def first_goes_ahead() -> Iterator[None]:
+def rank_zero_first() -> Iterator[None]:
     """The first process does the work before the others, so that a download happens once."""
     if rank() > 0:
         dist.barrier()
@@ -50,7 +58,7 @@ def first_goes_ahead() -> Iterator[None]:
         dist.barrier()
 
 
-def agreed(value: Any) -> Any:
+def broadcast(value: Any) -> Any:
     """The first process's value, on every process."""
     values = [value]
     if world() > 1:
@@ -58,28 +66,26 @@ def agreed(value: Any) -> Any:
     return values[0]
 
 
-def largest(value: float, device: torch.device) -> float:
-    """The largest of the processes' values, on every process."""
+def maximum(values: Sequence[float], device: torch.device) -> Sequence[float]:
+    """The largest of the processes' values, one by one, on every process."""
     if world() == 1:
-        return value
-    most = torch.tensor(float(value), device=device)
+        return values
+    most = torch.tensor(values, dtype=torch.float64, device=device)
     dist.all_reduce(most, dist.ReduceOp.MAX)
-    return most.item()
+    return most.tolist()
 
 
-def shared(network: nn.Module) -> nn.Module:
+def data_parallel(network: nn.Module) -> nn.Module:
     """The network; its backward pass averages the gradients over all processes."""
     return nn.parallel.DistributedDataParallel(network) if world() > 1 else network
 
 
-def leave(training: "Training") -> None:
-    """End the exchange between processes.
+def destroy() -> None:
+    """End the exchange between processes, after whoever holds a network of `data_parallel` has dropped it.
 
-    The wrapper that exchanges gradients goes first. While it lived on to the interpreter's end, 5 of 44 pairs of gloo
-    processes that left together lost one to "terminate called without an active exception", and torchrun calls such a
-    run a failure; since then none of 59 did.
+    While the wrapper lived on to the interpreter's end, 5 of 44 pairs of gloo processes that left together lost one to
+    "terminate called without an active exception", and torchrun calls such a run a failure; since then none of 59 did.
     """
     if dist.is_initialized():
-        training.network = training.unet
         gc.collect()
         dist.destroy_process_group()
