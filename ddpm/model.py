@@ -1,5 +1,6 @@
 """A trained model: prompts, guidance and a hook in, an `EpsFn` for the samplers out; models as files."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -83,6 +84,8 @@ class Trained:
         """
         if isinstance(prompts, str):
             raise ValueError(f"prompts is the string {prompts!r}: expected a list of prompts, such as [{prompts!r}]")
+        if not math.isfinite(scale):
+            raise ValueError(f"scale is {scale}: expected a finite number, 1 for no guidance")
         conditional = self._bound([""] if prompts is None else list(prompts), hook)
         if prompts is None or scale == 1:
             return conditional

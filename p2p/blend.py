@@ -7,7 +7,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .store import AttentionStore, enlarge
+from ddpm.utils.images import enlarge
+
+from .store import AttentionStore
+from .words import Words, in_range, word_positions
 
 
 @dataclass(frozen=True)
@@ -33,22 +36,32 @@ class LocalBlend:
         if (self.words is None) == (self.mask is None):
             raise ValueError("a local blend needs either words or a drawn mask")
         for name in ("threshold", "start"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} is {getattr(self, name)}: expected a share in [0, 1]")
-        if self.mask is not None and self.mask.dim() not in (2, 3):
+            in_range(name, getattr(self, name), 0, 1)
+        if self.mask is not None and self.mask.ndim not in (2, 3):
             raise ValueError(f"the mask has the shape {tuple(self.mask.shape)}: expected (H, W) or (n, H, W)")
-        if self.grow < 0:
-            raise ValueError(f"grow is {self.grow}: expected 0 or more pixels")
+        if not isinstance(self.grow, int) or self.grow < 0:
+            raise ValueError(f"grow is {self.grow}: expected 0 or more whole pixels")
+
+    def check(self, prompts: list[Words], side: int, sizes: set[int]) -> None:
+        """ValueError unless it fits the 2n prompts, sources first, of images (side, side) and the sizes of the maps."""
+        n = len(prompts) // 2
+        if self.mask is not None and self.mask.shape[-2:] != (side, side):
+            has = "x".join(map(str, self.mask.shape[-2:]))
+            raise ValueError(f"the mask has {has} pixels, the image {side}x{side}: draw it at that size")
+        if self.mask is not None and self.mask.ndim == 3 and len(self.mask) != n:
+            raise ValueError(f"{len(self.mask)} masks for {n} pairs: expected one for each, or a single one (H, W)")
+        if self.words is not None and len(self.words) != 2 * n:
+            raise ValueError(f"the blend has words for {len(self.words)} prompts: expected {2 * n}, sources first")
+        if self.words is not None and self.size not in (None, *sizes):
+            raise ValueError(f"the blend reads maps of size {self.size}: expected one of {sorted(sizes)}")
+        for prompt, words in zip(prompts, self.words or (), strict=False):
+            for word in [words] if isinstance(words, str) else words:
+                word_positions(prompt, word)
 
     def region(self, store: AttentionStore, shape: torch.Size) -> Tensor:
         """(n, 1, H, W) bool: where the n edits may differ from their sources, for x_t of shape (2n, C, H, W)."""
         n, (height, width) = shape[0] // 2, shape[2:]
         if self.mask is not None:
-            if self.mask.shape[-2:] != (height, width):
-                has = "x".join(map(str, self.mask.shape[-2:]))
-                raise ValueError(f"the mask has {has} pixels, the image {height}x{width}: draw it at that size")
-            if self.mask.dim() == 3 and len(self.mask) != n:
-                raise ValueError(f"{len(self.mask)} masks for {n} pairs: expected one for each, or a single one (H, W)")
             return self.mask.bool().expand(n, height, width)[:, None]
         maps = store.word(self.words, self.size or store.largest)
         inside = above(enlarge(maps, height), self.threshold)

@@ -19,9 +19,9 @@ from ddpm.schedule import Schedule
 from unet.attention import Hook, Site
 
 from .blend import LocalBlend
-from .maps import refine, reweight
+from .maps import refine, replace, reweight
 from .store import AttentionStore
-from .words import alignment, as_list, in_range, per_word
+from .words import alignment, as_words, in_range, is_complete, per_word
 
 LEAST_WEIGHT, MOST_WEIGHT = -2.0, 5.0
 SELF_SIZE = 16  # self-attention maps larger than this stay the target's own, as in the paper's code
@@ -31,10 +31,11 @@ Values = Mapping[str, float] | Sequence[Mapping[str, float]] | None
 class Plan(NamedTuple):
     """An edit of n pairs as tensors, for rows of L tokens.
 
-    mapping: (n, L, L), source words to target words. factors: (n, L), of the target's words.
+    mapping: (n, L, L), the alignments of source and target. factors: (n, L), of the target's words.
     cross_until: (n, L), the share of the steps in which a target word takes the source's map.
     self_until: the same share for self-attention maps.
     progress: (T + 1,), at each time t of the grid the share of the steps that are done.
+    complete: no word is new and none is removed in any pair.
     """
 
     mapping: Tensor
@@ -42,6 +43,7 @@ class Plan(NamedTuple):
     cross_until: Tensor
     self_until: float
     progress: Tensor
+    complete: bool = False
 
 
 def edit(
@@ -77,27 +79,40 @@ def edit(
         replacement and before re-weighting.
     null: the unconditional model of guidance, by default the model's prediction for the empty prompt.
     sampler: `ddim.sample`, `ddim.sample_2m`, `ddim.sample_exact`, or one with noise (`shared_noise`).
-    ValueError: a share or weight out of range, a word that is not in its prompt, another kind, a used or other store.
+    ValueError, when called: x_T of another size, a share or weight out of range, a word that is not in its prompt,
+        another kind, a used store, a store or blend for other prompts.
     """
-    n = len(x_T[0] if isinstance(x_T, tuple) else x_T)
-    sources, targets = as_list(source, n), as_list(target, n)
+    pair = x_T if isinstance(x_T, tuple) else (x_T,)
+    n, side = len(pair[0]), trained.unet.config.size
+    for x in pair:
+        if x.shape != (n, *trained.shape) or n == 0:
+            raise ValueError(f"x_T has the shape {tuple(x.shape)}: expected (n, {', '.join(map(str, trained.shape))})")
+    if len(pair) > 1 and sampler in (ddim.sample, ddim.sample_2m):
+        raise ValueError("x_T is a latent pair: expected sampler=ddim.sample_exact")
+    sources, targets = as_words(source, n), as_words(target, n)
     prompts, grid = sources + targets, as_grid(trained.schedule.T, steps)
-    blend_by_words = blend is not None and blend.words is not None
-    store = AttentionStore(prompts) if store is None and blend_by_words else store
+    reads_maps = blend is not None and blend.words is not None
+    if reads_maps and scale == 0:
+        raise ValueError("with guidance 0 the network does not read the prompt: a local blend by words has no maps")
+    store = AttentionStore(prompts) if store is None and reads_maps else store
     if store is not None:
-        store.check(prompts, blend_by_words)
+        store.check(prompts, reads_maps)
+    if blend is not None:
+        blend.check(prompts, side, {site.size for site in trained.unet.sites if site.kind == "cross"})
     length, device, progress = trained.unet.config.words, trained.device, progress_of(grid, trained.schedule.T)
+    matrices = [alignment(*words, length, kind) for words in zip(sources, targets, strict=True)]
     plan = Plan(
-        mapping=torch.stack([alignment(*pair, length, kind) for pair in zip(sources, targets, strict=True)]).to(device),
+        mapping=torch.stack(matrices).to(device),
         factors=per_word("weight", weights, targets, length, 1.0, LEAST_WEIGHT, MOST_WEIGHT).to(device),
         cross_until=per_word("cross_until", word_until, targets, length, cross_until, 0.0, 1.0).to(device),
         self_until=in_range("self_until", self_until, 0.0, 1.0),
         progress=progress.to(device),
+        complete=all(map(is_complete, matrices, sources, targets)),
     )
-    eps = trained.eps(prompts, scale, editing_hook(plan, store), null)
-    start = tuple(torch.cat([x, x]) for x in x_T) if isinstance(x_T, tuple) else torch.cat([x_T, x_T])
+    eps = trained.eps([" ".join(words) for words in prompts], scale, editing_hook(plan, store), null)
+    start = tuple(torch.cat([x, x]) for x in pair)
     on_step = blending_step(blend, store, progress) if blend is not None else None
-    yield from sampler(eps, trained.schedule, start, grid, on_step=on_step)
+    return sampler(eps, trained.schedule, start if len(pair) > 1 else start[0], grid, on_step=on_step)
 
 
 def editing_hook(plan: Plan, store: AttentionStore | None) -> Hook:
@@ -106,9 +121,9 @@ def editing_hook(plan: Plan, store: AttentionStore | None) -> Hook:
     def hook(weights: Tensor, site: Site, t: Tensor) -> Tensor:
         source, target = weights.chunk(2)  # (n, heads, N, L) each
         done = plan.progress[t[:1]]  # (1,): all rows are at the same time
-        if site.kind == "cross":  # `refine` is `replace` where no word is new or removed: one call serves both edits
-            injected = (done < plan.cross_until)[:, None, None]
-            target = torch.where(injected, refine(source, target, plan.mapping), target)
+        if site.kind == "cross":
+            mapped = replace(source, plan.mapping) if plan.complete else refine(source, target, plan.mapping)
+            target = torch.where((done < plan.cross_until)[:, None, None], mapped, target)
         elif site.size <= SELF_SIZE:
             target = torch.where(done < plan.self_until, source, target)
         if store is not None:
@@ -141,9 +156,10 @@ def shared_noise(seeds: Sequence[int], eta: float = 1.0) -> Callable[..., Trajec
 
     seeds: one for each of n pairs, other than those that drew x_T. Row i of a batch has the noise of seed i mod n.
     """
+    seeds = list(seeds)
 
     def sampler(eps: EpsFn, schedule: Schedule, x_T: Tensor, steps: Steps, on_step: OnStep | None = None) -> Trajectory:
-        noise = Noise(list(seeds) * (len(x_T) // len(seeds)))
+        noise = Noise(seeds * -(-len(x_T) // max(len(seeds), 1)))
         return ddim.sample(eps, schedule, x_T, steps, eta, generator=noise, on_step=on_step)
 
     return sampler

@@ -1,7 +1,7 @@
 """Edits of real images: find the noise that leads to the image, then edit.
 
-Guidance makes sampling leave the way of the inversion. Null-text optimisation (Mokady et al. 2023) leads it back: it
-optimises the null prompt of guidance for each step.
+Guided sampling leaves the inverted trajectory. Null-text optimisation (Mokady et al. 2023) corrects that: for each step
+it optimises the null prompt of guidance until the guided step ends where the inversion was.
 """
 
 from collections.abc import Callable, Iterator
@@ -18,8 +18,10 @@ from ddpm.guidance import guide
 from ddpm.model import Trained
 from unet.attention import Text
 
+from .words import in_range
+
 ITERATIONS = 3  # of the inversion's fixed point, for each step
-ROUNDS = 10  # of the null text's optimisation, for each step
+INNER_STEPS = 10  # of Adam in null-text optimisation, for each step of the sampler
 
 
 def latent(trained: Trained, prompts: list[str], x_0: Tensor, steps: Steps) -> Tensor:
@@ -44,32 +46,43 @@ def null_text(
     x_0: Tensor,
     steps: Steps,
     scale: float,
-    rounds: int = ROUNDS,
-    rate: float = 0.01,
+    inner_steps: int = INNER_STEPS,
+    learning_rate: float = 0.01,
     tokens: int = 8,
 ) -> Iterator[tuple[int, Tensor, Tensor]]:
     """Null prompts under which guided DDIM sampling follows the unguided inversion: yields (t, x_s, states) per step.
 
     x_0: (n, C, H, W) in [-1, 1], with one prompt each. states: (n, tokens, width), the null prompts of the step t -> s.
-    `rounds` steps of Adam move them, from those of the step before, so that the guided step lands on the inversion's
-    x_s. The last x_s is the reconstruction. Hand {t: states} to `null_of`.
+    Adam moves them, from those of the step before, so that the guided step lands on the inversion's x_s. The last x_s
+    is the reconstruction. Hand {t: states} to `null_of`. ValueError: x_0 of another size, numbers out of range.
     """
+    if x_0.shape != (len(prompts), *trained.shape):
+        expected = (len(prompts), *trained.shape)
+        raise ValueError(f"x_0 has the shape {tuple(x_0.shape)}: expected {expected}, for {len(prompts)} prompts")
+    in_range("inner_steps", inner_steps, 0, 1000)
+    in_range("learning_rate", learning_rate, 0, 1)
+    in_range("tokens", tokens, 1, 1000)
     grid = as_grid(trained.schedule.T, steps)
     eps = trained.eps(prompts)
     pivot = {t: x for t, x, _ in ddim.invert(eps, trained.schedule, x_0, grid, iterations=ITERATIONS)} | {grid[-1]: x_0}
     x, states = pivot[grid[0]], null_states(trained, len(x_0), tokens)
     for t, s in pairwise(grid):
         step = partial(guided_step, trained, x, t, s, predict(eps, x, t), scale)
-        states = nearest(step, pivot[s], states, rounds, rate)
+        states = optimise_null(step, pivot[s], states, inner_steps, learning_rate)
         with torch.no_grad():
             x = step(states)
         yield t, x, states
 
 
 def null_of(trained: Trained, states: dict[int, Tensor]) -> EpsFn:
-    """The prediction for the null prompts of each time t, for `edit`'s null."""
+    """The prediction for the null prompts of each time t, for `edit`'s null.
+
+    ValueError, when called: a time that has none, a batch that is no multiple of their images.
+    """
 
     def eps(x_t: Tensor, t: Tensor) -> Tensor:
+        if int(t[0]) not in states:
+            raise ValueError(f"no null prompts for t = {int(t[0])}: edit with the steps of null_text, {list(states)}")
         with torch.no_grad():
             return trained.unet(x_t, t, as_text(states[int(t[0])], len(x_t)))
 
@@ -90,6 +103,8 @@ def null_states(trained: Trained, n: int, tokens: int) -> Tensor:
 
 def as_text(states: Tensor, n: int) -> Text:
     """States (m, tokens, width) as the prompts of n images, n a multiple of m."""
+    if n % len(states):
+        raise ValueError(f"null prompts of {len(states)} images for {n}: expected those of each pair's source")
     states = states.repeat(n // len(states), 1, 1)
     return Text(states, torch.ones(states.shape[:2], dtype=torch.bool, device=states.device))
 
@@ -102,18 +117,19 @@ def guided_step(
     return ddim.step(trained.schedule, guide(eps_conditional, eps_null, scale), x, t, s)[0]
 
 
-def nearest(step: Callable[[Tensor], Tensor], aim: Tensor, states: Tensor, rounds: int, rate: float) -> Tensor:
-    """Of the states on the way of `rounds` steps of Adam, start and end included, those whose step is nearest to aim.
+def optimise_null(
+    step: Callable[[Tensor], Tensor], target: Tensor, states: Tensor, inner_steps: int, learning_rate: float
+) -> Tensor:
+    """Adam on the null states (n, tokens, width); returns the best seen, the first and the last ones included.
 
-    step: states (n, tokens, width) -> (n, ...), like aim. Each image has its own error, the mean square, and its own
-    best states.
+    step: states -> (n, ...), like target. Each image has its own error, the mean square, and its own best states.
     """
     best, least = states.detach(), torch.full((len(states),), torch.inf, device=states.device)
     states = states.detach().clone().requires_grad_()
-    optimiser = torch.optim.Adam([states], lr=rate)
-    for left in reversed(range(rounds + 1)):
+    optimiser = torch.optim.Adam([states], lr=learning_rate)
+    for left in reversed(range(inner_steps + 1)):
         with torch.enable_grad():
-            errors = (step(states) - aim).square().flatten(1).mean(dim=1)
+            errors = (step(states) - target).square().flatten(1).mean(dim=1)
         best = torch.where((errors < least)[:, None, None], states.detach(), best)
         least = torch.minimum(errors.detach(), least)
         if left:

@@ -3,20 +3,20 @@
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 
 from unet.attention import Site
 
-from .words import split, word_positions
+from .words import Words, split, word_positions
 
 
 class AttentionStore:
     """A hook that records the mean of the attention maps over heads and steps, for each site, and changes nothing.
 
-    prompts: one for each image of the batch. kinds: of the sites to record, "cross", "self" or both. by_time: record
-    the maps of every step as well. Recorded maps are detached copies. Use a new store for every trajectory.
+    prompts: a list, one for each image of the batch. kinds: of the sites to record, "cross", "self" or both. by_time:
+    record the maps of every step as well. Recorded maps are detached copies. Use a new store for every trajectory.
+    ValueError: a string in place of the list, another kind.
 
         store = AttentionStore(prompts)
         for t, x, x_0 in ddim.sample(trained.eps(prompts, hook=store), trained.schedule, x_T, 50): ...
@@ -24,7 +24,11 @@ class AttentionStore:
     """
 
     def __init__(self, prompts: list[str], by_time: bool = False, kinds: Sequence[str] = ("cross",)):
-        self.prompts = prompts
+        if isinstance(prompts, str):
+            raise ValueError(f"prompts is the string {prompts!r}: expected a list with a prompt for each image")
+        if isinstance(kinds, str) or not {*kinds} <= {"cross", "self"}:
+            raise ValueError(f"kinds is {kinds!r}: expected ('cross',), ('self',) or both")
+        self.prompts: list[Words] = [split(prompt) for prompt in prompts]
         self.kinds = tuple(kinds)
         self.by_time: dict[int, dict[Site, Tensor]] | None = {} if by_time else None
         self._sums: dict[Site, Tensor] = {}
@@ -40,15 +44,16 @@ class AttentionStore:
                 self.by_time.setdefault(int(t[0]), {})[site] = maps
         return weights
 
-    def check(self, prompts: list[str], cross: bool) -> None:
+    def check(self, prompts: list[Words], cross: bool) -> None:
         """ValueError for a store that was used before, is for other prompts, or records no cross maps though needed."""
         if self.sites:
             raise ValueError("the store has maps of another trajectory: make a new one for each edit")
         if len(self.prompts) != len(prompts):
             raise ValueError(f"the store has {len(self.prompts)} prompts: expected {len(prompts)}, sources first")
         for i, (own, edited) in enumerate(zip(self.prompts, prompts, strict=True)):
-            if split(own) != split(edited):
-                raise ValueError(f"the store's prompt {i} is {own!r}: expected {edited!r}, as the edit has it")
+            if own != edited:
+                has, expected = " ".join(own), " ".join(edited)
+                raise ValueError(f"the store's prompt {i} is {has!r}: expected {expected!r}, as the edit has it")
         if cross and "cross" not in self.kinds:
             raise ValueError(f"the store records {', '.join(self.kinds)} maps: a local blend by words reads cross maps")
 
@@ -69,7 +74,7 @@ class AttentionStore:
         return self._sums[site] / self._counts[site]
 
     def maps(self, size: int, stage: str | None = None, t: int | None = None) -> Tensor:
-        """(B, size, size, L): how much each pixel looks at each token.
+        """(B, size, size, L): the attention of each pixel to each token.
 
         The mean over the cross-attention sites of a map size, and of a stage ("down", "middle", "up") if given; over
         all steps, or at time t of a store made with by_time. At each pixel it sums to one over the tokens, but not in
@@ -102,8 +107,3 @@ class AttentionStore:
         ]
         maps = self.maps(size, stage, t)
         return torch.stack([each[..., own].sum(dim=-1) for each, own in zip(maps, tokens, strict=True)])
-
-
-def enlarge(maps: Tensor, size: int) -> Tensor:
-    """Maps (B, h, w) -> (B, size, size), bilinear."""
-    return F.interpolate(maps[:, None], size=(size, size), mode="bilinear", align_corners=False)[:, 0]

@@ -344,7 +344,7 @@ def test_an_edit_never_waits_for_a_number_of_the_gpu(on_meta, name):
 
 def test_null_text_optimisation_never_waits_for_a_number_of_the_gpu(on_meta):
     x_0 = torch.empty(2, 3, 8, 8, device="meta")
-    states = {t: s for t, x, s in null_text(on_meta, PROMPTS, x_0, 2, scale=3.0, rounds=2) if x.is_meta}
+    states = {t: s for t, x, s in null_text(on_meta, PROMPTS, x_0, 2, scale=3.0, inner_steps=2) if x.is_meta}
     assert list(states) == [4, 2] and all(s.is_meta for s in states.values())
 
 

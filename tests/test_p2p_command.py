@@ -17,7 +17,7 @@ import p2p
 from ddpm import Noise, last
 from ddpm.data.shapes import Shape, draw, shapes
 from ddpm.experiments import common
-from ddpm.utils.images import from_bytes, to_bytes
+from ddpm.utils.images import from_bytes, overlay, to_bytes
 from p2p.__main__ import main
 from p2p.experiments import edit, score
 from p2p.experiments.baselines import SETTINGS
@@ -127,7 +127,7 @@ def test_the_columns_are_before_after_plain_and_the_maps_of_content_words_in_col
     expected = edited(scale=2.0, cross_until=1.0, self_until=1.0, store=store)
     assert far(after, expected) <= 1 < far(after, plain)
     image = seen["red"]
-    assert far(image, edit.overlay(before, store.word([["red"]] * 2 + [[]] * 2, 16)[:2])) <= 2
+    assert far(image, overlay(before, store.word([["red"]] * 2 + [[]] * 2, 16)[:2])) <= 2
     assert not np.array_equal(image[:, 0], image[:, 2])  # red and blue differ: no grey image
 
 
@@ -218,7 +218,7 @@ def test_a_film_of_the_source_stands_before_it_and_the_maps_of_the_changed_word_
     for t in (20, 13, 6):
         assert far(seen[f"t = {t}"], to_bytes(states[t])) <= 1
         maps = store.word([["red"]] * 2 + [[]] * 2, 16, t=t)[:2]
-        assert far(seen[f"red\nt = {t}"], edit.overlay(seen["before"], maps)) <= 2
+        assert far(seen[f"red\nt = {t}"], overlay(seen["before"], maps)) <= 2
     assert list(columns("--target", TARGET, "--film", "2"))[:3] == ["t = 20", "t = 6", "before"]
 
 
@@ -247,7 +247,7 @@ def test_inversion_by_ddim_is_followed_by_ddim_and_under_guidance_by_the_optimis
     """At a rate that shows in bytes."""
     x_0, steps = from_bytes(IMAGE), 3
     latent = p2p.real.latent(TRAINED, [SOURCE], x_0, steps)
-    found = list(p2p.real.null_text(TRAINED, [SOURCE], x_0, steps, 4.0, rounds=2, rate=0.3))
+    found = list(p2p.real.null_text(TRAINED, [SOURCE], x_0, steps, 4.0, inner_steps=2, learning_rate=0.3))
     monkeypatch.setattr(p2p.real, "null_text", lambda *given: iter(found))
     for flags, expected in (
         (["--inversion", "ddim"], last(ddim.sample(TRAINED.eps([SOURCE]), TRAINED.schedule, latent, steps))),

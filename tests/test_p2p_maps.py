@@ -83,9 +83,9 @@ def test_a_prompt_that_does_not_fit_into_the_row_is_refused(matrix):
 
 
 def test_the_words_that_differ_and_the_kind_of_edit():
-    assert changed("a red cat on a road", "a red dog on a road") == (["cat"], ["dog"])
-    assert changed("a small cat", "a cat") == (["small"], [])
-    assert changed("a cat a dog", "a dog a cat") == (["cat", "dog"], ["dog", "cat"])
+    assert changed("a red cat on a road".split(), "a red dog on a road".split()) == (["cat"], ["dog"])
+    assert changed("a small cat".split(), "a cat".split()) == (["small"], [])
+    assert changed("a cat a dog".split(), "a dog a cat".split()) == (["cat", "dog"], ["dog", "cat"])
     assert p2p.kind_of(SOURCE, TARGET) == "replace" and p2p.kind_of(SOURCE, "a circle") == "refine"
 
 

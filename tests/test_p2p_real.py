@@ -49,15 +49,15 @@ def test_the_null_prompts_start_as_the_empty_prompt():
         assert (eps - empty).abs().max() < 0.01 * empty.abs().max()
 
 
-def test_nearest_finds_the_minimum_of_a_parabola_for_each_image():
+def test_optimise_null_finds_the_minimum_of_a_parabola_for_each_image():
     aim = torch.tensor([[[0.3]], [[-0.2]]])
-    assert (real.nearest(lambda states: states, aim, torch.zeros(2, 1, 1), 200, 0.02) - aim).abs().max() < 1e-2
+    assert (real.optimise_null(lambda states: states, aim, torch.zeros(2, 1, 1), 200, 0.02) - aim).abs().max() < 1e-2
 
 
-def test_nearest_returns_each_images_best_states_start_and_end_included():
+def test_optimise_null_returns_each_images_best_states_start_and_end_included():
     """Adam's first step is as long as its rate: from 0 to 0.25, nearer to 1, but farther from 0.1 than the start."""
     aim = torch.tensor([[[1.0]], [[0.1]]])
-    best = real.nearest(lambda states: states, aim, torch.zeros(2, 1, 1), 1, 0.25)
+    best = real.optimise_null(lambda states: states, aim, torch.zeros(2, 1, 1), 1, 0.25)
     assert best.flatten().tolist() == pytest.approx([0.25, 0.0], abs=1e-6)
 
 
@@ -65,8 +65,8 @@ def test_null_text_brings_a_guided_reconstruction_back():
     """The edit takes the steps of the optimisation, and each of them ends nearer to the inversion's x_s."""
     scale, x_T = 4.0, real.latent(TRAINED, PROMPTS, IMAGES, 4)
     pivot = {t: x for t, x, _ in ddim.invert(TRAINED.eps(PROMPTS), TRAINED.schedule, IMAGES, 4, iterations=3)}
-    free, found = ({t: (x, states) for t, x, states in real.null_text(TRAINED, PROMPTS, IMAGES, 4, scale, rounds, 0.1)}
-                   for rounds in (0, 8))  # fmt: skip
+    free, found = ({t: (x, states) for t, x, states in real.null_text(TRAINED, PROMPTS, IMAGES, 4, scale, inner, 0.1)}
+                   for inner in (0, 8))  # fmt: skip
     assert list(found) == [20, 15, 10, 5]
     null = real.null_of(TRAINED, {t: states for t, (_, states) in found.items()})
     after = sources(4, x_T=x_T, scale=scale, null=null)
@@ -78,7 +78,7 @@ def test_null_text_brings_a_guided_reconstruction_back():
 
 def test_null_text_of_an_image_does_not_depend_on_the_other():
     together, alone = (
-        list(real.null_text(TRAINED, prompts, x, 2, 3.0, rounds=2))[-1][1]
+        list(real.null_text(TRAINED, prompts, x, 2, 3.0, inner_steps=2))[-1][1]
         for prompts, x in ((PROMPTS, IMAGES), (PROMPTS[1:], IMAGES[1:]))
     )
     assert (together[1] - alone[0]).abs().max() < 1e-3

@@ -6,8 +6,10 @@ from io import BytesIO
 from itertools import pairwise
 from pathlib import Path
 
+import matplotlib
 import numpy as np
 import torch
+import torch.nn.functional as F
 from einops import rearrange
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -27,6 +29,23 @@ def from_bytes(images: torch.Tensor | np.ndarray) -> torch.Tensor:
     images = torch.tensor(images) if isinstance(images, np.ndarray) else images
     assert images.dtype == torch.uint8, f"images must be uint8 in 0..255, got {images.dtype}: scaled twice?"
     return images.float() / 127.5 - 1
+
+
+GREY = 0.35  # how much of an image shows through its map
+
+
+def enlarge(maps: torch.Tensor, size: int) -> torch.Tensor:
+    """Maps (B, h, w) -> (B, size, size), bilinear."""
+    return F.interpolate(maps[:, None], size=(size, size), mode="bilinear", align_corners=False)[:, 0]
+
+
+def overlay(images: np.ndarray, maps: torch.Tensor) -> np.ndarray:
+    """uint8 (B, 3, H, W): maps (B, h, w) in colour, each from its least to its largest value, over grey images."""
+    heat = enlarge(maps, images.shape[-1]).cpu().numpy()
+    low, high = heat.min(axis=(1, 2), keepdims=True), heat.max(axis=(1, 2), keepdims=True)
+    colour = matplotlib.colormaps["inferno"]((heat - low) / np.maximum(high - low, 1e-9))[..., :3].transpose(0, 3, 1, 2)
+    grey = images.mean(axis=1, keepdims=True) / 255
+    return np.round(255 * ((1 - GREY) * colour + GREY * grey)).astype(np.uint8)
 
 
 LEAST, MOST = 1.1, 2.2  # inches of one image on a sheet

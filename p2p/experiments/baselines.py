@@ -17,7 +17,7 @@ from ddpm.noise import Noise
 from ..blend import LocalBlend
 from ..editing import edit, shared_noise
 from ..real import ITERATIONS
-from ..words import changed
+from ..words import changed, split
 
 SDEDIT_SEEDS, SHARED_SEEDS = 2**20, 2**21  # added to the seeds of x_T, so that later noise is independent of it
 SAMPLERS: dict[str, Callable[[list[int]], Callable[..., Trajectory]]] = {  # name -> the sampler of pairs of these seeds
@@ -124,7 +124,7 @@ def sampled(trained: Trained, settings: EditSettings, prompts: list[str], seeds:
 
 def words_that_differ(pairs: Pairs) -> list[list[str]]:
     """For each of the 2n prompts, sources first, the words that differ within its pair."""
-    words = [changed(*pair) for pair in zip(pairs.sources, pairs.targets, strict=True)]
+    words = [changed(*map(split, pair)) for pair in zip(pairs.sources, pairs.targets, strict=True)]
     return [removed for removed, _ in words] + [new for _, new in words]
 
 

@@ -12,7 +12,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import matplotlib
 import numpy as np
 import torch
 from torch import Tensor
@@ -27,14 +26,14 @@ from ddpm.experiments.page import is_page
 from ddpm.model import Trained
 from ddpm.utils import cli
 from ddpm.utils.device import best_device
-from ddpm.utils.images import from_bytes, sheet, squared_error, to_bytes
+from ddpm.utils.images import from_bytes, overlay, sheet, squared_error, to_bytes
 from unet.text import content_words
 from unet.vocabulary import GRAMMAR
 
 from .. import editing, real
 from ..blend import LocalBlend
-from ..store import AttentionStore, enlarge
-from ..words import as_list, changed, in_range, kind_of, split, word_positions
+from ..store import AttentionStore
+from ..words import as_words, changed, in_range, kind_of, split, word_positions
 from . import page
 from .baselines import SAMPLERS, SETTINGS, EditSettings, with_flags
 
@@ -47,7 +46,6 @@ MAP_SIZES = {"scenes": 8, "cifar10": 8, "celeba": 8}
 GUIDANCE = 2.0  # of generated images, where no flag says another
 WIDEST = 8  # columns of a sheet
 MOST_MAPPED = 4  # images with maps: a sheet of more shows how often an edit succeeds
-GREY = 0.35  # how much of the image shows through its map
 EDITS_NOTE = "before: the source; after: Prompt-to-Prompt; plain: the new caption alone, same noise"
 MAPS_NOTE = "attention maps of the source: mean over steps and heads, each map normalised separately"
 FILM_NOTE = "attention maps of one word in time: mean over heads, each map normalised separately"
@@ -155,7 +153,7 @@ def blend_of(
         return LocalBlend(mask=mask_in(Path(args.mask), size))
     if args.blend is None:
         return None
-    removed, new = changed(args.source, target)
+    removed, new = changed(split(args.source), split(target))
     words = split(" ".join(args.blend)) or [*removed, *new, *weights]
     before, after = ([word for word in words if word in split(prompt)] for prompt in (args.source, target))
     if unknown := [word for word in words if word not in before + after]:
@@ -173,7 +171,7 @@ def mask_in(path: Path, size: int) -> Tensor:
 
 def change(source: str, target: str) -> str:
     """The words that change, "red -> green", "+ yellow", or "- red"; nothing where the prompts are the same."""
-    pair = changed(source, target)
+    pair = changed(split(source), split(target))
     removed, new = (" ".join([word for word in words if word not in GRAMMAR] or words) for words in pair)
     return f"{removed} -> {new}" if removed and new else f"+ {new}" if new else f"- {removed}" if removed else ""
 
@@ -291,7 +289,7 @@ def film_of(
 
 def film_word(source: str, edit: Edit) -> str:
     """The word of the source that an edit replaces or weights, else its first content word."""
-    removed, _ = changed(source, edit.target)
+    removed, _ = changed(split(source), split(edit.target))
     own = content_words(source)
     return next(word for word in (*removed, *edit.how["weights"], *own) if word in own)
 
@@ -300,15 +298,6 @@ def word_map(images: np.ndarray, store: AttentionStore, word: str, size: int, t:
     """The averaged map of a word over the images of the store's first rows; of one time, where t is given."""
     n = len(images)
     return overlay(images, store.word([word] * n + [[]] * n, size, t=t)[:n])
-
-
-def overlay(images: np.ndarray, maps: Tensor) -> np.ndarray:
-    """uint8 (B, 3, H, W): maps (B, h, w) in colour, each from its least to its largest value, over grey images."""
-    heat = enlarge(maps, images.shape[-1]).cpu().numpy()
-    low, high = heat.min(axis=(1, 2), keepdims=True), heat.max(axis=(1, 2), keepdims=True)
-    colour = matplotlib.colormaps["inferno"]((heat - low) / np.maximum(high - low, 1e-9))[..., :3].transpose(0, 3, 1, 2)
-    grey = images.mean(axis=1, keepdims=True) / 255
-    return np.round(255 * ((1 - GREY) * colour + GREY * grey)).astype(np.uint8)
 
 
 def blocks(columns: list[Column], note: str) -> Iterator[tuple[list[Column], str]]:
@@ -329,8 +318,9 @@ def run(args: argparse.Namespace) -> None:
     if args.scale is None:  # the inversion of a real image is exact without guidance
         args.scale = GUIDANCE if not args.image or args.inversion == "null-text" else 1.0
     image, args.source = image_and_source(trained, args)
-    prompts = as_list([args.source, *(args.target or [])], 1 + len(args.target or []))
-    args.source, *args.target = trained.tokenizer.decode(trained.tokens(prompts))  # lower case, no full stops
+    words = as_words([args.source, *(args.target or [])], 1 + len(args.target or []))
+    args.source, *args.target = (" ".join(each) for each in words)
+    trained.tokens([args.source, *args.target])
     levels = levels_of(trained, args)
     edits = next(iter(levels.values()))
     rows = [Path(args.image).name] if args.image else [f"seed {seed}" for seed in args.seeds]

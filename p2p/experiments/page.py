@@ -51,8 +51,8 @@ def injected(source: str, target: str, how: dict[str, Any], steps: int, length: 
     self-attention maps. A new word takes no map.
     """
     progress = torch.arange(steps) / steps
-    until = per_word("cross_until", how["word_until"], [target], length, how["cross_until"], 0.0, 1.0)[0]
-    shared = alignment(source, target, length).sum(dim=0) > 0
+    until = per_word("cross_until", how["word_until"], [split(target)], length, how["cross_until"], 0.0, 1.0)[0]
+    shared = alignment(split(source), split(target), length).sum(dim=0) > 0
     words = ((progress[:, None] < until).sum(dim=0) * shared).tolist()
     general, own = (int((progress < how[name]).sum()) for name in ("cross_until", "self_until"))
     return {"cross": general, "self": own, "words": words[1 : len(split(target)) + 1]}

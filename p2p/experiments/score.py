@@ -31,9 +31,9 @@ from ddpm.model import Trained
 from ddpm.utils import cli
 from ddpm.utils.device import best_device
 from ddpm.utils.files import sha256, write_text
-from ddpm.utils.images import squared_error, to_bytes
+from ddpm.utils.images import enlarge, squared_error, to_bytes
 
-from ..store import AttentionStore, enlarge
+from ..store import AttentionStore
 from . import measures, records
 from .baselines import (
     SAMPLERS,

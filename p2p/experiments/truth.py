@@ -28,7 +28,7 @@ from ddpm.utils.files import sha256
 from ddpm.utils.images import from_bytes, sheet, squared_error, to_bytes
 
 from .. import real
-from ..words import changed
+from ..words import changed, split
 from . import baselines, records
 from .baselines import SETTINGS, EditSettings, Pairs, with_flags
 
@@ -175,6 +175,7 @@ def draw(path: Path, chosen: list[edits.SceneEdit], images: dict[str, np.ndarray
     """The first edits of each way beside the truth; returns where the sheet is."""
     shown = images | {"truth": drawn([e.after for e in chosen])}
     columns = [NAMES.get(way, way) for way in shown]
-    rows = [" ->\n".join(" ".join(words) for words in changed(e.source, e.target)) for e in chosen[:SHOWN]]
+    pairs = [(split(e.source), split(e.target)) for e in chosen[:SHOWN]]
+    rows = [" ->\n".join(" ".join(words) for words in changed(*pair)) for pair in pairs]
     pixels = np.stack([each[:SHOWN] for each in shown.values()], axis=1)
     return sheet(path, pixels, rows, columns, title)
