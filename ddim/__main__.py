@@ -4,14 +4,13 @@ import sys
 
 from ddpm.utils import cli
 
-from .experiments import edit, figures, mistakes, reconstruct, reference, sample, strength_sweep, table
+from .experiments import edit, figures, mistakes, reconstruct, sample, strength_sweep, table
 
 COMMANDS = {
     "sample": sample,
     "edit": edit,
     "figures": figures,
     "table": table,
-    "reference": reference,
     "reconstruct": reconstruct,
     "sweep": strength_sweep,
     "mistakes": mistakes,

@@ -51,8 +51,7 @@ def run(model, tmp_path):
     """run(command, flags...) -> its exit code, on the CPU; results go to tmp_path."""
 
     def call(command: str, *flags) -> int:
-        of_model = () if command == "reference" else ("--model", model)
-        return code_of(main, command, *of_model, "--device", "cpu", "--out", tmp_path, *flags)
+        return code_of(main, command, "--model", model, "--device", "cpu", "--out", tmp_path, *flags)
 
     return call
 
@@ -171,13 +170,21 @@ def test_the_quadratic_grid_is_the_default_where_it_starts_from_noise(model, dat
     assert trained.schedule.alpha_bar[start] < 0.01  # of the image's variance left
 
 
-def test_reference_takes_as_many_images_as_there_are(run, tmp_path, monkeypatch):
-    """Half of 60 for training, but only 12 to test."""
-    sizes = {"train": 60, "test": 12}
-    monkeypatch.setattr(shapes, "shapes", lambda split="train", seed=0: FEW(split, sizes[split], seed))
-    assert run("reference") == 0
-    record = record_in(tmp_path / "reference-shapes.json")
-    assert record["settings"]["n"] == 12 and record["settings"]["reference_n"] == 30 and len(record["lines"]) == 5
+def test_rows_of_real_images_stand_in_the_table_beside_samples(run, tmp_path):
+    """And alone, where flags of samples would have no effect; the rows are half of the set, the reference the other."""
+    assert run("table", "--n", 6, "--columns", 2, "--rows", 0, "test", "blur", "--reference", "half") == 0
+    both = record_in(tmp_path / "table-tiny.json")
+    assert {row: list(cells) for row, cells in both["cells"].items()} == {"test": ["0"], "blur": ["0"], "0": ["2"]}
+    assert both["settings"]["reference_n"] == 30
+    train, test = FEW("train", 60).images, FEW("test", 60).images
+    others = train[np.sort(np.random.default_rng(0).permutation(60)[30:])]
+    parts = [*moments(means(test[:6])), *moments(means(others))]
+    assert both["cells"]["test"]["0"]["distance"] == pytest.approx(ddim.frechet_distance(*parts), rel=1e-6)
+    text = (tmp_path / "table-tiny.txt").read_text(encoding="utf-8")
+    assert "real images" in text and "blur, radius 0.6 pixels" in text
+    alone = tmp_path / "alone"
+    assert run("table", "--n", 6, "--rows", "noise", "train", "--reference", "test", "--out", alone) == 0
+    assert record_in(alone / "table-tiny.json")["settings"]["reference_n"] == 60
 
 
 def test_reconstruct_measures_every_variant(model, run, tmp_path, monkeypatch):
@@ -254,7 +261,16 @@ def test_sweep_measures_each_method_at_each_strength(run, tmp_path):
     [
         (("table", "--columns", 21), "S is 21 steps, expected a whole number in 1..20"),
         (("table", "--rows", 1.5), "'1.5': expected a number in [0, 1]"),
-        (("table", "--columns", 2, "--reference", "elsewhere"), "'elsewhere': expected train, test, or a folder"),
+        (("table", "--columns", 2, "--reference", "elsewhere"), "'elsewhere': expected train, test, half, or a folder"),
+        (("table", "--n", 1, "--columns", 2), "--n is 1: a distance between sets needs 2 images"),
+        (("table", "--scale", 2, "--columns", 2), "--scale is guidance towards captions: give --captions"),
+        (("table", "--captions", "--scale", "1e30"), "'1e30': expected a number in -100 .. 100"),
+        (("table", "--rows", "blur", "--columns", 2, "--reference", "half"), "--columns is for samples"),
+        (("table", "--rows", "0", "test", "--columns", 2, "--reference", "test"), "the reference set itself"),
+        (("table", "--rows", "blur"), "--rows blur takes images of the reference set itself: give --reference half"),
+        (("table", "--rows", "test", "--n", 61), "--n is 61, but for --rows test there are 60 images"),
+        (("table", "--rows", "jpeg", "--n", 31, "--reference", "half"), "for --rows jpeg there are 30 images"),
+        (("table", "--seed", 2**63 - 2, "--n", 4), "expected a whole number in 0 .. 2^62"),
         (("reconstruct", "--steps", 2, "--n", 61), "n is 61, but the test split has 60 images"),
         (("sweep", "--n", 2, "--steps", 10), "strength 0.1 of 10 steps is one step, and exact inversion needs two"),
         (("edit", "--image", "no.png", "--source", PROMPT, "--target", TARGET, "--steps", 4), "no.png is missing"),

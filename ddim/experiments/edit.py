@@ -55,24 +55,20 @@ def editor(
 
 def add_method_flags(parser: argparse.ArgumentParser, steps: int | None) -> None:
     """The flags that say how to edit."""
-    cli.add_flags(parser, steps=steps, scale=1.0, seed=None, eta=None)
+    cli.add_flags(parser, steps=steps, scale=1.0, seed=0, eta=1.0)
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS), help="--eta is for sdedit")
-    parser.add_argument("--iterations", type=cli.whole, help="fixed-point iterations of each step of ddim, else 0")
+    parser.add_argument("--iterations", type=cli.whole, default=0, help="fixed-point iterations of each step of ddim")
 
 
 def check_methods(trained: Trained, args: argparse.Namespace, strengths: list[float]) -> dict[float, list[int]]:
-    """Strength -> the times of its steps; flags that were not given get their defaults.
+    """Strength -> the times of its steps.
 
-    ValueError: a flag that no method takes, guidance 0, strengths that make too few steps or the same ones.
+    ValueError: a flag that no method takes, strengths that make too few steps or the same ones.
     """
     for flag, method, default in (("eta", "sdedit", 1.0), ("seed", "sdedit", 0), ("iterations", "ddim", 0)):
-        if getattr(args, flag) is None:
-            setattr(args, flag, default)
-        elif method not in args.methods:
+        if getattr(args, flag) != default and method not in args.methods:
             raise ValueError(f"--{flag} is for {method}, but --methods is {' '.join(args.methods)}: leave it out")
     check_once(args, "methods")
-    if args.scale == 0:
-        raise ValueError("--scale 0 samples without the target's caption: expected 1 for no guidance, or more")
     if not any(strengths):
         raise ValueError("at strength 0 an edit is the image itself: expected a strength above 0")
     grids = {strength: last_steps(trained.schedule.T, args.steps, strength) for strength in sorted(set(strengths))}

@@ -1,7 +1,7 @@
 """What several experiments share: the model's data, files of results, and images in batches."""
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -80,12 +80,12 @@ def write(args: argparse.Namespace, name: str, record: dict, text: str) -> None:
 
 
 def images_of(
-    trained: Trained, prompts: list[str], seeds: list[int], scale: float, sampler: Sampler, bar: tqdm
+    trained: Trained, prompts: list[str], seeds: Sequence[int], scale: float, sampler: Sampler, bar: tqdm
 ) -> np.ndarray:
     """One image for each prompt and seed, uint8 (N, 3, H, W); the bar moves by one for each image and step."""
 
     def counted(*arguments) -> Iterator:
-        for state in sampler(*arguments):
+        for state in finite(sampler(*arguments), scale):
             yield state
             bar.update(min(len(state[1]), bar.total - bar.n))  # the last batch may be padded
 

@@ -123,10 +123,11 @@ def share(text: str) -> float:
 
 
 def guidance(text: str) -> float:
-    """A guidance scale; beyond 100 nothing that is left would be an image."""
+    """A guidance scale: 0 would leave the caption out, and beyond 100 nothing is left of an image."""
     value = finite(text)
-    if abs(value) > 100:
-        raise argparse.ArgumentTypeError(f"{text!r}: expected a number in -100 .. 100, 1 for no guidance")
+    if not 0 < abs(value) <= 100:
+        what = "expected a number in -100 .. 100, 1 for no guidance; 0 would leave the caption out"
+        raise argparse.ArgumentTypeError(f"{text!r}: {what}")
     return value
 
 

@@ -69,9 +69,8 @@ COMMANDS = [  # model, network calls, command; {ddpm}, {ddim}, {p2p}: folders of
     ("celeba64", 20_000, "ddpm score --model celeba64 --out {ddpm}"),
     ("celeba64", 20_000, "ddpm neighbours --model celeba64 --out {ddpm}"),
     ("scenes", 20_000, "ddpm score --model scenes --out {ddpm}"),
-    ("shapes", 0, "ddim reference --data shapes --n 500 --out {ddim}"),
-    ("cifar10", 0, "ddim reference --data cifar10 --n 2000 --out {ddim}"),
-    ("celeba64", 0, "ddim reference --data celeba --n 2000 --size 64 --out {ddim}"),
+    *((model, 0, f"ddim table --model {model} --n {n} --rows train test noise jpeg blur --reference half --out {{ddim}}/reference-{data}.json")
+        for model, data, n in (("shapes", "shapes", 500), ("cifar10", "cifar10", 2000), ("celeba64", "celeba", 2000))),
     ("shapes", 3_560_000, "ddim table --model shapes --n 500 --columns 3 5 10 20 50 100 1000 --out {ddim}"),
     ("shapes", 30_000, "ddim table --model shapes --n 500 --columns 10 20 --rows 0 1 --captions --out {ddim}/captions"),
     *((model, 7_080_000, f"ddim table --model {model} --n 1000 --precision bfloat16 --out {{ddim}}") for model in ("cifar10", "celeba64")),
