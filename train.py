@@ -30,6 +30,7 @@ from ddpm.training.settings import RECIPES, Settings, default_preset
 from ddpm.utils import cli, files, images
 from ddpm.utils.device import best_device, device_name
 from unet import PRESETS, Tokenizer, UNet, UNetConfig, cost
+from unet.vocabulary import VOCABULARY
 
 RESUMABLE = ("minutes", "images", "save_every", "report", "data_dir", "precision")
 
@@ -174,28 +175,40 @@ class Run:
         return images.grid(self.folder / "samples" / f"{self.training.images:09d}.png", grid, self.captions)
 
 
-def assemble(settings: Settings, config: UNetConfig, content: dict | None) -> tuple[UNet, Tokenizer, Schedule]:
-    """The network at the start of the run: rebuilt from a checkpoint, taken from --init, or fresh from the seed."""
-    if content is not None:
-        return model.build(content)
+def assemble(
+    settings: Settings, config: UNetConfig, start: Trained | None, data: Dataset
+) -> tuple[UNet, Tokenizer, Schedule]:
+    """A new run's network, fresh from the seed or with the weights of --init, its tokenizer and schedule.
+
+    The model learns the words of the data's captions. Those without a token in the weights of --init get new ones,
+    whose embeddings come from the seed.
+    """
     torch.manual_seed(settings.seed)
-    start = model.load(settings.init) if settings.init else None
-    tokenizer, schedule = start.tokenizer if start else Tokenizer(), Schedule(settings.T, settings.schedule)
+    own, schedule = start.tokenizer if start else Tokenizer(known=()), Schedule(settings.T, settings.schedule)
+    tokenizer = own.extended({caption for captions in data.captions for caption in captions})
     unet = UNet(config, len(tokenizer), schedule.alpha_bar)  # of this run's schedule, not of that of the weights
     if start:
-        unet.load_state_dict(start.unet.state_dict())
+        weights, name = start.unet.state_dict(), "text.words.weight"
+        weights[name] = torch.cat([weights[name], unet.text.words.weight[len(own) :]])
+        unet.load_state_dict(weights)
     return unet, tokenizer, schedule
 
 
 def prepare(args: argparse.Namespace, settings: Settings, config: UNetConfig, content: dict | None) -> Run:
     """Everything before the first step: network, data, run folder."""
     began, device = time.monotonic(), processes.start(args.device)
-    unet, tokenizer, schedule = assemble(settings, config, content)
+    start = model.load(settings.init) if settings.init and content is None else None
+    words = content["words"] if content is not None else start.tokenizer.words if start else ()
     with processes.rank_zero_first():
-        data = load_data(settings.data, settings.data_dir, "train", unet.config.size)
-    training = Training(settings, unet.to(device), tokenizer, schedule, data)
+        source = settings.data, settings.data_dir, "train", config.size
+        data = load_data(*source, words=(*VOCABULARY, *words), longest=config.words - 1)
     if content is not None:
         check_data(data, content["info"], settings)
+        unet, tokenizer, schedule = model.build(content)
+    else:
+        unet, tokenizer, schedule = assemble(settings, config, start, data)
+    training = Training(settings, unet.to(device), tokenizer, schedule, data)
+    if content is not None:
         training.restore(content)
     rows = torch.randperm(len(data), generator=torch.Generator().manual_seed(settings.seed))[:32]
     run = Run(None, training, tokenizer, [data.captions[i][0] for i in rows], data.sha256, began)

@@ -18,6 +18,7 @@ from PIL import Image
 
 import ddpm
 import train
+from ddpm.data import Dataset
 from ddpm.data.shapes import SIZE, shapes
 from ddpm.experiments.caption_accuracy import SPLITS
 from ddpm.training import Training
@@ -25,7 +26,8 @@ from ddpm.training import run as run_folder
 from ddpm.utils import files
 from ddpm.utils.cli import exit_code
 from ddpm.utils.files import CHECKPOINT
-from unet import PRESETS, UNetConfig
+from unet import PRESETS, UNetConfig, UnknownWordError, text
+from unet.vocabulary import VOCABULARY
 
 ROOT = Path(__file__).parent.parent
 TINY = [
@@ -43,8 +45,8 @@ def few_images():
     """200 images are drawn faster than 30,000."""
     real = train.load_data
 
-    def load_data(name, data_dir, split, size):
-        return shapes(split, 200) if name == "shapes" and size == SIZE else real(name, data_dir, split, size)
+    def load_data(name, data_dir, split, size, **rules):
+        return shapes(split, 200) if name == "shapes" and size == SIZE else real(name, data_dir, split, size, **rules)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(train, "load_data", load_data)
@@ -192,7 +194,7 @@ def test_a_diverged_run_ends_with_1_and_keeps_its_good_checkpoint(tmp_path, no_g
 
 
 def test_resume_notices_that_the_data_changed(whole, monkeypatch, capsys):
-    monkeypatch.setattr(train, "load_data", lambda name, data_dir, split, size: shapes(split, 201))
+    monkeypatch.setattr(train, "load_data", lambda name, data_dir, split, size, **_: shapes(split, 201))
     assert exit_of("--resume", whole, "--images", 480) == 2
     assert "the dataset shapes in data has changed" in capsys.readouterr().err
 
@@ -204,11 +206,35 @@ def test_init_takes_the_averaged_weights_and_the_new_runs_schedule(whole, tmp_pa
     args, start = train.parser().parse_args(["--device", "cpu", *flags]), ddpm.model.load(whole)
     run = train.prepare(args, *train.configure(args))
     unet, schedule = run.training.unet, run.training.schedule
-    assert unet.config == start.unet.config and run.tokenizer.words == start.tokenizer.words
+    assert unet.config == start.unet.config
+    assert (run.tokenizer.words, run.tokenizer.known) == (start.tokenizer.words, start.tokenizer.known)
     assert unet.training and all(p.requires_grad for p in unet.parameters())
     assert all(torch.equal(p, start.unet.state_dict()[name]) for name, p in unet.state_dict().items())
     assert (schedule.T, schedule.kind) == (T, kind) and torch.equal(unet.alpha_bar, schedule.alpha_bar)
     assert run.info["init"] == str(whole)  # a run says what it started from
+
+
+def test_a_word_added_to_the_vocabulary_is_learned_from_init_and_the_old_words_keep_their_vectors(
+    whole, tmp_path, monkeypatch, no_grids, capsys
+):
+    start, images, added = ddpm.model.load(whole), shapes("train", 64).images, (*VOCABULARY, "corgi", "poodle")
+    assert set(start.tokenizer.known) == set(ddpm.load("shapes").tokenizer.known)  # those of its captions alone
+    for caption, code in (("a Corgi on a dark background", 0), ("a gnu", 2)):
+        data = Dataset("own", images, [(caption,)] * 64)
+        monkeypatch.setattr(train, "load_data", lambda *_, data=data, **__: data)
+        monkeypatch.setattr(text, "VOCABULARY", added)
+        flags = ("--out", tmp_path, "--images", 64, "--batch", 32, "--learning-rate", 1e-9, "--report", 0)
+        assert exit_of("--init", whole, "--data", "folder", *flags) == code
+    assert "in the captions: gnu; " in capsys.readouterr().err and len(list(tmp_path.iterdir())) == 1
+    grown = ddpm.model.load(next(tmp_path.iterdir()))
+    assert grown.tokenizer.words == (*start.tokenizer.words, "corgi")
+    assert set(grown.tokenizer.known) == {*start.tokenizer.known, "dark", "corgi"}
+    old, new = (trained.unet.text.words.weight for trained in (start, grown))
+    torch.testing.assert_close(new[: len(old)], old, rtol=0, atol=1e-7)  # two steps of at most 1e-9
+    assert new[len(old) :].abs().min() > 0
+    grown.eps(["a dark red corgi"])
+    with pytest.raises(UnknownWordError, match="'poodle'"):
+        grown.eps(["a poodle"])
 
 
 @pytest.mark.parametrize(
