@@ -14,8 +14,7 @@ from ddpm.data.base import DataError
 from ddpm.data.cifar10 import load_images
 from ddpm.data.shapes import PALETTE, draw, read, scatter
 from ddpm.evaluation import classifier, features
-from ddpm.evaluation.classifier import Classifier, batches, load, ship, train, varied
-from ddpm.evaluation.labels import load_labelled
+from ddpm.evaluation.classifier import Classifier, batches, load, load_labelled, ship, train, varied
 from ddpm.utils.files import CheckpointError, sha256
 from unet.vocabulary import SHAPES
 
@@ -86,14 +85,14 @@ def test_it_learns_what_can_be_seen_and_the_seed_says_how():
 
 
 def test_a_classifier_is_shipped_in_half_precision_and_any_other_file_refused(shelf, monkeypatch):
-    with pytest.raises(CheckpointError, match="no classifier 'toy': expected one of none yet"):
+    with pytest.raises(CheckpointError, match="no classifier of 'toy', only of no dataset yet"):
         load("toy")
     network, (images, labels) = tiny(), drawings(200)
     for _ in train(network, images, labels, epochs=2, batch=50):
         pass
     network.info["accuracy"] = {"background": 0.5}
     path, again = ship(network, "toy"), load("toy")
-    assert path.parent == shelf and again.heads == HEADS and again.accuracy == {"background": 0.5}
+    assert path.parent == shelf and again.heads == HEADS and again.info["accuracy"] == {"background": 0.5}
     a, b = (n.probabilities(images)["background"] for n in (network, again))
     assert torch.allclose(a, b, atol=0.01)
     assert not again.training and again.sha256 == sha256(path)
@@ -122,7 +121,7 @@ def test_the_command_trains_and_ships(shelf, tmp_path, monkeypatch, capsys):
     command.main([*flags, "--epochs", "2"])
     network, (images, labels) = load("cifar10"), load_images(tmp_path, "test")
     assert network.info["epochs"] == 2 and network.heads["class"][3] == "cat"
-    assert network.accuracy == network.scores(images, labels[:, None])
+    assert network.info["accuracy"] == network.scores(images, labels[:, None])
     assert str(shelf / "cifar10.pt") in capsys.readouterr().out
     assert command.main(flags) == 2 and "shipped 'cifar10'" in capsys.readouterr().err
 

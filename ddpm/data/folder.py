@@ -5,8 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from unet.text import split_words
-from unet.vocabulary import VOCABULARY
+from unet.vocabulary import VOCABULARY, split_words
 
 from .base import DataError, Dataset, open_image, read_lines, square, to_array
 

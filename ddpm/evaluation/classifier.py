@@ -13,14 +13,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from unet.vocabulary import CLASSES, SHAPES, SIZES
+
+from ..data import DataError, celeba, cifar10, scenes, shapes
 from ..utils import files
 from ..utils.images import from_bytes
 
 SHIPPED = Path(__file__).parent.parent / "weights" / "classifiers"
 MOST_BYTES = 8 * 2**20
 PARTS = "parts"  # the name of the output that says what each pixel belongs to
+NO_YES = ("no", "yes")
 Heads = dict[str, tuple[str, ...]]
-KEYS = ("size", "widths", "heads", "parts", "weights", "info")  # what a file holds
 
 
 @dataclass(frozen=True)
@@ -81,8 +84,8 @@ class Classifier(nn.Module):
     """Images (B, 3, size, size) in [-1, 1] -> logits (B, classes) for each head, and (B, parts, size, size) for PARTS.
 
     size: a multiple of 8. widths: channels of the stem and of the three blocks; the last is the number of features.
-    heads: the labels and their classes: {"class": ("airplane", "car", ...)}. parts: the
-    names of what a pixel can belong to, none by default. info: how it was trained.
+    heads: the labels and their classes: {"class": ("airplane", "car", ...)}. parts: the names of what a pixel can
+    belong to, none by default. info: how it was trained; its "accuracy" is the share of test images right by head.
     """
 
     def __init__(
@@ -116,11 +119,6 @@ class Classifier(nn.Module):
         logits = {name: layer(features) for name, layer in zip(self.heads, self.last, strict=True)}
         return logits | ({PARTS: self.segmentation(maps[1:])} if self.segmentation else {})
 
-    @property
-    def accuracy(self) -> dict[str, float]:
-        """Share of the test images classified right, for each head, as measured when it was trained."""
-        return self.info.get("accuracy", {})
-
     @torch.no_grad()
     def probabilities(self, images: np.ndarray, batch: int = 256) -> dict[str, Tensor]:
         """uint8 (N, 3, H, W), square -> {head: (N, classes) probabilities}. Other sizes are resized.
@@ -150,6 +148,64 @@ def batches(images: np.ndarray, size: int, batch: int = 256) -> Iterator[Tensor]
         if x.shape[2] != size:
             x = F.interpolate(x, (size, size), mode="bilinear", antialias=True)
         yield x
+
+
+# ---- labels --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """images uint8 (N, 3, H, W); heads: labels and their classes; labels (N, heads) int64, indices of classes.
+
+    parts: of the scenes, uint8 (N, H, W), the part that each pixel belongs to, an index of `scenes.PARTS`.
+    """
+
+    images: np.ndarray
+    heads: Heads
+    labels: np.ndarray
+    parts: np.ndarray | None = None
+
+
+def load_labelled(name: str, data_dir: str | Path, split: str = "train", size: int = 32) -> Labelled:
+    """A dataset with labels: cifar10's class, celeba's 40 attributes, what captions of shapes or scenes name.
+
+    size is celeba's choice alone. Raises DataError for an unknown name, and what the dataset's loader raises.
+    """
+    data_dir, drawn = Path(data_dir).expanduser(), 30_000 if split == "train" else 5_000
+    if name == "shapes":
+        every = shapes.scatter(drawn, "train", 0 if split == "train" else 1)
+        colours = tuple(shapes.PALETTE)
+        heads = {"shape": SHAPES, "colour": colours, "background": colours, "size": SIZES}
+        rows = [[classes.index(getattr(s, head)) for head, classes in heads.items()] for s in every]
+        return Labelled(shapes.draw(every), heads, np.array(rows))
+    if name == "scenes":
+        every, heads = scenes.scatter(drawn, split, 0), scene_heads()
+        captions = [scenes.parse(scenes.caption(scene)) for scene in every]
+        rows = [[classes.index(scene_class(c[head])) for head, classes in heads.items()] for c in captions]
+        images, parts = (np.stack([draw(scene) for scene in every]) for draw in (scenes.draw, scenes.parts))
+        return Labelled(images, heads, np.array(rows), parts)
+    if name == "cifar10":
+        images, labels = cifar10.load_images(data_dir, split)
+        return Labelled(images, {"class": CLASSES}, labels.astype(np.int64)[:, None])
+    if name == "celeba":
+        files_of = celeba.files_of(data_dir, split)
+        heads = dict.fromkeys(next(iter(files_of.values())), NO_YES)
+        rows = [[int(attributes[head]) for head in heads] for attributes in files_of.values()]
+        return Labelled(celeba.load_images(data_dir, list(files_of), size, split), heads, np.array(rows))
+    raise DataError(f"no labels for the dataset {name!r}: expected shapes, scenes, cifar10 or celeba")
+
+
+def scene_heads() -> Heads:
+    """What a caption of the scenes can name, and the words for it; "no" where it names nothing."""
+    colours = ("no", *scenes.RGB)
+    things = (*scenes.BUILDINGS, *scenes.ANIMALS, "butterfly")
+    heads = {"thing": things, "colour": colours, "setting": (*scenes.PLACES, *scenes.SEATS), "setting_colour": colours}
+    return heads | {"flag": NO_YES, "spikey": NO_YES}
+
+
+def scene_class(word: str | bool | None) -> str:
+    """A value of `scenes.parse` as a class of `scene_heads`."""
+    return NO_YES[bool(word)] if not isinstance(word, str) else word
 
 
 # ---- training ------------------------------------------------------------------------------------------------------
@@ -222,12 +278,16 @@ def ship(network: Classifier, name: str, replace: bool = False) -> Path:
 def load(name: str) -> Classifier:
     """The shipped classifier of a dataset, for inference. Raises files.CheckpointError when there is none."""
     if name not in files.manifest(SHIPPED):
-        known = ", ".join(files.manifest(SHIPPED)) or "none yet"
-        raise files.CheckpointError(f"no classifier {name!r}: expected one of {known}")
+        known = ", ".join(files.manifest(SHIPPED)) or "no dataset yet"
+        raise files.CheckpointError(
+            f"no classifier of {name!r}, only of {known}: its images cannot be judged, "
+            "and their distance needs the Inception network (--features inception)"
+        )
     path = files.shipped(SHIPPED, name)
     content = files.read(path)
     with files.fitting(path):
-        network = Classifier(**{key: content[key] for key in KEYS if key in content and key != "weights"})
-        network.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in content["weights"].items()})
+        weights = content.pop("weights")
+        network = Classifier(**content)
+        network.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in weights.items()})
     network.sha256 = files.sha256(path)
     return network.eval().requires_grad_(False)

@@ -14,8 +14,7 @@ from ..data.base import DataError
 from ..data.captions import Face, parse_face, parse_thing
 from ..data.celeba import HAIR, YES_OR_NO
 from ..data.cifar10 import describe
-from .classifier import PARTS
-from .labels import scene_class, scene_heads
+from .classifier import PARTS, scene_class, scene_heads
 
 Probabilities = dict[str, np.ndarray]
 """The output of a classifier: head -> probabilities (N, classes), and of each pixel's part (N, parts, H, W)."""
@@ -32,11 +31,54 @@ def judged(
     cifar10 with the head "class", for celeba with the 40 attributes, each (no, yes); shapes need none.
     ValueError: a sentence of another grammar; DataError: a dataset without a judge.
     """
-    judges = {"shapes": _shapes, "scenes": _scenes, "cifar10": _things, "celeba": _faces}
-    if name not in judges:
-        raise DataError(f"nothing judges images of {name!r}: expected {', '.join(judges)}")
-    rows = judges[name](images, prompts, probabilities)
-    return {kind: np.array([row.get(kind, np.nan) for row in rows], dtype=float) for kind in _kinds(rows)}
+    if name == "shapes":
+        rows = shapes.shown_words(images, prompts)
+    elif name == "scenes":
+        rows = scenes_shown(prompts, probabilities)
+    elif name == "cifar10":
+        rows = things_shown(images, prompts, probabilities)
+    elif name == "celeba":
+        holds = {attribute: np.asarray(p)[:, 1] > 0.5 for attribute, p in probabilities.items()}
+        rows = [face_shown(parse_face(p), {k: bool(v[i]) for k, v in holds.items()}) for i, p in enumerate(prompts)]
+    else:
+        raise DataError(f"nothing judges images of {name!r}: expected shapes, scenes, cifar10 or celeba")
+    kinds = dict.fromkeys(kind for row in rows for kind in row)
+    return {kind: np.array([row.get(kind, np.nan) for row in rows], dtype=float) for kind in kinds}
+
+
+def scenes_shown(prompts: list[str], probabilities: Probabilities) -> list[dict[str, bool]]:
+    """For each image: kind of word -> does it show the scene's?"""
+    heads = scene_heads()
+    seen = {head: np.asarray(probabilities[head]).argmax(axis=1) for head in heads}
+    rows = []
+    for i, prompt in enumerate(prompts):
+        words = {head: word for head, word in scenes.parse(prompt).items() if word}
+        rows.append({head: heads[head][seen[head][i]] == scene_class(word) for head, word in words.items()})
+    return rows
+
+
+def things_shown(images: np.ndarray, prompts: list[str], probabilities: Probabilities) -> list[dict[str, bool]]:
+    """For each image: kind of word -> does it show the one of the thing?"""
+    things = [parse_thing(prompt) for prompt in prompts]
+    labels = np.array([CLASSES.index(thing.kind) for thing in things])
+    right = np.asarray(probabilities["class"]).argmax(axis=1) == labels
+    rows = []
+    for thing, seen, is_right in zip(things, describe(images, labels), right, strict=True):
+        words = {kind: getattr(thing, kind) for kind in ("colour", "background", "light") if getattr(thing, kind)}
+        rows.append({"class": is_right} | {kind: getattr(seen, kind) == word for kind, word in words.items()})
+    return rows
+
+
+def face_shown(face: Face, holds: dict[str, bool]) -> dict[str, bool]:
+    """Kind of word -> does the image show the one of the face? holds: attribute -> whether the image has it."""
+    row = {"sex": holds["Male"] == (face.person == "man")}
+    if face.age:
+        row["age"] = holds["Young"] == (face.age == "young")
+    if face.hair:
+        row["hair"] = holds[ATTRIBUTE[face.hair]]
+    if face.beard:
+        row["beard"] = not holds["No_Beard"]
+    return row | {w: holds[ATTRIBUTE[w]] for w in ("bald", *YES_OR_NO.values()) if getattr(face, w)}
 
 
 def all_shown(judged: dict[str, np.ndarray]) -> np.ndarray:
@@ -67,51 +109,3 @@ def places(name: str, images: np.ndarray, probabilities: Probabilities | None = 
         seats = {"setting": setting, "setting_colour": setting, "spikey": setting}
         return {"thing": thing, "colour": thing, "flag": flag} | seats
     return None
-
-
-def _kinds(rows: list[dict]) -> list[str]:
-    return list(dict.fromkeys(kind for row in rows for kind in row))
-
-
-def _shapes(images: np.ndarray, prompts: list[str], _: Probabilities | None) -> list[dict]:
-    return shapes.shown_words(images, prompts)
-
-
-def _scenes(images: np.ndarray, prompts: list[str], probabilities: Probabilities) -> list[dict]:
-    heads = scene_heads()
-    seen = {head: np.asarray(probabilities[head]).argmax(axis=1) for head in heads}
-    rows = []
-    for i, prompt in enumerate(prompts):
-        words = {head: word for head, word in scenes.parse(prompt).items() if word}
-        rows.append({head: heads[head][seen[head][i]] == scene_class(word) for head, word in words.items()})
-    return rows
-
-
-def _things(images: np.ndarray, prompts: list[str], probabilities: Probabilities) -> list[dict]:
-    things = [parse_thing(prompt) for prompt in prompts]
-    labels = np.array([CLASSES.index(thing.kind) for thing in things])
-    right = np.asarray(probabilities["class"]).argmax(axis=1) == labels
-    rows = []
-    for thing, seen, is_right in zip(things, describe(images, labels), right, strict=True):
-        words = {kind: getattr(thing, kind) for kind in ("colour", "background", "light") if getattr(thing, kind)}
-        rows.append({"class": is_right} | {kind: getattr(seen, kind) == word for kind, word in words.items()})
-    return rows
-
-
-def _faces(images: np.ndarray, prompts: list[str], probabilities: Probabilities) -> list[dict]:
-    holds = {name: np.asarray(p)[:, 1] > 0.5 for name, p in probabilities.items()}
-    return [_face(parse_face(p), {name: bool(v[i]) for name, v in holds.items()}) for i, p in enumerate(prompts)]
-
-
-def _face(face: Face, holds: dict[str, bool]) -> dict[str, bool]:
-    row = {"sex": holds["Male"] == (face.person == "man")}
-    if face.age:
-        row["age"] = holds["Young"] == (face.age == "young")
-    if face.hair:
-        row["hair"] = holds[ATTRIBUTE[face.hair]]
-    if face.beard:
-        row["beard"] = not holds["No_Beard"]
-    for word in ("bald", *YES_OR_NO.values()):
-        if getattr(face, word):
-            row[word] = holds[ATTRIBUTE[word]]
-    return row

@@ -7,7 +7,7 @@ from tqdm import tqdm
 
 from ..data import scenes
 from ..evaluation import classifier
-from ..evaluation.labels import load_labelled
+from ..evaluation.classifier import load_labelled
 from ..noise import check_seed
 from ..utils import cli, files
 
