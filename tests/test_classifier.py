@@ -1,6 +1,8 @@
 """The feature networks: a classifier that learns what can be seen, its files, and whose distance may be called what."""
 
+import io
 import re
+import urllib.request
 import warnings
 
 import numpy as np
@@ -160,7 +162,7 @@ def test_only_the_official_network_gives_what_is_called_fid(tmp_path, monkeypatc
 
 def test_a_fetched_page_that_is_no_network_is_not_kept(tmp_path, monkeypatch):
     monkeypatch.setattr(features, "CACHE", tmp_path / "data" / "inception.pt")
-    monkeypatch.setattr(features.urllib.request, "urlretrieve", lambda url, path: path.write_text("please log in"))
+    monkeypatch.setattr(urllib.request, "urlopen", lambda *_, **__: io.BytesIO(b"please log in"))
     with pytest.raises(CheckpointError, match="what was fetched is damaged or not the official network"):
         features.load("inception")
     assert list((tmp_path / "data").iterdir()) == []

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import sys
+import urllib.request
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
+from tqdm import tqdm
 
 from ..utils.files import whole_file
 
@@ -54,6 +56,15 @@ class Dataset:
 
 
 # ---- files -----------------------------------------------------------------------------------------------------------
+
+
+def fetch(url: str, path: Path, size: int) -> None:
+    """Downloads a file of so many bytes to `path`, behind a bar. OSError, http.client.HTTPException: it failed."""
+    with urllib.request.urlopen(url, timeout=30) as response, open(path, "wb") as file:
+        with tqdm(total=size, unit="B", unit_scale=True, desc=path.name, leave=False, disable=None) as bar:
+            while piece := response.read(1 << 20):
+                file.write(piece)
+                bar.update(len(piece))
 
 
 def read_lines(path: Path, advice: str) -> list[str]:

@@ -6,16 +6,14 @@ import os
 import pickle
 import tarfile
 import tempfile
-import urllib.request
 from dataclasses import astuple
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from unet.vocabulary import CLASSES
 
-from .base import DataError, Dataset, cached
+from .base import DataError, Dataset, cached, fetch
 from .captions import Thing, thing_captions
 from .colours import colour_words, lightness, votes
 
@@ -111,15 +109,6 @@ def read_batch(path: Path) -> tuple[np.ndarray, np.ndarray]:
         raise DataError(f"{path} is damaged or no CIFAR-10 batch ({reason}): put the official file there") from error
 
 
-def fetch(path: Path) -> None:
-    """Downloads the archive to path."""
-    with urllib.request.urlopen(URL, timeout=30) as response, open(path, "wb") as file:
-        with tqdm(total=ARCHIVE_BYTES, unit="B", unit_scale=True, desc="CIFAR-10", leave=False, disable=None) as bar:
-            while piece := response.read(1 << 20):
-                file.write(piece)
-                bar.update(len(piece))
-
-
 def batches_in(data_dir: Path) -> Path:
     """The folder of the official batches: in data_dir, or data_dir itself; else unpacked from the archive, which is
     fetched where it does not lie in data_dir. Whatever goes wrong, nothing half-written stays under its name.
@@ -134,7 +123,7 @@ def batches_in(data_dir: Path) -> Path:
         with tempfile.TemporaryDirectory(prefix=".cifar10-", dir=data_dir) as scratch:
             if not archive.is_file():
                 archive = Path(scratch, ARCHIVE)
-                fetch(archive)
+                fetch(URL, archive, ARCHIVE_BYTES)
             if (md5 := hashlib.md5(archive.read_bytes(), usedforsecurity=False).hexdigest()) != MD5:
                 where = archive if archive.parent == data_dir else URL
                 raise DataError(f"{where} is not the official archive (md5 {md5} instead of {MD5}): fetch it again")

@@ -6,7 +6,7 @@
 """
 
 import argparse
-import urllib.request
+import http.client
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,12 +16,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..data.base import fetch
 from ..utils import files
 from . import classifier
 
 KINDS = ("classifier", "inception")
 URL = "https://nvlabs-fi-cdn.nvidia.com/stylegan2-ada-pytorch/pretrained/metrics/inception-2015-12-05.pt"
-SHA256 = "f58cb9b6ec323ed63459aa4fb441fe750cfe39fafad6da5cb504a16f19e958f4"  # of the file at URL, 95,607,719 bytes
+SHA256, BYTES = "f58cb9b6ec323ed63459aa4fb441fe750cfe39fafad6da5cb504a16f19e958f4", 95_607_719  # of the file at URL
 CACHE = Path("data/inception-2015-12-05.pt")  # where the file is put when it is fetched
 
 
@@ -58,7 +59,7 @@ def load(kind: str, data: str = "", path: str | Path | None = None, device: str 
     another kind.
     """
     if path or kind == "inception":
-        return inception(Path(path) if path else fetched(), device)
+        return inception(Path(path).expanduser() if path else fetched(), device)
     if kind == "classifier":
         return of_classifier(classifier.load(data).to(device))
     raise ValueError(f"unknown feature network {kind!r}: expected one of {', '.join(KINDS)}")
@@ -83,7 +84,8 @@ def inception(path: Path, device: str | torch.device = "cpu") -> Features:
         raise files.CheckpointError(f"no Inception network at {path}: fetch it from {URL}")
     check_official(path, str(path))
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # the official network exists in this format only
+        for of_torch_jit in (DeprecationWarning, FutureWarning):  # the official network exists in this format only
+            warnings.simplefilter("ignore", of_torch_jit)
         network = torch.jit.load(str(path), map_location=device).eval()
 
     def of_batch(images: np.ndarray) -> Tensor:
@@ -105,12 +107,12 @@ def fetched() -> Path:
     """The Inception file in the data folder, fetched (96 MB) when it is not there. Raises files.CheckpointError."""
     if CACHE.is_file():
         return CACHE
-    CACHE.parent.mkdir(parents=True, exist_ok=True)
     try:
+        CACHE.parent.mkdir(parents=True, exist_ok=True)
         with files.whole_file(CACHE) as temporary:
-            urllib.request.urlretrieve(URL, temporary)
+            fetch(URL, temporary, BYTES)
             check_official(temporary, "what was fetched")
-    except OSError as error:
+    except (OSError, http.client.HTTPException) as error:
         raise files.CheckpointError(
             f"the Inception network could not be fetched ({error}): put {URL} at {CACHE}, or give the file with "
             "--inception; --features classifier needs no download"

@@ -19,6 +19,12 @@ Measure = dict[str, float | None]
 # ---- Frechet distance ------------------------------------------------------------------------------------------------
 
 
+def check_features(features: Tensor) -> None:
+    """ValueError unless features are (n, d) with n >= 2."""
+    if features.dim() != 2 or len(features) < 2:
+        raise ValueError(f"features have shape {tuple(features.shape)}, expected (n, d) with n at least 2")
+
+
 def moments(features: Tensor) -> tuple[Tensor, Tensor]:
     """Mean (d,) and unbiased covariance (d, d), float64, of features (n, d), n >= 2."""
     check_features(features)
@@ -36,7 +42,11 @@ def frechet_distance(mu_1, cov_1, mu_2, cov_2) -> float:
     samples than features) work, and no imaginary parts appear. ValueError: shapes that do not fit, values not finite.
     """
     mu_1, cov_1, mu_2, cov_2 = (torch.as_tensor(a, dtype=torch.float64) for a in (mu_1, cov_1, mu_2, cov_2))
-    check_moments(mu_1, cov_1, mu_2, cov_2)
+    shapes, d = [tuple(each.shape) for each in (mu_1, cov_1, mu_2, cov_2)], mu_1.numel()
+    if shapes != [(d,), (d, d), (d,), (d, d)]:
+        raise ValueError(f"mu_1, cov_1, mu_2, cov_2 have shapes {shapes}, expected (d,), (d, d), (d,), (d, d)")
+    if not all(each.isfinite().all() for each in (mu_1, cov_1, mu_2, cov_2)):
+        raise ValueError("a mean or covariance holds a value that is not finite")
     return distance_by_root(symmetric_root(cov_1), mu_1, cov_1, mu_2, cov_2)
 
 
@@ -66,20 +76,15 @@ def kernel_distance(features_1: Tensor, features_2: Tensor) -> float:
     check_features(features_2)
     if features_1.shape[1] != features_2.shape[1]:
         raise ValueError(f"the sets have {features_1.shape[1]} and {features_2.shape[1]} features, expected as many")
-    x, y = features_1.double(), features_2.double()
-    within = sum(off_diagonal_mean(polynomial_kernel(z, z)) for z in (x, y))
-    return (within - 2 * polynomial_kernel(x, y).mean()).item()
+    x, y, within = features_1.double(), features_2.double(), 0
 
+    def kernel(a: Tensor, b: Tensor) -> Tensor:
+        return (a @ b.T / a.shape[1] + 1) ** 3
 
-def polynomial_kernel(x: Tensor, y: Tensor) -> Tensor:
-    """(n, m) of (x.y / d + 1)^3."""
-    return (x @ y.T / x.shape[1] + 1) ** 3
-
-
-def off_diagonal_mean(matrix: Tensor) -> Tensor:
-    """Mean over all pairs of different rows: leaving each sample's product with itself out makes KID unbiased."""
-    n = len(matrix)
-    return (matrix.sum() - matrix.trace()) / (n * (n - 1))
+    for z in (x, y):  # all pairs of different rows: without each row's product with itself nothing is biased
+        products, n = kernel(z, z), len(z)
+        within = within + (products.sum() - products.trace()) / (n * (n - 1))
+    return (within - 2 * kernel(x, y).mean()).item()
 
 
 # ---- a reference set, and error bars ---------------------------------------------------------------------------------
@@ -133,17 +138,18 @@ class Reference:
         """
         check_features(features)
         parts = features.tensor_split(min(PARTS, len(features) // 2))
-        kernel = np.array([kernel_distance(part, self.kernel_sample) for part in parts])
-        kernel_error = kernel.std(ddof=1) / len(kernel) ** 0.5 if len(parts) > 1 else None
-        whole, error = Sums.of(features, self.mu), None
+        kernel = [kernel_distance(part, self.kernel_sample) for part in parts]
+        whole, error, kernel_error = Sums.of(features, self.mu), None, None
         if len(parts) > 1:
             error = jackknife_error([self.frechet(whole.without(Sums.of(part, self.mu))) for part in parts])
-        return {"distance": self.frechet(whole), "error": error, "kid": kernel.mean(), "kid_error": kernel_error}
+            kernel_error = float(np.std(kernel, ddof=1) / len(kernel) ** 0.5)
+        kid = float(np.mean(kernel))
+        return {"distance": self.frechet(whole), "error": error, "kid": kid, "kid_error": kernel_error}
 
 
 def jackknife_error(values: list[float]) -> float:
     """Standard error of a statistic from its K values with one of K parts left out: sqrt((K-1)/K sum (v - mean)^2)."""
-    return (np.var(values) * (len(values) - 1)) ** 0.5
+    return float((np.var(values) * (len(values) - 1)) ** 0.5)
 
 
 # ---- as text ---------------------------------------------------------------------------------------------------------
@@ -155,24 +161,6 @@ def thousandfold(measure: Measure) -> str:
 
 
 def plus_minus(value: float, error: float | None) -> str:
-    """A number and its error bar, if it has one: three or four digits."""
+    """A number and its error bar, if it has one: three or four digits. Rounding leaves no -0.000."""
     digits = 3 if abs(value) < 1 else 2 if abs(value) < 100 else 1
-    return f"{value:.{digits}f}" + (f" ± {error:.{digits}f}" if error is not None else "")
-
-
-# ---- checks ----------------------------------------------------------------------------------------------------------
-
-
-def check_features(features: Tensor) -> None:
-    """ValueError unless features are (n, d) with n >= 2."""
-    if features.dim() != 2 or len(features) < 2:
-        raise ValueError(f"features have shape {tuple(features.shape)}, expected (n, d) with n at least 2")
-
-
-def check_moments(*moments: Tensor) -> None:
-    """ValueError unless the four are (d,), (d, d), (d,), (d, d) and finite."""
-    shapes, d = [tuple(m.shape) for m in moments], moments[0].numel()
-    if shapes != [(d,), (d, d), (d,), (d, d)]:
-        raise ValueError(f"mu_1, cov_1, mu_2, cov_2 have shapes {shapes}, expected (d,), (d, d), (d,), (d, d)")
-    if not all(m.isfinite().all() for m in moments):
-        raise ValueError("a mean or covariance holds a value that is not finite")
+    return f"{round(value, digits) + 0:.{digits}f}" + (f" ± {error:.{digits}f}" if error is not None else "")
