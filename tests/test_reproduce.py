@@ -1,10 +1,12 @@
-"""Reproducing everything with one command: the plan, and a tiny run of it."""
+"""Reproducing everything with one command: the plan, what it refuses, and a tiny run of it."""
 
 import argparse
 import importlib
 import json
+import os
 import shlex
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from helpers import code_of
@@ -15,114 +17,120 @@ from ddpm.__main__ import main
 from ddpm.experiments import reproduce
 from ddpm.training import RECIPES
 from ddpm.utils import cli
-from ddpm.utils.files import CheckpointError
 from unet import PRESETS
 
-
-def planned(capsys, *flags: object) -> tuple[str, list[tuple[float, list[str]]]]:
-    """The network of a plan, and its parts: minutes and words."""
-    assert code_of(main, "reproduce", "--dry-run", *flags) == 0
-    first, *rows, last = capsys.readouterr().out.strip().splitlines()
-    parts = [(float(row.split()[0]), shlex.split(row.split("min", 1)[1])) for row in rows]
-    assert float(last.split()[0]) == pytest.approx(sum(minutes for minutes, _ in parts), abs=0.5)
-    return first.split()[1].rstrip(":"), parts
+SLOW, FAST = {"training": 50.0, "sampling": 400.0}, {"training": 9_000.0, "sampling": 30_000.0}  # a CPU, a GPU
 
 
-@pytest.mark.parametrize("minutes", [30, 720])
-@pytest.mark.parametrize("gpu", reproduce.GPUS)
-def test_a_plan_on_paper_fills_the_minutes_and_trains_for_more_than_half_of_them(capsys, gpu, minutes):
-    network, parts = planned(capsys, "--data", "cifar10", "--gpu", gpu, "--minutes", minutes)
-    assert sum(minutes for minutes, _ in parts) == pytest.approx(minutes, rel=0.02)
-    training, words = parts[0]
-    assert training >= 0.5 * minutes and words[1] == "train.py" and words[words.index("--preset") + 1] == network
-    assert [words[2:4] for _, words in parts[-5:]] == [
-        ["ddim", "reconstruct"], ["ddim", "figures"], ["ddpm", "score"], ["p2p", "edit"], ["p2p", "score"]
+def parsed(*flags: object) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    reproduce.add_flags(parser)
+    return parser.parse_args([str(flag) for flag in flags])
+
+
+@pytest.mark.parametrize("rates", [SLOW, FAST])
+@pytest.mark.parametrize("minutes", [60, 720])
+def test_a_plan_fills_the_minutes_and_trains_for_half_of_them_or_more(rates, minutes):
+    (training, _, words, _), *others = reproduce.plan(parsed("--minutes", minutes), "cifar10", rates)
+    assert training >= minutes / 2 and words[0].endswith("train.py") and words[words.index("--preset") + 1] == "cifar10"
+    assert training + sum(spent for spent, *_ in others) == pytest.approx(minutes)
+    assert [tuple(words[1:3]) for _, _, words, _ in others] == [
+        ("ddim", "table"), ("ddim", "reconstruct"), ("ddim", "figures"), ("ddpm", "score"), ("p2p", "edit"), ("p2p", "score")
     ]  # fmt: skip
+    n, rows, columns = (flag_of(others[0][2], name) for name in ("--n", "--rows", "--columns"))
+    calls = int(n[0]) * len(rows) * sum(map(int, columns))  # S calls of the network for an image of one row and column
+    assert others[0][0] == pytest.approx(calls / rates["sampling"] / 60)
 
 
-def test_a_faster_gpu_and_more_minutes_never_make_the_table_smaller(capsys):
-    counts = []
-    for gpu, minutes in (("T4", 30), ("T4", 720), ("A100", 720), ("H100", 720)):
-        _, parts = planned(capsys, "--gpu", gpu, "--minutes", minutes)
-        words = parts[1][1]
-        counts.append(int(words[words.index("--n") + 1]))
-    assert counts == sorted(counts) and counts[0] < counts[-1]
+def flag_of(words: list[str], name: str) -> list[str]:
+    """The values of a flag among the words of a command."""
+    rest = words[words.index(name) + 1 :]
+    return rest[: next((i for i, word in enumerate(rest) if word.startswith("--")), None)]
 
 
-@pytest.mark.parametrize("gpu", ["A100", "H100"])
-def test_twelve_hours_on_a_large_gpu_reserve_the_column_of_1000_steps(capsys, gpu):
-    _, parts = planned(capsys, "--gpu", gpu)
-    words = parts[2][1]
-    assert words[words.index("--columns") + 1 : words.index("--rows")] == ["1000"]
-    assert {"0", "1"} <= set(words[words.index("--rows") + 1 :]) and words[words.index("--features") + 1] == "inception"
+def test_the_minutes_that_are_asked_for_are_just_enough():
+    with pytest.raises(ValueError, match="--minutes is 1e-09: expected at least ") as error:
+        reproduce.plan(parsed("--minutes", 1e-9), "shapes", SLOW)
+    enough = float(str(error.value).split("at least ")[1].split(",")[0])
+    assert reproduce.plan(parsed("--minutes", enough), "shapes", SLOW)
+    with pytest.raises(ValueError, match="expected at least"):
+        reproduce.plan(parsed("--minutes", enough - 0.02), "shapes", SLOW)
 
 
-def test_with_fewer_calls_a_table_loses_rows_and_images_and_never_costs_more_than_it_may():
-    tables = [reproduce.choose_table(calls) for calls in (10**9, 2 * 10**7, 10**7, 10**6, 10**5)]
-    spent = [n * (180 * len(rows) + 1000 * len(long)) for rows, long, n in tables]
-    assert all(cost <= calls for cost, calls in zip(spent, (10**9, 2 * 10**7, 10**7, 10**6, 10**5), strict=True))
-    assert [len(long) for _, long, _ in tables] == [3, 2, 0, 0, 0] and tables[1][1] == ("0", "1")
-    assert [len(rows) for rows, _, _ in tables] == [6, 6, 6, 6, 2] and tables[4][0] == ("0", "1")
-    counts = [n for *_, n in tables]
-    assert counts == sorted(counts, reverse=True)
+def test_timed_steps_choose_the_largest_network_that_sees_enough_images(tmp_path, monkeypatch):
+    rates = {"ddpm": 1000.0, "cifar10": 5000.0, "cifar10-cpu": 10_000.0}
+    monkeypatch.setattr(reproduce, "timed", lambda preset, device: {"training": rates[preset], "sampling": 1.0})
+    found = [reproduce.prepare(parsed("--minutes", m, "--out", tmp_path, "--device", "cpu")) for m in (1, 100, 3000)]
+    assert [record["preset"] for record in found] == ["cifar10-cpu", "cifar10", "ddpm"]  # half of 100 min: 15 million
+    assert [record["features"] for record in found] == ["inception"] * 3
 
 
-def test_photographs_take_the_official_network_where_it_can_be_had(tmp_path, monkeypatch, capsys):
-    def chosen(data: str, *flags: str) -> str:
-        parser = argparse.ArgumentParser()
-        reproduce.add_flags(parser)
-        return reproduce.features_of(parser.parse_args(["--data", data, "--out", str(tmp_path), *flags]))
-
-    def offline():
-        raise CheckpointError("the Inception network could not be fetched")
-
-    monkeypatch.setattr(reproduce, "fetched", lambda: "here.pt")
-    assert [chosen(data) for data in reproduce.NETWORKS] == ["inception", "inception", "classifier", "classifier"]
-    assert chosen("cifar10", "--features", "classifier") == "classifier"
-    monkeypatch.setattr(reproduce, "fetched", offline)
-    capsys.readouterr()
-    assert chosen("celeba") == "classifier" and "its distance is no FID" in capsys.readouterr().out
-    with pytest.raises(CheckpointError, match="could not be fetched"):
-        chosen("celeba", "--features", "inception")
-
-
-def test_bad_input_is_refused(capsys):
+def test_what_cannot_be_planned_is_refused_and_nothing_is_made(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(reproduce, "timed", lambda preset, device: FAST)
+    good = {"data": "shapes", "minutes": 60.0, "features": "classifier", "preset": "shapes", "rates": FAST, "done": 0}
+    earlier = tmp_path / "earlier" / "plan.json"
+    earlier.parent.mkdir()
+    for content, message in (
+        ("{}", "is no plan of this command"), ("[1]", "is no plan of this command"), ("{", "plan.json"),
+        (json.dumps(good | {"preset": "nosuch"}), "is no plan"), (json.dumps(good | {"preset": "cifar10"}), "is no plan"),
+        (json.dumps(good | {"rates": {"training": 0, "sampling": 1}}), "is no plan"),
+        (json.dumps(good | {"minutes": 61.0}), "minutes 61.0, not 60.0"),
+        (json.dumps(good | {"data": "scenes", "preset": "scenes"}), "data 'scenes', not 'shapes'"),
+    ):  # fmt: skip
+        earlier.write_text(content)
+        assert code_of(main, "reproduce", "--data", "shapes", "--minutes", 60, "--out", earlier.parent) == 2
+        assert message in capsys.readouterr().err and earlier.read_text() == content
     for flags, message in (
-        (["--minutes", "0"], "--minutes is 0: expected more than 0"),
-        (["--gpu", "A100"], "add --dry-run"),
-        (["--data", "moons"], "invalid choice: 'moons'"),
-    ):
-        assert code_of(main, "reproduce", *flags) == 2
-        assert message in capsys.readouterr().err
+        (["--minutes", "0"], "--minutes is 0: expected more than 0"), (["--minutes", "-5"], "--minutes is -5"),
+        (["--minutes", "nan"], "expected a number"), (["--minutes", "1e-9"], "expected at least"),
+        (["--data", "moons"], "invalid choice: 'moons'"), (["--device", "tpu"], "'tpu'"),
+    ):  # fmt: skip
+        assert code_of(main, "reproduce", *flags, "--out", tmp_path / "new") == 2
+        error = capsys.readouterr().err
+        assert message in error and error.count("\n") == 1
+    assert code_of(main, "reproduce", "--dry-run", "--out", tmp_path / "new") == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["earlier"]
 
 
-def in_process(words: list[str]) -> int:
-    """A part's command, run here, so that it finds the tiny network."""
-    if words[0] == "train.py":
-        return cli.exit_code("train.py", lambda: train.run(train.parser().parse_args(words[1:])))
-    return importlib.import_module(f"{words[1]}.__main__").main(words[2:])
+def test_every_planned_command_is_one_that_is_there(monkeypatch):
+    for data, networks in reproduce.NETWORKS.items():
+        _, *others = reproduce.plan(parsed("--data", data, "--features", "inception"), networks[-1][0], FAST)
+        for _, _, (_, package, command, *flags), folder in others:
+            package, seen = importlib.import_module(f"{package}.__main__"), []
+            monkeypatch.setattr(package.COMMANDS[command], "run", seen.append)
+            assert package.main([command, *flags]) == 0 and seen[0].out == str(folder)
 
 
 @pytest.mark.slow
 def test_a_tiny_run_makes_its_parts_once_and_a_page(tmp_path, monkeypatch, capsys):
-    """Every part, on the shapes; a second call does nothing again, other minutes are refused."""
+    """On the shapes, in the folder where one stands; a second call does nothing again."""
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(reproduce, "COUNTS", (4,) * 5)
-    monkeypatch.setattr(reproduce, "SHORT", (2, 3))
-    monkeypatch.setattr(reproduce, "LONG", (5,))
-    monkeypatch.setattr(reproduce, "TABLES", ((reproduce.ROWS, ("0",), 0),))
-    monkeypatch.setattr(reproduce, "timed", lambda preset, device: reproduce.Rates(50.0, 1e6))
+    monkeypatch.setattr(reproduce, "TABLES", (("--rows 0 --columns 2 3", 5, 0),))
+    monkeypatch.setattr(reproduce, "timed", lambda preset, device: {"training": 50.0, "sampling": 1e6})
     monkeypatch.setitem(PRESETS, "shapes", SIXTEEN)
     monkeypatch.setitem(RECIPES, "shapes", replace(RECIPES["shapes"], report=4))
     ran = []
-    monkeypatch.setattr(reproduce, "exit_code_of", lambda words: ran.append(tuple(words[1:3])) or in_process(words))
-    flags = ["reproduce", "--data", "shapes", "--minutes", "0.05", "--device", "cpu", "--out", tmp_path / "all"]
+
+    def in_process(words: list[str], env: dict[str, str]) -> SimpleNamespace:
+        """A part's command, run here, so that it finds the tiny network."""
+        _, first, *flags = words
+        ran.append(shlex.join(words[1:4]))
+        assert env["PYTHONPATH"].split(os.pathsep)[0] == str(reproduce.ROOT)
+        if first != "-m":
+            code = cli.exit_code("train.py", lambda: train.run(train.parser().parse_args(flags)))
+        elif flags[1] in ("table", "score"):
+            code = importlib.import_module(f"{flags[0]}.__main__").main(flags[1:])
+        else:  # the others take a minute here
+            code = 0
+        return SimpleNamespace(returncode=code)
+
+    monkeypatch.setattr(reproduce, "subprocess", SimpleNamespace(run=in_process))
+    flags = ["reproduce", "--data", "shapes", "--minutes", "0.05", "--device", "cpu", "--out", "all"]
     assert code_of(main, *flags) == 0
     page = (tmp_path / "all" / "index.html").read_text()
-    assert len(ran) == 8 and ran.count(("ddim", "table")) == 2
-    titles = ["Training", "Frechet", "Reconstruction", "Samples", "Do images", "Prompt-to-Prompt<", "Prompt-to-Prompt "]
-    assert all(f"<h2>{title}" in page for title in titles)
+    assert len(ran) == 7 and page.count("<h2>") == 7 and page.count("<pre>") >= 2
     for source in [part.split("'")[0] for part in page.split("<img src='")[1:]]:
         assert (tmp_path / "all" / source).stat().st_size > 1000
-    assert code_of(main, *flags) == 0 and len(ran) == 8
-    assert json.loads((tmp_path / "all" / "plan.json").read_text())["preset"] == "shapes"
-    assert code_of(main, *flags, "--minutes", "0.3") == 2 and "minutes 0.05, not 0.3" in capsys.readouterr().err
+    assert code_of(main, *flags) == 0 and len(ran) == 7
+    assert json.loads((tmp_path / "all" / "plan.json").read_text())["done"] == 7

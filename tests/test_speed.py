@@ -1,69 +1,81 @@
 """The speed of the networks beside other libraries."""
 
-import json
+import sys
+from types import ModuleType
 
 import pytest
 import torch
 from helpers import code_of
 from tiny import SIXTEEN
-from tqdm import tqdm
 
+import ddim
+from ddpm import Schedule
 from ddpm.__main__ import main
 from ddpm.experiments import speed
+from unet import PRESETS
+
+CPU = torch.device("cpu")
 
 
-@pytest.fixture(autouse=True)
-def tiny(monkeypatch):
+def test_works_take_turns_and_the_first_round_is_not_counted(monkeypatch):
+    done, clock = [], iter([0, 9, 9, 18, 20, 21, 21, 25, 30, 33, 33, 38, 40, 45, 45, 51])  # began, ended
+    monkeypatch.setattr(speed.time, "perf_counter", lambda: next(clock))
+    found = speed.measure({name: lambda name=name: done.append(name) for name in "ab"}, 3, CPU)
+    assert done == list("abababab") and found == {"a": 3, "b": 5}  # medians of 1, 3, 5 and of 4, 5, 6
+
+
+def test_the_command_measures_our_network_and_names_what_is_not_here(tmp_path, monkeypatch, capsys):
+    """A library that is installed and breaks at its import is as one that is not here, whatever it raises."""
     monkeypatch.setitem(speed.PRESETS, "shapes", SIXTEEN)
 
+    def broken(name: str) -> object:
+        kind = AttributeError if name.startswith("__") else RuntimeError
+        raise kind("operator torchvision::nms does not exist\nand a second line")
 
-def test_works_take_turns_and_the_first_round_is_not_counted():
-    done, works = [], {}
-    for library in ("a", "b"):
-        works[library] = {name: lambda label=library + name: done.append(label) for name in ("1", "2")}
-    with tqdm(disable=True) as bar:
-        found = speed.compare(works, 3, torch.device("cpu"), bar)
-    assert done == ["a1", "a2", "b1", "b2"] * 4
-    assert all(len(seconds) == 3 for each in found.values() for seconds in each.values())
-
-
-def test_the_table_shows_median_rates_and_how_many_times_as_fast_ours_is():
-    cells = {
-        speed.OURS: {"parameters": 10**6, "training": [1.0, 2.0, 4.0], "forward": [0.5], "forward, hook": [0.625]},
-        speed.DDP: {"parameters": 2 * 10**6, "training": [3.0, 3.0, 3.0], "forward": [1.0]},
-    }
-    rows = speed.text({"settings": {"batch": 8}, "presets": {"shapes": cells}}).splitlines()[2:]
-    assert [row.split()[-5:] for row in rows] == [
-        ["training", "4.0", "75", "%", "1.00x"],  # 8, 4 and 2 images/s: half of the range is 3 of 4
-        ["forward", "16.0", "0", "%", "1.00x"],
-        ["hook", "12.8", "0", "%", "1.25x"],
-        ["training", "2.7", "0", "%", "1.50x"],
-        ["forward", "8.0", "0", "%", "2.00x"],
-    ]
-
-
-def test_the_command_measures_our_network_and_names_what_is_missing(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(speed, "installed", lambda library: library == speed.OURS)
-    flags = ("--presets", "shapes", "--batch", 2, "--repeats", 2, "--precision", "float32", "--device", "cpu")
+    library = ModuleType("library")
+    library.__getattr__ = broken
+    for module, _ in speed.CLASSES.values():
+        monkeypatch.setitem(sys.modules, module.split(".")[0], library)
+        monkeypatch.setitem(sys.modules, module, library)
+    flags = ("--presets", "shapes", "--batch", 2, "--repeats", 1, "--precision", "float32", "--device", "cpu")
     assert code_of(main, "speed", *flags, "--out", tmp_path) == 0
-    out, record = capsys.readouterr().out, json.loads((tmp_path / "speed.json").read_text())
-    assert "pip install diffusers" in out and "pip install denoising-diffusion-pytorch" in out
-    cell = record["presets"]["shapes"][speed.OURS]
-    assert set(cell) == {"parameters", *speed.WORKS} and {len(cell[work]) for work in speed.WORKS} == {2}
+    out = capsys.readouterr().out
+    for work in ("training", "DDIM step", "P2P step"):
+        assert any(line.split()[:3] == ["shapes", "ours", work.split()[0]] for line in out.splitlines())
+    assert "not here: diffusers (RuntimeError: operator torchvision::nms does not exist): pip install diffusers\n" in out
+    assert "pip install denoising-diffusion-pytorch\n" in out and out.startswith((tmp_path / "speed.txt").read_text())
 
 
-@pytest.mark.parametrize("library", [speed.DIFFUSERS, speed.DDP])
+def test_bad_input_is_one_line_before_anything_is_allocated_or_made(tmp_path, capsys):
+    for flags, message in (
+        (["--batch", 10**9], "--batch 1000000000 takes"), (["--batch", 0], "'0': expected a whole number"),
+        (["--repeats", 1.5], "'1.5': expected a whole number"), (["--presets", "nosuch"], "invalid choice: 'nosuch'"),
+        (["--device", "tpu"], "'tpu'"), (["--precision", "int8"], "invalid choice: 'int8'"),
+    ):  # fmt: skip
+        assert code_of(main, "speed", *flags, "--out", tmp_path / "new") == 2
+        error = capsys.readouterr().err
+        assert message in error and error.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("library", speed.CLASSES)
 def test_another_librarys_network_is_of_our_size(library):
-    if not speed.installed(library):
-        pytest.skip(f"{library} is not installed")
-    network, own = (speed.BUILDERS[name]("cifar10", 2, torch.device("cpu")) for name in (library, speed.OURS))
-    assert speed.parameters(network.module) == pytest.approx(speed.parameters(own.module), rel=0.25)
-    assert network.predict(torch.randn(2, 3, 32, 32), torch.tensor([3, 4])).shape == (2, 3, 32, 32)
+    if isinstance(why := speed.imported(library), str):
+        pytest.skip(f"{library} is not here: {why}")
+    network, predict = speed.other_network(library, PRESETS["cifar10"], 2, CPU)
+    ours = speed.UNet(PRESETS["cifar10"], len(speed.Tokenizer()), torch.ones(1001))
+    counts = [sum(p.numel() for p in each.parameters()) for each in (network, ours)]
+    assert counts[0] == pytest.approx(counts[1], rel=0.25)
+    assert predict(torch.randn(2, 3, 32, 32), torch.tensor([3, 4])).shape == (2, 3, 32, 32)
 
 
 def test_the_ddim_step_of_diffusers_is_ours():
-    if not speed.installed(speed.DIFFUSERS):
-        pytest.skip(f"{speed.DIFFUSERS} is not installed")
-    x, eps = torch.randn(2, 2, 3, 32, 32)
-    theirs, own = (speed.BUILDERS[name]("cifar10", 2, torch.device("cpu")) for name in (speed.DIFFUSERS, speed.OURS))
-    torch.testing.assert_close(theirs.step(eps, x), own.step(eps, x))
+    if isinstance(why := speed.imported("diffusers"), str):
+        pytest.skip(f"diffusers is not here: {why}")
+    from diffusers import DDIMScheduler
+
+    schedule, (x, eps) = Schedule(1000, "cosine"), torch.randn(2, 2, 3, 32, 32)
+    betas = schedule.beta[1:].numpy()
+    theirs = DDIMScheduler(1000, trained_betas=betas, clip_sample=False, timestep_spacing="trailing")
+    theirs.set_timesteps(50)  # the first step is from 1000 to 980; their times are one less
+    torch.testing.assert_close(theirs.step(eps, 999, x).prev_sample, ddim.step(schedule, eps, x, 1000, 980)[0])

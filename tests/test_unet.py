@@ -169,8 +169,14 @@ def test_sinusoids_are_cosines_and_sines_at_a_geometric_row_of_frequencies():
 
 def test_a_wrong_configuration_is_one_clear_error():
     for wrong, named in (
-        ({"predicts": "x0"}, "predicts is 'x0'"), ({"size": 9}, "size 9"), ({"dropout": 1.0}, "dropout is 1.0"),
+        ({"predicts": "x0"}, "predicts is 'x0'"), ({"size": 9}, "size 9"), ({"size": 0}, "size is 0: expected 1 to"),
+        ({"size": 2048}, "size is 2048: expected 1 to 1024"), ({"stem": -1}, "stem is -1"), ({"blocks": 0}, "blocks is"),
+        ({"dropout": 1.0}, "dropout is 1.0"), ({"dropout": math.nan}, "dropout is nan"), ({"words": 0}, "words is 0"),
+        ({"text_layers": 100_000}, "text_layers is 100000: expected 0 to"), ({"text_layers": -1}, "text_layers is -1"),
+        ({"channels": 1_000_000}, "channels is 1000000: expected 4 to"), ({"channels": 2}, "channels is 2"),
+        ({"multipliers": ()}, r"multipliers is \(\)"), ({"multipliers": (1, 0)}, r"multipliers is \(1, 0\)"),
         ({"cross_sizes": (8, 3)}, r"cross_sizes has \[3\]"), ({"channels": 10}, "10 channels.* groups 4"),
+        ({"channels": 9, "groups": 3}, "9 channels: expected an even number"), ({"text_heads": 3}, "text_heads 3"),
         ({"channels": 20, "self_sizes": (8,), "head_channels": 6}, "head_channels 6"),
     ):  # fmt: skip
         with pytest.raises(ValueError, match=named):
@@ -262,6 +268,10 @@ def test_the_costs_of_the_parts_add_up():
     assert sum(found[name][1] for name in parts) == pytest.approx(found[""][1], rel=1e-12)
 
 
-def test_an_unknown_device_is_one_line(capsys):
-    assert code_of(main, "--device", "foo") == 2
-    assert "foo" in capsys.readouterr().err.splitlines()[0]
+def test_the_command_prints_the_size_of_a_preset_and_names_one_that_is_not_there(capsys):
+    assert code_of(main, "--presets", "shapes") == 0
+    size = sum(p.numel() for p in UNet(PRESETS["shapes"], len(Tokenizer()), torch.ones(2)).parameters())
+    assert f"shapes {size / 1e6:16.2f} M" in capsys.readouterr().out
+    assert code_of(main, "--presets", "nosuch") == 2
+    error = capsys.readouterr().err
+    assert "invalid choice: 'nosuch'" in error and error.count("\n") == 1

@@ -10,10 +10,16 @@ from .attention import Attention, Hook, Site, SiteHook, Text
 from .blocks import Down, ResBlock, TimeEmbedding, Up
 from .text import TextEncoder
 
+LIMITS = (  # field, least, most
+    ("size", 1, 1024), ("stem", 1, 64), ("channels", 4, 1024), ("multipliers", 1, 16), ("blocks", 1, 16),
+    ("head_channels", 1, 1024), ("groups", 1, 1024), ("dropout", 0, 0.99),
+    ("words", 1, 1024), ("text_width", 1, 4096), ("text_layers", 0, 64), ("text_heads", 1, 64),
+)  # fmt: skip
+
 
 @dataclass(frozen=True)
 class UNetConfig:
-    """The architecture of a U-Net. Sizes are in pixels of the map, after the stem (the patches of stem x stem pixels).
+    """The architecture of a U-Net; ValueError for one that cannot be built. Map sizes are in pixels after the stem.
 
     size: the image is size x size.
     stem: side of the pixel blocks that become channels at the start (1: none); maps start at size / stem.
@@ -43,49 +49,29 @@ class UNetConfig:
     predicts: str = "eps"
 
     def __post_init__(self):
+        for name, least, most in LIMITS:
+            value = getattr(self, name)
+            numbers = value if isinstance(value, tuple) else (value,)
+            if not numbers or not all(least <= number <= most for number in numbers):
+                raise ValueError(f"{name} is {value}: expected {least} to {most}")
         if self.predicts not in ("eps", "v"):
             raise ValueError(f"predicts is {self.predicts!r}: expected 'eps' or 'v'")
-        self._check_numbers()
-        self._check_divisors()
+        if self.channels % 2 or self.channels % self.groups:
+            raise ValueError(f"{self.channels} channels: expected an even number, a multiple of groups {self.groups}")
+        if self.text_width % self.text_heads:
+            raise ValueError(f"text_width {self.text_width} must be a multiple of text_heads {self.text_heads}")
         smallest = self.stem * 2 ** (len(self.multipliers) - 1)
         if self.size % smallest:
-            raise ValueError(
-                f"size {self.size} must be a multiple of {smallest} (stem {self.stem}, {len(self.multipliers)} stages)"
-            )
+            stages = f"stem {self.stem}, {len(self.multipliers)} stages"
+            raise ValueError(f"size {self.size} must be a multiple of {smallest} ({stages})")
         for name in ("self_sizes", "cross_sizes"):
-            missing = sorted(set(getattr(self, name)) - set(self.map_sizes))
-            if missing:
+            sizes = getattr(self, name)
+            if missing := sorted(set(sizes) - set(self.map_sizes)):
                 raise ValueError(f"{name} has {missing}, but this network's maps have sizes {list(self.map_sizes)}")
-
-    def _check_numbers(self) -> None:
-        """ValueError for what cannot be a size, a width or a depth."""
-        for name in ("size", "stem", "blocks", "head_channels", "groups", "words", "text_width", "text_heads"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}: expected 1 or more")
-        if self.text_layers < 0:
-            raise ValueError(f"text_layers is {self.text_layers}: expected 0 or more")
-        if not self.multipliers or min(self.multipliers) < 1:
-            raise ValueError(f"multipliers is {self.multipliers}: expected one or more numbers, each at least 1")
-        if self.channels < 4 or self.channels % 2:
-            raise ValueError(
-                f"channels is {self.channels}: expected an even number, at least 4 (sines and cosines of t)"
-            )
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout is {self.dropout}: expected a share, at least 0 and below 1")
-
-    def _check_divisors(self) -> None:
-        """ValueError for widths that groups or heads do not divide."""
-        if self.text_width % self.text_heads:
-            raise ValueError(f"text_width {self.text_width} cannot be shared among text_heads {self.text_heads}")
-        for width in (self.channels, *self.widths):
-            if width % self.groups:
-                raise ValueError(f"channels and multipliers give {width} channels, no multiple of groups {self.groups}")
-        for width, size in zip(self.widths, self.map_sizes, strict=True):
-            heads = self.heads(width)
-            if width % heads and size in self.self_sizes + self.cross_sizes:
-                raise ValueError(
-                    f"head_channels {self.head_channels} makes {heads} heads, which cannot share {width} channels"
-                )
+            for width, size in zip(self.widths, self.map_sizes, strict=True):
+                if size in sizes and width % self.heads(width):
+                    heads = f"head_channels {self.head_channels} makes {self.heads(width)} heads"
+                    raise ValueError(f"{heads}, which cannot share {width} channels")
 
     @property
     def widths(self) -> tuple[int, ...]:
