@@ -74,7 +74,7 @@ def test_the_ddim_step_of_diffusers_is_ours():
         pytest.skip(f"diffusers is not here: {why}")
     from diffusers import DDIMScheduler
 
-    schedule, (x, eps) = Schedule(1000, "cosine"), torch.randn(2, 2, 3, 32, 32)
+    schedule, (x, eps) = Schedule(1000), torch.randn(2, 2, 3, 32, 32)
     betas = schedule.beta[1:].numpy()
     theirs = DDIMScheduler(1000, trained_betas=betas, clip_sample=False, timestep_spacing="trailing")
     theirs.set_timesteps(50)  # the first step is from 1000 to 980; their times are one less
