@@ -59,10 +59,10 @@ def step(
 
     eps: the network's prediction at (x_t, t), like x_t (B, ...). noise: standard normal, needed where sigma > 0.
     s > t inverts; there eta is 0, and t may be 0. Times are in 0..T. eps is the slide's
-    (x_t - sqrt(alpha_bar_t) x_0) / sqrt(1 - alpha_bar_t), because x_0 is predicted from it. ValueError: no noise where
-    it is needed.
+    (x_t - sqrt(alpha_bar_t) x_0) / sqrt(1 - alpha_bar_t), because x_0 is predicted from it. ValueError: another
+    time, no noise where it is needed.
     """
-    a_s, sigma_t = schedule.alpha_bar[s].item(), sigma(schedule, t, s, eta)
+    a_s, sigma_t = schedule.at("alpha_bar", s, x_t).item(), sigma(schedule, t, s, eta)
     x_0 = predict_x0(schedule, x_t, t, eps)
     x_s = math.sqrt(a_s) * x_0  # predicted x_0
     x_s = x_s + math.sqrt(max(1 - a_s - sigma_t**2, 0)) * eps  # direction pointing to x_t

@@ -98,6 +98,8 @@ class Trained:
             text = self.unet.text(self.tokens(prompts))
 
         def eps(x_t: Tensor, t: Tensor) -> Tensor:
+            if x_t.shape[1:] != self.shape:
+                raise ValueError(f"x_t has shape {tuple(x_t.shape)}, expected (B, {', '.join(map(str, self.shape))})")
             if len(prompts) not in (1, len(x_t)):
                 raise ValueError(
                     f"{len(prompts)} prompts for {len(x_t)} images: expected one for each, or a single one"

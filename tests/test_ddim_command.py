@@ -87,7 +87,7 @@ def test_sample_is_ddim_sample_for_every_prompt_and_seed(model, run, sheets):
 
 def test_figures_show_samples_consistency_interpolation_and_terms(model, run, sheets, monkeypatch):
     """T = 20 of this model limits the steps."""
-    monkeypatch.setattr(figures, "ROWS", ("0", "1"))
+    monkeypatch.setattr(figures, "ETAS", ("0", "1"))
     monkeypatch.setattr(figures, "POINTS", 3)
     captions = [PROMPT, TARGET]
     assert run("figures", "--prompts", *captions, "--scale", 3) == 0
