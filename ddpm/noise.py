@@ -2,12 +2,14 @@
 
 Every function that draws takes `generator`, one of
 
-- a `Noise`: one seed per image, so that image i of seed i has the same noise in any batch size and on any device (the
-  image itself is the same up to rounding);
+- a `Noise`: one seed per image, so that image i of seed i has the same noise in any batch size (the image itself is
+  the same up to rounding);
 - a `torch.Generator`: one stream for the whole batch (take the one that drew x_T: another of the same seed would draw
   x_T a second time);
 - a function x -> noise of x's shape: your own noise;
 - None: PyTorch's global generator (`torch.manual_seed`).
+
+Noise in half precision is drawn in float32 and rounded: what PyTorch draws in bfloat16 differs between its versions.
 """
 
 from collections.abc import Callable, Iterable
@@ -29,7 +31,8 @@ class Noise:
         for t, x, x_0 in ddpm.sample(eps, schedule, x_T, generator=noise): ...
 
     `seeds` are ints in 0 .. 2^63 - 1, one for each image of the batch (ValueError: others, or none). The streams live
-    on the CPU and draw in float32, so that a seed means the same image on every device and in every dtype.
+    on the CPU and draw in float32, so that a seed means the same image on every device and in every dtype: the same
+    numbers to 2e-6, for PyTorch's normal numbers depend on the processor's vector instructions (AVX2 or none, say).
     """
 
     def __init__(self, seeds: Iterable[int]):
@@ -64,10 +67,11 @@ Draw = Noise | torch.Generator | Callable[[torch.Tensor], torch.Tensor] | None
 
 def noise_like(x: torch.Tensor, generator: Draw = None) -> torch.Tensor:
     """Standard normal noise of x's shape, dtype and device from any of the four sources above."""
+    dtype = torch.float32 if x.dtype in (torch.float16, torch.bfloat16) else x.dtype
     if generator is None:
-        return torch.randn_like(x)
+        return torch.randn_like(x, dtype=dtype).to(x.dtype)
     if isinstance(generator, torch.Generator):
-        return torch.randn(x.shape, generator=generator, device=generator.device, dtype=x.dtype).to(x.device)
+        return torch.randn(x.shape, generator=generator, device=generator.device, dtype=dtype).to(x)
     return generator(x)
 
 
