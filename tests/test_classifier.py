@@ -148,7 +148,7 @@ def test_only_the_official_network_gives_what_is_called_fid(tmp_path, monkeypatc
     """A file that is called like it would be printed as FID, so its hash decides."""
     scripted, images = tmp_path / "Official.pt", drawings(3)[0]
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
+        warnings.simplefilter("ignore")  # the format is deprecated
         torch.jit.save(torch.jit.script(Official()), str(scripted))
     (tmp_path / "half.pt").write_bytes(scripted.read_bytes()[:500])
     for path in (scripted, tmp_path / "half.pt", tmp_path / "absent.pt"):
