@@ -9,7 +9,6 @@ import helpers
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from test_real_data import write_cifar
 from tiny import CONFIG, save_model
 
@@ -17,7 +16,6 @@ import ddpm
 from ddpm.__main__ import main
 from ddpm.data.cifar10 import load_images
 from ddpm.evaluation import classifier
-from ddpm.experiments.neighbours import nearest
 from ddpm.utils import cli
 
 PROMPT = "a photo of a small red circle on a blue background"
@@ -91,34 +89,9 @@ def cifar(tmp_path_factory):
     return folder
 
 
-def test_neighbours_are_the_nearest_mirrored_or_not():
-    """Training images plus noise, half of them mirrored: each finds its own, at the noise's own distance."""
-    rng = np.random.default_rng(0)
-    training = rng.integers(60, 190, (23, 3, 8, 8), dtype=np.uint8)
-    rows = rng.permutation(23)[:6]
-    noise = rng.integers(-9, 10, (6, 3, 8, 8))
-    moved = training[rows]
-    moved[::2] = moved[::2, ..., ::-1]
-    distances, where = nearest((moved + noise).astype(np.uint8), training, block=7)
-    assert where.tolist() == rows.tolist()
-    np.testing.assert_allclose(distances, np.sqrt(((noise / 255) ** 2).mean(axis=(1, 2, 3))), rtol=1e-12)
-    assert nearest(training, training)[0].tolist() == [0] * 23
-
-
-def test_neighbours_writes_an_image_and_numbers(cifar, tmp_path):
-    flags = ("neighbours", "--model", cifar / "model.pt", "--data-dir", cifar, "--steps", 2, "--out", tmp_path)
-    assert code_of(*flags, "--n", 2) == 0
-    numbers = json.loads((tmp_path / "neighbours-model.json").read_text())
-    assert (numbers["precision"], numbers["device"]) == ("float32", "cpu")
-    assert numbers["test"]["90"] == 0 < numbers["samples"]["1"]  # this test batch is made of training images
-    with Image.open(tmp_path / "neighbours-model.png") as image:
-        assert image.width > 500
-
-
-@pytest.mark.parametrize("flags", [("bound", "--n", 2), ("neighbours", "--n", 2)])
-def test_training_images_of_a_folder_are_not_called_test_images(tmp_path, capsys, flags):
+def test_training_images_of_a_folder_are_not_called_test_images(tmp_path, capsys):
     path = save_model(tmp_path / "model.pt", data="folder")
-    assert code_of(*flags, "--model", path, "--data-dir", tmp_path, "--out", tmp_path / "out") == 2
+    assert code_of("bound", "--n", 2, "--model", path, "--data-dir", tmp_path, "--out", tmp_path / "out") == 2
     assert "a folder of images has no test split" in capsys.readouterr().err
 
 

@@ -7,7 +7,7 @@ from tqdm import tqdm
 
 from ..data import scenes
 from ..evaluation import classifier
-from ..evaluation.classifier import load_labelled
+from ..evaluation.classifier import Labelled, load_labelled
 from ..noise import check_seed
 from ..utils import cli, files
 
@@ -21,14 +21,19 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--replace", action="store_true", help="replace the shipped classifier of this dataset")
 
 
-def run(args: argparse.Namespace) -> None:
-    """Train, and put the network among the shipped classifiers."""
+def prepare(args: argparse.Namespace) -> tuple[classifier.Recipe, Labelled, Labelled]:
+    """The recipe, the training and the test set. ValueError, OSError: no recipe or data, a name that is taken."""
     recipe = classifier.RECIPES.get(args.data)
     if recipe is None:
         raise ValueError(f"no recipe for the dataset {args.data!r}: expected {', '.join(classifier.RECIPES)}")
     files.check_new(classifier.SHIPPED, args.data, args.replace)
     check_seed(args.seed)
-    training, test = (load_labelled(args.data, args.data_dir, split, recipe.size) for split in ("train", "test"))
+    return recipe, *(load_labelled(args.data, args.data_dir, split, recipe.size) for split in ("train", "test"))
+
+
+def run(args: argparse.Namespace) -> None:
+    """Train, and put the network among the shipped classifiers."""
+    recipe, training, test = prepare(args)
     torch.manual_seed(args.seed)
     parts, epochs = () if training.parts is None else scenes.PARTS, args.epochs or recipe.epochs
     network = classifier.Classifier(recipe.size, recipe.widths, training.heads, parts=parts)

@@ -20,8 +20,8 @@ from .records import arithmetic
 
 
 def model_data(trained: Trained, data_dir: str, split: str) -> Dataset:
-    """A split of the model's own dataset."""
-    return load_data(trained.info["data"], data_dir, split, trained.unet.config.size)
+    """A split of the model's own dataset, whose captions use words that the model has tokens for."""
+    return load_data(trained.info["data"], data_dir, split, trained.unet.config.size, trained.tokenizer.words)
 
 
 def image_and_source(trained: Trained, args: argparse.Namespace) -> tuple[np.ndarray | None, str]:

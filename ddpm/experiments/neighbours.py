@@ -1,8 +1,13 @@
-"""Does the model memorise its training images? Every sample beside the training image nearest to it."""
+"""Does the model memorise its training images? Every sample beside the training image nearest to it.
+
+Beside the samples the same is measured of test images, which no model has seen. A folder of one's own has none: there
+it is training images, and how far each is from the nearest other one.
+"""
 
 import argparse
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -10,24 +15,34 @@ from einops import rearrange
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
-from ..data import load_data
-from ..model import in_batches, load
+import ddim
+
+from ..data import Dataset
+from ..model import Trained, in_batches, load
 from ..utils import cli
 from ..utils.device import best_device
 from ..utils.files import write_json
 from ..utils.images import save_figure
 from . import records
 from .caption_accuracy import ETA, SCALE, STEPS, few_steps, random_rows, samples_of
+from .common import model_data
 
 EXAMPLE = "python -m ddpm neighbours --model cifar10 --n 64"
 PERCENTILES = (1, 10, 50, 90)
 
 
-def nearest(images: np.ndarray, training: np.ndarray, block: int = 5000) -> tuple[np.ndarray, np.ndarray]:
+def nearest(
+    images: np.ndarray, training: np.ndarray, own: np.ndarray | None = None, block: int = 5000
+) -> tuple[np.ndarray, np.ndarray]:
     """For each image uint8 (N, 3, H, W): its distance to the nearest training image (M, 3, H, W), and which.
 
     The distance is the root of the mean squared difference per value, on [0, 1]; mirrored training images count too.
+    own: of training images, (N,) which one each is; it does not count.
     """
+
+    def flat(images: np.ndarray) -> torch.Tensor:  # whole numbers in float64 add and multiply without rounding
+        return rearrange(torch.from_numpy(images).double(), "n c h w -> n (c h w)")
+
     x = flat(images)
     least, where = torch.full((len(x),), torch.inf, dtype=x.dtype), torch.zeros(len(x), dtype=torch.long)
     for first in range(0, len(training), block):
@@ -35,15 +50,13 @@ def nearest(images: np.ndarray, training: np.ndarray, block: int = 5000) -> tupl
         for candidates in (part, part[..., ::-1].copy()):
             y = flat(candidates)
             squares = x.square().sum(1)[:, None] + y.square().sum(1) - 2 * x @ y.T
+            if own is not None:
+                inside = (own >= first) & (own < first + len(part))
+                squares[inside, own[inside] - first] = torch.inf
             distance, row = squares.min(dim=1)
             where = torch.where(distance < least, row + first, where)
             least = torch.minimum(least, distance)
     return (least / x.shape[1]).sqrt().numpy() / 255, where.numpy()
-
-
-def flat(images: np.ndarray) -> torch.Tensor:
-    """uint8 (N, 3, H, W) -> (N, 3 H W): whole numbers in float64, which add and multiply without rounding."""
-    return rearrange(torch.from_numpy(images).double(), "n c h w -> n (c h w)")
 
 
 def plot(path: Path, samples: np.ndarray, training: np.ndarray, distances: dict[str, np.ndarray]) -> Path:
@@ -73,19 +86,42 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     cli.add_flags(parser, device=best_device(), out="results")
 
 
-def run(args: argparse.Namespace) -> None:
-    """Samples, and as many test images: write how far each is from its nearest training image, and draw some."""
+class Plan(NamedTuple):
+    """What a run needs: prompts of the samples; others: the images beside them; own: which training image each is."""
+
+    trained: Trained
+    training: Dataset
+    prompts: list[str]
+    others: np.ndarray
+    own: np.ndarray | None
+
+
+def prepare(args: argparse.Namespace) -> Plan:
+    """Load the model and its data, and choose the images. ValueError, OSError: no such model, data, steps or images."""
     trained = load(args.model, device=args.device).for_many_images(compiled=False)
-    name, file = trained.info["data"], f"neighbours-{cli.name_of(args.model)}"
-    path, image = (cli.output(args, file, ending) for ending in (".json", ".png"))
-    test, training = (load_data(name, args.data_dir, split, trained.shape[1]) for split in ("test", "train"))
+    if args.steps != STEPS:
+        ddim.timesteps(trained.schedule.T, args.steps)
+    training = model_data(trained, args.data_dir, "train")
+    has_test = trained.info["data"] != "folder"
+    test = model_data(trained, args.data_dir, "test") if has_test else training
+    if len(training) < 2:
+        raise ValueError(f"{training.name} has {len(training)} training image: a nearest one needs 2 or more")
     rows = random_rows(test, args.n)
+    prompts = [test.captions[i][0] for i in rows]
+    trained.tokens(prompts)
+    return Plan(trained, training, prompts, test.images[rows], None if has_test else rows)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Samples, and as many real images: write how far each is from its nearest training image, and draw some."""
+    trained, training, prompts, others, own = prepare(args)
+    path, image = (cli.output(args, f"neighbours-{cli.name_of(args.model)}", ending) for ending in (".json", ".png"))
     sampler = partial(few_steps, steps=args.steps, eta=args.eta)
     bar = partial(tqdm, desc="samples", total=len(in_batches(args.n, trained.device)), unit=" batches")
-    samples = samples_of(trained, [test.captions[i][0] for i in rows], sampler, args.scale, bar)
-    sets = {"samples": samples, "test": test.images[rows]}
-    matches = {name: nearest(images, training.images) for name, images in sets.items()}
-    distances = {name: distance for name, (distance, _) in matches.items()}
+    samples = samples_of(trained, prompts, sampler, args.scale, bar)
+    distances = {}
+    distances["samples"], where = nearest(samples, training.images)
+    distances["test" if own is None else "training images"], _ = nearest(others, training.images, own)
     result = {
         name: dict(zip(PERCENTILES, np.percentile(distance, PERCENTILES).round(5).tolist(), strict=True))
         for name, distance in distances.items()
@@ -93,8 +129,7 @@ def run(args: argparse.Namespace) -> None:
     settings = {key: getattr(args, key) for key in ("model", "n", "steps", "eta", "scale")} | {"info": trained.card}
     settings |= records.arithmetic(trained)
     write_json(path, settings | result)
-    distance, where = matches["samples"]
-    first = distance.argsort()[:32]  # a copy would be among these
+    first = distances["samples"].argsort()[:32]  # a copy would be among these
     plot(image, samples[first], training.images[where[first]], distances)
     for name, percentiles in result.items():
         parts = ", ".join(f"{share} % are below {value}" for share, value in percentiles.items())
