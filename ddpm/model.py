@@ -147,7 +147,6 @@ def generate(
 # ---- models as files -------------------------------------------------------------------------------------------------
 
 SHIPPED = Path(__file__).parent / "weights"
-MOST_BYTES = 40 * 2**20
 MODEL = ("unet_config", "words", "schedule", "ema", "info")  # what every checkpoint has; most also have `known`
 RUN = (*MODEL, "settings", "unet", "optimizer", "step", "seconds")  # and one that training can resume
 
@@ -236,19 +235,3 @@ def find(name: str) -> Path:
         f"no model {name!r}: expected a shipped model ({', '.join(manifest) or 'none yet'}), "
         f"a run folder with {CHECKPOINT}, or a file"
     )
-
-
-def ship(run: str | Path, name: str, numbers: dict[str, Any], ema: float | None = None, replace: bool = False) -> Path:
-    """Put one average of a run, in half precision, among the shipped models and into the manifest; returns the file.
-
-    numbers: what was measured with it, for `info`. replace: a shipped model of this name may be replaced. Raises
-    CheckpointError for a name that is no plain word or is taken, and for a file of more than 40 MB.
-    """
-    files.check_new(SHIPPED, name, replace)
-    path = find(str(run))
-    content = read(path)
-    share, average = choose_average(path, content, ema)
-    weights = {key: value.half() for key, value in average.items()}
-    kept = {key: content[key] for key in ("unet_config", "words", "schedule")} | {"known": known_words(content)}
-    info = content["info"] | {"ema": share, "numbers": numbers}
-    return files.ship(SHIPPED, name, kept | {"ema": {share: weights}, "info": info}, MOST_BYTES, replace)

@@ -8,8 +8,10 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from helpers import code_of
 from matplotlib.figure import Figure
 from test_real_data import Evil
 from tiny import CONFIG, make_training
@@ -17,8 +19,11 @@ from tiny import CONFIG, make_training
 import ddim
 import ddpm
 from ddpm import Schedule
+from ddpm.__main__ import main
 from ddpm.data import scenes, shapes
-from ddpm.model import CheckpointError, Trained, description, generate, load, read, ship
+from ddpm.experiments import ship as shipping
+from ddpm.experiments.ship import ship
+from ddpm.model import CheckpointError, Trained, description, generate, load, read
 from ddpm.training import Settings
 from ddpm.utils import files
 from ddpm.utils.files import CHECKPOINT, save
@@ -202,7 +207,7 @@ def test_shipped_models_are_half_the_size_and_found_by_name(folder, shelf, train
         content = torch.load(path, weights_only=True)
         assert list(content["ema"]) == [share] and "optimizer" not in content and "unet" not in content
         for key, value in content["ema"][share].items():
-            assert value.dtype == torch.float16 and torch.equal(value, training.averages.of[share][key].half())
+            assert value.dtype == torch.float16 and torch.equal(value, training.averages.weights[share][key].half())
         assert load(name).info["ema"] == share
     assert load("ant").info["numbers"] == {"checks": 0.98}
     torch.testing.assert_close(eps_of(load("ant")), eps_of(load(folder, ema=0.05)), rtol=0, atol=0.05)  # 11 bits
@@ -223,16 +228,52 @@ def test_a_shipped_file_that_changed_is_refused_and_so_is_a_damaged_manifest(fol
             load("tiny")
 
 
-def test_a_model_that_cannot_be_shipped_changes_nothing(folder, shelf, monkeypatch):
+def test_numbers_of_numpy_and_pytorch_are_shipped_as_plain_numbers(folder, shelf):
+    ship(folder, "tiny", {"a": np.float64(1.5), "b": [np.int64(3), torch.tensor(4)], "c": np.array([0.5, 2])})
+    assert load("tiny").info["numbers"] == {"a": 1.5, "b": [3, 4], "c": [0.5, 2]}
+
+
+def test_a_model_that_cannot_be_shipped_changes_nothing(folder, shelf, training, monkeypatch):
+    """Neither the files nor the manifest: not even where the old model may be replaced."""
     ship(folder, "tiny", {})
+    (shelf / "foreign.pt").write_bytes(b"not in the manifest")
+    content, damaged = read(folder / CHECKPOINT), folder / "damaged.pt"
     before = {path.name: path.read_bytes() for path in shelf.iterdir()}
+    weights = content["ema"][0.5]
+    first = next(iter(weights))
+    for change, message in (
+        ({key: value for key, value in weights.items() if key != first}, "tiny would not load, and was not"),
+        (weights | {first: weights[first] + 1e6}, f"{first} has values that half precision cannot hold"),
+    ):
+        save(damaged, content | {"ema": {0.5: change}})
+        with pytest.raises(CheckpointError, match=message):
+            ship(damaged, "tiny", {}, replace=True)
+    for numbers in ({"x": object()}, {"x": float("nan")}):
+        with pytest.raises(ValueError, match="is among the measured numbers"):
+            ship(folder, "tiny", numbers, replace=True)
+    with pytest.raises(CheckpointError, match="there is a shipped 'foreign'"):
+        ship(folder, "foreign", {})
     with pytest.raises(CheckpointError, match=r"no average 0\.3"):
         ship(folder, "other", {}, ema=0.3)
-    monkeypatch.setattr(ddpm.model, "MOST_BYTES", 1000)
+    monkeypatch.setattr(shipping, "MOST_BYTES", 1000)
     for name in ("tiny", "other"):
         with pytest.raises(CheckpointError, match=f"{name} would take"):
             ship(folder, name, {"checks": 1}, replace=True)
     assert {path.name: path.read_bytes() for path in shelf.iterdir()} == before
+
+
+def test_the_file_of_numbers_is_named_when_it_has_none(folder, shelf, capsys):
+    numbers = folder / "numbers.json"
+    for content, message in (
+        ("", "Expecting value"), ("[1]", "expected names and numbers"), ('{"a": NaN}', "expected finite numbers"),
+        ("7", "expected names and numbers"), ("\xff", "codec can't decode"),
+    ):  # fmt: skip
+        numbers.write_bytes(content.encode("latin-1"))
+        assert code_of(main, "ship", folder, "tiny", "--numbers", numbers) == 2
+        error = capsys.readouterr().err
+        assert f"--numbers {numbers}" in error and message in error and error.count("\n") == 1
+    assert code_of(main, "ship", folder, "tiny", "--numbers", folder / "none.json") == 2
+    assert "none.json" in capsys.readouterr().err and not shelf.exists()
 
 
 @pytest.fixture

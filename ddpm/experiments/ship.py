@@ -2,23 +2,67 @@
 
 import argparse
 import json
+import math
 from pathlib import Path
+from typing import Any
 
-from ..model import ship
+from .. import model
+from ..utils import cli, files
 
 EXAMPLE = "python -m ddpm ship runs/00000-shapes my-shapes"
+MOST_BYTES = 40 * 2**20  # of a shipped file
+
+
+def plain(value: Any) -> Any:
+    """Numbers of NumPy and PyTorch as Python's own, in dicts and lists too. ValueError: what is no number or text."""
+    value = value.tolist() if hasattr(value, "tolist") else value
+    if isinstance(value, dict):
+        return {str(name): plain(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(each) for each in value]
+    if not isinstance(value, str | int | float | None) or (isinstance(value, float) and not math.isfinite(value)):
+        raise ValueError(f"{value!r} is among the measured numbers: expected finite numbers and texts")
+    return value
+
+
+def ship(run: str | Path, name: str, numbers: dict[str, Any], ema: float | None = None, replace: bool = False) -> Path:
+    """Put one average of a run, in half precision, among the shipped models and into the manifest; returns the file.
+
+    numbers: what was measured with it, for `info`. replace: a shipped model of this name may be replaced, by a file
+    that was loaded before. CheckpointError: a name that is no plain word or is taken, weights that half precision
+    cannot hold, a file of more than 40 MB. ValueError: see `plain`.
+    """
+    files.check_new(model.SHIPPED, name, replace)
+    path, numbers = model.find(str(run)), plain(numbers)
+    content = model.read(path)
+    share, average = model.choose_average(path, content, ema)
+    weights = {key: value.half() for key, value in average.items()}
+    if infinite := [key for key, value in weights.items() if not value.isfinite().all()]:
+        raise files.CheckpointError(f"{path}: {infinite[0]} has values that half precision cannot hold")
+    kept = {key: content[key] for key in ("unet_config", "words", "schedule")} | {"known": model.known_words(content)}
+    content = kept | {"ema": {share: weights}, "info": content["info"] | {"ema": share, "numbers": numbers}}
+    return files.ship(model.SHIPPED, name, content, MOST_BYTES, replace, model.load)
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    """The flags of `python -m ddpm ship`."""
     parser.add_argument("run_folder", metavar="RUN", help="run folder")
     parser.add_argument("name", help="the model's name: letters, digits, - and _")
-    parser.add_argument("--ema", type=float, help="which average, by its share (default: the run's own choice)")
-    parser.add_argument("--numbers", help="JSON file of what was measured with these weights")
+    parser.add_argument("--ema", type=cli.finite, help="which average, by its share (default: the run's own choice)")
+    parser.add_argument("--numbers", help="JSON file of what was measured with these weights: {name: number}")
     parser.add_argument("--replace", action="store_true", help="replace the shipped model of this name")
+
+
+def prepare(args: argparse.Namespace) -> dict[str, Any]:
+    """The measured numbers. ValueError: the file of --numbers has others, or none."""
+    try:
+        numbers = plain(json.loads(Path(args.numbers).read_text(encoding="utf-8"))) if args.numbers else {}
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"--numbers {args.numbers}: {files.first_line(error)}") from None
+    if not isinstance(numbers, dict):
+        raise ValueError(f"--numbers {args.numbers}: expected names and numbers, such as {{\"accuracy\": 0.98}}")
+    return numbers
 
 
 def run(args: argparse.Namespace) -> None:
     """Write the weights and the manifest; print the file."""
-    numbers = json.loads(Path(args.numbers).read_text()) if args.numbers else {}
-    print(ship(args.run_folder, args.name, numbers, args.ema, args.replace))
+    print(ship(args.run_folder, args.name, prepare(args), args.ema, args.replace))

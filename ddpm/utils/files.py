@@ -9,7 +9,7 @@ import pickle
 import re
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -147,26 +147,33 @@ def check_new(folder: Path, name: str, replace: bool) -> None:
     """CheckpointError unless a model may be shipped under this name: a plain word, not taken or to be replaced."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
         raise CheckpointError(f"{name!r} cannot be a model's name: expected letters, digits, - and _")
-    if name in manifest(folder) and not replace:
+    if (name in manifest(folder) or (folder / f"{name}.pt").exists()) and not replace:
         raise CheckpointError(f"there is a shipped {name!r} in {folder}: take another name, or --replace to replace it")
 
 
-def ship(folder: Path, name: str, content: dict, most_bytes: int, replace: bool = False) -> Path:
+def ship(
+    folder: Path, name: str, content: dict, most_bytes: int, replace: bool = False, load: Callable[[Path], Any] = read
+) -> Path:
     """Write `content` as folder/name.pt and put it into the folder's manifest; returns the file.
 
-    Raises what `check_new` raises, and CheckpointError when the file would be larger than most_bytes; then nothing has
-    changed.
+    Raises what `check_new` raises, and CheckpointError for a file of more than most_bytes or one that `load` cannot
+    read back. Then nothing has changed: both files are whole before they take the places of the old ones.
     """
     check_new(folder, name, replace)
     folder.mkdir(exist_ok=True)
-    path = folder / f"{name}.pt"
-    with whole_file(path) as temporary:
+    path, entries = folder / f"{name}.pt", manifest(folder)
+    with whole_file(folder / MANIFEST) as listing, whole_file(path) as temporary:
         torch.save(content, temporary)
         size = temporary.stat().st_size
         if size > most_bytes:
-            raise CheckpointError(
-                f"{name} would take {size / 2**20:.1f} MB: at most {most_bytes / 2**20:.0f} are shipped"
-            )
-    entries = manifest(folder) | {name: {"file": path.name, "sha256": sha256(path), "bytes": size}}
-    write_json(folder / MANIFEST, dict(sorted(entries.items())))
+            most = f"at most {most_bytes / 2**20:.0f} are shipped"
+            raise CheckpointError(f"{name} would take {size / 2**20:.1f} MB: {most}")
+        try:
+            load(temporary)
+        except CheckpointError as error:
+            reason = str(error).replace(str(temporary), path.name)
+            raise CheckpointError(f"{name} would not load, and was not written: {reason}") from None
+        entry = {"file": path.name, "sha256": sha256(temporary), "bytes": size}
+        entries[name] = entries.get(name, {}) | entry
+        listing.write_text(json.dumps(dict(sorted(entries.items())), indent=2) + "\n", encoding="utf-8")
     return path
