@@ -27,7 +27,7 @@ from .utils.images import to_bytes
 
 @dataclass(frozen=True)
 class Trained:
-    """A trained model: `unet`, `tokenizer`, `schedule`, and `info` (dataset, images seen, code version, numbers).
+    """A trained model: `unet`, `tokenizer`, `schedule`, and `info` (dataset, words of its captions, images seen, ...).
 
     precision: of the arithmetic in the network, a key of `unet.precision.DTYPES`; weights and results are float32
     either way. compiled: the network as `torch.compile` made it, for calls without a hook.
