@@ -191,7 +191,7 @@ def test_reconstruct_measures_every_variant(model, run, tmp_path, monkeypatch):
     monkeypatch.setattr(reconstruct, "DIVERGED", float("inf"))  # this network has learnt nothing
     assert run("reconstruct", "--n", 3, "--steps", 3) == 0
     cells = {name: row["3"] for name, row in record_in(tmp_path / "reconstruct-tiny-3.json")["cells"].items()}
-    assert set(cells) == set(reconstruct.CHOICES)
+    assert set(cells) == set(reconstruct.VARIANTS)
     assert len({cells[name]["mean"] for name in reconstruct.VARIANTS}) == len(reconstruct.VARIANTS)
     trained, test = ddpm.load(model), FEW("test", 60)
     x_0 = from_bytes(test.images[:3])
@@ -271,6 +271,8 @@ def test_sweep_measures_each_method_at_each_strength(run, tmp_path):
         (("table", "--rows", "test", "--n", 61), "--n is 61, but for --rows test there are 60 images"),
         (("table", "--rows", "jpeg", "--n", 31, "--reference", "half"), "for --rows jpeg there are 30 images"),
         (("table", "--seed", 2**63 - 2, "--n", 4), "expected a whole number in 0 .. 2^62"),
+        (("reconstruct", "--steps", 2, 1, "--n", 4), "--steps 1 is one step, and the variant 'exact' needs two"),
+        (("reconstruct", "--steps", 2, 21, "--n", 4), "S is 21 steps, expected a whole number in 1..20"),
         (("reconstruct", "--steps", 2, "--n", 61), "n is 61, but the test split has 60 images"),
         (("sweep", "--n", 2, "--steps", 10), "strength 0.1 of 10 steps is one step, and exact inversion needs two"),
         (("edit", "--image", "no.png", "--source", PROMPT, "--target", TARGET, "--steps", 4), "no.png is missing"),

@@ -42,7 +42,7 @@ def test_calls_counts_the_network_calls(variant):
     """Guidance needs a caption to cost anything."""
     network, scale = Recorder(EPS), variant.scale if variant.captions else 1.0
     round_trip(guided(network, network, scale), SCHEDULE, IMAGES, 6, inversion=variant.inversion)
-    assert len(network.times) == reconstruct.calls(6, variant)
+    assert reconstruct.calls(6, variant) == (len(network.times) if variant.network else 0)
 
 
 def test_the_summary_of_whole_images():

@@ -4,10 +4,9 @@ The error is the mean squared error per dimension with images on the [0, 1] scal
 """
 
 import argparse
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -16,7 +15,6 @@ from tqdm import tqdm
 
 import ddpm
 from ddpm.analytic import gaussian_like
-from ddpm.data import Dataset
 from ddpm.diffusion import EpsFn, last
 from ddpm.experiments import records
 from ddpm.experiments.common import calls_bar, model_data, model_facts, result, write
@@ -52,12 +50,13 @@ SHOWN = 6  # images of the sheet
 class Variant:
     """How an image is inverted and sampled again: with its caption or the null prompt, guidance, kind of inversion.
 
-    inversion: the number of fixed-point iterations of `ddim.invert`, or "exact" for BDIA.
+    inversion: the number of fixed-point iterations of `ddim.invert`, or "exact" for BDIA. network: or a Gaussian's eps.
     """
 
     captions: bool = True
     scale: float = 1.0
     inversion: int | str = 0
+    network: bool = True
 
 
 VARIANTS = {
@@ -70,8 +69,8 @@ VARIANTS = {
     "5 iterations": Variant(inversion=5),
     "exact": Variant(inversion=EXACT),
     "exact, guidance 7.5": Variant(scale=7.5, inversion=EXACT),
+    GAUSSIAN: Variant(captions=False, network=False),
 }
-CHOICES = (*VARIANTS, GAUSSIAN)
 
 
 def round_trip(
@@ -87,6 +86,8 @@ def round_trip(
 
 def calls(S: int, variant: Variant) -> int:
     """Network calls of a round trip of S steps upwards and S downwards; guidance needs two calls a step."""
+    if not variant.network:
+        return 0
     down = S - 1 if variant.inversion == EXACT else S
     up = S if variant.inversion == EXACT else S * (1 + variant.inversion)
     return (up + down) * (2 if variant.captions and variant.scale != 1 else 1)
@@ -114,74 +115,13 @@ def summary(x_0: Tensor, again: Tensor) -> dict[str, float | None]:
 
 def shown(record: dict) -> list[tuple[str, int]]:
     """The cells that the image shows: the first variant at every S it has, the others at the largest S up to 50."""
-    first, *others = records.rows_of(record, CHOICES)
+    first, *others = records.rows_of(record, VARIANTS)
     steps = {name: sorted(map(int, record["cells"][name])) for name in (first, *others)}
     middle = {name: max((S for S in steps[name] if S <= 50), default=steps[name][0]) for name in others}
     return [(first, S) for S in steps[first]] + list(middle.items())
 
 
-# ---- measure ---------------------------------------------------------------------------------------------------------
-
-
-def cost(T: int, name: str, S: int, spacing: str) -> int:
-    """Network calls for an image. ValueError: an S outside 1..T."""
-    steps = len(timesteps(T, S, spacing)) - 1
-    return 0 if name == GAUSSIAN else calls(steps, VARIANTS[name])
-
-
-def reconstructor(
-    trained: Trained, args: argparse.Namespace, captions: list[str], bar: tqdm
-) -> Callable[[str, int, Tensor], Tensor]:
-    """again(variant, S, x_0): the first images (n, 3, H, W) of the test split, inverted and sampled again."""
-
-    @cache
-    def gaussian() -> EpsFn:
-        training = model_data(trained, args.data_dir, "train").images
-        return gaussian_like(trained.schedule, from_bytes(training).to(trained.device))
-
-    def eps_of(name: str, part: slice) -> EpsFn:
-        if name == GAUSSIAN:
-            return gaussian()
-        return trained.eps(captions[part] if VARIANTS[name].captions else None, VARIANTS[name].scale)
-
-    def again(name: str, S: int, x_0: Tensor) -> Tensor:
-        parts, inversion = [], 0 if name == GAUSSIAN else VARIANTS[name].inversion
-        for part in in_batches(len(x_0), trained.device):
-            eps = eps_of(name, part)
-            parts.append(round_trip(eps, trained.schedule, x_0[part], S, args.spacing, inversion))
-            bar.update(len(parts[-1]) * cost(trained.schedule.T, name, S, args.spacing))
-        return torch.cat(parts)
-
-    return again
-
-
-def measure(
-    trained: Trained, args: argparse.Namespace, test: Dataset, path: Path, record: dict
-) -> dict[tuple[str, int], Tensor]:
-    """Fill the record's missing cells; returns the first images that come back in each cell of `shown`."""
-    variants, steps = list(dict.fromkeys(args.variants)), list(dict.fromkeys(args.steps))
-    captions, back = [several[0] for several in test.captions[: args.n]], {}
-    x_0 = from_bytes(test.images[: args.n]).to(trained.device)
-
-    def work(cells: list[tuple[str, int]], n: int) -> int:
-        return n * sum(cost(trained.schedule.T, *cell, args.spacing) for cell in cells)
-
-    with calls_bar(work(records.missing(record, variants, steps), len(x_0))) as bar:
-        again = reconstructor(trained, args, captions, bar)
-
-        def cell_of(name: str, S: int) -> records.Cell:
-            x = again(name, S, x_0)
-            back[name, S] = x[:SHOWN]
-            return {"calls": work([(name, S)], 1)} | summary(x_0, x)
-
-        for name, S, cell in records.fill(path, record, variants, steps, cell_of):
-            tqdm.write(f"{name}, S = {S}: {scientific(cell['mean'])}")
-        earlier = [cell for cell in shown(record) if cell not in back]
-        bar.total += work(earlier, len(x_0[:SHOWN]))
-        return back | {cell: again(*cell, x_0[:SHOWN]) for cell in earlier}
-
-
-# ---- as text and as an image -----------------------------------------------------------------------------------------
+# ---- as text ---------------------------------------------------------------------------------------------------------
 
 
 def text(record: dict) -> str:
@@ -192,7 +132,7 @@ def text(record: dict) -> str:
     lines += [grid_line(settings["T"], S, settings["spacing"]) for S in records.columns_of(record)]
     titles = ("mean", "median", "paper", "largest", "diverged", "calls", "n")
     lines += ["", f"{'':22s}{'S':>5s}" + "".join(f"{title:>12s}" for title in titles)]
-    for name in records.rows_of(record, CHOICES):
+    for name in records.rows_of(record, VARIANTS):
         for S, cell in sorted(record["cells"][name].items(), key=lambda item: int(item[0])):
             paper = PAPER.get(int(S)) if name in ("caption", "null prompt") else None
             errors = [scientific(value) for value in (cell["mean"], cell["median"], paper, cell["largest"])]
@@ -206,35 +146,87 @@ def scientific(value: float | None) -> str:
     return "-" if value is None else f"{value:.1e}"
 
 
-def plot(path: Path, record: dict, images: np.ndarray, back: dict[tuple[str, int], Tensor]) -> Path:
-    """The first images uint8 (N, 3, H, W) beside those that come back in the cells of `shown`."""
-    cells = shown(record)
-    columns = ["original", *("\n".join([*name.split(maxsplit=1), f"S = {S}"]) for name, S in cells)]
-    rows = np.stack([images, *(to_bytes(back[cell].nan_to_num()) for cell in cells)], axis=1)
-    return sheet(path, rows, [""] * len(rows), columns)
-
-
 # ---- command ---------------------------------------------------------------------------------------------------------
+
+
+class Plan(NamedTuple):
+    """What can be known before the first image."""
+
+    trained: Trained
+    x_0: Tensor  # (n, 3, H, W)
+    captions: list[str]
+    name: str  # of the files
+    record: dict
+    rows: list[str]  # variants
+    columns: list[int]  # numbers of steps
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """The flags of `python -m ddim reconstruct`."""
     cli.add_flags(parser, model="shapes", data_dir="data", device=best_device(), out="results", n=128)
-    steps = (10, 20, 50, 100)
+    steps, variants = (10, 20, 50, 100), tuple(VARIANTS)
     parser.add_argument("--steps", type=cli.positive, nargs="+", default=steps, help="numbers of steps S, each way")
-    parser.add_argument("--variants", nargs="+", choices=CHOICES, default=CHOICES, help="the first is shown at every S")
+    parser.add_argument("--variants", nargs="+", choices=variants, default=variants, help="first: shown at every S")
     parser.add_argument("--spacing", choices=SPACINGS, default="linear", help="time grid; the paper's is quadratic")
+
+
+def prepare(args: argparse.Namespace) -> Plan:
+    """Load the model and the images, and look at every flag and at the cells that are there already.
+
+    ValueError, OSError: more images than there are, an S outside 1..T, a single step for BDIA, cells of other settings.
+    """
+    trained = ddpm.load(args.model, device=args.device)
+    rows, columns = list(dict.fromkeys(args.variants)), list(dict.fromkeys(args.steps))
+    for S in columns:
+        exact = [name for name in rows if VARIANTS[name].inversion == EXACT]
+        if len(timesteps(trained.schedule.T, S, args.spacing)) == 2 and exact:
+            raise ValueError(f"--steps {S} is one step, and the variant {exact[0]!r} needs two: leave one of them out")
+    test = model_data(trained, args.data_dir, "test")
+    if args.n > len(test):
+        raise ValueError(f"n is {args.n}, but the test split has {len(test)} images")
+    captions = [several[0] for several in test.captions[: args.n]]
+    trained.tokens(captions)
+    name = f"reconstruct-{cli.name_of(args.model)}-{args.n}" + ("-quadratic" if args.spacing == "quadratic" else "")
+    settings = model_facts(trained, args) | {"n": args.n, "spacing": args.spacing}
+    record = records.resume(result(args, name, ".json"), settings, CELL)
+    return Plan(trained, from_bytes(test.images[: args.n]).to(trained.device), captions, name, record, rows, columns)
 
 
 def run(args: argparse.Namespace) -> None:
     """Measure the cells that are missing; write and print the table, and show some of the images."""
-    trained = ddpm.load(args.model, device=args.device)
-    test = model_data(trained, args.data_dir, "test")
-    if args.n > len(test):
-        raise ValueError(f"n is {args.n}, but the test split has {len(test)} images")
-    name = f"reconstruct-{cli.name_of(args.model)}-{args.n}" + ("-quadratic" if args.spacing == "quadratic" else "")
-    path = result(args, name, ".json")
-    record = records.resume(path, model_facts(trained, args) | {"n": args.n, "spacing": args.spacing}, CELL)
-    back = measure(trained, args, test, path, record)
+    trained, x_0, captions, name, record, rows, columns = prepare(args)
+    schedule, found = trained.schedule, {}
+
+    def cost(name: str, S: int) -> int:
+        return calls(len(timesteps(schedule.T, S, args.spacing)) - 1, VARIANTS[name])
+
+    @cache
+    def gaussian() -> EpsFn:
+        images = model_data(trained, args.data_dir, "train").images
+        return gaussian_like(schedule, from_bytes(images).to(trained.device))
+
+    def again(name: str, S: int, x_0: Tensor) -> Tensor:
+        variant, parts = VARIANTS[name], []
+        for part in in_batches(len(x_0), trained.device):
+            prompts = captions[part] if variant.captions else None
+            eps = trained.eps(prompts, variant.scale) if variant.network else gaussian()
+            parts.append(round_trip(eps, schedule, x_0[part], S, args.spacing, variant.inversion))
+            bar.update(len(parts[-1]) * cost(name, S))
+        return torch.cat(parts)
+
+    def measure(name: str, S: int) -> records.Cell:
+        x = again(name, S, x_0)
+        found[name, S] = x[:SHOWN]
+        return {"calls": cost(name, S)} | summary(x_0, x)
+
+    with calls_bar(len(x_0) * sum(cost(*cell) for cell in records.missing(record, rows, columns))) as bar:
+        for row, S, cell in records.fill(result(args, name, ".json"), record, rows, columns, measure):
+            tqdm.write(f"{row}, S = {S}: {scientific(cell['mean'])}")
+        cells = shown(record)
+        earlier = [cell for cell in cells if cell not in found]  # measured by an earlier command: made again
+        bar.total += len(x_0[:SHOWN]) * sum(cost(*cell) for cell in earlier)
+        found |= {cell: again(*cell, x_0[:SHOWN]) for cell in earlier}
     write(args, name, record, text(record))
-    print(plot(result(args, name, ".png"), record, test.images[: args.n][:SHOWN], back))
+    names = ["original", *("\n".join([*row.split(maxsplit=1), f"S = {S}"]) for row, S in cells)]
+    images = np.stack([to_bytes(each.nan_to_num()) for each in (x_0[:SHOWN], *(found[cell] for cell in cells))], axis=1)
+    print(sheet(result(args, name, ".png"), images, [""] * len(images), names))
