@@ -10,12 +10,14 @@ from copy import deepcopy
 from dataclasses import replace
 from functools import partial
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 import ddpm
+from ddpm.data import Dataset
 from ddpm.diffusion import EpsFn, last, predict
 from ddpm.evaluation import features
 from ddpm.evaluation.frechet import Reference, plus_minus
@@ -130,31 +132,6 @@ INVERSION = {
 }
 
 
-def last_weights(trained: Trained) -> dict[str, tuple]:
-    """The model with its run's last weights in place of their average, and `right`; empty without a run's folder."""
-    if (raw := read(find(trained.info["path"])).get("unet")) is None:
-        return {}
-    unet = deepcopy(trained.unet)
-    unet.load_state_dict({name: value.float() for name, value in raw.items()})
-    return {RAW: (replace(trained, unet=unet.eval()), right)}
-
-
-def sampled(trained: Trained, captions: list[str], args: argparse.Namespace) -> dict[str, np.ndarray]:
-    """An image for each caption in each way, uint8 (N, 3, H, W)."""
-    ways = {key: (trained, way) for key, way in SAMPLING.items()} | last_weights(trained)
-    seeds, found = [*range(args.seed, args.seed + args.n)], {}
-    with calls_bar(len(ways) * args.n * args.steps) as bar:
-        for name, (model, way) in ways.items():
-            found[name] = images_of(model, captions, seeds, 1.0, partial(way, S=args.steps), bar)
-    return found
-
-
-def reconstructed(trained: Trained, images: np.ndarray, captions: list[str], S: int) -> dict[str, np.ndarray]:
-    """Images, inverted and sampled again in each way, all uint8 (N, 3, H, W)."""
-    given = partial(trained.eps, captions), trained.schedule, from_bytes(images).to(trained.device), S
-    return {name: to_bytes(way(*given).nan_to_num()) for name, way in INVERSION.items()}
-
-
 def text(record: dict) -> str:
     """The record as a table."""
     of, (sampling, inversion) = record["settings"], (record["sampling"], record["inversion"])
@@ -168,32 +145,71 @@ def text(record: dict) -> str:
     return "\n".join(lines) + "\n"
 
 
+# ---- command ---------------------------------------------------------------------------------------------------------
+
+
+class Plan(NamedTuple):
+    """What can be known before the first sample."""
+
+    trained: Trained
+    ways: dict[str, tuple[Trained, Callable]]  # name -> model and sampler
+    test: Dataset
+    captions: list[str]
+    network: features.Features
+    settings: dict
+
+
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """The flags of `python -m ddim mistakes`."""
     cli.add_flags(parser, model="scenes", data_dir="data", device=best_device(), out="results", n=200, seed=0)
     cli.add_flags(parser, steps=10)
 
 
-def run(args: argparse.Namespace) -> None:
-    """Measure, write, print, and show the first samples and images."""
+def prepare(args: argparse.Namespace) -> Plan:
+    """Load the model, the images and the features, and look at every flag and at earlier results.
+
+    ValueError, OSError: what cannot be loaded; too few or too many images or steps; results of other settings.
+    """
     trained = ddpm.load(args.model, device=args.device)
-    fast = trained.for_many_images(compiled=False)
-    test, network = model_data(trained, args.data_dir, "test"), features.load("classifier", trained.info["data"])
+    fast, data = trained.for_many_images(compiled=False), trained.info["data"]
+    test, network = model_data(trained, args.data_dir, "test"), features.load("classifier", data)
     for flag, low, high in (("n", 2, len(test)), ("steps", 1, trained.schedule.T // 2)):
         if not low <= (value := getattr(args, flag)) <= high:
             raise ValueError(f"--{flag} is {value}, expected {low} .. {high} with {args.model}")
-    name, captions = f"mistakes-{cli.name_of(args.model)}", [several[0] for several in test.captions[: args.n]]
-    facts = {"n": args.n, "inverted": min(args.n, IMAGES), "steps": args.steps, "seed": args.seed}
-    facts |= {"reference_n": len(test), "distance": network.name, "features_sha256": network.sha256}
-    facts |= {"features": network.network}
-    facts |= {"precision of inversion": "float32"} if fast.precision != "float32" else {}
-    record = {"settings": model_facts(fast, args) | facts}
-    check_settings(result(args, name, ".json"), record["settings"])
-    reference, images = Reference(network(test.images)), sampled(fast, captions, args)
-    again = reconstructed(trained, real := test.images[: facts["inverted"]], captions[:IMAGES], args.steps)
+    captions = [several[0] for several in test.captions[: args.n]]
+    fast.tokens(captions)
+    ways = {name: (fast, way) for name, way in SAMPLING.items()}
+    if (last_weights := read(find(trained.info["path"])).get("unet")) is not None:  # of a run, not a shipped model
+        unet = deepcopy(fast.unet)
+        unet.load_state_dict({name: value.float() for name, value in last_weights.items()})
+        ways[RAW] = (replace(fast, unet=unet.eval()), right)
+    settings = model_facts(fast, args) | {"n": args.n, "inverted": min(args.n, IMAGES), "steps": args.steps}
+    settings |= {"seed": args.seed, "reference_n": len(test), "distance": network.name}
+    settings |= {"features_sha256": network.sha256, "features": network.network}
+    settings |= {"precision of inversion": "float32"} if fast.precision != "float32" else {}
+    check_settings(result(args, f"mistakes-{cli.name_of(args.model)}", ".json"), settings)
+    return Plan(trained, ways, test, captions, network, settings)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Measure, write, print, and show the first samples and images."""
+    (trained, ways, test, captions, network, settings), images = prepare(args), {}
+    with calls_bar(len(ways) * args.n * args.steps) as bar:
+        for key, (model, way) in ways.items():
+            seeds, sampler = range(args.seed, args.seed + args.n), partial(way, S=args.steps)
+            images[key] = images_of(model, captions, seeds, 1.0, sampler, bar)
+    real = test.images[: settings["inverted"]]
+    eps_of, x_0 = partial(trained.eps, captions[: len(real)]), from_bytes(real).to(trained.device)
+    again = {key: way(eps_of, trained.schedule, x_0, args.steps) for key, way in INVERSION.items()}
+    again = {key: to_bytes(x.nan_to_num()) for key, x in again.items()}
+    reference = Reference(network(test.images))
     errors = {key: 1000 * squared_error(real, each) for key, each in again.items()}
-    record["sampling"] = {key: reference.measure(network(each)) for key, each in images.items()}
-    record["inversion"] = {k: {"mean": e.mean(), "error": e.std(ddof=1) / len(e) ** 0.5} for k, e in errors.items()}
+    record = {
+        "settings": settings,
+        "sampling": {key: reference.measure(network(each)) for key, each in images.items()},
+        "inversion": {key: {"mean": e.mean(), "error": e.std(ddof=1) / len(e) ** 0.5} for key, e in errors.items()},
+    }
+    name = f"mistakes-{cli.name_of(args.model)}"
     write(args, name, record, text(record))
     columns = [f"{textwrap.fill(key, 18)}\nFD {each['distance']:.1f}" for key, each in record["sampling"].items()]
     columns += ["image", *(f"{textwrap.fill(key, 18)}\nerror {each.mean():.1f}" for key, each in errors.items())]
