@@ -23,3 +23,17 @@ def runs(request, tmp_path_factory):
     root, pool = tmp_path_factory.mktemp("runs"), ThreadPoolExecutor(os.cpu_count())
     yield {path: pool.submit(run, path, root / path.stem) for path in reversed(paths)}  # the last ones take longest
     pool.shutdown(cancel_futures=True)
+
+
+@pytest.fixture(scope="session")
+def cats(tmp_path_factory):
+    """A folder of one's own with four images, and a model of it."""
+    import numpy as np
+    from PIL import Image
+    from tiny import CONFIG, save_model
+
+    folder, rng = tmp_path_factory.mktemp("cats"), np.random.default_rng(0)
+    for i in range(4):
+        Image.fromarray(rng.integers(0, 256, (8, 9, 3), dtype=np.uint8)).save(folder / f"{i}.png")
+    (folder / "captions.txt").write_text("".join(f"{i}.png\ta red cat\n" for i in range(4)))
+    return folder, save_model(folder / "model.pt", CONFIG, data="folder")

@@ -6,7 +6,6 @@ from functools import partial
 
 import helpers
 import numpy as np
-import pytest
 from PIL import Image
 from test_real_data import write_cifar
 from tiny import CONFIG, save_model
@@ -40,20 +39,10 @@ def test_the_nearest_other_training_image_is_found_by_leaving_it_out():
         assert distance == expected[0] > 0 and where == other[0] + (other[0] >= row)
 
 
-@pytest.fixture(scope="module")
-def own(tmp_path_factory):
-    """A folder of four images, and a model of it."""
-    folder, rng = tmp_path_factory.mktemp("cats"), np.random.default_rng(0)
-    for i in range(4):
-        Image.fromarray(rng.integers(0, 256, (8, 9, 3), dtype=np.uint8)).save(folder / f"{i}.png")
-    (folder / "captions.txt").write_text("".join(f"{i}.png\ta red cat\n" for i in range(4)))
-    return folder, save_model(folder / "model.pt", CONFIG, data="folder")
-
-
-def test_the_command_compares_with_test_images_and_of_a_folder_with_other_training_images(own, tmp_path):
+def test_the_command_compares_with_test_images_and_of_a_folder_with_other_training_images(cats, tmp_path):
     write_cifar(tmp_path)
     cifar = save_model(tmp_path / "model.pt", replace(CONFIG, size=32, stem=4, words=24), data="cifar10")
-    for (folder, model), name in (((tmp_path, cifar), "test"), (own, "training images")):
+    for (folder, model), name in (((tmp_path, cifar), "test"), (cats, "training images")):
         flags = ("--model", model, "--data-dir", folder, "--n", 2, "--steps", 2, "--out", tmp_path / "out")
         assert code_of("neighbours", *flags) == 0
         numbers = json.loads((tmp_path / "out" / "neighbours-model.json").read_text())
@@ -64,9 +53,9 @@ def test_the_command_compares_with_test_images_and_of_a_folder_with_other_traini
             assert image.width > 500
 
 
-def test_all_that_is_wrong_is_known_before_the_first_image(own, tmp_path, capsys, monkeypatch):
+def test_all_that_is_wrong_is_known_before_the_first_image(cats, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(neighbours, "samples_of", None)
-    folder, model = own
+    folder, model = cats
     for flags, message in (
         (("--n", 5), f"n is 5, but {folder.name} has 4 images"),
         (("--steps", 21), "S is 21 steps, expected a whole number in 1..20"),

@@ -58,8 +58,8 @@ def load(kind: str, data: str = "", path: str | Path | None = None, device: str 
     A path means "inception". ValueError: an unknown kind; files.CheckpointError: a file that is missing, damaged or of
     another kind.
     """
-    if path or kind == "inception":
-        return inception(Path(path).expanduser() if path else fetched(), device)
+    if path is not None or kind == "inception":
+        return inception(fetched() if path is None else Path(path).expanduser(), device)
     if kind == "classifier":
         return of_classifier(classifier.load(data).to(device))
     raise ValueError(f"unknown feature network {kind!r}: expected one of {', '.join(KINDS)}")
