@@ -1,6 +1,7 @@
 """A trained model: prompts, guidance and a hook in, an `EpsFn` for the samplers out; models as files."""
 
 import math
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -226,7 +227,7 @@ def find(name: str) -> Path:
     manifest = files.manifest(SHIPPED)
     if name in manifest:
         return files.shipped(SHIPPED, name)
-    path = Path(name)
+    path = Path(os.path.expanduser(name))
     if (path / CHECKPOINT).exists():
         return path / CHECKPOINT
     if path.is_file():

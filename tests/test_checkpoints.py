@@ -108,8 +108,9 @@ def test_a_shipped_model_knows_the_words_of_its_training_captions(data):
     assert set(load(data.__name__.split(".")[-1]).tokenizer.known) == set(" ".join(captions).split())
 
 
-def test_a_model_is_found_by_folder_file_and_string(folder, shelf):
-    for name in (folder, str(folder), folder / CHECKPOINT, str(folder / CHECKPOINT)):
+def test_a_model_is_found_by_folder_file_and_string(folder, shelf, monkeypatch):
+    monkeypatch.setenv("HOME", str(folder.parent))
+    for name in (folder, str(folder), folder / CHECKPOINT, str(folder / CHECKPOINT), f"~/{folder.name}"):
         assert load(name).info["path"] == str(folder / CHECKPOINT)
     for name in ("nothing", str(folder.parent)):  # no such thing, and a folder without a checkpoint
         with pytest.raises(CheckpointError, match=f"no model '{re.escape(name)}'.*none yet"):
