@@ -36,4 +36,4 @@ def cats(tmp_path_factory):
     for i in range(4):
         Image.fromarray(rng.integers(0, 256, (8, 9, 3), dtype=np.uint8)).save(folder / f"{i}.png")
     (folder / "captions.txt").write_text("".join(f"{i}.png\ta red cat\n" for i in range(4)))
-    return folder, save_model(folder / "model.pt", CONFIG, data="folder")
+    return folder, save_model(folder / "model.pt", CONFIG, T=100, data="folder")

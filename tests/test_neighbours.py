@@ -58,7 +58,7 @@ def test_all_that_is_wrong_is_known_before_the_first_image(cats, tmp_path, capsy
     folder, model = cats
     for flags, message in (
         (("--n", 5), f"n is 5, but {folder.name} has 4 images"),
-        (("--steps", 21), "S is 21 steps, expected a whole number in 1..20"),
+        (("--steps", 101), "S is 101 steps, expected a whole number in 1..100"),
         (("--data-dir", tmp_path), "captions.txt is missing"),
     ):
         wrong = ("neighbours", "--model", model, "--data-dir", folder, "--n", 2, "--out", tmp_path / "out", *flags)

@@ -23,7 +23,7 @@ EDIT = ("--source", "a red cat", "--target", "a red dog", "--steps", 5)
         (ddpm, ("score", "--n", 2), "no classifier of 'folder', only of celeba, cifar10, scenes, shapes"),
         (ddim, ("reconstruct", "--n", 2), TEST),
         (ddim, ("mistakes", "--n", 2), TEST),
-        (ddim, ("sweep", "--n", 2, "--steps", 10), "no edits are known for the dataset 'folder'"),
+        (ddim, ("sweep", "--n", 2), "no edits are known for the dataset 'folder'"),
         (ddim, ("edit", "--image", 0, *EDIT), TEST),
         (ddim, ("table", "--n", 2, "--columns", 2), "no classifier of 'folder'.*--features inception"),
         (p2p, ("edit", "--image", 0, *EDIT), TEST),
