@@ -51,7 +51,8 @@ def run(model, tmp_path):
     """run(command, flags...) -> its exit code, on the CPU; results go to tmp_path."""
 
     def call(command: str, *flags) -> int:
-        return code_of(main, command, "--model", model, "--device", "cpu", "--out", tmp_path, *flags)
+        out = () if "--out" in flags else ("--out", tmp_path)
+        return code_of(main, command, "--model", model, "--device", "cpu", *out, *flags)
 
     return call
 
@@ -124,11 +125,11 @@ def test_a_cell_of_the_table_is_the_distance_by_hand(model, run, tmp_path, spaci
 
 
 def test_a_second_call_measures_only_what_is_missing_and_mixes_no_settings(run, tmp_path, monkeypatch, capsys):
-    flags, path = ("table", "--n", 6, "--columns", 2, 2), tmp_path / "table-tiny.json"
+    flags, path = ("table", "--n", 6, "--columns", 2), tmp_path / "table-tiny.json"
     assert run(*flags, "--rows", 0, "hat") == 0
     first, made, cell_sampler = record_in(path), [], table.cell_sampler
     monkeypatch.setattr(table, "cell_sampler", lambda *cell: made.append(cell[0]) or cell_sampler(*cell))
-    assert run(*flags, "--rows", 0, "-0", 1, "1.0", "hat", "2m") == 0
+    assert run(*flags, "--rows", 0, 1, "hat", "2m") == 0
     after = record_in(path)
     assert made == ["1", "2m"] and list(after["cells"]) == ["0", "hat", "1", "2m"]
     assert after["cells"]["hat"] == first["cells"]["hat"]

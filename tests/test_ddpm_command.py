@@ -1,8 +1,13 @@
 """python -m ddpm: sampling, scoring, neighbours and shipping from the terminal, on untrained networks."""
 
 import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from functools import partial
+from importlib import import_module
+from pathlib import Path
 from types import SimpleNamespace
 
 import helpers
@@ -18,6 +23,7 @@ from ddpm.data.cifar10 import load_images
 from ddpm.evaluation import classifier
 from ddpm.utils import cli
 
+ROOT = Path(__file__).parent.parent
 PROMPT = "a photo of a small red circle on a blue background"
 code_of = partial(helpers.code_of, main)
 
@@ -28,11 +34,76 @@ def model(tmp_path_factory):
     return save_model(tmp_path_factory.mktemp("model") / "model.pt")
 
 
-@pytest.mark.parametrize(("out", "file"), [("eta0.5", "eta0.5/grid.png"), ("my.jpg", "my.png"), ("a", "a/grid.png")])
-def test_a_number_after_a_dot_does_not_end_a_file_name(out, file, tmp_path):
+def test_only_five_endings_make_a_file_and_a_folder_is_a_folder(tmp_path):
     """Results of --out eta0.5 and of --out eta0.2 would otherwise both be called eta0."""
-    path = cli.output(SimpleNamespace(out=cli.destination(str(tmp_path / out))), "grid", ".png")
-    assert path == tmp_path / file
+    (tmp_path / "john.doe").mkdir()
+    (tmp_path / "there.png").mkdir()
+    for out, file in [
+        ("eta0.5", "eta0.5/grid.png"),
+        ("my.runs", "my.runs/grid.png"),
+        ("john.doe", "john.doe/grid.png"),
+        ("exp.png/", "exp.png/grid.png"),
+        ("there.png", "there.png/grid.png"),
+        ("my.PNG", "my.PNG"),
+        ("my.json", "my.png"),
+    ]:
+        args = SimpleNamespace(out=cli.destination(f"{tmp_path}/{out}"))
+        assert cli.output(args, "grid", ".png") == tmp_path / file, out
+
+
+def test_what_a_command_reads_it_does_not_write_and_a_folder_of_its_name_is_no_home(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "photo.png").write_text("mine")
+    out = cli.destination("~/photo.png")
+    assert out == str(tmp_path / "photo.png")
+    for link in ("photo.png", "../photo.png", "here/../photo.png"):
+        (tmp_path / "here").mkdir(exist_ok=True)
+        args = SimpleNamespace(out=out, image=str(tmp_path / "here" / link if link[0] == "." else tmp_path / link))
+        with pytest.raises(ValueError, match="is read by this command"):
+            cli.output(args, "edit", ".png")
+    monkeypatch.chdir(tmp_path)  # the default name in a folder can be the file that was read, too
+    with pytest.raises(ValueError, match="is read by this command"):
+        cli.output(SimpleNamespace(out=str(tmp_path), mask="photo.png"), "photo", ".png")
+
+
+def test_what_is_typed_acts_or_is_named(capsys, tmp_path):
+    """Empty texts, a flag or an entry twice, endings that the command does not write, files that are not its own."""
+    (tmp_path / "notes.txt").write_text("mine")
+    (tmp_path / "other.json").write_text('{"hello": 1}')
+    image = ("ddim", "edit", "--image", "1", "--target", "a red circle")
+    for words, said in [
+        (("ddpm", "sample", "--model", ""), "--model is empty"),
+        (("ddpm", "sample", "--prompts", "a red circle", " "), "--prompts is empty"),
+        (("ddpm", "sample", "--prompts", "a red circle", "a red circle"), "'a red circle' twice"),
+        (("ddim", "sample", "--seeds", "1,2,1"), "--seeds has 1 twice"),
+        (("ddim", "sample", "--seeds", "3-1"), "expected seeds such as"),
+        (("ddim", "sample", "--seeds", "0-99999999"), "at most 1,000,000 seeds"),
+        (("ddim", "sample", "--seeds", str(2**63)), "below 2^63"),
+        (("ddim", "sample", "--steps", "4", "--steps", "5"), "--steps: typed twice"),
+        (("ddim", "sample", "--out", tmp_path / "x.json"), "sample --out"),
+        (("ddim", "sample", "--out", tmp_path / "photo.jpg"), "no command writes .jpg"),
+        (("ddim", "sample", "--out", tmp_path / "notes.txt" / "new"), "cannot write there"),
+        ((*image, "--out", tmp_path / "x.npz"), "a name that ends in .png, .html"),
+        (("ddpm", "reproduce", "--out", tmp_path / "x.html"), "expected a folder"),
+        (("ddim", "table", "--out", tmp_path / "notes.json"), "notes.txt is there and no result of table"),
+    ]:
+        assert helpers.code_of(import_module(f"{words[0]}.__main__").main, *words[1:]) == 2
+        error = capsys.readouterr().err
+        assert said in error and error.count("\n") == 1, (words, error)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["notes.txt", "other.json"]
+
+
+def test_output_goes_on_where_it_cannot_be_shown_or_nobody_reads():
+    """An ASCII terminal has no +-; the reader of a pipe may leave (| head -1)."""
+    code = "from ddpm.utils import cli; print(cli.exit_code('x', lambda: [print('1 \u00b1 2') for _ in range(9999)]))"
+    environment = os.environ | {"PYTHONIOENCODING": "ascii", "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.stdout == 9999 * "1 ? 2\n" + "0\n" and done.stderr == ""
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.wait() == 0 and process.stderr.read() == b""
 
 
 def test_sample_is_ddpms_ancestral_sampler(model, tmp_path, capsys, monkeypatch):

@@ -15,7 +15,7 @@ from tqdm import tqdm
 import ddpm
 from ddpm.diffusion import last, q_sample
 from ddpm.experiments import page
-from ddpm.experiments.common import check_once, finite, image_and_source, result, shown_words
+from ddpm.experiments.common import check_once, finite, image_and_source, shown_words
 from ddpm.experiments.page import is_page
 from ddpm.model import Trained
 from ddpm.utils import cli
@@ -27,6 +27,7 @@ from ..editing import edit_exact, edit_inverted, edit_naive, last_steps
 from ..sampler import Trajectory
 
 EXAMPLE = 'python -m ddim edit --image 1 --target "a photo of a small red circle on a green background" --strength 0.9'
+ENDINGS = (".png", ".html")
 METHODS = {"sdedit": "SDEdit", "ddim": "DDIM inversion", "exact": "exact inversion"}
 STRENGTH, STEPS = [0.6], 50  # of a sheet
 PAGE_STRENGTHS, PAGE_STEPS = [0.2, 0.4, 0.6, 0.8, 1.0], 20
@@ -123,7 +124,7 @@ def prepare(args: argparse.Namespace) -> Plan:
         page.check_size(frames, trained.shape[-1], "take fewer --steps, --strength, --methods or targets")
     image, source = image_and_source(trained, args)
     trained.tokens([source, *args.target])
-    path = result(args, f"edit-{cli.name_of(args.model)}", ".html" if is_page(args) else ".png")
+    path = cli.output(args, f"edit-{cli.name_of(args.model)}", ".html" if is_page(args) else ".png")
     return Plan(trained, image, source, grids, path)
 
 

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 import ddpm
 from ddpm.diffusion import last, predict, q_sample
-from ddpm.experiments.common import calls_bar, finite, images_of, model_data, result
+from ddpm.experiments.common import calls_bar, finite, images_of, model_data
 from ddpm.model import Trained
 from ddpm.utils import cli
 from ddpm.utils.device import best_device
@@ -26,6 +26,7 @@ from ..sampler import sample, step, timesteps
 from .table import COLUMNS, ROWS, SECOND_ORDER, calls, cell_sampler, label
 
 EXAMPLE = 'python -m ddim figures --prompts "a photo of a large green cross on a white background"'
+ENDINGS = (".png",)
 ETAS = tuple(row for row in ROWS if row != SECOND_ORDER)
 FIGURE_3, FIGURE_5 = (10, 100), (5, *COLUMNS)  # numbers of steps in the paper's figures
 POINTS, BETWEEN = 11, 4  # of an interpolation, and how many of them
@@ -129,5 +130,5 @@ def run(args: argparse.Namespace) -> None:
     work = calls(T, cells, "linear") * n + (min(n, BETWEEN) * POINTS + 1) * min(50, T) + len(tenths(T))
     with calls_bar(work) as bar:
         for draw in (samples, consistency, interpolation, terms):
-            path = result(args, f"figures-{cli.name_of(args.model)}", ".png", f"-{draw.__name__}")
+            path = cli.output(args, f"figures-{cli.name_of(args.model)}", ".png", f"-{draw.__name__}")
             tqdm.write(str(sheet(path, *draw(trained, prompts, args, bar))))

@@ -21,7 +21,7 @@ from ddpm.data import Dataset
 from ddpm.diffusion import EpsFn, last, predict
 from ddpm.evaluation import features
 from ddpm.evaluation.frechet import Reference, plus_minus
-from ddpm.experiments.common import calls_bar, check_settings, images_of, model_data, model_facts, result, write
+from ddpm.experiments.common import calls_bar, check_settings, images_of, model_data, model_facts, write
 from ddpm.model import Trained, find, read
 from ddpm.noise import Draw, noise_like
 from ddpm.schedule import Schedule
@@ -33,6 +33,7 @@ from ..sampler import Trajectory, sample, sigma, step, timesteps
 from .reconstruct import round_trip
 
 EXAMPLE = "python -m ddim mistakes --model shapes --n 50"
+ENDINGS = (".json", ".txt", ".png")
 IMAGES, SHOWN = 32, 2  # images that are inverted; rows of the sheet
 RAW, GRID = "averaged weights off", "grid: quadratic"  # the second is a choice, not a mistake
 EpsOf = Callable[[float], EpsFn]  # guidance -> the network
@@ -187,7 +188,7 @@ def prepare(args: argparse.Namespace) -> Plan:
     settings |= {"seed": args.seed, "reference_n": len(test), "distance": network.name}
     settings |= {"features_sha256": network.sha256, "features": network.network}
     settings |= {"precision of inversion": "float32"} if fast.precision != "float32" else {}
-    check_settings(result(args, f"mistakes-{cli.name_of(args.model)}", ".json"), settings)
+    check_settings(cli.output(args, f"mistakes-{cli.name_of(args.model)}", ".json"), settings)
     return Plan(trained, ways, test, captions, network, settings)
 
 
@@ -216,4 +217,4 @@ def run(args: argparse.Namespace) -> None:
     shown = np.stack([each[:SHOWN] for each in (*images.values(), real, *again.values())], axis=1)
     title = f"{'; '.join(captions[:SHOWN])}. FD: Frechet distance; error: squared error x 1000"
     notes, fold = ["sampling", "", "the image, inverted and sampled again"], [(len(images) + 1) // 2, len(images)]
-    print(sheet(result(args, name, ".png"), shown, [""] * SHOWN, columns, title, fold, notes))
+    print(sheet(cli.output(args, name, ".png"), shown, [""] * SHOWN, columns, title, fold, notes))

@@ -17,7 +17,7 @@ import ddpm
 from ddpm.analytic import gaussian_like
 from ddpm.diffusion import EpsFn, last
 from ddpm.experiments import records
-from ddpm.experiments.common import calls_bar, model_data, model_facts, result, write
+from ddpm.experiments.common import calls_bar, model_data, model_facts, write
 from ddpm.model import Trained, in_batches
 from ddpm.schedule import Schedule
 from ddpm.utils import cli
@@ -30,6 +30,7 @@ from ..sampler import SPACINGS, Steps, sample, timesteps
 from .table import grid_line
 
 EXAMPLE = "python -m ddim reconstruct --model shapes --n 16 --steps 10 20 50 --variants caption exact"
+ENDINGS = (".json", ".txt", ".png")
 PAPER = {10: 0.014, 20: 0.0065, 50: 0.0023, 100: 0.0009, 200: 0.0004, 500: 0.0001, 1000: 0.0001}  # CIFAR-10 test set
 DIVERGED = 1.0  # squared error above which an image counts as lost: no two images in [0, 1] differ by more
 CELL = {  # of the record: network calls for each image, and `summary`
@@ -188,7 +189,7 @@ def prepare(args: argparse.Namespace) -> Plan:
     trained.tokens(captions)
     name = f"reconstruct-{cli.name_of(args.model)}-{args.n}" + ("-quadratic" if args.spacing == "quadratic" else "")
     settings = model_facts(trained, args) | {"n": args.n, "spacing": args.spacing}
-    record = records.resume(result(args, name, ".json"), settings, CELL)
+    record = records.resume(cli.output(args, name, ".json"), settings, CELL)
     return Plan(trained, from_bytes(test.images[: args.n]).to(trained.device), captions, name, record, rows, columns)
 
 
@@ -220,7 +221,7 @@ def run(args: argparse.Namespace) -> None:
         return {"calls": cost(name, S)} | summary(x_0, x)
 
     with calls_bar(len(x_0) * sum(cost(*cell) for cell in records.missing(record, rows, columns))) as bar:
-        for row, S, cell in records.fill(result(args, name, ".json"), record, rows, columns, measure):
+        for row, S, cell in records.fill(cli.output(args, name, ".json"), record, rows, columns, measure):
             tqdm.write(f"{row}, S = {S}: {scientific(cell['mean'])}")
         cells = shown(record)
         earlier = [cell for cell in cells if cell not in found]  # measured by an earlier command: made again
@@ -229,4 +230,4 @@ def run(args: argparse.Namespace) -> None:
     write(args, name, record, text(record))
     names = ["original", *("\n".join([*row.split(maxsplit=1), f"S = {S}"]) for row, S in cells)]
     images = np.stack([to_bytes(each.nan_to_num()) for each in (x_0[:SHOWN], *(found[cell] for cell in cells))], axis=1)
-    print(sheet(result(args, name, ".png"), images, [""] * len(images), names))
+    print(sheet(cli.output(args, name, ".png"), images, [""] * len(images), names))

@@ -18,7 +18,7 @@ from ddpm.diffusion import last
 from ddpm.evaluation import edits
 from ddpm.evaluation.frechet import plus_minus
 from ddpm.evaluation.judge import all_shown
-from ddpm.experiments.common import check_once, check_settings, model_data, model_facts, result, shown_words, write
+from ddpm.experiments.common import check_once, check_settings, model_data, model_facts, shown_words, write
 from ddpm.model import Trained, in_batches
 from ddpm.utils import cli
 from ddpm.utils.device import best_device
@@ -27,6 +27,7 @@ from ddpm.utils.images import from_bytes, save_figure, sheet, squared_error, to_
 from .edit import METHODS, add_method_flags, check_methods, editor
 
 EXAMPLE = "python -m ddim sweep --model shapes --n 16 --steps 20 --edits colour"
+ENDINGS = (".json", ".txt", ".png")
 STRENGTHS = [0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0]
 LEVELS = (0.5, 0.8, 0.9, 0.95)  # accuracies at which the methods are compared
 Points = list[dict[str, float]]  # {"strength", "error", "accuracy"}, in order of the strength
@@ -168,7 +169,7 @@ def prepare(args: argparse.Namespace) -> Plan:
     settings = model_facts(trained, args) | {"n": args.n, "steps": args.steps, "eta": args.eta, "guidance": args.scale}
     settings |= {"iterations": args.iterations, "seed": args.seed, "strengths": args.strengths}
     settings |= {"methods": args.methods, "edits": list(todo)}
-    check_settings(result(args, f"sweep-{cli.name_of(args.model)}", ".json"), settings)
+    check_settings(cli.output(args, f"sweep-{cli.name_of(args.model)}", ".json"), settings)
     return Plan(trained, todo, settings)
 
 
@@ -185,7 +186,7 @@ def run(args: argparse.Namespace) -> None:
         titles.append(f"{e.sources[i]}  ->  {e.targets[i]}")
     record = {"settings": settings, "curves": curves}
     write(args, name, record, text(record))
-    print(plot(result(args, name, ".png"), record))
+    print(plot(cli.output(args, name, ".png"), record))
     names = [f"{kind}: {METHODS[method]}" for kind in todo for method in args.methods]
     columns = ["original", *(f"{strength:g}" for strength in args.strengths if strength > 0)]
-    print(sheet(result(args, name, ".png", "-strip"), np.stack(rows), names, columns, "\n".join(titles)))
+    print(sheet(cli.output(args, name, ".png", "-strip"), np.stack(rows), names, columns, "\n".join(titles)))

@@ -20,7 +20,7 @@ import ddpm
 from ddpm.evaluation import features
 from ddpm.evaluation.frechet import Measure, Reference, plus_minus, thousandfold
 from ddpm.experiments import records
-from ddpm.experiments.common import calls_bar, images_of, model_data, model_facts, result, write
+from ddpm.experiments.common import calls_bar, images_of, model_data, model_facts, write
 from ddpm.experiments.records import NUMBER, columns_of, rows_of
 from ddpm.model import Sampler, Trained
 from ddpm.utils import cli
@@ -33,6 +33,7 @@ from ..sampler import SPACINGS, Trajectory, sample, sample_hat, timesteps
 from . import reference
 
 EXAMPLE = "python -m ddim table --model shapes --n 100 --columns 5 10 20"
+ENDINGS = (".json", ".txt", ".png")
 HAT, SECOND_ORDER = "hat", "2m"
 COLUMNS = (10, 20, 50, 100, 1000)
 ROWS = ("0", "0.2", "0.5", "1", HAT, SECOND_ORDER)
@@ -259,7 +260,7 @@ def prepare(args: argparse.Namespace) -> Plan:
         "reference": args.reference, "reference_n": len(real),
         "reference_sha256": hashlib.sha256(real.tobytes()).hexdigest(),
     }  # fmt: skip
-    path = result(args, f"table-{cli.name_of(args.model)}", ".json")
+    path = cli.output(args, f"table-{cli.name_of(args.model)}", ".json")
     work = [(real_rows, [REAL]), (sampled, columns)]
     return Plan(trained, network, real, images, prompts, path, records.resume(path, settings, CELL), work)
 
@@ -293,4 +294,4 @@ def run(args: argparse.Namespace) -> None:
                     tqdm.write(f"{where}: {plus_minus(cell['distance'], cell['error'])}")
     write(args, f"table-{cli.name_of(args.model)}", record, text(record))
     if columns_of(record) != [REAL]:
-        print(save_figure(figure_of(record), result(args, f"table-{cli.name_of(args.model)}", ".png")))
+        print(save_figure(figure_of(record), cli.output(args, f"table-{cli.name_of(args.model)}", ".png")))

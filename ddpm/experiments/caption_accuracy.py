@@ -28,6 +28,7 @@ from ..utils.files import write_json, write_text
 from . import records
 
 EXAMPLE = "python -m ddpm score --model shapes --n 64"
+ENDINGS = (".json",)
 HELD_OUT_SEED = 1  # training draws its images with seed 0
 SPLITS = {"train": "combinations seen", "test": "combinations never seen"}
 STEPS, ETA, SCALE = 20, 1.0, 2.0  # of the samples: steps, noise of each, guidance

@@ -1,10 +1,13 @@
 """What several experiments share: the model's data, files of results, and images in batches."""
 
 import argparse
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import torch
+from PIL import Image
 from tqdm import tqdm
 
 from unet.text import split_words
@@ -14,7 +17,9 @@ from ..data.base import open_image, square, to_array
 from ..evaluation import classifier, judge
 from ..model import Sampler, Trained, generate
 from ..utils import cli
-from ..utils.files import sha256, write_json, write_text
+from ..utils.device import check_memory
+from ..utils.files import sha256, whole_file, write_json, write_text
+from ..utils.images import grid
 from . import records
 from .records import arithmetic
 
@@ -52,12 +57,6 @@ def model_facts(trained: Trained, args: argparse.Namespace) -> dict:
     return facts | {"T": trained.schedule.T, "schedule": trained.schedule.kind} | arithmetic(trained)
 
 
-def result(args: argparse.Namespace, name: str, ending: str, part: str = "") -> Path:
-    """`cli.output`; part: what tells several files of one ending apart, such as "-strip"."""
-    path = cli.output(args, name, ending)
-    return path.with_name(f"{path.name.removesuffix(ending)}{part}{ending}")
-
-
 def check_once(args: argparse.Namespace, flag: str) -> None:
     """ValueError for a flag that has the same words twice: the second would have no effect."""
     said = [" ".join(split_words(text)) for text in getattr(args, flag)]
@@ -73,23 +72,31 @@ def check_settings(path: Path, settings: dict) -> None:
 
 def write(args: argparse.Namespace, name: str, record: dict, text: str) -> None:
     """Write a result as JSON and as text, then print the text and where it is."""
-    write_json(result(args, name, ".json"), record)
-    path = write_text(result(args, name, ".txt"), text)
+    write_json(cli.output(args, name, ".json"), record)
+    path = write_text(cli.output(args, name, ".txt"), text)
     print(text)
     print(path)
 
 
-def images_of(
-    trained: Trained, prompts: list[str], seeds: Sequence[int], scale: float, sampler: Sampler, bar: tqdm
-) -> np.ndarray:
-    """One image for each prompt and seed, uint8 (N, 3, H, W); the bar moves by one for each image and step."""
+def batches_of(
+    trained: Trained, prompts: list[str], seeds: list[int], scale: float, sampler: Sampler, bar: tqdm
+) -> Iterator[np.ndarray]:
+    """One image for each prompt and seed, in batches of uint8 (B, 3, H, W); the bar moves for each image and step.
 
-    def counted(*arguments) -> Iterator:
+    ValueError at the first step whose x_t is not finite.
+    """
+
+    def watched(*arguments) -> Iterator:
         for state in finite(sampler(*arguments), scale):
             yield state
             bar.update(min(len(state[1]), bar.total - bar.n))  # the last batch may be padded
 
-    return np.concatenate(list(generate(trained, prompts, seeds, counted, scale)))
+    return generate(trained, prompts, seeds, watched, scale)
+
+
+def images_of(*arguments) -> np.ndarray:
+    """All images of `batches_of` as one array, uint8 (N, 3, H, W)."""
+    return np.concatenate(list(batches_of(*arguments)))
 
 
 def finite(trajectory: Iterator, scale: float) -> Iterator:
@@ -98,6 +105,49 @@ def finite(trajectory: Iterator, scale: float) -> Iterator:
         if not x.isfinite().all():
             raise ValueError(f"at guidance {scale:g} the image at t = {t} is not finite: take another --scale")
         yield t, x, x_0
+
+
+MOST_ON_A_SHEET = 1024
+
+
+def sample_flags(parser: argparse.ArgumentParser) -> None:
+    """What `ddpm sample` and `ddim sample` share: captions, and how the images are kept."""
+    parser.add_argument("--prompts", nargs="+", help="captions, each in quotes; by default two of the model's data")
+    each = "a PNG for each image, 000000.png and so on, in the folder --out, and no sheet"
+    parser.add_argument("--separate", action="store_true", help=each)
+
+
+def check_samples(args: argparse.Namespace, trained: Trained, count: int) -> Path:
+    """Where `count` samples go: a sheet, a .npz file, or a folder. ValueError: too many images, a file for a folder."""
+    named = cli.is_file_name(args.out)
+    if args.separate:
+        if named:
+            raise ValueError(f"--separate writes many files, and --out {args.out} names one: give a folder")
+        return Path(args.out)
+    if Path(args.out).suffix.lower() == ".npz" and named:
+        check_memory(2 * count * math.prod(trained.shape), torch.device("cpu"), f"{count:,} images in one file")
+        return cli.output(args, "", ".npz")
+    if count > MOST_ON_A_SHEET:
+        there = f"{count:,} images, and a sheet shows at most {MOST_ON_A_SHEET:,}"
+        raise ValueError(f"{there}: take --out samples.npz, or --separate for a PNG of each")
+    return cli.output(args, f"sample-{cli.name_of(args.model)}", ".png")
+
+
+def save_samples(
+    path: Path, batches: Iterator[np.ndarray], captions: list[str], columns: int, separate: bool
+) -> Path:
+    """Write samples where `check_samples` said: .npz holds arr_0, uint8 (N, H, W, 3), as programs for FID read it."""
+    if separate:
+        for i, image in enumerate(image for batch in batches for image in batch):
+            with whole_file(path / f"{i:06d}.png") as temporary:
+                Image.fromarray(image.transpose(1, 2, 0)).save(temporary, "png")
+        return path
+    samples = np.concatenate(list(batches))
+    if path.suffix.lower() != ".npz":
+        return grid(path, samples, captions, columns)
+    with whole_file(path) as temporary, open(temporary, "wb") as file:
+        np.savez(file, samples.transpose(0, 2, 3, 1))
+    return path
 
 
 def calls_bar(total: int) -> tqdm:

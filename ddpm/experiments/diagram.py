@@ -18,6 +18,7 @@ from ..utils import cli
 from ..utils.images import save_figure
 
 EXAMPLE = "python -m ddpm diagram --model shapes"
+ENDINGS = (".png",)
 COLOURS = {"residual": "#cfe0f3", "self": "#fbd3a8", "cross": "#c3e3bd", "conv": "#ffffff"}
 FLOW, BANDS = "#333333", ("#efefef", "#dadada")
 # time and text: colour of the line, its distance from a column's middle, and how far below the network it starts

@@ -23,6 +23,7 @@ from ..utils.images import from_bytes, save_figure
 from . import records
 
 EXAMPLE = "python -m ddpm bound --model shapes --n 32"
+ENDINGS = (".json", ".png")
 
 
 def measure(

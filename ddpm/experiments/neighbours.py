@@ -28,6 +28,7 @@ from .caption_accuracy import ETA, SCALE, STEPS, few_steps, random_rows, samples
 from .common import model_data
 
 EXAMPLE = "python -m ddpm neighbours --model cifar10 --n 64"
+ENDINGS = (".json", ".png")
 PERCENTILES = (1, 10, 50, 90)
 
 

@@ -5,13 +5,12 @@ after each cell; the next call measures what is missing. Cells made with other s
 writes a record at a time.
 """
 
-import json
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from ..model import Trained
-from ..utils.files import write_json
+from ..utils.files import read_json, write_json
 
 NUMBER = int | float
 Cell = dict[str, NUMBER | None]
@@ -33,17 +32,14 @@ def resume(path: Path, settings: dict, kinds: Kinds) -> dict:
         return {"settings": settings, "cells": {}}
     record = read(path)
     if not is_record(record, kinds):
-        raise ValueError(f"{path} is no record of such cells: choose another --out")
+        raise ValueError(f"{path} is not a record of such cells: move it away, or choose another --out")
     check_same(path, record["settings"], settings)
     return {"settings": settings, "cells": record["cells"]}
 
 
-def read(path: Path) -> Any:
-    """What a file of results holds. ValueError for a file that is no JSON."""
-    try:
-        return json.loads(path.read_text())
-    except ValueError as error:
-        raise ValueError(f"{path} is no record of results ({error}): choose another --out") from None
+def read(path: Path) -> dict:
+    """What a file of results holds, {"settings": {...}, ...}. ValueError for any other file."""
+    return read_json(path, "a record of such cells", ("settings",))
 
 
 def check_same(path: Path, before: dict, settings: dict) -> None:
@@ -78,16 +74,15 @@ def fill(
 ) -> Iterator[tuple[str, int, Cell]]:
     """Measure the missing cells, writing the record after each; yields (row, S, cell).
 
-    The record is written before the first cell too, so that a second command with other settings is refused at once.
-    ValueError: another command has written to the file meanwhile.
+    A file appears with its first cell. ValueError: another command has written to it meanwhile.
     """
-    written = write_json(path, record).read_text()
+    written = path.read_text(encoding="utf-8") if path.exists() else None
     for row, S in missing(record, rows, columns):
         cell = measure(row, S)
-        if path.read_text() != written:
+        if path.exists() and path.read_text(encoding="utf-8") != written:
             raise ValueError(f"another command has changed {path} meanwhile: run one at a time, or take another --out")
         record["cells"].setdefault(row, {})[str(S)] = cell
-        written = write_json(path, record).read_text()
+        written = write_json(path, record).read_text(encoding="utf-8")
         yield row, S, cell
 
 

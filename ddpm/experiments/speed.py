@@ -28,6 +28,7 @@ from ..utils.device import best_device, check_memory, device_name, usable
 from ..utils.files import first_line, write_text
 
 EXAMPLE = "python -m ddpm speed --presets cifar10 --batch 16"
+ENDINGS = (".json", ".txt")
 OURS, DIFFUSERS, DDP = "ours", "diffusers", "denoising-diffusion-pytorch"
 CLASSES = {  # library -> module and name of its U-Net
     DIFFUSERS: ("diffusers", "UNet2DConditionModel"),

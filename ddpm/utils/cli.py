@@ -1,7 +1,8 @@
 """The command line of all packages: one way to build commands, to read their flags, and to end.
 
-A command is a module with a docstring (its help), an EXAMPLE (one line that can be pasted), `add_flags(parser)` and
-`run(args)`. Flags with one meaning everywhere stand in `FLAGS`; a command names those it takes, with their defaults.
+A command is a module with a docstring (its help), an EXAMPLE (one line that can be pasted), the ENDINGS that a file
+named by --out may have, `add_flags(parser)` and `run(args)`. `run` begins with `prepare(args)`, which checks all that
+can be known before the first image. Flags with one meaning everywhere stand in `FLAGS`; a command names those it takes.
 """
 
 import argparse
@@ -9,42 +10,109 @@ import math
 import os
 import sys
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO
 
 from .files import CHECKPOINT
 
 # ---- commands ------------------------------------------------------------------------------------------------------
 
 
+class Once(argparse.Action):
+    """A flag with a value; typed twice it is refused, because the first value would have no effect."""
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        typed = namespace.__dict__.setdefault("_typed", set())
+        if option_string and self.dest in typed:
+            raise argparse.ArgumentError(self, "typed twice: give it once")
+        typed.add(self.dest)
+        setattr(namespace, self.dest, values)
+
+
 class Parser(argparse.ArgumentParser):
     """A parser that says what is wrong with a flag in one line, without the usage; so do its commands'."""
 
+    def __init__(self, **about: Any):
+        super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, **about)
+        for name in (None, "store"):
+            self.register("action", name, Once)
+
     def error(self, message: str) -> NoReturn:
         """The line, and exit code 2."""
-        self.exit(2, f"{self.prog}: error: {message}\n")
+        self.exit(2, f"{self.prog}: error: {' '.join(message.split())}\n")
+
+    def parse_known_args(self, args=None, namespace=None):
+        """As argparse does it; an empty text, and a text or a seed that is listed twice, is refused."""
+        namespace, rest = super().parse_known_args(args, namespace)
+        namespace.__dict__.pop("_typed", None)
+        for name, value in vars(namespace).items():
+            values = value if isinstance(value, list) else [value]
+            texts = [each for each in values if isinstance(each, str)]
+            flag = next((a.option_strings[0] for a in self._actions if a.dest == name and a.option_strings), name)
+            if any(not text.strip() for text in texts):
+                self.error(f"{flag} is empty: give a value, or leave the flag out")
+            listed = values if name == "seeds" else texts
+            if repeated := [each for each in listed if listed.count(each) > 1]:
+                self.error(f"{flag} has {repeated[0]!r} twice: give it once")
+            if isinstance(value, str) and name != "out":  # --out keeps its slash
+                setattr(namespace, name, os.path.expanduser(value))
+        return namespace, rest
 
 
 def main(name: str, description: str, commands: dict[str, ModuleType], argv: list[str] | None = None) -> int:
     """Parse, and run one of the commands; without any, list them with an example each. Returns the exit code."""
     argv = sys.argv[1:] if argv is None else argv
-    as_written = argparse.RawDescriptionHelpFormatter
     examples = "\n".join(f"  {module.EXAMPLE}" for module in commands.values())
-    flags = Parser(prog=name, description=description, epilog=f"examples:\n{examples}", formatter_class=as_written)
+    flags = Parser(prog=name, description=description, epilog=f"examples:\n{examples}")
     subparsers = flags.add_subparsers(required=True, metavar="COMMAND", dest="command")
     for command, module in commands.items():
         about = dict(help=module.__doc__.strip().splitlines()[0], description=module.__doc__)
-        parser = subparsers.add_parser(command, formatter_class=as_written, **about)
+        parser = subparsers.add_parser(command, **about)
         module.add_flags(parser)
         parser.set_defaults(run=module.run)
     if not argv:
         flags.print_help()
         return 0
     args = flags.parse_args(argv)
-    if Path(getattr(args, "out", "")).suffix.lower() == ".html" and not hasattr(commands[args.command], "page"):
-        flags.error(f"{args.command} writes no page (.html), only edit does: expected another ending than {args.out}")
+    check_out(flags, args, getattr(commands[args.command], "ENDINGS", ()))
     return exit_code(f"{name} {args.command}", lambda: args.run(args))
+
+
+def check_out(flags: Parser, args: argparse.Namespace, endings: tuple[str, ...]) -> None:
+    """An error where --out names a file that the command does not write, or one that is no result of it.
+
+    A record (.json) comes with a text and an image of its name: without the record these are somebody else's.
+    """
+    if not is_file_name(getattr(args, "out", "")):
+        return
+    out, wanted = Path(args.out), f"a folder, or a name that ends in {', '.join(endings)}" if endings else "a folder"
+    if out.suffix.lower() not in endings:
+        flags.error(f"{args.command} --out {args.out}: expected {wanted}")
+    others = [file for ending in endings if (file := out.with_suffix(ending)).exists()]
+    if ".json" in endings and others and not out.with_suffix(".json").exists():
+        flags.error(f"--out {args.out}: {others[0]} is there and no result of {args.command}: choose another name")
+
+
+class Output:
+    """Standard output that never ends what is measured: what it cannot show becomes ?, and a reader may leave."""
+
+    def __init__(self, stream: TextIO):
+        self.stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+    def write(self, text: str) -> int:
+        """Write and flush; after a closed pipe all goes to the null device."""
+        encoding = getattr(self.stream, "encoding", None) or "utf-8"
+        try:
+            self.stream.write(text.encode(encoding, "replace").decode(encoding))
+            self.stream.flush()
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self.stream.fileno())
+        return len(text)
 
 
 def exit_code(name: str, work: Callable[[], object]) -> int:
@@ -53,9 +121,10 @@ def exit_code(name: str, work: Callable[[], object]) -> int:
     What went wrong is said in one line; bugs keep their traceback.
     """
     try:
-        work()
+        with redirect_stdout(Output(sys.stdout)):
+            work()
     except (ValueError, OSError, FloatingPointError) as error:
-        print(f"{name}: {error}", file=sys.stderr)
+        print(f"{name}: {' '.join(str(error).split())}", file=sys.stderr)
         return 1 if isinstance(error, FloatingPointError) else 2
     except KeyboardInterrupt:
         print(f"{name}: interrupted", file=sys.stderr)
@@ -66,20 +135,28 @@ def exit_code(name: str, work: Callable[[], object]) -> int:
 # ---- where results go ----------------------------------------------------------------------------------------------
 
 
-def output(args: argparse.Namespace, name: str, ending: str) -> Path:
-    """The file of a result: --out itself if it has an ending (which `ending` replaces), else --out/name + ending.
+ENDINGS = (".png", ".json", ".txt", ".html", ".npz")  # of the files that commands write
+FOREIGN = (".jpg", ".jpeg", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".svg", ".pdf", ".npy", ".csv", ".pt", ".md")
 
-    Its folder is made. OSError where it cannot be.
+
+def output(args: argparse.Namespace, name: str, ending: str, part: str = "") -> Path:
+    """The file of a result: --out itself if it names a file, with this ending, else --out/name + part + ending.
+
+    part: what tells several files of one ending apart, such as "-strip". ValueError: the command reads this file.
     """
-    out = Path(args.out)
-    path = out.with_suffix(ending) if is_file_name(out) else out / f"{name}{ending}"
-    path.parent.mkdir(parents=True, exist_ok=True)
+    out, named = Path(args.out), is_file_name(args.out)
+    stem = out.with_suffix("") if named else out / name
+    same = named and out.suffix.lower() == ending and not part
+    path = out if same else stem.with_name(f"{stem.name}{part}{ending}")
+    read = [value for key, value in vars(args).items() if isinstance(value, str) and key not in ("out", "command")]
+    if path.exists() and any(os.path.exists(file) and os.path.samefile(file, path) for file in read):
+        raise ValueError(f"{path} is read by this command and would be overwritten: choose another --out")
     return path
 
 
-def is_file_name(path: Path) -> bool:
-    """Has it an ending, such as .png? The .5 of eta0.5 is none: such a name is a folder's."""
-    return path.suffix[1:].isalpha()
+def is_file_name(out: str) -> bool:
+    """Does --out name a file? It ends in one of `ENDINGS` and is no folder; the .5 of eta0.5 is no ending."""
+    return Path(out).suffix.lower() in ENDINGS and not out.endswith(("/", os.sep)) and not Path(out).is_dir()
 
 
 def name_of(model: str) -> str:
@@ -91,12 +168,15 @@ def name_of(model: str) -> str:
 
 def destination(text: str) -> str:
     """Where results can be written: a folder or a file, there already or to be made."""
+    text = os.path.expanduser(text)
     path = Path(text).absolute()
     there = next(place for place in (path, *path.parents) if place.exists())
+    if path.suffix.lower() in FOREIGN and not path.is_dir():
+        raise argparse.ArgumentTypeError(f"{text!r}: no command writes {path.suffix}, expected {', '.join(ENDINGS)}")
     if not os.access(there, os.W_OK) or (there != path and not there.is_dir()):
         raise argparse.ArgumentTypeError(f"{text!r}: cannot write there ({there})")
-    if path.is_dir() == is_file_name(path) and path.exists():
-        raise argparse.ArgumentTypeError(f"{text!r}: expected a folder, or the name of a file with an ending")
+    if path.is_file() and not is_file_name(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is a file: expected a folder, or a name with an ending")
     return text
 
 
@@ -152,15 +232,20 @@ def seed(text: str) -> int:
     return int(text)
 
 
+MOST_SEEDS = 1_000_000
+
+
 def seeds(text: str) -> list[int]:
-    """0-3 or 7 or 0,4,9 -> seeds, at most 1,000 in a range."""
+    """0-3 or 7 or 0,4,9 -> seeds."""
     try:
         parts = [part.partition("-") for part in text.split(",")]
-        ranges = [range(int(low), int(high if dash else low) + 1) for low, dash, high in parts]
-    except ValueError:
-        ranges = []
-    if not ranges or not all(0 < len(each) <= 1000 for each in ranges):
-        raise argparse.ArgumentTypeError(f"{text!r}: expected seeds such as 0-3 or 0,4,9")
+        ranges = [range(whole(low), whole(high if dash else low) + 1) for low, dash, high in parts]
+    except (ValueError, argparse.ArgumentTypeError):
+        ranges = [range(0)]
+    if not all(0 <= each.start < each.stop <= 2**63 for each in ranges):
+        raise argparse.ArgumentTypeError(f"{text!r}: expected seeds such as 0-3 or 0,4,9, each below 2^63")
+    if sum(each.stop - each.start for each in ranges) > MOST_SEEDS:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected at most {MOST_SEEDS:,} seeds")
     return [seed for each in ranges for seed in each]
 
 

@@ -9,13 +9,15 @@ import pickle
 import re
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 
+UMASK = os.umask(0o022)  # it can only be read by setting it
+os.umask(UMASK)
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOENT, errno.EIO)
 CHECKPOINT = "checkpoint.pt"  # of a run folder
 MANIFEST = "manifest.json"  # of a folder of shipped weights: name -> file, sha256, bytes; some with data and words
@@ -28,16 +30,18 @@ class CheckpointError(ValueError):
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """A path to write to that becomes `path` only when all went well; on any error, even Ctrl-C, the old file stays as
-    it was. OSError, naming the file, where it cannot be written (a full disk).
+    it was. Its folder is made. OSError, naming the file, where it cannot be written (a full disk).
     """
     temporary = None
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         os.close(handle)
         yield Path(temporary)
-        with open(temporary, "rb") as written:
+        with open(temporary, "r+b") as written:  # for update: Windows flushes nothing that is open for reading
             os.fsync(written.fileno())
-        os.chmod(temporary, 0o644)
+        with suppress(OSError):  # some mounts know no modes, and the file is whole without
+            os.chmod(temporary, 0o666 & ~UMASK)
         os.replace(temporary, path)
     except BaseException as error:
         if temporary:
@@ -71,6 +75,22 @@ def write_text(path: Path, text: str) -> Path:
 def write_json(path: Path, record: Any) -> Path:
     """Write a record as JSON, whole or not at all; returns the path."""
     return write_text(path, json.dumps(record, indent=2) + "\n")
+
+
+def read_json(path: Path, what: str, keys: Collection[str] = ()) -> dict:
+    """What the project wrote to a .json file earlier; what: its name, as "a record of ddim table".
+
+    ValueError, with the file, what is wrong and what to do: no JSON, no object, or one without these keys.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        lacks = [key for key in keys if key not in content] if isinstance(content, dict) else ["{...}"]
+        wrong = f"it has no {lacks[0]}" if lacks else ""
+    except (ValueError, RecursionError) as error:
+        wrong = first_line(error)
+    if wrong:
+        raise ValueError(f"{path} is not {what} ({wrong}): move it away, or choose another --out")
+    return content
 
 
 def save(path: Path, content: dict) -> None:

@@ -70,16 +70,23 @@ def small_png(figure: Figure, colours: int = 256) -> bytes:
     return small.getvalue()
 
 
+MOST_COLUMNS = 16
+
+
 def grid(path: str | Path, images: np.ndarray, captions: list[str], columns: int = 8) -> Path:
-    """Images uint8 (N, 3, H, W) in rows of `columns`, each above its caption."""
-    rows = -(-len(images) // columns)
-    figure = Figure(figsize=(1.5 * columns, 1.95 * rows), layout="constrained")
-    axes = figure.subplots(rows, columns, squeeze=False).ravel()
-    for axis in axes:
-        axis.axis("off")
-    for axis, image, caption in zip(axes, images, captions, strict=False):
-        axis.imshow(image.transpose(1, 2, 0), interpolation="nearest")
-        axis.set_title("\n".join(textwrap.wrap(caption, 26)), fontsize=6, y=0, va="top", pad=-3)
+    """Images uint8 (N, 3, H, W) in rows of `columns` (at most 16), each above its caption; returns the path."""
+    columns, (_, _, height, width) = min(columns, MOST_COLUMNS), images.shape
+    rows, below = -(-len(images) // columns), round(0.3 * height)  # room for the caption
+    empty = np.full((rows * columns - len(images), *images.shape[1:]), 255, dtype=np.uint8)
+    framed = np.pad(np.concatenate([images, empty]), ((0, 0), (0, 0), (0, below), (0, 1)), constant_values=255)
+    figure = Figure(figsize=(1.5 * columns, 1.95 * rows))
+    axis = figure.add_axes((0, 0, 1, 1))
+    axis.axis("off")
+    tiled = rearrange(framed, "(r c) rgb h w -> (r h) (c w) rgb", c=columns)
+    axis.imshow(tiled, interpolation="nearest", aspect="auto")
+    for i, caption in enumerate(captions[: len(images)]):
+        x, y = i % columns * (width + 1) + width / 2, i // columns * (height + below) + height
+        axis.text(x, y, "\n".join(textwrap.wrap(caption, 26)), fontsize=6, ha="center", va="top")
     return save_figure(figure, path)
 
 

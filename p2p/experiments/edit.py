@@ -41,6 +41,7 @@ EXAMPLE = (
     'python -m p2p edit --source "a photo of a gray cat on a red couch" '
     '--target "a photo of a gray dog on a red couch" "a photo of a tiger on a red couch"'
 )
+ENDINGS = (".png", ".html")
 # of the maps that point best (`python -m p2p score --kinds maps`), by default the largest
 MAP_SIZES = {"scenes": 8, "cifar10": 8, "celeba": 8}
 GUIDANCE = 2.0  # of generated images, where no flag says another

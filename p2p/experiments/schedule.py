@@ -22,6 +22,7 @@ EXAMPLE = (
     'python -m p2p schedule --source "a photo of a white house with a flag on a mountain" '
     '--target "a photo of a white tent with a flag on a mountain"'
 )
+ENDINGS = (".png",)
 SHARES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 
 

@@ -50,6 +50,7 @@ from .measures import Judged
 from .records import Cell
 
 EXAMPLE = "python -m p2p score --model shapes --n 100 --kinds colour --ways plain p2p"
+ENDINGS = (".json",)
 BATCH = 50
 MAPS, REWEIGHT = "maps", "reweight "
 EXTRA = {"shapes": (MAPS, REWEIGHT + "colour", REWEIGHT + "background"), "scenes": (MAPS,), "celeba": (MAPS,)}

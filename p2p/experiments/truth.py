@@ -33,6 +33,7 @@ from . import baselines, records
 from .baselines import SETTINGS, EditSettings, Pairs, with_flags
 
 EXAMPLE = 'python -m p2p truth --n 5 --source "a photo of a cat on a couch" --target "a photo of a tiger on a couch"'
+ENDINGS = (".json", ".png")
 BATCH = 50
 SHOWN = 5  # rows of a sheet
 TRUE_KINDS = tuple(kind for kind in edits.SCENE_PAIRS if kind not in ("add colour", "drop colour"))
