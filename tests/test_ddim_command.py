@@ -14,11 +14,12 @@ from tiny import save_model
 import ddim
 import ddpm
 from ddim.__main__ import main
-from ddim.experiments import edit, figures, mistakes, reconstruct, sample, table
+from ddim.experiments import edit, figures, mistakes, reconstruct, table
 from ddpm import Schedule, last
 from ddpm.data import shapes
 from ddpm.evaluation import features
 from ddpm.evaluation.frechet import moments
+from ddpm.experiments import common
 from ddpm.utils.images import from_bytes, squared_error
 
 PROMPT = "a photo of a small red circle on a blue background"
@@ -63,7 +64,7 @@ def sheets(monkeypatch):
     drawn = {}
     for module in (edit, figures, reconstruct):
         monkeypatch.setattr(module, "sheet", lambda path, *parts: drawn.update({path.stem: parts}) or path)
-    monkeypatch.setattr(sample, "grid", lambda path, *parts: drawn.update({path.stem: parts}) or path)
+    monkeypatch.setattr(common, "grid", lambda path, *parts: drawn.update({path.stem: parts}) or path)
     return drawn
 
 
@@ -135,11 +136,11 @@ def test_a_second_call_measures_only_what_is_missing_and_mixes_no_settings(run, 
     assert after["cells"]["hat"] == first["cells"]["hat"]
     for others, named in (
         (("--n", 7), "n 6, not 7"),
-        (("--spacing", "quadratic"), "'linear', not 'quadratic'"),
-        (("--captions",), "'null', not 'captions'"),
-        (("--precision", "bfloat16"), "'float32', not 'bfloat16'"),
+        (("--n", 6, "--spacing", "quadratic"), "'linear', not 'quadratic'"),
+        (("--n", 6, "--captions",), "'null', not 'captions'"),
+        (("--n", 6, "--precision", "bfloat16"), "'float32', not 'bfloat16'"),
     ):
-        assert run(*flags, "--rows", 0, *others) == 2
+        assert run("table", "--columns", 2, "--rows", 0, *others) == 2
         assert named in capsys.readouterr().err.splitlines()[-1] and record_in(path) == after
 
 

@@ -106,16 +106,29 @@ def test_output_goes_on_where_it_cannot_be_shown_or_nobody_reads():
         assert process.wait() == 0 and process.stderr.read() == b""
 
 
-def test_sample_is_ddpms_ancestral_sampler(model, tmp_path, capsys, monkeypatch):
-    """The grid's images are those of `ddpm.sample` with the same seeds."""
-    grids = []
-    monkeypatch.setattr(ddpm.images, "grid", lambda path, images, *rest: grids.append(images) or path)
-    assert code_of("sample", "--model", model, "--prompts", PROMPT, "--n", 2, "--seed", 4, "--out", tmp_path) == 0
-    assert str(tmp_path / "sample-model.png") in capsys.readouterr().out
+def test_sample_is_ddpms_ancestral_sampler_in_the_form_that_other_programs_read(model, tmp_path, capsys):
+    """The images of `ddpm.sample` with the same seeds, as .npz (N, H, W, 3) and as single PNGs, in any batches."""
+    how = ("sample", "--model", model, "--prompts", PROMPT, "--n", 2, "--seed", 4)
+    assert code_of(*how, "--out", tmp_path / "new" / "two.npz") == 0 == code_of(*how, "--separate", "--out", tmp_path)
+    assert str(tmp_path / "new" / "two.npz") in capsys.readouterr().out
     trained, noise = ddpm.load(model), ddpm.Noise([4, 5])
     x_T = noise.start(trained.shape)
     x = ddpm.last(ddpm.sample(trained.eps([PROMPT], 2.0), trained.schedule, x_T, generator=noise))
-    assert (grids[0] == ddpm.to_bytes(x)).all()
+    with np.load(tmp_path / "new" / "two.npz") as file:
+        assert (file["arr_0"] == ddpm.to_bytes(x).transpose(0, 2, 3, 1)).all() and file["arr_0"].dtype == np.uint8
+        for image, path in zip(file["arr_0"], sorted(tmp_path.glob("0*.png")), strict=True):
+            assert (np.asarray(Image.open(path)) == image).all()
+
+
+def test_too_many_samples_for_a_sheet_or_for_memory_are_refused_before_the_first(model, tmp_path, capsys):
+    for flags, said in [
+        (("--n", 1025), "a sheet shows at most 1,024"),
+        (("--n", 10**9), "at most 1,000,000 images"),
+        (("--n", 4, "--separate", "--out", tmp_path / "x.png"), "give a folder"),
+    ]:
+        out = () if "--out" in flags else ("--out", tmp_path)
+        assert code_of("sample", "--model", model, "--prompts", PROMPT, *out, *flags) == 2
+        assert said in capsys.readouterr().err and not list(tmp_path.iterdir())
 
 
 def test_score_writes_shares_between_0_and_1_before_it_prints(model, tmp_path, monkeypatch):
