@@ -14,6 +14,7 @@ import helpers
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from test_real_data import write_cifar
 from tiny import CONFIG, save_model
 
