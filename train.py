@@ -265,7 +265,8 @@ def finish(run: Run) -> None:
     result, settings, text = run.info, run.training.settings, ""
     if settings.data == "shapes" and settings.report:
         bar = partial(tqdm, total=len(in_batches(settings.report, run.training.device)), unit=" batches")
-        accuracy = caption_accuracy.of_shapes(run.trained, caption_accuracy.few_steps, settings.report, SCALE, bar)
+        sets = caption_accuracy.of_shapes(settings.report)
+        accuracy = caption_accuracy.measure(run.trained, caption_accuracy.few_steps, sets, SCALE, bar)
         text = caption_accuracy.table(accuracy) + "\n"
         result["checks"] = {"n": settings.report, "steps": STEPS, "eta": ETA, "scale": SCALE} | accuracy
     result["seconds"] = round(time.monotonic() - run.began, 1)

@@ -1,7 +1,7 @@
 """Caption accuracy: the share of samples that show what their caption says.
 
-Samples of the shapes are read exactly; those of CIFAR-10 and CelebA are judged by a classifier and the rule that wrote
-the colour words (`ddpm.data.judge`). Real images are judged in the same way: how far the judge itself can be trusted.
+Samples of the shapes are read exactly; others are judged by a classifier and the rule that wrote the colour words
+(`ddpm.evaluation.judge`). Real images are judged in the same way: how far the judge itself can be trusted.
 """
 
 import argparse
@@ -14,27 +14,28 @@ from tqdm import tqdm
 
 import ddim
 
-from ..data import Dataset, load_data
+from ..data import Dataset
 from ..data.shapes import scatter, shapes, variants
 from ..diffusion import EpsFn
 from ..evaluation import classifier
-from ..evaluation.judge import Probabilities, accuracy, judged
+from ..evaluation.judge import accuracy
 from ..model import Sampler, Trained, generate, in_batches, load
 from ..noise import Noise
 from ..schedule import Schedule
 from ..utils import cli
-from ..utils.device import best_device
-from ..utils.files import write_json, write_text
-from . import records
+from ..utils.device import best_device, check_memory
+from . import common
+from .records import arithmetic
 
 EXAMPLE = "python -m ddpm score --model shapes --n 64"
-ENDINGS = (".json",)
-HELD_OUT_SEED = 1  # training draws its images with seed 0
+ENDINGS = (".json", ".txt")
+HELD_OUT_SEED = 1  # training draws its shapes with seed 0
 SPLITS = {"train": "combinations seen", "test": "combinations never seen"}
 STEPS, ETA, SCALE = 20, 1.0, 2.0  # of the samples: steps, noise of each, guidance
 Bar = Callable[[Iterator], Iterable]  # wraps the batches
-
-# ---- measure -------------------------------------------------------------------------------------------------------
+Judged = dict[
+    str, tuple[np.ndarray | None, list[str]]
+]  # name -> images (None: samples of the model) and their captions
 
 
 def few_steps(eps: EpsFn, schedule: Schedule, x_T: torch.Tensor, noise: Noise, steps=STEPS, eta=ETA) -> Iterator:
@@ -47,26 +48,6 @@ def samples_of(trained: Trained, prompts: list[str], sampler: Sampler, scale: fl
     return np.concatenate(list(bar(generate(trained, prompts, list(range(len(prompts))), sampler, scale))))
 
 
-def prompts_of(split: str, n: int) -> list[str]:
-    """n full captions of held-out shapes: of combinations that training shows ("train"), or never shows ("test")."""
-    return [variants(s)[0] for s in scatter(n, split, HELD_OUT_SEED)]
-
-
-def of_shapes(trained: Trained, sampler: Sampler, n: int, scale: float, bar: Callable[..., Bar]) -> dict[str, dict]:
-    """A model of the shapes: split -> accuracy of n samples, word by word and of all words; and of real images.
-
-    bar: takes a description (desc=) and gives what wraps the batches.
-    """
-    real = shapes("train", n, HELD_OUT_SEED)
-    first = [captions[0] for captions in real.captions]
-    result = {"on real renderings": accuracy(judged("shapes", real.images, first))}
-    for split, name in SPLITS.items():
-        prompts = prompts_of(split, n)
-        images = samples_of(trained, prompts, sampler, scale, partial(bar, desc=name))
-        result[name] = accuracy(judged("shapes", images, prompts))
-    return {name: {word: part["share"] for word, part in parts.items()} for name, parts in result.items()}
-
-
 def random_rows(data: Dataset, n: int) -> np.ndarray:
     """The rows of n images of a dataset, the same at every call. ValueError: it has fewer."""
     if n > len(data):
@@ -74,27 +55,32 @@ def random_rows(data: Dataset, n: int) -> np.ndarray:
     return np.random.default_rng(HELD_OUT_SEED).choice(len(data), n, replace=False)
 
 
-def of_real_images(
-    trained: Trained,
-    sampler: Sampler,
-    data: Dataset,
-    probabilities: Callable[[np.ndarray], Probabilities],
-    n: int,
-    scale: float,
-    bar: Bar = iter,
-) -> dict[str, dict]:
-    """Captions of n real images: {"real images": ..., "samples": ...}, word by word -> share, and n prompts with it."""
-    rows = random_rows(data, n)
-    prompts = [data.captions[i][0] for i in rows]
-    sets = {"real images": data.images[rows], "samples": samples_of(trained, prompts, sampler, scale, bar)}
-    return {name: accuracy(judged(data.name, x, prompts, probabilities(x))) for name, x in sets.items()}
+def of_shapes(n: int) -> Judged:
+    """n drawings that training never sees, and n captions each of combinations that it sees and that it never sees."""
+    drawn = shapes("test", n, HELD_OUT_SEED)
+    sets: Judged = {"on real renderings": (drawn.images, [captions[0] for captions in drawn.captions])}
+    return sets | {
+        name: (None, [variants(s)[0] for s in scatter(n, split, HELD_OUT_SEED)]) for split, name in SPLITS.items()
+    }
 
 
-# ---- table ---------------------------------------------------------------------------------------------------------
+def measure(trained: Trained, sampler: Sampler, sets: Judged, scale: float, bar: Callable[..., Bar]) -> dict[str, dict]:
+    """Name of a set -> word, or "all" words -> {"share" of the images that show it, "n" captions that have it}.
+
+    Of the shapes, whose captions have all words, the shares alone. bar: takes a description (desc=) and gives what
+    wraps the batches.
+    """
+    result, data = {}, trained.info["data"]
+    for name, (images, prompts) in sets.items():
+        if images is None:
+            images = samples_of(trained, prompts, sampler, scale, partial(bar, desc=name))
+        found = accuracy(common.shown_words(data, images, prompts))
+        result[name] = {word: part["share"] for word, part in found.items()} if data == "shapes" else found
+    return result
 
 
 def table(result: dict[str, dict]) -> str:
-    """One row for each split, in percent; of real images one row for each kind of word."""
+    """Percentages: a row for each set of the shapes, with its words; of others a row for each kind of word."""
     if "samples" not in result:
         return "\n".join(
             f"{name:24s} " + "  ".join(f"{word} {100 * share:5.1f} %" for word, share in shares.items())
@@ -107,31 +93,35 @@ def table(result: dict[str, dict]) -> str:
     )
 
 
-# ---- command -------------------------------------------------------------------------------------------------------
-
-
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    """The flags of `python -m ddpm score`."""
     cli.add_flags(parser, model="shapes", data_dir="data", n=500, steps=STEPS, eta=ETA, scale=SCALE)
     cli.add_flags(parser, device=best_device(), out="results")
 
 
+def prepare(args: argparse.Namespace) -> tuple[Trained, Judged, dict]:
+    """The model, what is judged, facts for the record. ValueError: too many images, steps; no judge; another's file."""
+    trained = load(args.model, device=args.device).for_many_images(compiled=False)
+    check_memory(2 * args.n * np.prod(trained.shape), torch.device("cpu"), f"--n {args.n}")
+    if args.steps != STEPS:  # the default is for models of fewer steps, too
+        ddim.timesteps(trained.schedule.T, args.steps)
+    if (name := trained.info["data"]) == "shapes":
+        sets, facts = of_shapes(args.n), {}
+    else:
+        facts = {"classifier": classifier.load(name).sha256}
+        data = common.model_data(trained, args.data_dir, "test")
+        rows = random_rows(data, args.n)
+        prompts = [data.captions[i][0] for i in rows]
+        sets = {"real images": (data.images[rows], prompts), "samples": (None, prompts)}
+    trained.tokens([prompt for _, prompts in sets.values() for prompt in prompts])
+    common.own_record(args, f"score-{cli.name_of(args.model)}", "a record of ddpm score", *sets)
+    return trained, sets, facts | {"info": trained.card} | arithmetic(trained)
+
+
 def run(args: argparse.Namespace) -> None:
     """Write and print the accuracy of a model's samples."""
-    trained = load(args.model, device=args.device).for_many_images(compiled=False)
-    path = cli.output(args, f"score-{cli.name_of(args.model)}", ".json")
+    trained, sets, facts = prepare(args)
     sampler = partial(few_steps, steps=args.steps, eta=args.eta)
-    settings = {name: getattr(args, name) for name in ("model", "n", "steps", "eta", "scale")} | {"info": trained.card}
-    settings |= records.arithmetic(trained)
     bar = partial(tqdm, total=len(in_batches(args.n, trained.device)), unit=" batches")
-    if trained.info["data"] == "shapes":
-        result = of_shapes(trained, sampler, args.n, args.scale, bar)
-    else:
-        judge = classifier.load(trained.info["data"])
-        data = load_data(trained.info["data"], args.data_dir, "test", trained.shape[1])
-        result = of_real_images(trained, sampler, data, judge.probabilities, args.n, args.scale, bar)
-        settings["classifier"] = judge.sha256
-    write_json(path, settings | result)
-    write_text(path.with_suffix(".txt"), table(result) + "\n")
-    print(table(result))
-    print(path)
+    result = measure(trained, sampler, sets, args.scale, bar)
+    settings = {name: getattr(args, name) for name in ("model", "n", "steps", "eta", "scale")} | facts
+    common.write(args, f"score-{cli.name_of(args.model)}", settings | result, table(result) + "\n")

@@ -1,13 +1,15 @@
 """Draw a network as a diagram: its layers, sizes, channels and skip connections, and where time and text enter."""
 
 import argparse
-from dataclasses import dataclass
 from itertools import groupby
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from torch import nn
 
 from unet import UNet
 from unet.blocks import Down, Up
@@ -28,8 +30,7 @@ HIGH, GAP = 0.34, 0.3  # of a bar; below a block
 Rows = list[tuple["Block | None", "Block"]]
 
 
-@dataclass(frozen=True)
-class Block:
+class Block(NamedTuple):
     """Layers that run one after the other: bars (kind, label), and the size and the channels of the map they give.
 
     takes: the channels of the skip connection that is put beside the block's input, 0 for none.
@@ -44,38 +45,35 @@ class Block:
 # ---- the module, read ----------------------------------------------------------------------------------------------
 
 
-def bars_of(layer: Layer) -> tuple[tuple[str, str], ...]:
-    """The residual block and the attention layers of a `Layer`, in the order in which they run."""
-    conv = layer.res.conv_1
-    bars = [("residual", f"residual block  {conv.in_channels} → {conv.out_channels}")]
-    for attention in (layer.self_attention, layer.cross_attention):
-        if attention is not None:
-            heads = f"{attention.heads} head" + "s" * (attention.heads > 1)
-            bars.append((attention.site.kind, f"{attention.site.kind}-attention, {heads}"))
-    return tuple(bars)
+def block_of(layer: nn.Module, size: int, takes: int = 0) -> Block:
+    """A layer of the U-Net that gives a map of size x size; the parts of a `Layer` in the order in which they run."""
+    if isinstance(layer, Layer):
+        conv = layer.res.conv_1
+        bars = [("residual", f"residual block  {conv.in_channels} → {conv.out_channels}")]
+        for attention in (layer.self_attention, layer.cross_attention):
+            if attention is not None:
+                heads = f"{attention.heads} head" + "s" * (attention.heads > 1)
+                bars.append((attention.site.kind, f"{attention.site.kind}-attention, {heads}"))
+        return Block(tuple(bars), size, conv.out_channels, takes)
+    if isinstance(layer, Down | Up):
+        change = "halve" if isinstance(layer, Down) else "double"
+        return Block((("conv", f"{change} the map to {size} x {size}"),), size, layer.conv.out_channels)
+    return Block((("conv", f"convolution  {layer.in_channels} → {layer.out_channels}"),), size, layer.out_channels)
 
 
 def blocks_of(unet: UNet) -> tuple[list[Block], list[Block], list[Block]]:
     """The blocks of the way down, of the middle and of the way up, in the order in which they run."""
-    c, size = unet.first.out_channels, unet.config.size // unet.config.stem
-    down = [Block((("conv", f"convolution  {unet.first.in_channels} → {c}"),), size, c)]
+    size = unet.config.map_sizes[0]
+    down, up = [block_of(unet.first, size)], []
     for layer in unet.down:
-        if isinstance(layer, Down):
-            size //= 2
-            down.append(Block((("conv", f"halve the map to {size} x {size}"),), size, layer.conv.out_channels))
-        else:
-            down.append(Block(bars_of(layer), size, layer.res.conv_1.out_channels))
-    middle = [Block(bars_of(layer), size, layer.res.conv_1.out_channels) for layer in unet.middle]
-    kept, up = [block.channels for block in down], []
+        size = size // 2 if isinstance(layer, Down) else size
+        down.append(block_of(layer, size))
+    middle = [block_of(layer, size) for layer in unet.middle]
+    skips = [block.channels for block in down]
     for layer in unet.up:
-        if isinstance(layer, Up):
-            size *= 2
-            up.append(Block((("conv", f"double the map to {size} x {size}"),), size, layer.conv.out_channels))
-        else:
-            up.append(Block(bars_of(layer), size, layer.res.conv_1.out_channels, kept.pop()))
-    last = unet.last
-    up.append(Block((("conv", f"convolution  {last.in_channels} → {last.out_channels}"),), size, last.out_channels))
-    return down, middle, up
+        size = 2 * size if isinstance(layer, Up) else size
+        up.append(block_of(layer, size, skips.pop() if isinstance(layer, Layer) else 0))
+    return down, middle, [*up, block_of(unet.last, size)]
 
 
 def rows_of(unet: UNet) -> Rows:
@@ -134,70 +132,60 @@ def draw_rows(axis: Axes, rows: Rows, edges: list[float]) -> None:
     arrow(axis, (RIGHT, turn), (RIGHT, above[RIGHT]))
 
 
-def draw_bands(axis: Axes, rows: Rows, edges: list[float], middle: int) -> None:
-    """A grey band for each map size and for the middle, with its name."""
-    kinds = ["maps of"] * (len(rows) - middle) + ["middle,"] * middle
-    names = [f"{kind} {block.size} x {block.size}" for kind, (_, block) in zip(kinds, rows, strict=True)]
-    i = 0
-    for shade, (name, group) in enumerate(groupby(names)):
-        top, i = edges[i], i + len(list(group))
-        axis.axhspan(edges[i] + 0.06, top + 0.06, color=BANDS[shade % 2], zorder=0, lw=0)
-        axis.text(CENTRE, top + 0.03, name, ha="center", va="top", fontsize=12, color="#666666")
-
-
-def draw_sources(axis: Axes, unet: UNet, low: float) -> None:
-    """The boxes of time and text below the network."""
-    config = unet.config
-    time = f"time t  →  sinusoids, two linear layers  →  {4 * config.channels} numbers"
-    states = f"{config.words} states of {config.text_width} numbers"
-    text = f"caption  →  {config.words} tokens  →  text encoder  →  {states}"
-    for label, (colour, away, below) in zip((time, text), ENTERS.values(), strict=True):
-        y = low - below
-        axis.plot([LEFT - away, RIGHT + away], [y, y], color=colour, lw=1.1)
-        box = dict(facecolor="white", edgecolor=colour, boxstyle="round,pad=0.4")
-        axis.text(CENTRE, y, label, ha="center", va="center", fontsize=8.5, color=colour, bbox=box)
-
-
-def draw_ends(axis: Axes, unet: UNet, images: tuple[np.ndarray | None, np.ndarray | None]) -> None:
-    """What goes in and what comes out, in words, and above them as images where there are any."""
-    size, stem = unet.config.size, unet.config.stem
-    folded = f", as {unet.first.in_channels} x {size // stem} x {size // stem}" if stem > 1 else ""
-    out = "predicted noise" if unet.config.predicts == "eps" else "v, which gives the predicted noise"
-    for x, name, image in zip((LEFT, RIGHT), ("noisy image", out), images, strict=True):
-        axis.text(x, HIGH + 0.06, f"{name}\n3 x {size} x {size}{folded}", ha="center", va="bottom", fontsize=9)
-        if image is not None:
-            place = (x - 0.62, x + 0.62, 1.1, 2.5)
-            axis.imshow(image.transpose(1, 2, 0), extent=place, aspect="auto", interpolation="nearest")
-
-
 def draw(unet: UNet, noisy: np.ndarray | None = None, predicted: np.ndarray | None = None) -> Figure:
     """The diagram of a U-Net, read off the module, whatever its configuration.
 
     Left the way down, right the way up, below the middle. noisy, predicted: images uint8 (3, H, W) to put at the input
     and the output.
     """
-    rows = rows_of(unet)
-    edges = [0.0]
+    config, rows, edges = unet.config, rows_of(unet), [0.0]
     for row in rows:
         edges.append(edges[-1] - HIGH * max(len(block.bars) for block in row if block) - GAP)
     low, high = edges[-1] - 1.4, 1.1 if noisy is None and predicted is None else 2.6
     figure = Figure(figsize=(9, 0.66 * (high - low)), dpi=90, layout="constrained")
     axis = figure.subplots()
-    draw_bands(axis, rows, edges, len(unet.middle) // 2)
-    draw_rows(axis, rows, edges)
-    draw_sources(axis, unet, edges[-1])
-    draw_ends(axis, unet, (noisy, predicted))
-    axis.set(xlim=(0, 12), ylim=(low, high))
     axis.axis("off")
+    draw_rows(axis, rows, edges)
+    # a grey band for each map size and for the middle
+    middle = len(rows) - len(unet.middle) // 2
+    bands = groupby(range(len(rows)), lambda i: ("middle," if i >= middle else "maps of", rows[i][1].size))
+    for shade, ((name, size), members) in enumerate(bands):
+        members = list(members)
+        first, last = members[0], members[-1]
+        axis.axhspan(edges[last + 1] + 0.06, edges[first] + 0.06, color=BANDS[shade % 2], zorder=0, lw=0)
+        band = dict(ha="center", va="top", fontsize=12, color="#666666")
+        axis.text(CENTRE, edges[first] + 0.03, f"{name} {size} x {size}", **band)
+    # time and text below the network
+    time = f"time t  →  sinusoids, two linear layers  →  {4 * config.channels} numbers"
+    states = f"{config.words} states of {config.text_width} numbers"
+    text = f"caption  →  {config.words} tokens  →  text encoder  →  {states}"
+    for label, (colour, away, below) in zip((time, text), ENTERS.values(), strict=True):
+        axis.plot([LEFT - away, RIGHT + away], [edges[-1] - below] * 2, color=colour, lw=1.1)
+        box = dict(facecolor="white", edgecolor=colour, boxstyle="round,pad=0.4")
+        axis.text(CENTRE, edges[-1] - below, label, ha="center", va="center", fontsize=8.5, color=colour, bbox=box)
+    # what goes in and what comes out
+    folded = f", as {unet.first.in_channels} x {rows[0][1].size} x {rows[0][1].size}" if config.stem > 1 else ""
+    out = "predicted noise" if config.predicts == "eps" else "v, which gives the predicted noise"
+    for x, name, image in ((LEFT, "noisy image", noisy), (RIGHT, out, predicted)):
+        what = f"{name}\n3 x {config.size} x {config.size}{folded}"
+        axis.text(x, HIGH + 0.06, what, ha="center", va="bottom", fontsize=9)
+        if image is not None:
+            place = (x - 0.62, x + 0.62, 1.1, 2.5)
+            axis.imshow(image.transpose(1, 2, 0), extent=place, aspect="auto", interpolation="nearest")
+    axis.set(xlim=(0, 12), ylim=(low, high))
     return figure
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    """The flags of `python -m ddpm diagram`."""
     cli.add_flags(parser, model="shapes", out="results")
+
+
+def prepare(args: argparse.Namespace) -> tuple[UNet, Path]:
+    """The network, and the file of its diagram."""
+    return load(args.model).unet, cli.output(args, f"diagram-{cli.name_of(args.model)}", ".png")
 
 
 def run(args: argparse.Namespace) -> None:
     """Write the diagram of a trained model's network."""
-    path = cli.output(args, f"diagram-{cli.name_of(args.model)}", ".png")
-    print(save_figure(draw(load(args.model).unet), path))
+    unet, path = prepare(args)
+    print(save_figure(draw(unet), path))

@@ -11,8 +11,8 @@ import torch
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
-from ..bound import Bound, bits_per_dim
-from ..data import Dataset, load_data
+from ..bound import Bound, bits_per_dim, check_bound
+from ..data import Dataset
 from ..diffusion import VARIANCES
 from ..model import LARGEST_BATCH, Trained, in_batches, load
 from ..noise import Noise
@@ -20,10 +20,17 @@ from ..utils import cli
 from ..utils.device import best_device
 from ..utils.files import write_json
 from ..utils.images import from_bytes, save_figure
-from . import records
+from . import common
+from .records import arithmetic
 
 EXAMPLE = "python -m ddpm bound --model shapes --n 32"
 ENDINGS = (".json", ".png")
+TITLES = {
+    "prior": "prior matching L_T",
+    "denoising": "denoising, sum of L_(t-1)",
+    "reconstruction": "reconstruction L_0",
+    "total": "bound on -log2 p(x_0)",
+}
 
 
 def measure(
@@ -38,17 +45,24 @@ def measure(
     """The bound of the first n images of a dataset, in bits per dimension: see `bits_per_dim`.
 
     captioned: the network reads each image's first caption, or else the empty prompt. Image i draws from seed i.
-    ValueError: n below 2 (no standard error) or above the number of images; what `bits_per_dim` raises.
+    ValueError: what `check_number` and `bits_per_dim` raise; a bound that is not finite.
     """
-    if not 2 <= n <= len(data):
-        raise ValueError(f"n is {n} images, expected 2 to {len(data)}")
+    check_number(data, n)
     parts = []
     for part in in_batches(n, trained.device):
         rows = range(part.start, part.stop)
         x_0 = from_bytes(data.images[part]).to(trained.device)
         eps = trained.eps([data.captions[i][0] for i in rows] if captioned else None)
         parts.append(bits_per_dim(eps, trained.schedule, x_0, variance, samples, Noise(rows), progress=progress))
+        if not parts[-1].total.isfinite().all():
+            raise ValueError(f"the bound of images {part.start} .. {part.stop - 1} is not finite: the model is broken")
     return Bound(*(torch.cat([getattr(part, f.name) for part in parts]) for f in fields(Bound)))
+
+
+def check_number(data: Dataset, n: int) -> None:
+    """ValueError unless a dataset has n images, and n has a standard error."""
+    if not 2 <= n <= len(data):
+        raise ValueError(f"n is {n}: a standard error needs 2 images or more, and {data.name} has {len(data)} here")
 
 
 def summary(bound: Bound) -> dict[str, dict[str, float]]:
@@ -82,34 +96,7 @@ def curve(bound: Bound, parts: int = 50) -> tuple[list[float], list[float]]:
     return (of_time / place.bincount()).tolist(), (of_term / place.bincount()).tolist()
 
 
-def table(parts: dict[str, dict[str, float]]) -> str:
-    """The lines that `python -m ddpm bound` prints."""
-    names = {
-        "prior": "prior matching L_T",
-        "denoising": "denoising, sum of L_(t-1)",
-        "reconstruction": "reconstruction L_0",
-        "total": "bound on -log2 p(x_0)",
-    }
-    lines = [f"{'bits per dimension':28s}{'mean':>10s}  standard error over the images"]
-    for name, title in names.items():
-        part = parts[name]
-        sampled = f"   of it {part['times']:.5f} from sampled times" if part.get("times") else ""
-        lines.append(f"{title:28s}{part['mean']:10.5f}  +- {part['standard error']:.5f}{sampled}")
-    return "\n".join(lines)
-
-
-def plot(path: Path, times: list[float], terms: list[float], title: str) -> Path:
-    """L_{t-1} over t, both axes logarithmic; returns the path."""
-    figure = Figure(figsize=(6, 3.5), layout="constrained")
-    axis = figure.subplots()
-    axis.plot(times, terms, ".-", ms=5, lw=0.8)
-    axis.set(xlabel="t", ylabel="$L_{t-1}$, bits per dimension", xscale="log", yscale="log", title=title)
-    axis.grid(alpha=0.3, which="both")
-    return save_figure(figure, path)
-
-
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    """The flags of `python -m ddpm bound`."""
     cli.add_flags(parser, model="shapes", data_dir="data", split="test", n=64)
     parser.add_argument("--times", type=cli.positive, help="random t for each image (default: all of them, T calls)")
     parser.add_argument("--variance", choices=VARIANCES, default="posterior", help="of p(x_(t-1) | x_t)")
@@ -117,20 +104,37 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     cli.add_flags(parser, device=best_device(), out="results")
 
 
+def prepare(args: argparse.Namespace) -> tuple[Trained, Dataset, Path]:
+    """The model, the images, and the record's file. ValueError: too few images or times, or another's file."""
+    trained = load(args.model, device=args.device)
+    T = trained.schedule.T
+    if args.times and not 2 <= args.times < T:
+        raise ValueError(f"--times is {args.times}: expected 2 .. {T - 1}; without the flag all T = {T} are taken")
+    check_bound(trained.schedule, torch.zeros(1), args.variance, args.times, 256)
+    path = common.own_record(args, f"bound-{cli.name_of(args.model)}", "a record of ddpm bound", "bits per dimension")
+    data = common.model_data(trained, args.data_dir, args.split)
+    check_number(data, args.n)
+    return trained, data, path
+
+
 def run(args: argparse.Namespace) -> None:
     """Write the record and a plot of L_(t-1) over t; print the terms."""
-    trained = load(args.model, device=args.device)
-    name, file = trained.info["data"], f"bound-{cli.name_of(args.model)}"
-    path, image = (cli.output(args, file, ending) for ending in (".json", ".png"))
-    data = load_data(name, args.data_dir, args.split, trained.unet.config.size)
+    trained, data, path = prepare(args)
     bar = partial(tqdm, desc=f"{args.n} images, {LARGEST_BATCH[trained.device.type]} at a time", unit=" times")
     bound = measure(trained, data, args.n, not args.null, args.variance, args.times, bar)
     parts, (times, terms) = summary(bound), curve(bound)
     settings = {key: getattr(args, key) for key in ("model", "split", "n", "null", "variance", "times")}
     schedule = {"T": trained.schedule.T, "kind": trained.schedule.kind}
-    settings |= {"data": name, "images seen": trained.info.get("images"), "schedule": schedule}
-    settings |= records.arithmetic(trained)
-    write_json(path, settings | {"bits per dimension": parts, "t": times, "L_(t-1)": terms})
-    plot(image, times, terms, f"{args.n} images of {name}, {args.split} split")
-    print(table(parts))
-    print(path, image, sep="\n")
+    settings |= {"data": trained.info["data"], "images seen": trained.info.get("images"), "schedule": schedule}
+    write_json(path, settings | arithmetic(trained) | {"bits per dimension": parts, "t": times, "L_(t-1)": terms})
+    print(f"{'bits per dimension':28s}{'mean':>10s}  standard error over the images")
+    for name, part in parts.items():
+        sampled = f"   of it {part['times']:.5f} from sampled times" if part.get("times") else ""
+        print(f"{TITLES[name]:28s}{part['mean']:10.5f}  +- {part['standard error']:.5f}{sampled}")
+    figure = Figure(figsize=(6, 3.5), layout="constrained")
+    axis = figure.subplots()
+    axis.plot(times, terms, ".-", ms=5, lw=0.8)
+    axis.set(xlabel="t", ylabel="$L_{t-1}$, bits per dimension", xscale="log", yscale="log")
+    axis.set_title(f"{args.n} images of {trained.info['data']}, {args.split} split")
+    axis.grid(alpha=0.3, which="both")
+    print(path, save_figure(figure, path.with_suffix(".png")), sep="\n")

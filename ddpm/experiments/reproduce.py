@@ -20,7 +20,7 @@ from unet.precision import resolve
 from ..evaluation.features import KINDS, fetched
 from ..utils import cli
 from ..utils.device import best_device, usable
-from ..utils.files import CHECKPOINT, write_json, write_text
+from ..utils.files import CHECKPOINT, read_json, write_json, write_text
 from . import records, speed
 
 EXAMPLE = "python -m ddpm reproduce --data cifar10 --minutes 720 --dry-run"
@@ -115,16 +115,11 @@ def prepare(args: argparse.Namespace) -> dict:
     args.features = args.features or ("inception" if args.data in ("cifar10", "celeba") else "classifier")
     settings = {name: getattr(args, name) for name in ("data", "minutes", "features")}
     if path.exists():
-        record = records.read(path)
-        try:
-            before = {name: record[name] for name in settings}
-            whole = record["preset"] in dict(NETWORKS[before["data"]]) and record["done"] >= 0
-            whole &= all(record["rates"][name] > 0 for name in ("training", "sampling"))
-        except (TypeError, KeyError):
-            whole = False
-        if not whole:
-            raise ValueError(f"{path} is no plan of this command: choose another --out")
-        records.check_same(path, before, settings)
+        record = read_json(path, what := "a plan of this command", (*settings, "preset", "rates", "done"))
+        rates = record["rates"]
+        if record["preset"] not in dict(NETWORKS.get(record["data"], ())) or not min(rates.values()) > 0:
+            raise ValueError(f"{path} is not {what}: move it away, or choose another --out")
+        records.check_same(path, {name: record[name] for name in settings}, settings)
         return record
     for preset, images in NETWORKS[args.data]:
         rates = timed(preset, device)

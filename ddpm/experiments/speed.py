@@ -1,7 +1,7 @@
 """Images per second of our network in training, sampling and editing, beside diffusers and denoising-diffusion-pytorch.
 
-A P2P step is one of `p2p.edit` at guidance 2: four rows of the network for each edited image. Libraries have the same
-batch, threads and precision, and take turns, so that other load meets all of them. A rate is the median.
+A P2P step is one of `p2p.edit` at guidance 2: four rows of the network for each edited image. A rate is the median of
+repeats, in which the libraries take turns, so that other load meets all of them.
 """
 
 import argparse
@@ -10,9 +10,9 @@ import statistics
 import time
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
 import torch
+from torch import nn
 from tqdm import tqdm
 
 import ddim
@@ -25,20 +25,18 @@ from ..schedule import Schedule
 from ..training import RECIPES
 from ..utils import cli
 from ..utils.device import best_device, check_memory, device_name, usable
-from ..utils.files import first_line, write_text
+from ..utils.files import first_line
+from . import common
 
 EXAMPLE = "python -m ddpm speed --presets cifar10 --batch 16"
 ENDINGS = (".json", ".txt")
 OURS, DIFFUSERS, DDP = "ours", "diffusers", "denoising-diffusion-pytorch"
-CLASSES = {  # library -> module and name of its U-Net
-    DIFFUSERS: ("diffusers", "UNet2DConditionModel"),
-    DDP: ("denoising_diffusion_pytorch.denoising_diffusion_pytorch", "Unet"),
-}
+CLASSES = {DIFFUSERS: ("diffusers", "UNet2DConditionModel"), DDP: ("denoising_diffusion_pytorch", "Unet")}
 CAPTION, EDITED = (f"a photo of a {colour} horse on a green background" for colour in ("white", "brown"))
 T, GRID = 1000, [1000, 980]  # the first of 50 steps, in which an edit injects all maps
 
 
-def imported(library: str) -> type[torch.nn.Module] | str:
+def imported(library: str) -> type[nn.Module] | str:
     """The U-Net of another library, or why it cannot be imported, whatever the reason: it may need another PyTorch."""
     module, name = CLASSES[library]
     try:
@@ -47,9 +45,7 @@ def imported(library: str) -> type[torch.nn.Module] | str:
         return f"{type(error).__name__}: {first_line(error)}"
 
 
-def other_network(
-    library: str, config: UNetConfig, batch: int, device: torch.device
-) -> tuple[torch.nn.Module, Callable]:
+def other_network(library: str, config: UNetConfig, batch: int, device: torch.device) -> tuple[nn.Module, Callable]:
     """A network as large as ours, and its prediction for t and an x_t whose patches are channels already."""
     size, channels = config.map_sizes[0], 3 * config.stem**2
     if library == DDP:
@@ -76,7 +72,7 @@ def works_of(library: str, preset: str, batch: int, device: torch.device, precis
         predict = partial(unet, tokens=tokenizer.encode([CAPTION] * batch, config.words).to(device))
     else:
         unet, predict = other_network(library, config, batch, device)
-        x = torch.nn.functional.pixel_unshuffle(x, config.stem)
+        x = nn.functional.pixel_unshuffle(x, config.stem)
     optimizer = torch.optim.AdamW(unet.parameters(), fused=True)
 
     def training() -> None:
@@ -90,11 +86,11 @@ def works_of(library: str, preset: str, batch: int, device: torch.device, precis
         with torch.no_grad(), autocast(device, precision):
             ddim.step(schedule, predict(x, t).float(), x, *GRID)
 
-    if library != OURS:
-        return {"training": training, "DDIM step": sampling}
-    trained = Trained(unet, tokenizer, schedule, {}, precision)
-    editing = partial(p2p.edit, trained, CAPTION, EDITED, x, GRID, scale=2.0)
-    return {"training": training, "DDIM step": sampling, "P2P step": lambda: next(editing())}
+    works = {"training": training, "DDIM step": sampling}
+    if library == OURS:
+        trained = Trained(unet, tokenizer, schedule, {}, precision)
+        works["P2P step"] = lambda: next(p2p.edit(trained, CAPTION, EDITED, x, GRID, scale=2.0))
+    return works
 
 
 def measure(works: dict[tuple, Callable], repeats: int, device: torch.device) -> dict[tuple, float]:
@@ -118,32 +114,29 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     cli.add_flags(parser, device=best_device(), out="results")
 
 
-def prepare(args: argparse.Namespace) -> tuple[torch.device, Path]:
-    """The device and the file of the table. ValueError: a batch that the memory cannot hold."""
+def prepare(args: argparse.Namespace) -> torch.device:
+    """The device. ValueError: a batch that its memory cannot hold, another's file."""
     device = usable(args.device)
     for config in (PRESETS[preset] for preset in args.presets):  # training keeps a hundred maps of an image, or more
-        needed = 100 * 4 * config.channels * config.map_sizes[0] ** 2 * args.batch
-        check_memory(needed, device, f"--batch {args.batch}")
-    return device, cli.output(args, "speed", ".txt")
+        check_memory(400 * config.channels * config.map_sizes[0] ** 2 * args.batch, device, f"--batch {args.batch}")
+    common.own_record(args, "speed", "a record of ddpm speed", "images/s")
+    return device
 
 
 def run(args: argparse.Namespace) -> None:
     """Measure, write and print the table."""
-    device, path = prepare(args)
+    device, works, lines = prepare(args), {}, []
     precision = resolve(args.precision, device)
     missing = {library: why for library in CLASSES if isinstance(why := imported(library), str)}
-    works = {
-        (preset, library, name): work
-        for preset in args.presets
-        for library in (OURS, *(library for library in CLASSES if library not in missing))
-        for name, work in works_of(library, preset, args.batch, device, precision).items()
-    }
+    for preset in args.presets:
+        for library in (OURS, *(library for library in CLASSES if library not in missing)):
+            found = works_of(library, preset, args.batch, device, precision)
+            works |= {(preset, library, name): work for name, work in found.items()}
     seconds = measure(works, args.repeats, device)
-    lines = [f"{device_name(device)}, {precision}, batch {args.batch}, {args.repeats} repeats"]
     for (preset, library, name), spent in seconds.items():
         faster = spent / seconds[preset, OURS, name]
-        lines.append(
-            f"{preset:14s}{library:29s}{name:10s}{args.batch / spent:9.1f} images/s, ours {faster:.2f}x as fast"
-        )
+        lines.append(f"{preset:14s}{library:29s}{name:10s}{args.batch / spent:9.1f} images/s, ours {faster:.2f}x")
     lines += [f"not here: {library} ({why}): pip install {library}" for library, why in missing.items()]
-    print(write_text(path, "\n".join(lines) + "\n").read_text(encoding="utf-8") + str(path))
+    settings = {"device": device_name(device), "precision": precision, "batch": args.batch, "repeats": args.repeats}
+    rates = {" / ".join(name): args.batch / spent for name, spent in seconds.items()}
+    common.write(args, "speed", {"settings": settings, "images/s": rates}, "\n".join([str(settings), *lines, ""]))
