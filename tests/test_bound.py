@@ -5,7 +5,7 @@ import math
 
 import pytest
 import torch
-from helpers import Recorder, normal
+from helpers import Recorder, code_of, normal
 from PIL import Image
 from tiny import CONFIG, make_data, make_unet, save_model
 
@@ -237,14 +237,17 @@ def test_the_curve_pools_neighbouring_times():
     assert all(time**2 <= term < 1.01 * time**2 for time, term in zip(t, terms, strict=True))
 
 
-def test_the_command_prints_writes_and_plots_the_terms(tmp_path, capsys, monkeypatch):
+@pytest.fixture
+def flags(tmp_path, monkeypatch):
+    """The command for a tiny model with T = 12, and a test split of 4 images."""
     few = shapes.shapes("test", 4)
     monkeypatch.setattr(shapes, "shapes", lambda split: few)
-    model, out = save_model(tmp_path / "model.pt", T=12), tmp_path / "bound.json"
-    flags = ["bound", "--model", str(model), "--n", "3", "--out", str(out)]
-    assert command.main([*flags, "--n", "1"]) == 2
-    assert "n is 1 images, expected 2" in capsys.readouterr().err and not out.exists()
-    assert command.main(flags) == 0
+    return ["bound", "--model", str(save_model(tmp_path / "model.pt", T=12)), "--out", str(tmp_path / "bound.json")]
+
+
+def test_the_command_prints_writes_and_plots_the_terms(flags, tmp_path, capsys):
+    out = tmp_path / "bound.json"
+    assert command.main([*flags, "--n", "3"]) == 0
     printed, record = capsys.readouterr().out, json.loads(out.read_text())
     assert (record["precision"], record["device"]) == ("float32", "cpu")
     parts = record["bits per dimension"]
@@ -256,6 +259,35 @@ def test_the_command_prints_writes_and_plots_the_terms(tmp_path, capsys, monkeyp
         assert f"{part['mean']:.5f}  +- {part['standard error']:.5f}" in printed
     with Image.open(tmp_path / "bound.png") as image:
         assert image.format == "PNG" and image.width > image.height
-    assert command.main([*flags, "--times", "4", "--null", "--variance", "beta"]) == 0
+    assert command.main([*flags, "--n", "3", "--times", "4", "--null", "--variance", "beta"]) == 0
     assert json.loads(out.read_text())["bits per dimension"]["denoising"]["times"] > 0
     assert "from sampled times" in capsys.readouterr().out
+
+
+def test_what_the_command_cannot_do_is_one_line_and_nothing_is_made(flags, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(likelihood, "bits_per_dim", None)  # refused before the first image
+    other = tmp_path / "other.json"
+    other.write_text('{"hello": 1}')
+    before = sorted(tmp_path.iterdir())
+    for typed, message in (
+        (["--n", "1"], "n is 1: a standard error needs 2 images or more, and shapes has 4 here"),
+        (["--n", "5"], "n is 5: a standard error needs 2 images or more, and shapes has 4 here"),
+        (["--n", "3", "--times", "1"], "--times is 1: expected 2 .. 11"),
+        (["--n", "3", "--times", "12"], "--times is 12: expected 2 .. 11"),
+        (["--n", "3", "--times", "1000000000"], "--times is 1000000000: expected 2 .. 11"),
+        (["--n", "3", "--variance", "both"], "invalid choice: 'both'"), (["--n", "3", "--device", "tpu"], "'tpu'"),
+        (["--n", "3", "--out", str(other)], f"{other} is not a record of ddpm bound"),
+    ):  # fmt: skip
+        line = [*flags[: -2 if "--out" in typed else None], *typed]
+        assert code_of(command.main, *line) == 2
+        error = capsys.readouterr().err
+        assert message in error and error.count("\n") == 1
+    assert sorted(tmp_path.iterdir()) == before and other.read_text() == '{"hello": 1}'
+
+
+def test_a_bound_that_is_not_finite_is_an_error():
+    unet = make_unet(CONFIG, 6, "cosine")
+    unet.last.bias.data.fill_(math.nan)
+    trained = Trained(unet, Tokenizer(), Schedule(6, "cosine"), {"data": "shapes"})
+    with pytest.raises(ValueError, match=r"the bound of images 0 \.\. 1 is not finite"):
+        likelihood.measure(trained, make_data(2), 2)

@@ -70,10 +70,11 @@ def test_what_cannot_be_planned_is_refused_and_nothing_is_made(tmp_path, monkeyp
     earlier = tmp_path / "earlier" / "plan.json"
     earlier.parent.mkdir()
     for content, message in (
-        ("{}", "is no plan of this command"), ("[1]", "is no plan of this command"), ("{", "plan.json"),
-        (json.dumps(good | {"preset": "nosuch"}), "is no plan"),
-        (json.dumps(good | {"preset": "cifar10"}), "is no plan"),
-        (json.dumps(good | {"rates": {"training": 0, "sampling": 1}}), "is no plan"),
+        ("{}", "is not a plan of this command"), ("[1]", "is not a plan of this command"), ("{", "plan.json"),
+        (json.dumps(good | {"preset": "nosuch"}), "is not a plan"),
+        (json.dumps(good | {"preset": "cifar10"}), "is not a plan"),
+        (json.dumps(good | {"rates": {"training": 0, "sampling": 1}}), "is not a plan"),
+        (json.dumps(good | {"rates": 5}), "is not a plan"), (json.dumps(good | {"done": "all"}), "is not a plan"),
         (json.dumps(good | {"minutes": 61.0}), "minutes 61.0, not 60.0"),
         (json.dumps(good | {"data": "scenes", "preset": "scenes"}), "data 'scenes', not 'shapes'"),
     ):  # fmt: skip

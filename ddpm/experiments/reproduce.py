@@ -116,8 +116,12 @@ def prepare(args: argparse.Namespace) -> dict:
     settings = {name: getattr(args, name) for name in ("data", "minutes", "features")}
     if path.exists():
         record = read_json(path, what := "a plan of this command", (*settings, "preset", "rates", "done"))
-        rates = record["rates"]
-        if record["preset"] not in dict(NETWORKS.get(record["data"], ())) or not min(rates.values()) > 0:
+        try:
+            rates = [record["rates"][name] for name in ("training", "sampling")]
+            whole = record["preset"] in dict(NETWORKS[record["data"]]) and min(*rates, record["done"] + 1) > 0
+        except (KeyError, TypeError):
+            whole = False
+        if not whole:
             raise ValueError(f"{path} is not {what}: move it away, or choose another --out")
         records.check_same(path, {name: record[name] for name in settings}, settings)
         return record
