@@ -6,6 +6,7 @@ import itertools
 import os
 import pickle
 import random
+import shutil
 import tarfile
 import urllib.error
 import urllib.request
@@ -342,24 +343,51 @@ def test_the_place_of_a_word_is_where_faces_with_and_without_it_differ():
         assert (mask == expected).all()
 
 
-def test_celeba_errors_name_what_is_wrong(tmp_path):
-    with pytest.raises(DataError, match="img_align_celeba is missing"):
+def test_celeba_is_read_as_its_authors_torchvision_and_kaggle_have_it(tmp_path):
+    """Kaggle: a .csv with the head image_id, images one folder deeper. All: data_dir may be the folder itself."""
+    facts = {"000001.jpg": "Smiling", "000002.jpg": "Male Young No_Beard"}
+    write_celeba(tmp_path / "a", {name: noise((8, 8)) for name in facts}, facts)
+    official, root = celeba(tmp_path / "a", size=8), tmp_path / "b" / "celeba"
+    (tmp_path / "a" / "celeba" / "img_align_celeba.zip").write_bytes(b"")
+    shutil.copytree(tmp_path / "a" / "celeba" / "img_align_celeba", root / "img_align_celeba" / "img_align_celeba")
+    count, head, *rows = (tmp_path / "a" / "celeba" / "list_attr_celeba.txt").read_text().split("\n")
+    lines = [f"image_id {head}", *rows]
+    csv = "\r\n".join(",".join(line.split()) for line in lines)
+    (root / "list_attr_celeba.csv").write_text(csv, encoding="utf-8-sig", newline="")
+    for place in (tmp_path / "a", tmp_path / "a" / "celeba", tmp_path / "b", tmp_path / "b" / "celeba"):
+        found = celeba(place, size=8)
+        assert (found.images == official.images).all() and found.captions == official.captions
+
+
+def test_what_is_wrong_with_celeba_is_named(tmp_path):
+    with pytest.raises(DataError, match="img_align_celeba is missing: put CelebA's aligned JPEG images there"):
+        celeba(tmp_path)
+    for name in ("img_align_celeba.zip", "img_align_celeba_png.7z"):  # what lies there instead is named
+        (tmp_path / name).write_bytes(b"")
+    with pytest.raises(DataError, match=r"missing.*unpacked.*only img_align_celeba.zip and img_align_celeba_png.7z"):
         celeba(tmp_path)
     write_celeba(tmp_path, {f"00000{i}.jpg": noise((8, 8 + i // 3)) for i in range(1, 4)})
     for split, message in (("train", r"003\.jpg has 8 x 9 pixels"), ("test", "none of the"), ("dev", "no split 'dev'")):
         with pytest.raises(DataError, match=message):
             celeba(tmp_path, split, 8)
-    path = tmp_path / "celeba" / "list_attr_celeba.txt"
-    lines = path.read_text().splitlines()
+    path, images = tmp_path / "celeba" / "list_attr_celeba.txt", tmp_path / "celeba" / "img_align_celeba"
+    count, head, *rows = lines = path.read_text().splitlines()
     for damaged, message in [
         (lines[:-1], "announces 3 images but lists 2"),
-        ([*lines[:-1], lines[-1][:-5]], "list_attr_celeba.txt:5: expected"),
-        ([lines[0], lines[1].replace("Male", "Female"), *lines[2:]], "Male is not there"),
+        ([*lines[:-1], lines[-1][:-5]], "list_attr_celeba.txt:5: expected a file name and 40 values"),
+        ([*lines[:-1], "face.jpg" + lines[-1][10:]], "list_attr_celeba.txt:5: expected file names such as"),
+        ([head, rows[0], "", rows[1] + "\x0c", rows[1]], "list_attr_celeba.txt:5: expected file names .* each once"),
+        ([count, head.replace("Male", "Female"), *rows], "list_attr_celeba.txt:2: .* Male is not there"),
         ([], "list_attr_celeba.txt:1"),
     ]:
-        path.write_text("\n".join(damaged))
+        path.write_text("\n".join(damaged), encoding="utf-8-sig")
         with pytest.raises(DataError, match=message):
             celeba(tmp_path, size=8)
+    path.write_text("\n".join(lines))
+    for image in images.iterdir():
+        image.rename(image.with_suffix(".png"))
+    with pytest.raises(DataError, match=r"none of the train images 000001\.jpg .*; it has 000003\.png and the like"):
+        celeba(tmp_path, size=8)
 
 
 # ---- one's own folder ------------------------------------------------------------------------------------------------
