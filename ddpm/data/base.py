@@ -89,7 +89,7 @@ def open_image(path: Path, ground: str = "white") -> Image.Image:
     except FileNotFoundError:
         raise DataError(f"{path} is missing") from None
     except UnidentifiedImageError:
-        reason = f"Pillow {Image.__version__} here knows no such format" if os.path.getsize(path) else "it is empty"
+        reason = f"damaged, or no format of Pillow {Image.__version__} here" if os.path.getsize(path) else "it is empty"
         raise DataError(f"{path} cannot be read as an image ({reason}): save it as PNG or JPEG, or remove it") from None
     except (AttributeError, ImportError, NotImplementedError) as error:  # of Pillow, not of the file
         raise DataError(f"{path}: Pillow {Image.__version__} cannot do it ({error}): install a newer one") from error

@@ -114,7 +114,7 @@ def batches_in(data_dir: Path) -> Path:
     fetched where it does not lie in data_dir. Whatever goes wrong, nothing half-written stays under its name.
     """
     folder, archive = data_dir / FOLDER, data_dir / ARCHIVE
-    if folder.is_dir():
+    if folder.exists():
         return folder
     if any((data_dir / name).is_file() for name in SPLITS["train"] + SPLITS["test"]):
         return data_dir
@@ -134,7 +134,7 @@ def batches_in(data_dir: Path) -> Path:
                     (unpacked / name).write_bytes(tar.extractfile(f"{FOLDER}/{name}").read())
             os.rename(unpacked, folder)
     except (OSError, http.client.HTTPException, tarfile.TarError, EOFError) as error:
-        if not folder.is_dir():  # or else another command was faster
+        if not folder.exists():  # or else another command was faster
             advice = f"put the archive {URL} into {data_dir}"
             raise DataError(f"CIFAR-10 is not in {data_dir} and could not be fetched ({error}): {advice}") from error
     return folder
