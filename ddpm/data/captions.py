@@ -40,12 +40,15 @@ class Thing:
     light: str | None = None
 
 
-def _article(words: str) -> str:
-    return f"{'an' if words[0] in 'aeiou' else 'a'} {words}"
-
-
-def _join(*words: str | None) -> str:
+def joined(*words: str | None) -> str:
+    """The words that there are, with spaces between."""
     return " ".join(word for word in words if word)
+
+
+def article(*words: str | None) -> str:
+    """The words with "a" or "an" before them."""
+    said = joined(*words)
+    return f"{'an' if said[0] in 'aeiou' else 'a'} {said}"
 
 
 def thing_sentence(thing: Thing, background_first: bool = False) -> str:
@@ -53,12 +56,11 @@ def thing_sentence(thing: Thing, background_first: bool = False) -> str:
 
     Without a background both orders are the same sentence.
     """
-    photo = _article(_join(thing.light, "photo of"))
-    thing_words = _article(_join(thing.colour, thing.kind))
+    photo, words = article(thing.light, "photo of"), article(thing.colour, thing.kind)
     if thing.background is None:
-        return _join(photo, thing_words)
-    place = _article(f"{thing.background} background")
-    return _join(photo, place, "with", thing_words) if background_first else _join(photo, thing_words, "on", place)
+        return joined(photo, words)
+    place = article(thing.background, "background")
+    return joined(photo, place, "with", words) if background_first else joined(photo, words, "on", place)
 
 
 _COLOUR = "|".join(COLOURS)
@@ -120,24 +122,19 @@ class Face:
     lipstick: bool = False
 
 
-def _items(face: Face) -> tuple[list[str], list[str]]:
-    """What comes after "with", and what comes after "wearing"."""
-    hair = _join(face.style, face.hair, "hair") if face.style or face.hair else None
-    features = [hair, face.beard, *(name for name in FEATURES if getattr(face, name))]
-    worn = [name for name in WORN if getattr(face, name)]
-    with_items, wearing = ([_article(i) if i in WITH_ARTICLE else i for i in items if i] for items in (features, worn))
-    return with_items, wearing
-
-
 def face_sentence(face: Face, order: random.Random | None = None) -> str:
     """A photo of a smiling young woman with wavy hair and eyeglasses wearing a hat; order shuffles its lists."""
-    looks = _join(face.smiling and "smiling", face.age, face.bald and "bald", face.person)
-    features, worn = _items(face)
-    if order:
-        order.shuffle(features)
-        order.shuffle(worn)
-    lists = [f"{verb} {' and '.join(items)}" for verb, items in (("with", features), ("wearing", worn)) if items]
-    return _join("a photo of", _article(looks), *lists)
+    looks = article(face.smiling and "smiling", face.age, face.bald and "bald", face.person)
+    hair = joined(face.style, face.hair, "hair") if face.style or face.hair else None
+    features = [hair, face.beard, *(name for name in FEATURES if getattr(face, name))]
+    worn = [name for name in WORN if getattr(face, name)]
+    sentence = ["a photo of", looks]
+    for verb, names in (("with", features), ("wearing", worn)):
+        items = [article(name) if name in WITH_ARTICLE else name for name in names if name]
+        if order:
+            order.shuffle(items)
+        sentence += [verb, " and ".join(items)] if items else []
+    return joined(*sentence)
 
 
 def _parts(sentence: str) -> tuple[str, list[str], list[str]]:
@@ -150,16 +147,6 @@ def _parts(sentence: str) -> tuple[str, list[str], list[str]]:
 _HAIR = re.compile(rf"(?:({'|'.join(STYLES)}) )?(?:({'|'.join(HAIR_COLOURS)}) )?hair")
 
 
-def _read_item(item: str) -> dict[str, str | bool | None]:
-    """The attributes that one thing after "with" or "wearing" states."""
-    name = item.removeprefix("a ")
-    if match := _HAIR.fullmatch(item):
-        return {"style": match[1], "hair": match[2]}
-    if name in BEARDS:
-        return {"beard": name}
-    return {name: True} if name in FEATURES + WORN else {}
-
-
 def parse_face(sentence: str) -> Face:
     """The attributes that a sentence of the CelebA grammar states, things in any order. Else raises ValueError."""
     who, features, worn = _parts(sentence)
@@ -167,7 +154,13 @@ def parse_face(sentence: str) -> Face:
     age = next((word for word in looks if word in AGES), None)
     attributes = {"smiling": "smiling" in looks, "bald": "bald" in looks, "age": age}
     for item in features + worn:
-        attributes |= _read_item(item)
+        name = item.removeprefix("a ")
+        if match := _HAIR.fullmatch(item):
+            attributes |= {"style": match[1], "hair": match[2]}
+        elif name in BEARDS:
+            attributes["beard"] = name
+        elif name in FEATURES + WORN:
+            attributes[name] = True
     face = Face(person, **attributes)
     if person in PEOPLE and _parts(face_sentence(face)) == (who, features, worn):
         return face
@@ -175,22 +168,19 @@ def parse_face(sentence: str) -> Face:
     raise ValueError(f"{sentence!r} is no sentence of the CelebA grammar, such as {example!r}")
 
 
-def _fitted(face: Face) -> Face:
-    """The face with as much left out as a caption of LONGEST words needs."""
+def face_captions(face: Face, seed: int) -> tuple[str, ...]:
+    """The captions that training draws from: the fullest, the same in another order, three that leave out things.
+
+    As much is left out of all as a caption of LONGEST words needs; of the three each attribute half of the time.
+    """
+    rng = random.Random(seed)
     for name in DROPPED_FIRST:
         if len(face_sentence(face).split()) <= LONGEST:
-            return face
+            break
         face = replace(face, **{name: getattr(Face, name)})
-    return face
 
+    def shorter() -> str:
+        said = {f.name: getattr(face, f.name) for f in fields(face)[1:] if rng.random() < 0.5}
+        return face_sentence(Face(face.person, **said), rng)
 
-def _thinned(face: Face, rng: random.Random) -> Face:
-    """The face with each attribute left out half of the time."""
-    return Face(face.person, **{f.name: getattr(face, f.name) for f in fields(face)[1:] if rng.random() < 0.5})
-
-
-def face_captions(face: Face, seed: int) -> tuple[str, ...]:
-    """The captions that training draws from: the fullest, the same in another order, three that leave out things."""
-    rng, face = random.Random(seed), _fitted(face)
-    shorter = (face_sentence(_thinned(face, rng), rng) for _ in range(3))
-    return (face_sentence(face), face_sentence(face, rng), *shorter)
+    return (face_sentence(face), face_sentence(face, rng), *(shorter() for _ in range(3)))
