@@ -21,6 +21,7 @@ from PIL import Image, ImageDraw
 from tqdm import tqdm
 
 from .base import DataError, Dataset, cached
+from .captions import article
 
 SIZE = 32  # pixels
 FINE = 8  # the drawing is made this many times as large, then averaged down
@@ -112,12 +113,6 @@ def sentence(
     return " ".join(words)
 
 
-def article(*words: str | None) -> str:
-    """The words with "a" or "an" before them."""
-    said = [word for word in words if word]
-    return " ".join(["an" if said[0][0] in "aeiou" else "a", *said])
-
-
 def colour_word(thing: str, colour: str) -> str | None:
     """The colour as a caption says it: None for what has its own."""
     return None if thing in ("tiger", "tree") else colour
@@ -130,17 +125,17 @@ def caption(scene: Scene) -> str:
 
 def variants(scene: Scene) -> tuple[str, ...]:
     """The captions that training draws from: half of the time all is said, else something is left out."""
-    place = scene.setting in PLACES
-    colour = colour_word(scene.thing, scene.colour)
-    said = (scene.thing, colour, scene.setting, None if place else scene.setting_colour, scene.flag, scene.spikey)
-    thing, colour, setting, setting_colour, flag, spikey = said
+    place, colour = scene.setting in PLACES, colour_word(scene.thing, scene.colour)
+    thing, setting, flag, spikey = scene.thing, scene.setting, scene.flag, scene.spikey
+    setting_colour = None if place else scene.setting_colour
+    full = sentence(thing, colour, setting, setting_colour, flag, spikey)
     shorter = (
         sentence(thing, None, setting, setting_colour, flag, spikey),
         sentence(thing, None, setting, None, flag, spikey),
         sentence(thing, colour, setting, setting_colour, False, False),
         sentence(thing, colour, None if place else setting, None, flag, spikey),
     )
-    return (sentence(*said),) * len(shorter) + shorter
+    return (full,) * len(shorter) + shorter
 
 
 def parse(text: str) -> dict[str, str | bool | None]:
@@ -473,33 +468,25 @@ def shapes_of(scene: Scene) -> list[Shape]:
     return shapes
 
 
-def render(shapes: list[Shape], colours: Callable[[str, Colour], object], mode: str) -> Image.Image:
-    """The shapes painted one over the other in fine pixels."""
+def render(scene: Scene, mode: str, paint: Callable[[str, Colour], object]) -> Image.Image:
+    """The shapes of a scene one over the other in fine pixels; paint: a shape's noun and colour -> its value."""
     image = Image.new(mode, (SIZE * FINE, SIZE * FINE))
     brush = ImageDraw.Draw(image)
-    for noun, paint, colour in shapes:
-        paint(brush, colours(noun, colour))
+    for noun, put, colour in shapes_of(scene):
+        put(brush, paint(noun, colour))
     return image
 
 
 def draw(scene: Scene) -> np.ndarray:
     """The image, uint8 (3, 32, 32), antialiased: the fine pixels averaged."""
-    return np.asarray(render(shapes_of(scene), lambda _, colour: colour, "RGB").reduce(FINE)).transpose(2, 0, 1)
+    return np.asarray(render(scene, "RGB", lambda _, colour: colour).reduce(FINE)).transpose(2, 0, 1)
 
 
 def parts(scene: Scene) -> np.ndarray:
     """What is at the middle of each pixel, uint8 (32, 32): an index of PARTS."""
     names = {scene.thing: "thing", scene.setting: "setting", "flag": "flag"}
-    image = render(shapes_of(scene), lambda noun, _: PARTS.index(names.get(noun, "background")), "L")
+    image = render(scene, "L", lambda noun, _: PARTS.index(names.get(noun, "background")))
     return np.asarray(image)[FINE // 2 :: FINE, FINE // 2 :: FINE]
-
-
-def masks(scene: Scene) -> dict[str, np.ndarray]:
-    """For each noun of the image, float (32, 32) in 0..1: how much of each pixel it covers and nothing hides."""
-    shapes = shapes_of(scene)
-    nouns = dict.fromkeys(noun for noun, _, _ in shapes)
-    fine = {name: render(shapes, lambda noun, _, name=name: 255 * (noun == name), "L") for name in nouns}
-    return {name: np.asarray(image.reduce(FINE)) / 255 for name, image in fine.items()}
 
 
 # ---- the dataset ---------------------------------------------------------------------------------------------------
@@ -543,27 +530,24 @@ def scatter(n: int, split: str, seed: int) -> list[Scene]:
     def pick(choices: list) -> Any:
         return choices[rng.integers(len(choices))]
 
-    return [random_scene(pick(pick(pick(families))), rng) for _ in range(n)]
+    def scene() -> Scene:
+        thing, colour, setting, second = pick(pick(pick(families)))
+        return Scene(
+            thing,
+            colour or str(rng.choice(colours_of(setting))),
+            setting,
+            second,
+            flag=setting in PLACES and bool(rng.integers(2)),
+            spikey=setting == "flower" and bool(rng.integers(2)),
+            x=rng.uniform(-5.4, 5.4),
+            scale=rng.uniform(0.82, 1.12),
+            mirror=bool(rng.integers(2)),
+            ground=rng.uniform(21, 26),
+            light=rng.uniform(),
+            detail=rng.uniform(),
+        )
 
-
-def random_scene(named: Combination, rng: np.random.Generator) -> Scene:
-    """A scene with what is named and free numbers of its own."""
-    thing, colour, setting, second = named
-    place, flower = setting in PLACES, setting == "flower"
-    return Scene(
-        thing,
-        colour or str(rng.choice(colours_of(setting))),
-        setting,
-        second,
-        flag=place and bool(rng.integers(2)),
-        spikey=flower and bool(rng.integers(2)),
-        x=rng.uniform(-5.4, 5.4),
-        scale=rng.uniform(0.82, 1.12),
-        mirror=bool(rng.integers(2)),
-        ground=rng.uniform(21, 26),
-        light=rng.uniform(),
-        detail=rng.uniform(),
-    )
+    return [scene() for _ in range(n)]
 
 
 def scenes(data_dir: str | Path, split: str = "train", n: int = 30_000, seed: int = 0) -> Dataset:
