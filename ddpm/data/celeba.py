@@ -61,18 +61,12 @@ def _only(row: dict[str, bool], words: dict[str, str]) -> str | None:
     return true[0] if len(true) == 1 else None
 
 
-def _beard(row: dict[str, bool]) -> str | None:
-    """The most specific word that holds."""
-    words = {"Goatee": "goatee", "Mustache": "mustache"}
-    word = next((word for name, word in words.items() if row[name]), None)
-    return None if row["No_Beard"] or not row["Male"] else word or "beard"
-
-
 def face_of(row: dict[str, bool]) -> Face:
     """What the grammar can say of an image with these attributes."""
     facts = {word: row[name] for name, word in YES_OR_NO.items()}
     person, age = "man" if row["Male"] else "woman", "young" if row["Young"] else "old"
-    face = Face(person, age=age, beard=_beard(row), **facts)
+    beard = "goatee" if row["Goatee"] else "mustache" if row["Mustache"] else "beard"  # the most specific word
+    face = Face(person, age=age, beard=None if row["No_Beard"] or not row["Male"] else beard, **facts)
     if row["Bald"]:  # the list gives a few bald men hair of some colour as well
         return replace(face, bald=True, bangs=False)
     return replace(face, hair=_only(row, HAIR), style=_only(row, STYLE))

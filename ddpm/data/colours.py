@@ -103,33 +103,20 @@ def lightness(images: np.ndarray) -> np.ndarray:
     return _table()[1][_entry(images)].mean(axis=(1, 2))
 
 
-def _bins(images: np.ndarray) -> np.ndarray:
-    """(N, H, W): name and lightness level of each pixel, as one number."""
-    names, light = _table()
-    level = np.minimum(light * LEVELS / 100, LEVELS - 1).astype(np.int32)
-    return (names * np.int32(LEVELS) + level)[_entry(images)]
+def _areas(size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Weights (size, size), sum 1, of the middle, the border and the upper corners.
 
-
-def _middle(size: int) -> np.ndarray:
-    """(size, size) weights, sum 1: a Gaussian around the middle, a fifth of the image wide."""
+    A Gaussian around the middle, a fifth of the image wide; a frame an eighth wide, of which the lower edge counts
+    half, as there objects stand; the triangles in the two upper corners.
+    """
     offset = (np.arange(size) + 0.5) / size - 0.5
-    weight = np.exp(-(offset[:, None] ** 2 + offset**2) / (2 * 0.2**2))
-    return weight / weight.sum()
-
-
-def _border(size: int) -> np.ndarray:
-    """(size, size) weights, sum 1: a frame an eighth wide; the lower edge counts half, as there objects stand."""
-    weight, width = np.ones((size, size)), size // 8
-    weight[-width:] = 0.5
-    weight[width:-width, width:-width] = 0
-    return weight / weight.sum()
-
-
-def _corners(size: int) -> np.ndarray:
-    """(size, size) weights, sum 1: the triangles in the two upper corners."""
+    middle = np.exp(-(offset[:, None] ** 2 + offset**2) / (2 * 0.2**2))
+    border, width = np.ones((size, size)), size // 8
+    border[-width:] = 0.5
+    border[width:-width, width:-width] = 0
     row, side = np.arange(size), np.minimum(np.arange(size), np.arange(size)[::-1])
-    weight = (row[:, None] + side < 0.31 * size).astype(float)
-    return weight / weight.sum()
+    corners = (row[:, None] + side < 0.31 * size).astype(float)
+    return middle / middle.sum(), border / border.sum(), corners / corners.sum()
 
 
 def _shares(bins: np.ndarray, weight: np.ndarray) -> np.ndarray:
@@ -168,31 +155,19 @@ def _background(border: np.ndarray, corners: np.ndarray) -> list[str | None]:
 
 
 def _object(middle: np.ndarray, border: np.ndarray, tables: np.ndarray, may_fill: np.ndarray) -> list[str | None]:
-    """The colour word of each object: of what the middle has more of than the border. Both: `_shares`."""
+    """The colour word of each object: of what the middle has more of than the border. Both: `_shares`.
+
+    None where it is gray with so much white in the middle that it is rather a white thing in the shade.
+    """
     excess = np.einsum("nk,nkc->nc", np.maximum(middle - border, 0).sum(axis=2), tables)
     middle = np.einsum("nk,nkc->nc", middle.sum(axis=2), tables)
     best, most = excess[:, :-1].argmax(axis=1), middle[:, :-1].argmax(axis=1)
     total = excess[:, :-1].sum(axis=1) + UNCLEAR_WEIGHT * excess[:, -1]
-    clear = (total > LEAST_EXCESS) & (_pick(excess, best) > OBJECT_SHARE[best] * total)
-    clear &= (_pick(middle, best) > LEAST_MIDDLE) & ~_shaded_white(middle, best)
-    return _words(np.where(clear, best, most), clear | may_fill & (_pick(middle, most) > FILLED))
-
-
-def _shaded_white(middle: np.ndarray, best: np.ndarray) -> np.ndarray:
-    """(N,) bool: called gray, but with so much white in the middle that it is rather a white thing in the shade."""
     gray, white = COLOURS.index("gray"), COLOURS.index("white")
-    return (best == gray) & (middle[:, white] > 0.4 * middle[:, gray])
-
-
-def colour_words(images: np.ndarray, tables: np.ndarray, may_fill: np.ndarray) -> list[tuple[str | None, str | None]]:
-    """The colour words of object and background of each image, None where none is clear.
-
-    images: uint8 (N, 3, H, W), H == W >= 8. tables: (N, names, colours + 1), the `votes` for each image's object.
-    may_fill: bool (N,): whether the object may fill the frame, so that its colour is read off without a border.
-    """
-    bins = _bins(images)
-    middle, border, corners = (_shares(bins, area(images.shape[2])) for area in (_middle, _border, _corners))
-    return list(zip(_object(middle, border, tables, may_fill), _background(border, corners), strict=True))
+    shaded_white = (best == gray) & (middle[:, white] > 0.4 * middle[:, gray])
+    clear = (total > LEAST_EXCESS) & (_pick(excess, best) > OBJECT_SHARE[best] * total)
+    clear &= (_pick(middle, best) > LEAST_MIDDLE) & ~shaded_white
+    return _words(np.where(clear, best, most), clear | may_fill & (_pick(middle, most) > FILLED))
 
 
 def _pick(shares: np.ndarray, best: np.ndarray) -> np.ndarray:
@@ -201,3 +176,16 @@ def _pick(shares: np.ndarray, best: np.ndarray) -> np.ndarray:
 
 def _words(best: np.ndarray, clear: np.ndarray) -> list[str | None]:
     return [COLOURS[i] if sure else None for i, sure in zip(best, clear, strict=True)]
+
+
+def colour_words(images: np.ndarray, tables: np.ndarray, may_fill: np.ndarray) -> list[tuple[str | None, str | None]]:
+    """The colour words of object and background of each image, None where none is clear.
+
+    images: uint8 (N, 3, H, W), H == W >= 8. tables: (N, names, colours + 1), the `votes` for each image's object.
+    may_fill: bool (N,): whether the object may fill the frame, so that its colour is read off without a border.
+    """
+    names, light = _table()
+    level = np.minimum(light * LEVELS / 100, LEVELS - 1).astype(np.int32)
+    bins = (names * np.int32(LEVELS) + level)[_entry(images)]  # name and lightness level of each pixel as one number
+    middle, border, corners = (_shares(bins, weight) for weight in _areas(images.shape[2]))
+    return list(zip(_object(middle, border, tables, may_fill), _background(border, corners), strict=True))

@@ -128,15 +128,13 @@ class Classifier(nn.Module):
         logits = [self(x) for x in batches(images, self.size, batch)]
         return {name: torch.cat([each[name] for each in logits]).softmax(dim=1) for name in logits[0]}
 
-    def scores(self, images: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-        """Share of images uint8 (N, 3, H, W) whose label (N, heads) is the likeliest class, for each head."""
-        probabilities = self.probabilities(images)
-        right = {name: probabilities[name].argmax(dim=1).numpy() == labels[:, i] for i, name in enumerate(self.heads)}
-        return {name: values.mean().item() for name, values in right.items()}
-
-    def pixel_scores(self, images: np.ndarray, parts: np.ndarray) -> float:
-        """Share of all pixels of images uint8 (N, 3, H, W) whose part (N, H, W) is the likeliest."""
-        return float((self.probabilities(images)[PARTS].argmax(dim=1).numpy() == parts).mean())
+    def scores(self, images: np.ndarray, labels: np.ndarray, parts: np.ndarray | None = None) -> dict[str, float]:
+        """Share of images uint8 (N, 3, H, W) whose label (N, heads) is the likeliest class, for each head; with parts
+        (N, H, W) also PARTS, the share of all pixels whose part is the likeliest.
+        """
+        truth = dict(zip(self.heads, labels.T, strict=True)) | ({} if parts is None else {PARTS: parts})
+        answers = self.probabilities(images)
+        return {name: float((answers[name].argmax(dim=1).numpy() == right).mean()) for name, right in truth.items()}
 
 
 def batches(images: np.ndarray, size: int, batch: int = 256) -> Iterator[Tensor]:

@@ -212,15 +212,20 @@ def scene_edits(kind: str, n: int, seed: int = 0) -> list[SceneEdit]:
 # ---- which edit it is ----------------------------------------------------------------------------------------------
 
 
+def words_of(data: str, caption: str) -> dict:
+    """What a dataset's caption says, kind -> word; nothing where it is no caption of it."""
+    try:
+        return PARSERS[data](caption)
+    except (KeyError, ValueError):
+        return {}
+
+
 def kind_between(data: str, source: str, target: str) -> str | None:
     """The kind of edit of a dataset's captions that leads from one to another; None where it is none of
     PAIR_KINDS: several things differ, or nothing, or it is no caption of the dataset.
     """
-    try:
-        before, after = (PARSERS[data](caption) for caption in (source, target))
-    except (KeyError, ValueError):
-        return None
-    names = [name for name in before if before[name] != after[name]]
+    before, after = (words_of(data, caption) for caption in (source, target))
+    names = [name for name in before if before[name] != after.get(name)] if after else []
     if len(names) != 1:
         return None
     (name,) = names
@@ -231,8 +236,4 @@ def kind_between(data: str, source: str, target: str) -> str | None:
 
 def kind_of_word(data: str, caption: str, word: str) -> str | None:
     """What a word says in a dataset's caption, as "colour"; None where nothing, or where it is no caption of it."""
-    try:
-        words = PARSERS[data](caption)
-    except (KeyError, ValueError):
-        return None
-    return next((kind for kind, each in words.items() if each == word), None)
+    return next((kind for kind, each in words_of(data, caption).items() if each == word), None)

@@ -44,9 +44,7 @@ def run(args: argparse.Namespace) -> None:
         for progress, loss in steps:
             bar.set_postfix_str(f"loss {loss:.3f}", refresh=False)
             bar.update(100 * progress - bar.n)
-    accuracy = {name: round(share, 4) for name, share in network.scores(test.images, test.labels).items()}
-    if parts:
-        accuracy[classifier.PARTS] = round(network.pixel_scores(test.images, test.parts), 4)
+    accuracy = {name: round(share, 4) for name, share in network.scores(test.images, test.labels, test.parts).items()}
     network.info.update(data=args.data, epochs=epochs, seed=args.seed, accuracy=accuracy)
     path = classifier.ship(network, args.data, args.replace)
     print(f"right in {len(test.images)} test images: " + ", ".join(f"{h} {100 * s:.1f} %" for h, s in accuracy.items()))

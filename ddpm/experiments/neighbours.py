@@ -7,7 +7,6 @@ it is training images, and how far each is from the nearest other one.
 import argparse
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -87,18 +86,10 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     cli.add_flags(parser, device=best_device(), out="results")
 
 
-class Plan(NamedTuple):
-    """What a run needs: prompts of the samples; others: the images beside them; own: which training image each is."""
-
-    trained: Trained
-    training: Dataset
-    prompts: list[str]
-    others: np.ndarray
-    own: np.ndarray | None
-
-
-def prepare(args: argparse.Namespace) -> Plan:
-    """Load the model and its data, and choose the images. ValueError, OSError: no such model, data, steps or images."""
+def prepare(args: argparse.Namespace) -> tuple[Trained, Dataset, list[str], np.ndarray, np.ndarray | None]:
+    """The model, its training set, the prompts of the samples, the real images beside these, and which training image
+    each of them is, if they are. ValueError, OSError: no such model, data, steps, or so many images.
+    """
     trained = load(args.model, device=args.device).for_many_images(compiled=False)
     if args.steps != STEPS:
         ddim.timesteps(trained.schedule.T, args.steps)
@@ -110,7 +101,7 @@ def prepare(args: argparse.Namespace) -> Plan:
     rows = random_rows(test, args.n)
     prompts = [test.captions[i][0] for i in rows]
     trained.tokens(prompts)
-    return Plan(trained, training, prompts, test.images[rows], None if has_test else rows)
+    return trained, training, prompts, test.images[rows], None if has_test else rows
 
 
 def run(args: argparse.Namespace) -> None:
