@@ -1,4 +1,4 @@
-"""python -m p2p: edits and scores from the terminal, on an untrained network."""
+"""python -m p2p: edits, schedules, scores and truths from the command line, on an untrained network."""
 
 import json
 from dataclasses import replace
@@ -27,6 +27,7 @@ TARGET = "a photo of a large green circle on a blue background"
 SHORT = "a photo of a circle on a blue background"
 CROSS = SOURCE.replace("circle", "cross")
 CHANGE = "red -> green"
+EDIT, NEW = f"Prompt-to-Prompt\n{CHANGE}", f"new caption only\n{CHANGE}"
 TRAINED = make_trained()
 IMAGE = draw([Shape("circle", "red", "blue", "large")])
 
@@ -39,25 +40,26 @@ def model(tmp_path_factory):
 
 @pytest.fixture
 def run(model, tmp_path):
-    """Run an edit of three steps and two seeds into tmp_path: the code with which it ends."""
+    """Run an edit, of three steps and without guidance if no flag says else, into tmp_path: its exit code."""
 
-    given = ("--model", model, "--device", "cpu", "--steps", 3, "--seeds", "0-1", "--scale", 1)
-    return partial(code_of, main, "edit", *given, "--source", SOURCE, "--out", tmp_path)
+    def call(*flags) -> int:
+        given = {"--model": model, "--device": "cpu", "--steps": 3, "--scale": 1, "--source": SOURCE, "--out": tmp_path}
+        given = [word for flag, value in given.items() if flag not in flags for word in (flag, value)]
+        return code_of(main, "edit", *given, *flags)
 
-
-@pytest.fixture
-def run_score(model, tmp_path):
-    """Run a score of two steps into tmp_path / score-tiny.json."""
-
-    return partial(code_of, main, "score", "--model", model, "--steps", 2, "--device", "cpu", "--out", tmp_path)
+    return call
 
 
 @pytest.fixture
-def image_path(tmp_path):
-    """IMAGE in a file, three times as large and wider than high."""
+def files(tmp_path, monkeypatch):
+    """Here: real.png, IMAGE three times as large and wider than high; and masks: half, all and none of it is light."""
+    monkeypatch.chdir(tmp_path)
     pixels = np.pad(IMAGE[0].repeat(3, axis=1).repeat(3, axis=2), ((0, 0), (0, 0), (8, 8)))
-    Image.fromarray(pixels.transpose(1, 2, 0)).save(tmp_path / "real.png")
-    return tmp_path / "real.png"
+    Image.fromarray(pixels.transpose(1, 2, 0)).save("real.png")
+    for name, rows in (("half", 8), ("all", 16), ("none", 0)):
+        mask = np.zeros((16, 16, 4), dtype=np.uint8)  # white where opaque
+        mask[:rows] = 255
+        Image.fromarray(mask).save(f"{name}.png")
 
 
 @pytest.fixture
@@ -73,7 +75,8 @@ def columns(run, monkeypatch):
             seen.update(zip(names, images.swapaxes(0, 1), strict=True), notes=notes)
 
         monkeypatch.setattr(edit, "sheet", sheet)
-        assert run(*flags) == 0
+        seeds = () if {"--image", "--seeds"} & {*flags} else ("--seeds", "0-1")
+        assert run(*seeds, *flags) == 0
         return seen
 
     return call
@@ -117,30 +120,24 @@ def test_an_edit_has_the_schedule_of_its_kind(columns, capsys, flags, schedule):
     assert "edits: 100%" in err
 
 
-def test_the_columns_are_before_after_plain_and_the_maps_of_content_words_in_colour_over_grey(columns):
+def test_the_columns_are_source_edit_new_caption_and_the_maps_of_content_words_in_colour_over_grey(columns):
     seen = columns("--target", TARGET, "--scale", "2", "--cross-until", "1", "--self-until", "1")
-    assert list(seen)[:-1] == ["before", f"after\n{CHANGE}", f"plain\n{CHANGE}", "large", "red", "circle", "blue"]
+    assert list(seen)[:-1] == ["source", EDIT, NEW, "large", "red", "circle", "blue"]
     assert seen["notes"] == [edit.EDITS_NOTE, edit.MAPS_NOTE]
-    before, after, plain = (seen[name] for name in list(seen)[:3])
-    assert far(before, alone(SOURCE, 2.0)) <= 1 and far(plain, alone(TARGET, 2.0)) <= 1
+    assert far(seen["source"], alone(SOURCE, 2.0)) <= 1 and far(seen[NEW], alone(TARGET, 2.0)) <= 1
     store = p2p.AttentionStore([SOURCE] * 2 + [TARGET] * 2)
     expected = edited(scale=2.0, cross_until=1.0, self_until=1.0, store=store)
-    assert far(after, expected) <= 1 < far(after, plain)
-    image = seen["red"]
-    assert far(image, overlay(before, store.word([["red"]] * 2 + [[]] * 2, 16)[:2])) <= 2
-    assert not np.array_equal(image[:, 0], image[:, 2])  # red and blue differ: no grey image
-
-
-def test_a_sheet_of_more_than_four_images_has_no_maps(columns):
-    seen = columns("--target", TARGET, "--seeds", "0-4")
-    assert list(seen)[:-1] == ["before", f"after\n{CHANGE}", f"plain\n{CHANGE}"]
+    assert far(seen[EDIT], expected) <= 1 < far(seen[EDIT], seen[NEW])
+    assert far(seen["red"], overlay(seen["source"], store.word([["red"]] * 2 + [[]] * 2, 16)[:2])) <= 2
+    assert not np.array_equal(seen["red"][:, 0], seen["red"][:, 2])  # red and blue differ: no grey image
+    assert list(columns("--target", TARGET, "--seeds", "0-4"))[:-1] == ["source", EDIT, NEW]  # more than four: no maps
 
 
 def test_images_of_a_sheet_have_96_pixels_or_more(run, tmp_path, monkeypatch, capsys):
-    """In three blocks: source and edits, plain re-generations, maps."""
+    """In three blocks: source and edits, new captions only, maps."""
     figures = []
     monkeypatch.setattr(ddpm.images, "save_figure", lambda figure, path: figures.append(figure))
-    assert run("--target", TARGET, SHORT, SOURCE.replace("circle", "square"), CROSS) == 0
+    assert run("--seeds", "0-1", "--target", TARGET, SHORT, SOURCE.replace("circle", "square"), CROSS) == 0
     assert str(tmp_path / "edit-tiny.png") in capsys.readouterr().out
     figures[0].canvas.draw()
     assert len(figures[0].axes) == 3
@@ -153,10 +150,10 @@ def test_word_until_and_weights_reach_the_edit_each_weight_in_a_column(columns):
     until = dict.fromkeys(TARGET.split(), 0.0)
     flags = [flag for word in until for flag in ("--word-until", f"{word}=0")]
     expected = edited(cross_until=1.0, self_until=0.0, word_until=until)
-    assert far(columns("--target", TARGET, *flags)[f"after\n{CHANGE}"], expected) <= 1
+    assert far(columns("--target", TARGET, *flags)[EDIT], expected) <= 1
     seen = columns("--target", TARGET, "--weight", "green=1,2")
-    one, two = (f"after\n{CHANGE}\ngreen x {weight}" for weight in (1, 2))
-    assert list(seen)[:4] == ["before", one, two, f"plain\n{CHANGE}"]
+    one, two = (f"{EDIT}\ngreen x {weight}" for weight in (1, 2))
+    assert list(seen)[:4] == ["source", one, two, NEW]
     assert far(seen[one], edited(cross_until=1.0, self_until=0.0)) <= 1 < far(seen[one], expected)
     assert far(seen[two], edited(cross_until=1.0, self_until=0.0, weights={"green": 2.0})) <= 1
 
@@ -165,18 +162,15 @@ def test_targets_have_columns_of_their_own_named_by_their_changes(columns):
     ground = SOURCE.replace("blue", "green")
     seen = columns("--target", TARGET, ground, SHORT)
     changes = {CHANGE: TARGET, "blue -> green": ground, "- large red": SHORT}
-    assert list(seen)[1:7] == [f"{way}\n{change}" for way in ("after", "plain") for change in changes]
+    ways = ("Prompt-to-Prompt", "new caption only")
+    assert list(seen)[1:7] == [f"{way}\n{change}" for way in ways for change in changes]
     for change, target in changes.items():
-        assert far(seen[f"plain\n{change}"], alone(target)) <= 1
+        assert far(seen[f"new caption only\n{change}"], alone(target)) <= 1
 
 
-def test_outside_a_drawn_mask_nothing_changes(columns, tmp_path):
-    mask = np.zeros((16, 16, 4), dtype=np.uint8)  # white where opaque
-    mask[:8] = 255
-    Image.fromarray(mask).save(tmp_path / "mask.png")
-    seen = columns("--target", TARGET, "--scale", "2", "--mask", tmp_path / "mask.png")
-    before, after = seen["before"], seen[f"after\n{CHANGE}"]
-    assert far(after[:, :, 8:], before[:, :, 8:]) == 0 < far(after, before)
+def test_outside_a_drawn_mask_nothing_changes(columns, files):
+    seen = columns("--target", TARGET, "--scale", "2", "--mask", "half.png")
+    assert far(seen[EDIT][:, :, 8:], seen["source"][:, :, 8:]) == 0 < far(seen[EDIT], seen["source"])
 
 
 @pytest.mark.parametrize(
@@ -194,47 +188,58 @@ def test_a_blend_is_around_its_words_or_those_that_change(columns, monkeypatch, 
     assert (seen[0].size, seen[0].threshold) == (8, SETTINGS["shapes", "shape"].threshold)
 
 
-def test_an_image_of_the_dataset_is_edited_by_its_own_caption_and_others_need_one(model, tmp_path, capsys):
-    given = ("edit", "--model", model, "--device", "cpu", "--steps", 3, "--target", TARGET, "--out", tmp_path)
-    assert code_of(main, *given, "--image", 2) == 0
-    assert code_of(main, *given) == 2
-    out, err = capsys.readouterr()
-    assert edit.change(shapes("test").captions[2][0], TARGET) in out
-    assert "a generated image has no caption: say what it shows with --source" in err
-
-
 def test_the_sampler_makes_the_sources(columns):
-    before = columns("--target", TARGET, "--sampler", "2m")["before"]
+    before = columns("--target", TARGET, "--sampler", "2m")["source"]
     assert far(before, alone(SOURCE, sampler=ddim.sample_2m)) <= 1 < far(before, alone(SOURCE))
 
 
 def test_a_film_of_the_source_stands_before_it_and_the_maps_of_the_changed_word_at_its_times_below(columns):
-    """From the noise on; the last state is the source itself."""
+    """From the noise on; the last state is the source itself. Of prompts without nouns it is the first word's map."""
     seen = columns("--target", TARGET, "--film", "3")
-    assert list(seen)[:4] == ["t = 20", "t = 13", "t = 6", "before"]
+    assert list(seen)[:4] == ["t = 20", "t = 13", "t = 6", "source"]
     store = p2p.AttentionStore([SOURCE] * 2 + [TARGET] * 2, by_time=True)
     edited(store=store)
     states = {t: x for t, x, _ in ddim.sample(TRAINED.eps([SOURCE]), TRAINED.schedule, x_T(), 3)} | {20: x_T()}
     for t in (20, 13, 6):
         assert far(seen[f"t = {t}"], to_bytes(states[t])) <= 1
         maps = store.word([["red"]] * 2 + [[]] * 2, 16, t=t)[:2]
-        assert far(seen[f"red\nt = {t}"], overlay(seen["before"], maps)) <= 2
-    assert list(columns("--target", TARGET, "--film", "2"))[:3] == ["t = 20", "t = 6", "before"]
+        assert far(seen[f"red\nt = {t}"], overlay(seen["source"], maps)) <= 2
+    assert list(columns("--target", TARGET, "--film", "2"))[:3] == ["t = 20", "t = 13", "source"]
+
+
+def test_prompts_without_a_noun_have_a_film_too(model, tmp_path):
+    given = ("--model", model, "--device", "cpu", "--steps", 3, "--seeds", 0, "--out", tmp_path, "--film", 3)
+    assert code_of(main, "edit", *given, "--source", "a photo of", "--target", "a photo of a") == 0
+
+
+def test_the_schedule_is_the_new_caption_at_the_upper_left_and_the_source_at_the_left(model, tmp_path, monkeypatch):
+    seen = {}
+    monkeypatch.setattr("p2p.experiments.schedule.SHARES", (0.0, 1.0))
+    monkeypatch.setattr("p2p.experiments.schedule.sheet", lambda path, images, *_: seen.update(images=images))
+    given = ("--model", model, "--device", "cpu", "--steps", 3, "--scale", 1, "--out", tmp_path)
+    assert code_of(main, "schedule", *given, "--source", SOURCE, "--target", TARGET) == 0
+    assert seen["images"].shape == (2, 3, 3, 16, 16)
+    assert far(seen["images"][0, 0], alone(SOURCE)[0]) <= 1 and far(seen["images"][0, 1], alone(TARGET)[0]) <= 1
+    assert far(seen["images"][1, 2], edited(cross_until=1.0, self_until=1.0)[0]) <= 1
 
 
 # ---- real images -----------------------------------------------------------------------------------------------------
 
 
-def test_a_real_image_is_inverted_exactly_without_guidance(columns, image_path, capsys):
-    seen = columns("--target", TARGET, "--image", image_path)
-    assert list(seen)[:2] == ["image", "before"] and far(seen["before"], seen["image"]) <= 1
+def test_a_real_image_is_inverted_exactly_without_guidance(columns, files, capsys):
+    seen = columns("--target", TARGET, "--image", "real.png")
+    assert list(seen)[:2] == ["image", "source"] and far(seen["source"], seen["image"]) <= 1
     assert far(seen["image"], IMAGE) == 0
     assert "reconstruction of the image: mean squared error 0.00000" in capsys.readouterr().out
     x_T, _ = p2p.real.latent_pair(TRAINED, [SOURCE], from_bytes(IMAGE), 3)
-    assert far(columns("--target", TARGET, "--image", image_path, "--film", "9")["t = 20"], to_bytes(x_T)) <= 1
+    assert far(columns("--target", TARGET, "--image", "real.png", "--film", "2")["t = 20"], to_bytes(x_T)) <= 1
 
 
-def test_a_number_is_an_image_of_the_test_split(columns, run, monkeypatch, capsys):
+def test_a_number_is_an_image_of_the_test_split_edited_by_its_own_caption(columns, run, model, monkeypatch, capsys):
+    given = ("--model", model, "--device", "cpu", "--steps", 3, "--target", TARGET)
+    args = edit_args(*given, "--image", 2)
+    caption = shapes("test").captions[2][0]
+    assert " ".join(edit.prepare(args).source) == caption
     monkeypatch.setattr(common, "model_data", lambda trained, root, split: {"test": make_data(5, 16)}[split])
     assert np.array_equal(columns("--target", TARGET, "--image", "3")["image"][0], make_data(5, 16).images[3])
     assert run("--target", TARGET, "--image", "5") == 2
@@ -242,7 +247,7 @@ def test_a_number_is_an_image_of_the_test_split(columns, run, monkeypatch, capsy
 
 
 def test_inversion_by_ddim_is_followed_by_ddim_and_under_guidance_by_the_optimised_null_text(
-    columns, image_path, monkeypatch
+    columns, files, monkeypatch
 ):
     """At a rate that shows in bytes."""
     x_0, steps = from_bytes(IMAGE), 3
@@ -251,9 +256,9 @@ def test_inversion_by_ddim_is_followed_by_ddim_and_under_guidance_by_the_optimis
     monkeypatch.setattr(p2p.real, "null_text", lambda *given: iter(found))
     for flags, expected in (
         (["--inversion", "ddim"], last(ddim.sample(TRAINED.eps([SOURCE]), TRAINED.schedule, latent, steps))),
-        (["--scale", "4"], found[-1][1]),
+        (["--inversion", "null-text", "--scale", "4"], found[-1][1]),
     ):
-        before = columns("--target", TARGET, "--image", image_path, *flags)["before"]
+        before = columns("--target", TARGET, "--image", "real.png", *flags)["source"]
         assert far(before, to_bytes(expected)) <= 1 < far(before, to_bytes(x_0))
     without = last(ddim.sample(TRAINED.eps([SOURCE], 4.0), TRAINED.schedule, latent, steps))
     assert far(before, to_bytes(without)) > 1
@@ -262,59 +267,125 @@ def test_inversion_by_ddim_is_followed_by_ddim_and_under_guidance_by_the_optimis
 # ---- the score -------------------------------------------------------------------------------------------------------
 
 
-def test_a_score_measures_what_is_missing_and_says_what_it_read(run_score, tmp_path, capsys, monkeypatch):
+def test_a_score_measures_what_is_missing_and_says_what_it_read(model, tmp_path, capsys, monkeypatch):
     path = tmp_path / "score-tiny.json"
+    run = partial(code_of, main, "score", "--model", model, "--steps", 2, "--device", "cpu", "--out", tmp_path)
     kinds = ("--n", 3, "--kinds", "colour", "maps", "reweight colour")
-    assert run_score(*kinds, "--ways", "p2p") == 0
+    assert run(*kinds, "--ways", "p2p") == 0
     first = json.loads(path.read_text())
     assert list(first["cells"]) == ["colour", "maps", "reweight colour"]
-    assert list(first["cells"]["colour"]) == ["source", "p2p"]
+    assert list(first["cells"]["colour"]) == ["p2p"]
     assert first["settings"]["colour"]["n"] == 3 and first["settings"]["colour"]["steps"] == 2
     assert "read from" not in capsys.readouterr().out
-    assert run_score("--n", 3, "--kinds", "colour", "--ways", "p2p", "plain") == 0
+    assert run("--n", 3, "--kinds", "colour", "--ways", "p2p", "plain") == 0
     second, out = json.loads(path.read_text()), capsys.readouterr().out
     assert second["cells"]["colour"]["p2p"] == first["cells"]["colour"]["p2p"]
-    assert {line.split()[0]: "read from" in line for line in out.splitlines()[1:-1]} == {
-        "source": False, "p2p": True, "plain": False,
-    }  # fmt: skip
+    assert {line.split()[0]: "read from" in line for line in out.splitlines()[1:-1]} == {"p2p": True, "plain": False}
     monkeypatch.setattr(score, "task_of", lambda *_: pytest.fail("measured again"))
-    assert run_score(*kinds, "--ways", "p2p") == 0
+    assert run(*kinds, "--ways", "p2p") == 0
     assert out.splitlines()[-1] == str(path)
-    assert run_score("--n", 2, "--kinds", "shape", "colour") == 2  # refused before any work
+    assert run("--n", 2, "--kinds", "shape", "colour") == 2  # refused before any work
     assert "was made with n 3, not 2: results are not mixed" in capsys.readouterr().err.splitlines()[-1]
     assert json.loads(path.read_text()) == second
 
 
 # ---- bad input -------------------------------------------------------------------------------------------------------
 
-
-@pytest.mark.parametrize(
-    ("flags", "says"),
-    [
-        ([], "nothing to edit: give a --target, or a --weight"),
-        (["--target", TARGET, "--image", "", "--inversion", "exact"], "--inversion exact is of a real image"),
-        (["--target", TARGET, "--sampler", "2m"], "--sampler 2m is of generated images"),
-        (["--target", TARGET, "--inversion", "null-text", "--scale", "1"], "--scale 1 has none"),
-        (["--target", TARGET, "--weight", "red=2"], "'red' is not in the prompt"),
-        (["--target", TARGET, "--weight", "green=9"], "expected a word and weights in -2 .. 5"),
-        (["--target", TARGET, "--weight", "green=1,2", "--weight", "blue=1,2"], "one strip at a time"),
-        (["--target", TARGET, "--blend", "square"], "--blend names 'square', which is in neither prompt"),
-        (["--target", TARGET, "--scale", "0"], "--scale is 0: expected 1 (no guidance) or more"),
-        (["--target", TARGET, "--mask", "real.png"], "real.png has 64x48 pixels: expected 16x16"),
+T, REAL = ("--target", TARGET), ("--target", TARGET, "--image", "real.png")
+REFUSED = {
+    "edit": [
+        ((), "nothing to edit: give a --target, or a --weight"),
+        (("--target", SOURCE + "."), "is the source: change a word, or give a --weight"),
+        (("--target", SHORT, SHORT.upper()), f"--target has '{SHORT}' twice"),
+        (("--target", TARGET, "a photo of a mauve circle"), "unknown word 'mauve'"),
+        (("--target", TARGET, "..."), "the prompt '...' has no word"),
+        ((*T, "--steps", 21), "S is 21 steps, expected a whole number in 1..20"),
+        ((*T, "--scale", "0.5"), "--scale is 0.5: expected 1 (no guidance) or more"),
+        ((*T, "--scale", "1e30"), "argument --scale: '1e30'"),
+        ((*T, "--weight", "red=2"), "'red' is not in the prompt"),
+        ((*T, "--weight", "green=9"), "expected a word and weights in -2 .. 5"),
+        ((*T, "--weight", "green=1"), "--weight green=1 has no effect"),
+        ((*T, "--weight", "green=2", "--weight", "Green=3"), "--weight has 'green' twice"),
+        ((*T, "--weight", "green=2,2"), "--weight green has 2.0 twice"),
+        ((*T, "--weight", "green=1,2", "--weight", "blue=1,2"), "--weight green and --weight blue have several values"),
+        ((*T, "--word-until", "a=0.1", "--word-until", "a=0.2"), "--word-until has 'a' twice"),
+        ((*T, "--word-until", "red=0.2"), "'red' is not in the prompt"),
+        ((*T, "--word-until", "green=1"), "--word-until green=1 has no effect: that is --cross-until"),
+        (("--target", SOURCE.replace("large", "large green"), "--word-until", "green=0.2"), "a new word takes no map"),
+        ((*T, "--cross-until", 0.2, 0.4), "--cross-until has 2 values, and a sheet shows one"),
+        ((*T, "--cross-until", 0.2, 0.2, "--seeds", 0, "--out", "x.html"), "--cross-until has 0.2 twice"),
+        ((*T, "--blend", "square"), "--blend names 'square', which is in neither prompt"),
+        ((*T, "--blend", "red", "red."), "--blend has 'red' twice"),
+        ((*T, "--blend", "?"), "has no word"),
+        ((*T, "--blend", "red", "--mask", "half.png"), "--mask and --blend both say where"),
+        ((*T, "--mask", "real.png"), "real.png has 64x48 pixels: expected 16x16"),
+        ((*T, "--mask", "all.png"), "light everywhere"),
+        ((*T, "--mask", "none.png"), "dark everywhere"),
+        ((*T, "--mask", "absent.png"), "absent.png is missing"),
+        ((*T, "--film", 4), "--film 4 has more images than steps: expected at most 3"),
+        ((*T, "--seeds", "0-99"), "a sheet of 100 images"),
+        ((*T, "--inversion", "exact"), "--inversion exact is of a real image"),
+        ((*REAL, "--sampler", "2m"), "--sampler 2m is of generated images"),
+        ((*REAL, "--seeds", "4,5"), "--seeds [4, 5] is of generated images"),
+        ((*REAL, "--inversion", "null-text"), "--scale 1 has none"),
+        ((*REAL, "--steps", 1), "--inversion exact needs two steps"),
+        ((*REAL, "--out", "real.png"), "real.png is read by this command"),
+        ((*T, "--mask", "half.png", "--out", "half.png"), "half.png is read by this command"),
     ],
-)
-def test_bad_input_ends_with_one_line_and_code_2_before_any_work(run, image_path, monkeypatch, capsys, flags, says):
-    monkeypatch.setattr(edit, "start_of", lambda *_: pytest.fail("inverted first"))
-    monkeypatch.chdir(image_path.parent)
-    assert run("--image", "real.png", *flags) == 2
-    assert says in capsys.readouterr().err.splitlines()[-1]
+    "schedule": [
+        (("--target", "a photo of a mauve circle"), "unknown word 'mauve'"),
+        (("--target", SOURCE), "is the source: change a word"),
+        ((*T, "--steps", 21), "S is 21 steps"),
+        ((*T, "--seed", -1), "argument --seed"),
+        ((*T, "--scale", "-3"), "--scale is -3: expected 1"),
+    ],
+    "score": [
+        (("--kinds", "colour", "smiling"), "no kind of edit 'smiling' of shapes: expected one of colour"),
+        (("--scale", "0.5"), "--scale is 0.5: expected 1 (no guidance) or more"),
+        (("--steps", 21), "S is 21 steps"),
+        (("--n", 10**9), "--n is 1000000000: expected at most 10000 pairs"),
+        (("--ways", "p2p", "p2p"), "--ways has 'p2p' twice"),
+        (("--kinds", "colour", "colour"), "--kinds has 'colour' twice"),
+        (("--kinds", "maps", "--ways", "p2p"), "--ways has no effect on maps"),
+        (("--ways", "p2p", "--strength", 0.5), "--strength is for sdedit, but --ways is p2p"),
+        (("--ways", "p2p-exact", "--steps", 1), "p2p-exact needs two steps for its exact inversion, --steps is 1"),
+    ],
+    "truth": [
+        ((), "is a model of shapes: the true edit is known of scenes alone"),
+        (("--source", SOURCE), "--source and --target belong together"),
+        ((*T, "--source", SOURCE, "--kinds", "thing"), "--kinds thing has no effect beside --source"),
+    ],
+}  # fmt: skip
+SCENES = [
+    (("--ways", "p2p-exact", "--steps", 1), "p2p-exact needs two steps for its exact inversion, --steps is 1"),
+    (("--ways", "nothing", "nothing"), "--ways has 'nothing' twice"),
+    (("--n", 10**9), "--n is 1000000000: expected at most 10000"),
+    (("--steps", 1001), "S is 1001 steps"),
+    (("--source", "a photo of a cat on a couch", "--target", "a photo of a zebra on a couch"), "unknown word 'zebra'"),
+    (("--source", "a photo of a cat on a couch", "--target", "a photo of a cat on a couch"), "expected captions of sc"),
+]
 
 
-def test_a_kind_or_guidance_that_cannot_be_scored_is_refused_before_any_work(run_score, capsys, monkeypatch):
-    monkeypatch.setattr(score, "task_of", lambda *_: pytest.fail("measured first"))
-    for flags, says in (
-        (["--kinds", "colour", "smiling"], "no kind of edit 'smiling' of shapes: expected one of colour"),
-        (["--scale", "0"], "--scale is 0: expected 1 (no guidance) or more"),
-    ):
-        assert run_score(*flags) == 2
-        assert says in capsys.readouterr().err.splitlines()[-1]
+def edit_args(*flags):
+    """The parsed flags of an edit."""
+    parser = ddpm.utils.cli.Parser()
+    edit.add_flags(parser)
+    return parser.parse_args([str(flag) for flag in flags])
+
+
+@pytest.mark.parametrize("command", [*REFUSED, "truth of scenes"])
+def test_bad_input_ends_with_one_line_and_code_2_before_the_network_is_called(
+    command, model, files, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr("unet.UNet.forward", lambda *_: pytest.fail("called the network"))
+    kept = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    name, of_scenes = command.split()[0], command.endswith("scenes")
+    source = ("--source", SOURCE) if name in ("edit", "schedule") else ()
+    for flags, says in SCENES if of_scenes else REFUSED[name]:
+        given = {"--model": "scenes" if of_scenes else model, "--device": "cpu", "--out": "results"}
+        given |= {"--steps": 3, "--scale": 1} if name == "edit" else {}
+        given = [word for flag, value in given.items() if flag not in flags for word in (flag, value)]
+        assert code_of(main, name, *given, *source, *flags) == 2, flags
+        error = capsys.readouterr().err.splitlines()
+        assert says in error[-1] and len(error) == 1, (flags, error)
+        assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == kept, flags

@@ -34,8 +34,8 @@ def image_and_source(trained: Trained, args: argparse.Namespace) -> tuple[np.nda
 
     That is --source, else the image's own caption. ValueError: there is neither, or no such image.
     """
-    image, caption = image_and_caption(trained, args.image, args.data_dir) if args.image else (None, None)
-    if (source := args.source or caption) is None:
+    image, caption = (None, None) if args.image is None else image_and_caption(trained, args.image, args.data_dir)
+    if (source := caption if args.source is None else args.source) is None:
         raise ValueError(f"{args.image or 'a generated image'} has no caption: say what it shows with --source")
     return image, source
 

@@ -95,3 +95,43 @@ def rows_of(record: dict, order: Iterable[str]) -> list[str]:
 def columns_of(record: dict) -> list[int]:
     """Every S that a row has, rising."""
     return sorted({int(S) for row in record["cells"].values() for S in row})
+
+
+# ---- rows with settings of their own: {"settings": {row: {...}}, "cells": {row: {column: cell}}} ---------------------
+
+
+def resume_rows(path: Path, settings: dict[str, dict]) -> dict:
+    """The record at `path`, or an empty one. ValueError: no such record, or a row made with other settings."""
+    if not path.exists():
+        return {"settings": {}, "cells": {}}
+    record, names = read(path), {name for each in settings.values() for name in each}
+    try:
+        rows = [record["settings"][row].keys() | UNSAID.keys() == names for row in record["cells"]]
+        numbers = [n for row in record["cells"].values() for cell in row.values() for n in cell.values()]
+        is_whole = all(rows) and all(n is None or isinstance(n, NUMBER) for n in numbers)
+    except (TypeError, KeyError, AttributeError):  # another structure
+        is_whole = False
+    if not is_whole:
+        raise ValueError(f"{path} is not a record of such cells: move it away, or choose another --out")
+    for row in record["settings"].keys() & settings.keys():
+        check_same(path, record["settings"][row], settings[row])
+    return record
+
+
+def add_cells(path: Path, row: str, settings: dict, cells: dict[str, Cell]) -> dict:
+    """Write new cells of a row beside what other commands have written meanwhile; returns the record."""
+    record = resume_rows(path, {row: settings})
+    record["settings"][row] = settings
+    record["cells"][row] = record["cells"].get(row, {}) | cells
+    write_json(path, record)
+    return record
+
+
+def row_text(path: Path, record: dict, row: str, new: dict[str, Cell]) -> str:
+    """A row as text, its settings first; a cell that was not measured now is labelled."""
+    settings = {name: value for name, value in record["settings"][row].items() if value is not None}
+    lines = [f"{row}: " + ", ".join(f"{name} {value}" for name, value in settings.items() if name != "model_sha256")]
+    for column, cell in record["cells"][row].items():
+        numbers = "  ".join(f"{name} {value:.4g}" for name, value in cell.items() if value is not None)
+        lines.append(f"  {column:16s} {numbers}" + ("" if column in new else f"  (read from {path})"))
+    return "\n".join(lines)

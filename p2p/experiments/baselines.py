@@ -9,22 +9,24 @@ from typing import Any
 from torch import Tensor
 
 import ddim
-from ddim.sampler import Trajectory
+from ddim.sampler import Trajectory, as_grid
 from ddpm.diffusion import last
+from ddpm.experiments.common import finite
 from ddpm.model import Trained
 from ddpm.noise import Noise
 
 from ..blend import LocalBlend
 from ..editing import edit, shared_noise
-from ..real import ITERATIONS
-from ..words import changed, split
+from ..real import ITERATIONS, latent_pair
+from ..words import Words, as_words, changed, split
 
 SDEDIT_SEEDS, SHARED_SEEDS = 2**20, 2**21  # added to the seeds of x_T, so that later noise is independent of it
 SAMPLERS: dict[str, Callable[[list[int]], Callable[..., Trajectory]]] = {  # name -> the sampler of pairs of these seeds
     "ddim": lambda seeds: ddim.sample,
     "2m": lambda seeds: ddim.sample_2m,
-    "ddpm": lambda seeds: shared_noise([seed + SHARED_SEEDS for seed in seeds]),
+    "ddpm": lambda seeds: shared_noise([(seed + SHARED_SEEDS) % 2**63 for seed in seeds]),
 }
+MOST_PAIRS = 10_000  # of one kind of edit
 
 # ---- settings --------------------------------------------------------------------------------------------------------
 
@@ -63,6 +65,12 @@ def with_flags(settings: EditSettings, args: Namespace) -> EditSettings:
     """The settings, with what flags of the same name give in their place."""
     given = {field.name: getattr(args, field.name, None) for field in fields(EditSettings)}
     return replace(settings, **{name: value for name, value in given.items() if value is not None})
+
+
+def words_of(trained: Trained, prompts: list[str]) -> list[Words]:
+    """The words of each prompt. ValueError: a prompt without a word, too many words, words the model does not know."""
+    trained.tokens(prompts)
+    return as_words(prompts, len(prompts))
 
 
 SCENE = EditSettings(steps=20, sampler="ddim", scale=2.0, cross_until=0.8)
@@ -113,34 +121,39 @@ def sampled_pairs(
 ) -> Pairs:
     """n pairs whose source images are sampled, one seed each."""
     x_T = Noise(seeds).start(trained.shape, trained.device)
-    return Pairs(sources, targets, seeds, x_T, sampled(trained, settings, sources, seeds, x_T))
+    return Pairs(sources, targets, seeds, x_T, sampled(trained, settings, sources, seeds))
 
 
-def sampled(trained: Trained, settings: EditSettings, prompts: list[str], seeds: list[int], x_T: Tensor) -> Tensor:
-    """The images (n, 3, H, W) of n prompts."""
-    sampler = SAMPLERS[settings.sampler](seeds)
-    return last(sampler(trained.eps(prompts, settings.scale), trained.schedule, x_T, settings.steps))
+def sampled(trained: Trained, settings: EditSettings, prompts: list[str], seeds: list[int]) -> Tensor:
+    """The images (n, 3, H, W) of n prompts, one seed each."""
+    eps, x_T = trained.eps(prompts, settings.scale), Noise(seeds).start(trained.shape, trained.device)
+    return last(finite(SAMPLERS[settings.sampler](seeds)(eps, trained.schedule, x_T, settings.steps), settings.scale))
 
 
-def words_that_differ(pairs: Pairs) -> list[list[str]]:
+def words_that_differ(pairs: Pairs) -> list[Words]:
     """For each of the 2n prompts, sources first, the words that differ within its pair."""
-    words = [changed(*map(split, pair)) for pair in zip(pairs.sources, pairs.targets, strict=True)]
+    words = [changed(split(source), split(target)) for source, target in zip(pairs.sources, pairs.targets, strict=True)]
     return [removed for removed, _ in words] + [new for _, new in words]
 
 
-# ---- the ways of editing ---------------------------------------------------------------------------------------------
+# ---- the ways of editing: each gives the edits (n, 3, H, W) of n pairs -----------------------------------------------
+
+
+def nothing(trained: Trained, settings: EditSettings, pairs: Pairs) -> Tensor:
+    """The source images as they are."""
+    return pairs.x_0
 
 
 def plain(trained: Trained, settings: EditSettings, pairs: Pairs) -> Tensor:
-    """Plain re-generation: the new caption alone, from the same noise."""
-    return sampled(trained, settings, pairs.targets, pairs.seeds, pairs.x_T)
+    """The new caption only: sampled from the noise of the seeds, from which a sampled source came, too."""
+    return sampled(trained, settings, pairs.targets, pairs.seeds)
 
 
 def sdedit(trained: Trained, settings: EditSettings, pairs: Pairs) -> Tensor:
     """SDEdit (Meng et al. 2022): noise the source image to `strength`, then DDPM's steps with the target's prompt."""
-    noise = Noise(seed + SDEDIT_SEEDS for seed in pairs.seeds)
-    eps = trained.eps(pairs.targets, settings.scale)
-    return last(ddim.edit_naive(eps, trained.schedule, pairs.x_0, settings.strength, settings.steps, generator=noise))
+    noise, eps = Noise(seed + SDEDIT_SEEDS for seed in pairs.seeds), trained.eps(pairs.targets, settings.scale)
+    way = ddim.edit_naive(eps, trained.schedule, pairs.x_0, settings.strength, settings.steps, generator=noise)
+    return last(finite(way, settings.scale))
 
 
 def ddim_inversion(trained: Trained, settings: EditSettings, pairs: Pairs, iterations: int = 0) -> Tensor:
@@ -149,13 +162,15 @@ def ddim_inversion(trained: Trained, settings: EditSettings, pairs: Pairs, itera
     iterations: of the fixed point of each step of the inversion (`ddim.invert`).
     """
     source, target = trained.eps(pairs.sources), trained.eps(pairs.targets, settings.scale)
-    return last(ddim.edit_inverted(source, target, trained.schedule, pairs.x_0, 1.0, settings.steps, iterations))
+    way = ddim.edit_inverted(source, target, trained.schedule, pairs.x_0, 1.0, settings.steps, iterations)
+    return last(finite(way, settings.scale))
 
 
 def prompt_to_prompt(trained: Trained, settings: EditSettings, pairs: Pairs, **how: Any) -> Tensor:
-    """`p2p.edit`, with further keywords of it: the edits (n, 3, H, W)."""
+    """`p2p.edit`, with further keywords of it."""
     how = {"sampler": SAMPLERS[settings.sampler](pairs.seeds)} | settings.keywords | how
-    return last(edit(trained, pairs.sources, pairs.targets, pairs.x_T, **how))[len(pairs.sources) :]
+    way = edit(trained, pairs.sources, pairs.targets, pairs.x_T, **how)
+    return last(finite(way, settings.scale))[len(pairs.sources) :]
 
 
 def with_local_blend(trained: Trained, settings: EditSettings, pairs: Pairs, **how: Any) -> Tensor:
@@ -163,11 +178,38 @@ def with_local_blend(trained: Trained, settings: EditSettings, pairs: Pairs, **h
     return prompt_to_prompt(trained, settings, pairs, blend=settings.blend(words_that_differ(pairs)), **how)
 
 
+def exact(trained: Trained, settings: EditSettings, pairs: Pairs, way: Callable[..., Tensor]) -> Tensor:
+    """A way of Prompt-to-Prompt after the exact inversion at the settings' guidance."""
+    x_T = latent_pair(trained, pairs.sources, pairs.x_0, settings.steps, settings.scale)
+    return way(trained, settings, replace(pairs, x_T=x_T), sampler=ddim.sample_exact)
+
+
 WAYS: dict[str, Callable[[Trained, EditSettings, Pairs], Tensor]] = {
+    "nothing": nothing,
     "plain": plain,
     "sdedit": sdedit,
     "ddim": ddim_inversion,
     "ddim-iterations": partial(ddim_inversion, iterations=ITERATIONS),
     "p2p": prompt_to_prompt,
     "p2p-blend": with_local_blend,
+    "p2p-exact": partial(exact, way=prompt_to_prompt),
+    "p2p-exact-blend": partial(exact, way=with_local_blend),
 }
+NAMES = {
+    "nothing": "source", "plain": "new caption\nonly", "sdedit": "SDEdit", "ddim": "DDIM\ninversion",
+    "ddim-iterations": "DDIM inversion,\n3 iterations", "p2p": "Prompt-\nto-Prompt", "p2p-blend": "+ local\nblend",
+    "p2p-exact": "P2P, exact\ninversion", "p2p-exact-blend": "+ local\nblend",
+}  # fmt: skip
+
+
+def check_ways(trained: Trained, args: Namespace, todo: dict[str, EditSettings]) -> None:
+    """ValueError, before any work, for --n, --strength or --steps that cannot act. todo: kind -> its settings."""
+    if args.n > MOST_PAIRS:
+        raise ValueError(f"--n is {args.n}: expected at most {MOST_PAIRS} pairs of each kind")
+    if getattr(args, "strength", None) is not None and "sdedit" not in args.ways:
+        raise ValueError(f"--strength is for sdedit, but --ways is {' '.join(args.ways)}: leave it out")
+    inverted = [way for way in args.ways if "exact" in way]
+    for settings in todo.values():
+        as_grid(trained.schedule.T, settings.steps)
+        if inverted and settings.steps == 1:
+            raise ValueError(f"{inverted[0]} needs two steps for its exact inversion, --steps is 1: take more")

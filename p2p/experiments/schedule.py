@@ -1,21 +1,26 @@
 """The injection schedule as a grid: one edit for each share of the steps with the source's cross- and self-attention.
 
-At the upper left nothing is injected (plain sampling of the target), at the lower right everything (the source stays).
+At the upper left nothing is injected (the new caption only), at the lower right everything (the source stays).
 """
 
 import argparse
+from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
 import ddpm
+from ddim.sampler import as_grid
 from ddpm.diffusion import last
+from ddpm.experiments.common import finite
+from ddpm.model import Trained
 from ddpm.utils import cli
 from ddpm.utils.device import best_device
 from ddpm.utils.images import sheet, to_bytes
 
 from ..editing import edit
-from .baselines import EditSettings
+from ..words import Words
+from .baselines import EditSettings, words_of
 from .edit import GUIDANCE, change
 
 EXAMPLE = (
@@ -33,20 +38,29 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--target", required=True, help="caption of the edit")
 
 
-def run(args: argparse.Namespace) -> None:
-    """Edit one image with each pair of shares, and print where the sheet is."""
+def prepare(args: argparse.Namespace) -> tuple[Trained, list[Words], Path]:
+    """The model, the words of source and target, and where the sheet goes. ValueError, OSError."""
     trained = ddpm.load(args.model, device=args.device)
     EditSettings(scale=args.scale)  # refuses guidance below 1
+    as_grid(trained.schedule.T, args.steps)
+    words = words_of(trained, [args.source, args.target])
+    if words[0] == words[1]:
+        raise ValueError(f"--target {args.target!r} is the source: change a word")
+    return trained, words, cli.output(args, f"schedule-{cli.name_of(args.model)}", ".png")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Edit one image with each pair of shares, and print where the sheet is."""
+    trained, words, path = prepare(args)
     x_T = ddpm.Noise([args.seed]).start(trained.shape, trained.device)
-    how = {"x_T": x_T, "steps": args.steps, "scale": args.scale}
     rows = []
-    for pixels in tqdm(SHARES, "self-attention", unit=" rows"):
-        shares = [{"cross_until": words, "self_until": pixels} for words in SHARES]
-        pairs = [to_bytes(last(edit(trained, args.source, args.target, **how, **share))) for share in shares]
-        rows.append(np.stack([pair[1] for pair in pairs]))
-    source = np.broadcast_to(pairs[0][:1], (len(SHARES), *pairs[0][:1].shape))
-    path = cli.output(args, f"schedule-{cli.name_of(args.model)}", ".png")
-    columns = ["before", *(f"cross\n{share:.0%}" for share in SHARES)]
-    labels = [f"self {share:.0%}" for share in SHARES]
-    title = f"{args.source}: {change(args.source, args.target)}; shares of the steps that inject the source's maps"
-    print(sheet(path, np.concatenate([source, np.stack(rows)], axis=1), labels, columns, title))
+    for self_until in tqdm(SHARES, "self-attention", unit=" rows"):
+        rows.append([])
+        for cross_until in SHARES:
+            how = dict(steps=args.steps, scale=args.scale, cross_until=cross_until, self_until=self_until)
+            source, edited = to_bytes(last(finite(edit(trained, args.source, args.target, x_T, **how), args.scale)))
+            rows[-1].append(edited)
+        rows[-1].insert(0, source)
+    columns, labels = [f"cross\n{share:.0%}" for share in SHARES], [f"self {share:.0%}" for share in SHARES]
+    title = f"{args.source}: {change(*words)}; shares of the steps that inject the source's attention maps"
+    print(sheet(path, np.array(rows), labels, ["source", *columns], title))

@@ -11,117 +11,142 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
 from tqdm import tqdm
 
 import ddpm
 from ddpm.data import load_data
 from ddpm.data.celeba import where_words_show
 from ddpm.data.shapes import PALETTE, Reading, parse, read
-from ddpm.evaluation.classifier import load as load_classifier
+from ddpm.evaluation import classifier, judge
 from ddpm.evaluation.edits import PAIR_KINDS, PARSERS, pairs
-from ddpm.evaluation.judge import all_shown
-from ddpm.evaluation.judge import places as judge_places
-from ddpm.experiments.common import shown_words
-from ddpm.experiments.records import arithmetic
+from ddpm.experiments import records
+from ddpm.experiments.common import model_facts, shown_words
+from ddpm.experiments.records import Cell
 from ddpm.model import Trained
 from ddpm.utils import cli
 from ddpm.utils.device import best_device
-from ddpm.utils.files import sha256, write_text
+from ddpm.utils.files import write_text
 from ddpm.utils.images import enlarge, squared_error, to_bytes
 
 from ..store import AttentionStore
-from . import measures, records
 from .baselines import (
     SAMPLERS,
     SETTINGS,
     WAYS,
     EditSettings,
     Pairs,
+    check_ways,
     prompt_to_prompt,
     sampled_pairs,
     with_flags,
+    words_of,
     words_that_differ,
 )
-from .measures import Judged
-from .records import Cell
 
 EXAMPLE = "python -m p2p score --model shapes --n 100 --kinds colour --ways plain p2p"
 ENDINGS = (".json",)
 BATCH = 50
+SCORED = ["plain", "sdedit", "ddim", "ddim-iterations", "p2p", "p2p-blend"]  # of WAYS, by default
 MAPS, REWEIGHT = "maps", "reweight "
 EXTRA = {"shapes": (MAPS, REWEIGHT + "colour", REWEIGHT + "background"), "scenes": (MAPS,), "celeba": (MAPS,)}
 WEIGHTS = (-2.0, 0.0, 1.0, 2.0, 5.0)
 NOUNS = ("thing", "setting")  # kinds of words whose maps are measured for each noun alone, too
+LEVELS = 50  # thresholds tried for the best overlap of a map with a mask
+Judged = dict[str, np.ndarray]  # see `judge.judged`
 Bar = Callable[[Any], Any]
 
-# ---- the pairs -------------------------------------------------------------------------------------------------------
+# ---- the pairs, and what their images show ---------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Task:
-    """n pairs of one kind of edit: see `ddpm.data.edits.CaptionPairs`, and how their images are judged.
+    """n pairs of one kind of edit of a dataset: see `ddpm.evaluation.edits.CaptionPairs`."""
 
-    judge: images and prompts -> what is shown. places: images -> kind of word -> masks of what it names; read: images
-    -> the places of their objects; elsewhere: sources and edits -> bool (n, H, W), the pixels to leave alone. None
-    where they cannot be known.
-    """
-
+    data: str
+    kind: str
     sources: list[str]
     targets: list[str]
-    changed: str | None
-    removed: bool
-    judge: Callable[[np.ndarray, list[str]], Judged]
-    places: Callable[[np.ndarray], dict[str, np.ndarray] | None]
-    read: Callable[[np.ndarray], Sequence[Reading | measures.Place]] | None = None
-    elsewhere: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
+    changed: str | None = None
+    removed: bool = False
+    places: dict[str, np.ndarray] | None = None  # of faces: kind of word -> (H, W) bool, where real faces show it
 
 
-def task_of(data: str, kind: str, n: int) -> Task:
-    """n pairs of a kind of edit of a dataset: exact checks for shapes, a classifier for the rest."""
-    seen = (lambda images: None) if data == "shapes" else load_classifier(data).probabilities
+class Place(NamedTuple):
+    """Where an object is, in pixels: the middle of its lower edge, half of its width, its mask (H, W) in 0..1."""
 
-    def places(images: np.ndarray) -> dict[str, np.ndarray] | None:
-        return judge_places(data, images, seen(images))
-
-    task = Task(**vars(pairs(data, kind, n)), judge=partial(shown_words, data), places=places)
-    if data == "shapes":
-        return replace(task, read=read, elsewhere=partial(outside_shapes, background=kind == "background"))
-    if data == "scenes":
-        return replace(task, read=partial(things, places), elsewhere=partial(outside, places, kind.split()[-1]))
-    return task
+    x: float
+    y: float
+    radius: float
+    mask: np.ndarray
 
 
-def map_task(trained: Trained, n: int, data_dir: str) -> Task:
-    """n captions whose words have a known place: of faces, where real faces with and without the word differ most."""
+def task_of(trained: Trained, kind: str, n: int, data_dir: str = "") -> Task:
+    """n pairs of a kind of edit of the model's dataset; for maps, n captions whose words have a known place."""
     data, half = trained.info["data"], -(-n // 2)
-    if data != "celeba":
-        return task_of(data, "colour", n)
-    masks = where_words_show(load_data(data, data_dir, "train", trained.unet.config.size))
-    captions = [caption for kind in ("smiling", "eyeglasses") for caption in pairs(data, kind, half).targets][:n]
-
-    def places(images: np.ndarray) -> dict[str, np.ndarray]:
-        return {kind: np.broadcast_to(mask, (len(images), *mask.shape)) for kind, mask in masks.items()}
-
-    return Task(captions, captions, None, False, partial(shown_words, data), places)
+    if kind != MAPS or data != "celeba":
+        word = "colour" if kind == MAPS else kind.removeprefix(REWEIGHT)
+        return Task(data, kind, **vars(pairs(data, word, n)))
+    shown = where_words_show(load_data(data, data_dir, "train", trained.unet.config.size))
+    captions = [caption for word in ("smiling", "eyeglasses") for caption in pairs(data, word, half).targets][:n]
+    return Task(data, kind, captions, captions, places=shown)
 
 
-def outside_shapes(before: np.ndarray, after: np.ndarray, background: bool) -> np.ndarray:
-    """`measures.elsewhere` of images."""
-    return measures.elsewhere(read(before), read(after), background)
+def places(task: Task, images: np.ndarray) -> dict[str, np.ndarray]:
+    """Kind of word -> (n, H, W) bool, the pixels of images uint8 (n, 3, H, W) that show what it names."""
+    if task.places is not None:
+        return {kind: np.broadcast_to(mask, (len(images), *mask.shape)) for kind, mask in task.places.items()}
+    seen = None if task.data == "shapes" else classifier.load(task.data).probabilities(images)
+    return judge.places(task.data, images, seen)
 
 
-def things(places: Callable, images: np.ndarray) -> list[measures.Place]:
-    """The places of the images' things."""
-    return [measures.place(mask) for mask in places(images)["thing"]]
+def things(task: Task, images: np.ndarray) -> list[Reading | Place] | None:
+    """Where the object of each image is; None where that cannot be known."""
+    if task.data == "shapes":
+        return read(images)
+    return [place(mask) for mask in places(task, images)["thing"]] if task.data == "scenes" else None
 
 
-def outside(places: Callable, word: str, before: np.ndarray, after: np.ndarray) -> np.ndarray:
-    """The pixels that belong to what a word names neither before nor after the edit, nor are next to one that does."""
-    return ~measures.wider(places(before)[word] | places(after)[word])
+def place(mask: np.ndarray) -> Place:
+    """The box of a mask (H, W) of bool; an empty one is in the image's middle, and has no width.
+
+    An object stands on the middle of its lower edge: a true edit from a low to a tall one leaves it where it is.
+    """
+    rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
+    if not len(rows):
+        return Place(mask.shape[1] / 2, mask.shape[0] / 2, 0.0, mask.astype(float))
+    left, right = columns[0], columns[-1] + 1
+    return Place((left + right) / 2, rows[-1] + 1.0, (right - left) / 2, mask.astype(float))
+
+
+def elsewhere(task: Task, before: np.ndarray, after: np.ndarray) -> np.ndarray | None:
+    """(n, H, W) bool, the pixels that an edit should leave alone; None where that cannot be known.
+
+    Of shapes those outside both objects or, for an edit of the background, inside both; of scenes those that belong to
+    what the word names neither before nor after, nor are next to one that does.
+    """
+    if task.data == "shapes":
+        masks = [masks_of(read(images)) for images in (before, after)]
+        return np.minimum(*masks) == 1 if task.kind == "background" else np.maximum(*masks) == 0
+    if task.data == "scenes":
+        word = task.kind.split()[-1]
+        return ~wider(places(task, before)[word] | places(task, after)[word])
+    return None
+
+
+def wider(mask: np.ndarray) -> np.ndarray:
+    """Masks (n, H, W) of bool, grown by a pixel to all sides: the edge of an antialiased object is part of it."""
+    padded = np.pad(mask, ((0, 0), (1, 1), (1, 1)))
+    return np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(1, 2)).any(axis=(3, 4))
+
+
+def masks_of(readings: Sequence[Reading | Place]) -> np.ndarray:
+    """(n, H, W): the soft masks of the objects, in 0..1."""
+    return np.stack([reading.mask for reading in readings])
 
 
 def batches(trained: Trained, settings: EditSettings, task: Task) -> Iterator[Pairs]:
@@ -138,18 +163,17 @@ def batches(trained: Trained, settings: EditSettings, task: Task) -> Iterator[Pa
 def compare(
     trained: Trained, settings: EditSettings, task: Task, ways: Sequence[str], bar: Bar = iter
 ) -> dict[str, Cell]:
-    """Way of editing -> its measures on the task's pairs; "source": the source images themselves."""
+    """Way of editing -> its measures on the task's pairs."""
     before, after, where = [], {way: [] for way in ways}, []
     for batch in bar(batches(trained, settings, task)):
         before.append(to_bytes(batch.x_0))
         for way in ways:
             after[way].append(to_bytes(WAYS[way](trained, settings, batch)))
-        if task.elsewhere is None:
+        if task.data not in ("shapes", "scenes"):
             where.append(~region(trained, settings, batch))
-    sources, elsewhere = np.concatenate(before), np.concatenate(where) if where else None
-    shown = task.judge(sources, task.sources)
-    cells: dict[str, Cell] = {"source": {"n": len(sources), "shows its prompt": percent(all_shown(shown))}}
-    return cells | {way: measure(task, shown, sources, np.concatenate(after[way]), elsewhere) for way in ways}
+    sources, alone = np.concatenate(before), np.concatenate(where) if where else None
+    shown = shown_words(task.data, sources, task.sources)
+    return {way: measure(task, shown, sources, np.concatenate(after[way]), alone) for way in ways}
 
 
 def region(trained: Trained, settings: EditSettings, batch: Pairs) -> np.ndarray:
@@ -160,47 +184,51 @@ def region(trained: Trained, settings: EditSettings, batch: Pairs) -> np.ndarray
     return blend.region(store, torch.Size((2 * n, *shape)))[:, 0].cpu().numpy()
 
 
-def measure(task: Task, shown: Judged, before: np.ndarray, after: np.ndarray, elsewhere: np.ndarray | None) -> Cell:
-    """The measures of one way of editing: percentages and means; drift and growth are medians, in pixels.
+def measure(task: Task, shown: Judged, before: np.ndarray, after: np.ndarray, alone: np.ndarray | None) -> Cell:
+    """One way of editing: success in percent, mean overlap of the objects, medians of their drift and growth in pixels,
+    and the mean squared error over the pixels that an edit should leave alone.
 
-    shown: the judged sources. elsewhere: (n, H, W) bool, the pixels an edit should not change; the task's if None.
+    shown: what the sources show of their prompts. alone: those pixels, (n, H, W) bool, where `elsewhere` knows none.
     """
-    edited = judged_edits(task, after)
-    success = measures.succeeded(shown, edited, task.changed)
-    cell: Cell = {"success": percent(success), "shows its prompt": percent(all_shown(edited))}
-    if task.changed is not None:
-        cell["changed word shown"] = percent(edited[task.changed] == 1)
-    if task.read is not None:
-        moved = measures.geometry(task.read(before), task.read(after))
-        cell |= {
-            "overlap": mean(moved["overlap"]),
-            "overlap, good sources": mean(moved["overlap"][all_shown(shown)]),
-            "drift": float(np.median(moved["drift"])),
-            "growth": float(np.median(abs(moved["growth"]))),
-        }
-    if task.elsewhere is not None:
-        elsewhere = task.elsewhere(before, after)
-    error = squared_error(before, after, elsewhere)
-    cell["error elsewhere"] = mean(error[np.isfinite(error)])
-    return cell | {"edges": mean(measures.edge_agreement(before, after))}
+    edited = shown_words(task.data, after, task.targets)
+    if task.removed:  # the targets say nothing of a removed word: it must not be shown any more
+        edited[task.changed] = 1 - shown_words(task.data, after, task.sources)[task.changed]
+    cell: Cell = {"success": 100 * float(succeeded(shown, edited, task.changed).mean())}
+    objects = [things(task, images) for images in (before, after)]
+    if objects[0] is not None:
+        cell |= geometry(*objects)
+    known = elsewhere(task, before, after)
+    error = squared_error(before, after, alone if known is None else known)
+    return cell | {"error elsewhere": float(np.nanmean(error)) if np.isfinite(error).any() else None}
 
 
-def judged_edits(task: Task, images: np.ndarray) -> Judged:
-    """Edits judged by their targets. These say nothing of a removed word: it must not be shown any more."""
-    edited = task.judge(images, task.targets)
-    if task.removed:
-        edited[task.changed] = 1 - task.judge(images, task.sources)[task.changed]
-    return edited
+def succeeded(before: Judged, after: Judged, changed: str | None) -> np.ndarray:
+    """(n,) bool: the edit shows the changed word, and every other word of its prompt that the source shows.
+
+    before: the sources judged by their prompts, after: the edits by theirs. changed: None where a word was removed.
+    """
+    success = np.ones(len(next(iter(after.values()))), dtype=bool)
+    for kind, shown in after.items():
+        required = np.ones_like(success) if kind == changed else before.get(kind, shown * np.nan) == 1
+        success &= (shown == 1) | ~required
+    return success
 
 
-def mean(values: np.ndarray) -> float | None:
-    """The mean, None of no values."""
-    return float(values.mean()) if len(values) else None
+def geometry(before: Sequence[Reading | Place], after: Sequence[Reading | Place]) -> Cell:
+    """Of sources and edits: mean overlap of the objects, medians of their drift and growth in pixels."""
+    x, y, radius = np.array([[(r.x, r.y, r.radius) for r in readings] for readings in (before, after)]).T  # (n, 2) each
+    drift = np.hypot(x[:, 1] - x[:, 0], y[:, 1] - y[:, 0])
+    return {
+        "overlap": float(overlap(masks_of(before), masks_of(after)).mean()),
+        "drift": float(np.median(drift)),
+        "growth": float(np.median(abs(radius[:, 1] - radius[:, 0]))),
+    }
 
 
-def percent(hits: np.ndarray) -> float:
-    """The share of True, in percent."""
-    return 100 * float(np.mean(hits))
+def overlap(mask_1: np.ndarray, mask_2: np.ndarray) -> np.ndarray:
+    """(n,): intersection over union of soft masks (n, H, W) in 0..1; 0 where both are empty."""
+    either = np.maximum(mask_1, mask_2).sum(axis=(1, 2))
+    return np.minimum(mask_1, mask_2).sum(axis=(1, 2)) / np.maximum(either, 1e-9)
 
 
 # ---- maps and weights of words ---------------------------------------------------------------------------------------
@@ -212,57 +240,89 @@ def localise(trained: Trained, settings: EditSettings, task: Task, bar: Bar = it
 
     "thing: cat" and the like are the same of one noun alone.
     """
-    words = [PARSERS[trained.info["data"]](source) for source in task.sources]
-    found: dict[str, dict[str, list[torch.Tensor]]] = defaultdict(lambda: defaultdict(list))
+    words = [PARSERS[task.data](source) for source in task.sources]
+    found: dict[str, dict[str, list[Tensor]]] = defaultdict(lambda: defaultdict(list))
     for batch in bar(batches(trained, settings, replace(task, targets=task.sources))):
         store = AttentionStore(batch.sources * 2)
         prompt_to_prompt(trained, settings, batch, store=store)
         sizes = sorted({site.size for site in store.sites if site.kind == "cross"}, reverse=True)
-        for kind, masks in task.places(to_bytes(batch.x_0)).items():
-            rows = [i for i, seed in enumerate(batch.seeds) if words[seed][kind] and masks[i].any()]
-            own = [[named(words[seed][kind], kind)] if i in rows else [] for i, seed in enumerate(batch.seeds)]
+        for kind, masks in places(task, to_bytes(batch.x_0)).items():
+            own = [words[seed][kind] if masks[i].any() else None for i, seed in enumerate(batch.seeds)]
+            own = [kind if word is True else word for word in own]  # a word that a caption has or not is named so
+            rows = [i for i, word in enumerate(own) if word]
             for size in sizes if rows else ():
-                maps = enlarge(store.word(own * 2, size).cpu()[rows], masks.shape[-1])
-                mask = torch.from_numpy(masks[rows])
-                hits = measures.pointing(maps, mask).float(), measures.best_overlap(maps, mask)
-                for name, values in zip(("pointing", "overlap"), hits, strict=True):
-                    for i, value in zip(rows, values, strict=True):
-                        for group in (kind, f"{kind}: {own[i][0]}") if kind in NOUNS else (kind,):
+                maps = store.word([[word] if word else [] for word in own] * 2, size).cpu()[rows]
+                maps, mask = enlarge(maps, masks.shape[-1]), torch.from_numpy(masks[rows])
+                for name, values in (("pointing", pointing(maps, mask)), ("overlap", best_overlap(maps, mask))):
+                    for i, value in zip(rows, values.float(), strict=True):
+                        for group in (kind, f"{kind}: {own[i]}") if kind in NOUNS else (kind,):
                             found[group][f"{name}, {size} x {size}"].append(value)
-    cells = {group: {name: torch.stack(values) for name, values in cell.items()} for group, cell in found.items()}
     return {
-        group: {"n": len(next(iter(cell.values())))} | {name: 100 * hits.mean().item() for name, hits in cell.items()}
-        for group, cell in cells.items()
+        group: {"n": len(next(iter(cell.values())))}
+        | {name: 100 * torch.stack(values).mean().item() for name, values in cell.items()}
+        for group, cell in found.items()
     }
 
 
-def named(word: str | bool, kind: str) -> str:
-    """The word of a caption: of what it either has or not, the name of the kind."""
-    return kind if word is True else word
+def pointing(maps: Tensor, masks: Tensor) -> Tensor:
+    """(n,) bool: the largest value of a map (n, H, W) lies within its mask (n, H, W) bool."""
+    return masks.flatten(1).gather(1, maps.flatten(1).argmax(dim=1, keepdim=True))[:, 0]
 
 
-def reweighting(trained: Trained, settings: EditSettings, task: Task, kind: str, bar: Bar = iter) -> dict[str, Cell]:
+def best_overlap(maps: Tensor, masks: Tensor) -> Tensor:
+    """(n,): the intersection over union of the mask (n, H, W) bool and the pixels above a threshold, at the best of
+    LEVELS thresholds between each map's (n, H, W) least and largest value.
+    """
+    low, high = maps.amin(dim=(1, 2)), maps.amax(dim=(1, 2))
+    best = maps.new_zeros(len(maps))
+    for share in torch.linspace(0, 1, LEVELS + 2)[1:-1]:
+        inside = maps > (low + share * (high - low))[:, None, None]
+        both, either = (inside & masks).sum(dim=(1, 2)), (inside | masks).sum(dim=(1, 2))
+        best = torch.maximum(best, both / either.clamp(min=1))
+    return best
+
+
+def reweighting(trained: Trained, settings: EditSettings, task: Task, bar: Bar = iter) -> dict[str, Cell]:
     """Weight of a colour word -> the colour of its place, 0 at the pair's other colour and 1 at the word's own; and the
     percentage of images in which no larger weight gives less of it.
 
-    kind: "colour", whose place is the source's object, or "background", all else.
+    The word is that of the task's kind: "colour", whose place is the source's object, or "background", all else.
     """
+    kind = task.kind.removeprefix(REWEIGHT)
     captions, other = [parse(source) for source in task.sources], "background" if kind == "colour" else "colour"
     zero, one = (np.array([PALETTE[caption[name]] for caption in captions], dtype=float) for name in (other, kind))
     strengths = []  # (weights, batch) for each batch
     for batch in bar(batches(trained, settings, replace(task, targets=task.sources))):
-        readings, ends = task.read(to_bytes(batch.x_0)), (zero[batch.seeds], one[batch.seeds])
-        place = measures.elsewhere(readings, readings, background=kind == "colour")
+        masks = masks_of(read(to_bytes(batch.x_0)))
+        where, ends = masks == 1 if kind == "colour" else masks == 0, (zero[batch.seeds], one[batch.seeds])
         words = [captions[seed][kind] for seed in batch.seeds]
         edits = [prompt_to_prompt(trained, settings, batch, weights=[{word: x} for word in words]) for x in WEIGHTS]
-        strengths.append([measures.along(to_bytes(edit), place, *ends) for edit in edits])
+        strengths.append([along(to_bytes(edit), where, *ends) for edit in edits])
     rows = np.concatenate(strengths, axis=1)  # (weights, n)
     rising = (np.diff(rows, axis=0) >= -1 / 255).all(axis=0)  # up to the rounding of bytes
-    cells = {f"weight {weight:g}": {"strength": mean(row)} for weight, row in zip(WEIGHTS, rows, strict=True)}
-    return cells | {"all weights": {"rising": percent(rising)}}
+    cells = {f"weight {weight:g}": {"strength": float(row.mean())} for weight, row in zip(WEIGHTS, rows, strict=True)}
+    return cells | {"all weights": {"rising": 100 * float(rising.mean())}}
+
+
+def along(images: np.ndarray, where: np.ndarray, zero: np.ndarray, one: np.ndarray) -> np.ndarray:
+    """(n,): the mean colour over `where` (n, H, W) bool, projected on the line through two colours (n, 3): 0 at `zero`,
+    1 at `one`, less or more beyond them.
+    """
+    count = np.maximum(where.sum(axis=(1, 2)), 1)[:, None]
+    colour = (images.astype(np.float64) * where[:, None]).sum(axis=(2, 3)) / count
+    return ((colour - zero) * (one - zero)).sum(axis=1) / ((one - zero) ** 2).sum(axis=1)
 
 
 # ---- the command -----------------------------------------------------------------------------------------------------
+
+
+class Plan(NamedTuple):
+    """What can be known before the first image."""
+
+    trained: Trained
+    todo: dict[str, tuple[EditSettings, Task, list[str]]]  # kind of edit -> how, on what, and the ways that are missing
+    facts: dict[str, dict]  # kind of edit -> the settings in its record
+    path: Path
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -270,53 +330,58 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     cli.add_flags(parser, model="scenes", device=best_device(), n=500, steps=None, scale=None, out="results")
     cli.add_flags(parser, data_dir="data")  # only for the maps of faces
     parser.add_argument("--kinds", nargs="+", help="kinds of edit, such as colour; by default all of the model's data")
-    parser.add_argument("--ways", nargs="+", choices=list(WAYS), default=list(WAYS), help="ways of editing")
+    parser.add_argument("--ways", nargs="+", choices=list(WAYS), help=f"ways of editing, by default {' '.join(SCORED)}")
     parser.add_argument("--sampler", choices=list(SAMPLERS), help="ddpm: eta = 1, with the same noise for both images")
     for name in ("cross-until", "self-until", "strength"):
         parser.add_argument(f"--{name}", type=cli.share, help="in place of that of each kind")
 
 
-def run(args: argparse.Namespace) -> None:
-    """Measure what the record lacks, write it, and print the table."""
+def prepare(args: argparse.Namespace) -> Plan:
+    """Load the model, and look at every flag, all prompts and earlier results. ValueError, OSError."""
     trained = ddpm.load(args.model, device=args.device)
-    data, path = trained.info["data"], cli.output(args, f"score-{cli.name_of(args.model)}", ".json")
-    todo = {kind: with_flags(SETTINGS.get((data, kind), EditSettings()), args) for kind in kinds_of(data, args.kinds)}
-    model = {"model": cli.name_of(args.model), "sha256": sha256(Path(trained.info["path"])), "n": args.n}
-    model |= arithmetic(trained)
-    record = records.read_record(path)
-    for kind, settings in todo.items():
-        records.check_settings(path, record, kind, model | asdict(settings))
-    for kind, settings in todo.items():
-        new = missing(trained, args, settings, kind, record["cells"].get(kind, {}))
-        record = records.add(path, kind, model | asdict(settings), new)
-        print(records.table(kind, record, path, new))
-    tables = [records.table(kind, record, path, cells) for kind, cells in record["cells"].items()]
-    write_text(path.with_suffix(".txt"), "\n\n".join(tables) + "\n")
-    print(path)
-
-
-def kinds_of(data: str, given: list[str] | None) -> list[str]:
-    """--kinds, by default all of the dataset. ValueError: a dataset or kind that is not known."""
+    data, extra = trained.info["data"], EXTRA.get(trained.info["data"], ())
     if data not in PAIR_KINDS:
         raise ValueError(f"no kinds of edit of the dataset {data!r}: expected one of {', '.join(PAIR_KINDS)}")
-    known = PAIR_KINDS[data] + EXTRA.get(data, ())
-    kinds = list(dict.fromkeys(given or known))
-    if unknown := [kind for kind in kinds if kind not in known]:
-        raise ValueError(f"no kind of edit {unknown[0]!r} of {data}: expected one of {', '.join(known)}")
-    return kinds
+    args.kinds = args.kinds or [*PAIR_KINDS[data], *extra]
+    if unknown := [kind for kind in args.kinds if kind not in (*PAIR_KINDS[data], *extra)]:
+        known = ", ".join((*PAIR_KINDS[data], *extra))
+        raise ValueError(f"no kind of edit {unknown[0]!r} of {data}: expected one of {known}")
+    if {*args.kinds} <= {*extra}:
+        for flag in ("ways", "strength", "cross_until", "self_until"):
+            if getattr(args, flag) is not None:
+                raise ValueError(f"--{flag.replace('_', '-')} has no effect on {' '.join(args.kinds)}: leave it out")
+    args.ways = args.ways or SCORED
+    settings = {kind: with_flags(SETTINGS.get((data, kind), EditSettings()), args) for kind in args.kinds}
+    check_ways(trained, args, settings)
+    facts = {kind: model_facts(trained, args) | {"n": args.n} | asdict(how) for kind, how in settings.items()}
+    path = cli.output(args, f"score-{cli.name_of(args.model)}", ".json")
+    cells, todo = records.resume_rows(path, facts)["cells"], {}
+    if data != "shapes":
+        classifier.load(data)  # refused now where it is missing
+    for kind, how in settings.items():
+        ways = [way for way in args.ways if way not in cells.get(kind, {})]
+        if (kind in extra and kind not in cells) or (kind not in extra and ways):
+            todo[kind] = how, task_of(trained, kind, args.n, args.data_dir), ways
+            words_of(trained, todo[kind][1].sources + todo[kind][1].targets)
+    return Plan(trained, todo, facts, path)
 
 
-def missing(
-    trained: Trained, args: argparse.Namespace, settings: EditSettings, kind: str, old: dict
-) -> dict[str, Cell]:
-    """Measure the cells of one kind of edit that are not among the old ones."""
-    data, bar = trained.info["data"], partial(tqdm, desc=kind, total=-(-args.n // BATCH))
-    if kind in EXTRA.get(data, ()):
-        if old:
-            return {}
-        word = kind.removeprefix(REWEIGHT)
-        if kind == MAPS:
-            return localise(trained, settings, map_task(trained, args.n, args.data_dir), bar)
-        return reweighting(trained, settings, task_of(data, word, args.n), word, bar)
-    ways = [way for way in args.ways if way not in old]
-    return compare(trained, settings, task_of(data, kind, args.n), ways, bar) if ways else {}
+def run(args: argparse.Namespace) -> None:
+    """Measure what the record lacks, write it, and print the table."""
+    trained, todo, facts, path = prepare(args)
+    for kind in args.kinds:
+        new: dict[str, Cell] = {}
+        if kind in todo:
+            settings, task, ways = todo[kind]
+            bar = partial(tqdm, desc=kind, total=-(-args.n // BATCH))
+            if kind == MAPS:
+                new = localise(trained, settings, task, bar)
+            elif kind.startswith(REWEIGHT):
+                new = reweighting(trained, settings, task, bar)
+            else:
+                new = compare(trained, settings, task, ways, bar)
+        record = records.add_cells(path, kind, facts[kind], new) if new else records.resume_rows(path, facts)
+        print(records.row_text(path, record, kind, new))
+    write_text(path.with_suffix(".txt"), "\n\n".join(records.row_text(path, record, kind, record["cells"][kind])
+                                                     for kind in record["cells"]) + "\n")  # fmt: skip
+    print(path)

@@ -5,75 +5,35 @@ Errors are mean squares on the [0, 1] scale, over the pixels that the true edit 
 """
 
 import argparse
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
-from functools import partial
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
-from torch import Tensor
 from tqdm import tqdm
 
-import ddim
 import ddpm
 from ddpm.data import scenes
-from ddpm.evaluation import edits
-from ddpm.experiments.common import shown_words
-from ddpm.experiments.records import arithmetic
+from ddpm.evaluation import classifier, edits
+from ddpm.experiments import records
+from ddpm.experiments.common import model_facts, shown_words
+from ddpm.experiments.records import Cell
 from ddpm.model import Trained
-from ddpm.noise import Noise, check_seed
 from ddpm.utils import cli
 from ddpm.utils.device import best_device
-from ddpm.utils.files import sha256
 from ddpm.utils.images import from_bytes, sheet, squared_error, to_bytes
 
 from .. import real
 from ..words import changed, split
-from . import baselines, records
-from .baselines import SETTINGS, EditSettings, Pairs, with_flags
+from .baselines import NAMES, SETTINGS, WAYS, EditSettings, Pairs, check_ways, with_flags, words_of
 
 EXAMPLE = 'python -m p2p truth --n 5 --source "a photo of a cat on a couch" --target "a photo of a tiger on a couch"'
 ENDINGS = (".json", ".png")
 BATCH = 50
 SHOWN = 5  # rows of a sheet
 TRUE_KINDS = tuple(kind for kind in edits.SCENE_PAIRS if kind not in ("add colour", "drop colour"))
-
-# ---- the ways of editing ---------------------------------------------------------------------------------------------
-
-
-def nothing(trained: Trained, settings: EditSettings, pairs: Pairs) -> Tensor:
-    """The image as it is."""
-    return pairs.x_0
-
-
-def plain(trained: Trained, settings: EditSettings, pairs: Pairs) -> Tensor:
-    """Plain re-generation: the new caption from noise that has nothing to do with the image."""
-    x_T = Noise(pairs.seeds).start(trained.shape, trained.device)
-    return baselines.plain(trained, settings, replace(pairs, x_T=x_T))
-
-
-def exact(trained: Trained, settings: EditSettings, pairs: Pairs, way: Callable[..., Tensor]) -> Tensor:
-    """A way of Prompt-to-Prompt after the exact inversion at the settings' guidance."""
-    x_T = real.latent_pair(trained, pairs.sources, pairs.x_0, settings.steps, settings.scale)
-    return way(trained, settings, replace(pairs, x_T=x_T), sampler=ddim.sample_exact)
-
-
-WAYS: dict[str, Callable[[Trained, EditSettings, Pairs], Tensor]] = {
-    "nothing": nothing,
-    "plain": plain,
-    "sdedit": baselines.sdedit,
-    "ddim-iterations": partial(baselines.ddim_inversion, iterations=real.ITERATIONS),
-    "p2p": baselines.prompt_to_prompt,
-    "p2p-blend": baselines.with_local_blend,
-    "p2p-exact": partial(exact, way=baselines.prompt_to_prompt),
-    "p2p-exact-blend": partial(exact, way=baselines.with_local_blend),
-}
-NAMES = {
-    "nothing": "source", "plain": "new caption,\nnew noise", "sdedit": "SDEdit",
-    "ddim-iterations": "DDIM inversion,\n3 iterations",
-    "p2p": "Prompt-\nto-Prompt", "p2p-blend": "+ local\nblend", "p2p-exact": "P2P, exact\ninversion",
-    "p2p-exact-blend": "+ local\nblend",
-}  # fmt: skip
+TRIED = [way for way in WAYS if way != "ddim"]  # by default
 
 # ---- measure ---------------------------------------------------------------------------------------------------------
 
@@ -99,12 +59,12 @@ def edited(
     return {way: np.concatenate(parts) for way, parts in found.items()}
 
 
-def measure(chosen: list[edits.SceneEdit], images: np.ndarray, kind: str) -> dict[str, float]:
+def measure(chosen: list[edits.SceneEdit], images: np.ndarray, kind: str) -> Cell:
     """Errors to the truth, x 1000, and the share of the images that show the new word, in percent."""
     before, after = drawn([e.before for e in chosen]), drawn([e.after for e in chosen])
     inside = (before != after).any(axis=1)
-    cell = {f"{name} x 1000": 1000 * float(np.nanmean(squared_error(images, after, where)))
-            for name, where in (("inside", inside), ("outside", ~inside), ("all", None))}  # fmt: skip
+    cell: Cell = {f"{name} x 1000": 1000 * float(np.nanmean(squared_error(images, after, where)))
+                  for name, where in (("inside", inside), ("outside", ~inside), ("all", None))}  # fmt: skip
     answers = shown_words("scenes", images, [e.target for e in chosen])
     word = kind.split()[-1]
     return cell | ({"new word shown": 100 * float(np.mean(answers[word] == 1))} if not kind.startswith("drop") else {})
@@ -113,18 +73,28 @@ def measure(chosen: list[edits.SceneEdit], images: np.ndarray, kind: str) -> dic
 # ---- the command -----------------------------------------------------------------------------------------------------
 
 
+class Plan(NamedTuple):
+    """What can be known before the first image."""
+
+    trained: Trained
+    todo: dict[str, list[edits.SceneEdit]]  # kind of edit -> the scenes, none where the record has all its cells
+    settings: dict[str, EditSettings]
+    facts: dict[str, dict]  # kind of edit -> the settings in its record
+    path: Path | None  # of the record; none of --source and --target
+
+
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """The flags of `python -m p2p truth`."""
     cli.add_flags(parser, model="scenes", source=None, n=500, seed=0, steps=None, scale=None)
     cli.add_flags(parser, device=best_device(), out="results")
     parser.add_argument("--target", help="caption of the edit")
-    parser.add_argument("--kinds", nargs="+", choices=TRUE_KINDS, default=list(TRUE_KINDS), help="kinds of edit")
-    parser.add_argument("--ways", nargs="+", choices=list(WAYS), default=list(WAYS), help="ways of editing")
+    parser.add_argument("--kinds", nargs="+", choices=TRUE_KINDS, help="kinds of edit, by default all")
+    parser.add_argument("--ways", nargs="+", choices=list(WAYS), default=TRIED, help="ways of editing")
     for name in ("cross", "self"):
         parser.add_argument(f"--{name}-until", type=cli.share, help="in place of that of each kind")
 
 
-def edits_of(source: str, target: str, n: int) -> tuple[str, list[edits.SceneEdit]]:
+def edits_of(source: str, target: str, n: int, seed: int = 0) -> tuple[str, list[edits.SceneEdit]]:
     """The kind of edit between two captions, and n scenes of the test split that the source is true of.
 
     ValueError: no edit of TRUE_KINDS, too few such scenes.
@@ -133,50 +103,60 @@ def edits_of(source: str, target: str, n: int) -> tuple[str, list[edits.SceneEdi
     if kind not in TRUE_KINDS:
         raise ValueError(f"{source!r} -> {target!r}: expected captions of scenes that differ in one of {TRUE_KINDS}")
     word, said = kind.split()[-1], {name: value for name, value in scenes.parse(source).items() if value}
-    new = scenes.parse(target)[word]
-    all_scenes, can_have = scenes.scatter(400 * n, "test", edits.HELD_OUT_SEED), edits.SCENE_PAIRS[kind]
+    new, can_have = scenes.parse(target)[word], edits.SCENE_PAIRS[kind]
+    all_scenes = scenes.scatter(400 * n, "test", seed + edits.HELD_OUT_SEED)
     fitting = [s for s in all_scenes if said.items() <= vars(s).items() and can_have(s)]  # no flag for one with a flag
     if len(fitting) < n:
         raise ValueError(f"{len(fitting)} scenes of {source!r} in the test split: expected --n {n}, try fewer words")
     return kind, [edits.SceneEdit(s, scenes.replace(s, **{word: new}), source, target) for s in fitting[:n]]
 
 
-def run(args: argparse.Namespace) -> None:
-    """Edit, measure, and write the numbers and a sheet for each kind of edit that the record does not have yet."""
+def prepare(args: argparse.Namespace) -> Plan:
+    """Load the model, choose the scenes, and look at every flag and at earlier results. ValueError, OSError."""
+    if (args.source is None) != (args.target is None):
+        raise ValueError("--source and --target belong together: give both, or neither for edits of each kind")
+    if args.source is not None and args.kinds:
+        raise ValueError(f"--kinds {' '.join(args.kinds)} has no effect beside --source: leave one of them out")
     trained = ddpm.load(args.model, device=args.device)
     if trained.info["data"] != "scenes":
         raise ValueError(f"{args.model} is a model of {trained.info['data']}: the true edit is known of scenes alone")
-    if (args.source is None) != (args.target is None):
-        raise ValueError("--source and --target belong together")
-    check_seed(args.seed)
-    model = {"model": cli.name_of(args.model), "sha256": sha256(Path(trained.info["path"]))} | arithmetic(trained)
-    model |= {"n": args.n, "seed": args.seed}
-    record_path = cli.output(args, f"truth-{cli.name_of(args.model)}", ".json")
-    jobs = dict([edits_of(args.source, args.target, args.n)]) if args.source else {}
-    for kind in jobs or args.kinds:
-        chosen = jobs.get(kind) or edits.scene_edits(kind, args.n, args.seed)
-        settings = with_flags(SETTINGS["scenes", kind], args)
-        facts = model | asdict(settings)
-        if not jobs:
-            record = records.read_record(record_path)
-            records.check_settings(record_path, record, kind, facts)
-            if set(args.ways) <= set(record["cells"].get(kind, {})):  # measured before: a long command goes on
-                print(records.table(kind, record, record_path, {}))
-                continue
-        images = edited(trained, settings, chosen, args.ways)
-        cells = {way: measure(chosen, images[way], kind) for way in args.ways}
-        if not jobs:
-            record = records.add(record_path, kind, facts, cells)
-            print(records.table(kind, record, record_path, cells))
-        path = cli.output(args, f"truth-{kind.replace(' ', '-')}", ".png")
-        print(draw(path, chosen, images, f"{args.source} -> {args.target}" if jobs else kind))
+    args.kinds = args.kinds or list(TRUE_KINDS)
+    classifier.load("scenes")  # refused now where it is missing
+    settings = {kind: with_flags(SETTINGS["scenes", kind], args) for kind in args.kinds}
+    check_ways(trained, args, settings)
+    if args.source is not None:
+        words_of(trained, [args.source, args.target])
+        kind, chosen = edits_of(args.source, args.target, args.n, args.seed)
+        return Plan(trained, {kind: chosen}, settings, {}, None)
+    shared = model_facts(trained, args) | {"n": args.n, "seed": args.seed}
+    facts = {kind: shared | asdict(how) for kind, how in settings.items()}
+    path = cli.output(args, f"truth-{cli.name_of(args.model)}", ".json")
+    cells, todo = records.resume_rows(path, facts)["cells"], {}
+    for kind in args.kinds:
+        is_measured = set(args.ways) <= set(cells.get(kind, {}))  # a long command goes on where it stopped
+        todo[kind] = [] if is_measured else edits.scene_edits(kind, args.n, args.seed)
+        if not is_measured and len(todo[kind]) < args.n:
+            raise ValueError(f"{len(todo[kind])} scenes for the edit {kind!r}: expected --n {args.n}, take fewer")
+    return Plan(trained, todo, settings, facts, path)
 
 
-def draw(path: Path, chosen: list[edits.SceneEdit], images: dict[str, np.ndarray], title: str) -> Path:
-    """The first edits of each way beside the truth; returns where the sheet is."""
-    shown = images | {"truth": drawn([e.after for e in chosen])}
-    columns = [NAMES.get(way, way) for way in shown]
-    pairs = [(split(e.source), split(e.target)) for e in chosen[:SHOWN]]
-    rows = [" ->\n".join(" ".join(words) for words in changed(*pair)) for pair in pairs]
-    pixels = np.stack([each[:SHOWN] for each in shown.values()], axis=1)
-    return sheet(path, pixels, rows, columns, title)
+def run(args: argparse.Namespace) -> None:
+    """Edit, measure, and write the numbers and a sheet for each kind of edit that the record does not have yet."""
+    trained, todo, settings, facts, path = prepare(args)
+    for kind, chosen in todo.items():
+        images = edited(trained, settings[kind], chosen, args.ways) if chosen else {}
+        if path is not None:
+            new = {way: measure(chosen, each, kind) for way, each in images.items()}
+            record = records.add_cells(path, kind, facts[kind], new) if new else records.resume_rows(path, facts)
+            print(records.row_text(path, record, kind, new))
+        if not chosen:
+            continue
+        is_one = path is None or not cli.is_file_name(args.out)
+        name = kind.replace(" ", "-")
+        png = cli.output(args, f"truth-{name}", ".png", "" if is_one else f"-{name}")
+        columns = images | {"truth": drawn([e.after for e in chosen])}
+        pairs = [(split(e.source), split(e.target)) for e in chosen[:SHOWN]]
+        rows = [" ->\n".join(" ".join(words) for words in changed(*pair)) for pair in pairs]
+        pixels = np.stack([each[:SHOWN] for each in columns.values()], axis=1)
+        title = kind if path is not None else f"{args.source} -> {args.target}"
+        print(sheet(png, pixels, rows, [NAMES.get(way, way) for way in columns], title))
