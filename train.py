@@ -54,8 +54,7 @@ def add_flags(parser: argparse.ArgumentParser, record: type, title: str) -> None
 
 def parser() -> argparse.ArgumentParser:
     """All flags: those of the run, then one for every field of `Settings` and `UNetConfig`."""
-    as_written = argparse.RawDescriptionHelpFormatter
-    flags = cli.Parser(prog="train.py", description=__doc__, formatter_class=as_written)
+    flags = cli.Parser(prog="train.py", description=__doc__)
     flags.add_argument("--resume", metavar="RUN", help="resume the run in this folder")
     flags.add_argument("--out", type=cli.destination, default="runs", help="where run folders are made (default: runs)")
     best = "a GPU if there is one"
