@@ -35,7 +35,7 @@ class Parser(argparse.ArgumentParser):
     """A parser that says what is wrong with a flag in one line, without the usage; so do its commands'."""
 
     def __init__(self, **about: Any):
-        super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, **about)
+        super().__init__(**{"formatter_class": argparse.RawDescriptionHelpFormatter} | about)
         for name in (None, "store"):
             self.register("action", name, Once)
 
