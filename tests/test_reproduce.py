@@ -68,7 +68,9 @@ def test_what_cannot_be_planned_is_refused_and_nothing_is_made(tmp_path, monkeyp
     monkeypatch.setattr(reproduce, "timed", lambda preset, device: FAST)
     good = {"data": "shapes", "minutes": 60.0, "features": "classifier", "preset": "shapes", "rates": FAST, "done": 0}
     earlier = tmp_path / "earlier" / "plan.json"
-    earlier.parent.mkdir()
+    checkpoint = tmp_path / "earlier" / "runs" / "00000-shapes" / "checkpoint.pt"
+    checkpoint.parent.mkdir(parents=True)
+    checkpoint.touch()
     for content, message in (
         ("{}", "is not a plan of this command"), ("[1]", "is not a plan of this command"), ("{", "plan.json"),
         (json.dumps(good | {"preset": "nosuch"}), "is not a plan"),
@@ -81,12 +83,16 @@ def test_what_cannot_be_planned_is_refused_and_nothing_is_made(tmp_path, monkeyp
         earlier.write_text(content)
         assert code_of(main, "reproduce", "--data", "shapes", "--minutes", 60, "--out", earlier.parent) == 2
         assert message in capsys.readouterr().err and earlier.read_text() == content
+    checkpoint.unlink()  # nothing has been trained by that plan: another may take its place
+    assert code_of(main, "reproduce", "--data", "shapes", "--minutes", 60, "--dry-run", "--out", earlier.parent) == 0
     for flags, message in (
         (["--minutes", "0"], "--minutes is 0: expected more than 0"), (["--minutes", "-5"], "--minutes is -5"),
         (["--minutes", "nan"], "expected a number"), (["--minutes", "1e-9"], "expected at least"),
         (["--data", "moons"], "invalid choice: 'moons'"), (["--device", "tpu"], "'tpu'"),
+        (["--out", tmp_path / "x.html"], "expected a folder"), (["--out", tmp_path / "x.txt"], "expected a folder"),
     ):  # fmt: skip
-        assert code_of(main, "reproduce", *flags, "--out", tmp_path / "new") == 2
+        where = [] if "--out" in flags else ["--out", tmp_path / "new"]
+        assert code_of(main, "reproduce", *flags, *where) == 2
         error = capsys.readouterr().err
         assert message in error and error.count("\n") == 1
     assert code_of(main, "reproduce", "--dry-run", "--out", tmp_path / "new") == 0
@@ -94,8 +100,8 @@ def test_what_cannot_be_planned_is_refused_and_nothing_is_made(tmp_path, monkeyp
 
 
 def test_every_planned_command_is_one_that_is_there(monkeypatch):
-    for data, networks in reproduce.NETWORKS.items():
-        _, *others = reproduce.plan(parsed("--data", data, "--features", "inception"), networks[-1][0], FAST)
+    for data in reproduce.EDITS:
+        _, *others = reproduce.plan(parsed("--data", data, "--features", "inception"), data, FAST)
         for _, _, (_, package, command, *flags), folder in others:
             package, seen = importlib.import_module(f"{package}.__main__"), []
             monkeypatch.setattr(package.COMMANDS[command], "run", seen.append)
@@ -107,7 +113,7 @@ def test_a_tiny_run_makes_its_parts_once_and_a_page(tmp_path, monkeypatch, capsy
     """On the shapes, in the folder where one stands; a second call does nothing again."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(reproduce, "COUNTS", (4,) * 5)
-    monkeypatch.setattr(reproduce, "TABLES", (("--rows 0 --columns 2 3", 5, 0),))
+    monkeypatch.setattr(reproduce, "TABLES", {"--rows 0 --columns 2 3": 5})
     monkeypatch.setattr(reproduce, "timed", lambda preset, device: {"training": 50.0, "sampling": 1e6})
     monkeypatch.setitem(PRESETS, "shapes", SIXTEEN)
     monkeypatch.setitem(RECIPES, "shapes", replace(RECIPES["shapes"], report=4))

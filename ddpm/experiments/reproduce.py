@@ -1,12 +1,10 @@
 """Train a model and make its table, reconstructions, figures, edits and scores within given minutes, on one page.
 
-A few timed steps decide the network and the numbers of images. What is done is not done again: the same command goes on
-where it stopped.
+A few timed steps decide the network and the numbers of images. The same command goes on where it stopped.
 """
 
 import argparse
 import html
-import math
 import os
 import shlex
 import subprocess
@@ -15,9 +13,11 @@ from pathlib import Path
 
 import torch
 
+from unet import PRESETS
 from unet.precision import resolve
 
 from ..evaluation.features import KINDS, fetched
+from ..training import RECIPES
 from ..utils import cli
 from ..utils.device import best_device, usable
 from ..utils.files import CHECKPOINT, read_json, write_json, write_text
@@ -25,28 +25,19 @@ from . import records, speed
 
 EXAMPLE = "python -m ddpm reproduce --data cifar10 --minutes 720 --dry-run"
 ROOT, PLAN = Path(__file__).parents[2], "plan.json"
-NETWORKS = {  # from large to small, with the images that training must be able to show
-    "cifar10": (("ddpm", 50_000_000), ("cifar10", 2_000_000), ("cifar10-cpu", 0)),
-    "celeba": (("celeba64", 1_500_000), ("celeba64-cpu", 0)),
-    "scenes": (("scenes", 0),),
-    "shapes": (("shapes", 0),),
-}
+IMAGES = {"ddpm": 50_000_000, "cifar10": 2_000_000, "celeba64": 1_500_000}  # that a large network must see in training
 EDITS = {  # the captions before and after Prompt-to-Prompt
     "cifar10": ("a photo of a brown horse on a green background", "a photo of a white horse on a green background"),
     "celeba": ("a photo of a woman with brown hair", "a photo of a woman with blond hair"),
     "scenes": ("a photo of a gray cat on a red couch", "a photo of a gray dog on a red couch"),
     "shapes": ("a photo of a red circle on a blue background", "a photo of a red square on a blue background"),
 }
-TABLES = (  # from large to small: flags, calls of the network for an image, and the images that it needs
-    ("--rows 0 0.2 0.5 1 hat 2m --columns 10 20 50 100 1000", 6 * 1180, 5_000),
-    ("--rows 0 0.2 0.5 1 hat 2m --columns 10 20 50 100", 6 * 180, 200),
-    ("--rows 0 1 --columns 10 20 50 100", 2 * 180, 0),
-)
-VARIANTS = "'null prompt' 'Gaussian, exact eps'"  # of the inversion
+TABLES = {  # flags -> calls of the network for an image; the first one if it can have 5,000 images
+    "--rows 0 0.2 0.5 1 hat 2m --columns 10 20 50 100 1000": 6 * 1180,
+    "--rows 0 0.2 0.5 1 hat 2m --columns 10 20 50 100": 6 * 180,
+}
 COUNTS = (50_000, 10_000, 5_000, 2_000, 1_000, 500, 200, 100, 50, 20)  # images that are measured
-EACH = 360 + 40 + 600  # calls for an image that is reconstructed, sampled and edited, about
-FIXED = 10_600  # calls for the figures and an edit, about
-Plan = list[tuple[float, str, list[str], Path]]  # minutes, title, words of the command, folder of its results
+FIXED, EACH = 10_600, 1_000  # calls of the network, about: figures and one edit; an image inverted, sampled and edited
 
 
 def timed(preset: str, device: torch.device) -> dict[str, float]:
@@ -56,31 +47,32 @@ def timed(preset: str, device: torch.device) -> dict[str, float]:
     return {"training": 16 / seconds["training"], "sampling": 16 / seconds["DDIM step"]}
 
 
-def plan(args: argparse.Namespace, preset: str, rates: dict[str, float]) -> Plan:
-    """The commands in their order; training gets what the others leave, at least half. ValueError: too few minutes."""
+def plan(args: argparse.Namespace, preset: str, rates: dict[str, float]) -> list[tuple[float, str, list[str], Path]]:
+    """The commands in their order: minutes, title, words, folder; half for training. ValueError: too few minutes."""
     out, budget = Path(args.out), 60 * args.minutes / 2 * rates["sampling"] - FIXED
-    tables = [(n * calls, n, words) for words, calls, least in TABLES for n in COUNTS if n >= least]
     most = min(budget * 2 / 3, budget - COUNTS[-1] * EACH)
-    calls, n, table = next((table for table in tables if table[0] <= most), tables[-1])
-    few = next((n for n in COUNTS[4:] if n * EACH <= budget - calls), COUNTS[-1])
-    if calls + few * EACH > budget:
-        enough = math.ceil(200 * (calls + few * EACH + FIXED) / rates["sampling"] / 60) / 100
-        raise ValueError(f"--minutes is {args.minutes:g}: expected at least {enough:g}, half of it for training")
+    for table, calls in TABLES.items():
+        n = next((n for n in COUNTS if n * calls <= most), COUNTS[-1])
+        if n >= 5_000:
+            break
+    few = next((few for few in COUNTS[4:] if few * EACH <= budget - n * calls), COUNTS[-1])
+    if (used := n * calls + few * EACH) > budget:
+        enough = (used + FIXED) / rates["sampling"] / 30 + 0.01
+        raise ValueError(f"--minutes is {args.minutes:g}: expected at least {enough:.2f}, half of it for training")
     runs = [file.parent for file in (out / "runs").glob(f"*/{CHECKPOINT}")]
     model = max(runs, key=lambda run: (run / CHECKPOINT).stat().st_mtime, default=out / "runs" / f"00000-{preset}")
     source, target = map(shlex.quote, EDITS[args.data])
     parts, own = [], ["--device", args.device, "--data-dir", args.data_dir]
     for cost, title, command in (
-        (calls, "Frechet distance over steps and eta", f"ddim table --n {n} {table} --features {args.features}"),
-        (360 * few, "Reconstruction by DDIM inversion", f"ddim reconstruct --n {few} --variants {VARIANTS}"),
+        (n * calls, "Frechet distance over steps and eta", f"ddim table --n {n} {table} --features {args.features}"),
+        (360 * few, "DDIM inversion", f"ddim reconstruct --n {few} --variants 'null prompt' 'Gaussian, exact eps'"),
         (10_000, "Samples over eta and S", "ddim figures"),
         (40 * few, "Do images show their caption?", f"ddpm score --n {few}"),
         (600, "Prompt-to-Prompt", f"p2p edit --source {source} --target {target} --seeds 0-3 --steps 30"),
         (600 * few, "Prompt-to-Prompt and its baselines", f"p2p score --n {few}"),
     ):
-        words = shlex.split(command)
-        folder = out / "-".join(words[:2])
-        words = ["-m", *words, *own, "--model", str(model), "--out", str(folder)]
+        folder = out / "-".join(command.split()[:2])
+        words = ["-m", *shlex.split(command), *own, "--model", str(model), "--out", str(folder)]
         parts.append((cost / rates["sampling"] / 60, title, words, folder))
     left = args.minutes - sum(minutes for minutes, *_ in parts)
     new = ["--data", args.data, "--preset", preset, "--minutes", f"{left:.3g}", "--out", str(out / "runs")]
@@ -88,22 +80,22 @@ def plan(args: argparse.Namespace, preset: str, rates: dict[str, float]) -> Plan
     return [(left, "Training", words, model), *parts]
 
 
-def write_page(out: Path, parts: Plan) -> Path:
-    """The results that are there, tables as text and images, in the order of the plan; returns the page."""
+def write_page(out: Path, parts: list[tuple[float, str, list[str], Path]]) -> None:
+    """The results that are there, tables as text and images, in the order of the plan."""
     body = ["<!doctype html><meta charset='utf-8'><title>Results</title>"]
     for _, title, words, folder in parts:
         body.append(f"<h2>{title}</h2><p><code>python {html.escape(shlex.join(words))}</code></p>")
         body += [f"<pre>{html.escape(file.read_text(encoding='utf-8'))}</pre>" for file in sorted(folder.glob("*.txt"))]
         for file in [*sorted(folder.glob("*.png")), *sorted(folder.glob("samples/*.png"))[-1:]]:
             body.append(f"<p><img src='{html.escape(file.relative_to(out).as_posix())}' alt='{title}'></p>")
-    return write_text(out / "index.html", "\n".join(body) + "\n")
+    write_text(out / "index.html", "\n".join(body) + "\n")
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--data", choices=NETWORKS, default="cifar10", help="the dataset")
+    parser.add_argument("--data", choices=EDITS, default="cifar10", help="the dataset")
     cli.add_flags(parser, data_dir="data", device=best_device(), out="results/reproduce")
     parser.add_argument("--minutes", type=cli.finite, default=720.0, help="for all of it")
-    parser.add_argument("--features", choices=KINDS, help="inception (FID) for photographs where it can be had")
+    parser.add_argument("--features", choices=KINDS, help="by default inception (FID) for photographs")
     parser.add_argument("--dry-run", action="store_true", help="print the plan, and stop")
 
 
@@ -118,22 +110,22 @@ def prepare(args: argparse.Namespace) -> dict:
         record = read_json(path, what := "a plan of this command", (*settings, "preset", "rates", "done"))
         try:
             rates = [record["rates"][name] for name in ("training", "sampling")]
-            whole = record["preset"] in dict(NETWORKS[record["data"]]) and min(*rates, record["done"] + 1) > 0
+            whole = RECIPES[record["preset"]].data == record["data"] and min(*rates, record["done"] + 1) > 0
         except (KeyError, TypeError):
             whole = False
         if not whole:
             raise ValueError(f"{path} is not {what}: move it away, or choose another --out")
-        records.check_same(path, {name: record[name] for name in settings}, settings)
-        return record
-    for preset, images in NETWORKS[args.data]:
+        if any(path.parent.glob(f"runs/*/{CHECKPOINT}")):  # else nothing was done by that plan
+            records.check_same(path, {name: record[name] for name in settings}, settings)
+            return record
+    for preset in (name for name in PRESETS if RECIPES[name].data == args.data):  # from large to small
         rates = timed(preset, device)
-        if 30 * args.minutes * rates["training"] >= images:
+        if 30 * args.minutes * rates["training"] >= IMAGES.get(preset, 0):
             break
     return settings | {"preset": preset, "rates": rates, "done": 0}
 
 
 def run(args: argparse.Namespace) -> None:
-    """Plan, print the plan, and run what is not done yet. ValueError: a part failed."""
     record, out = prepare(args), Path(args.out)
     parts = plan(args, record["preset"], record["rates"])
     print(f"network {record['preset']}, images/s: " + ", ".join(f"{v:,.0f} in {k}" for k, v in record["rates"].items()))
@@ -143,7 +135,6 @@ def run(args: argparse.Namespace) -> None:
         return
     if args.features == "inception":
         print(f"Inception network: {fetched()}")  # before the training, which would be in vain without it
-    out.mkdir(parents=True, exist_ok=True)
     environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
     while record["done"] < len(parts):
         write_json(out / PLAN, record)
