@@ -56,13 +56,17 @@ def test_the_command_compares_with_test_images_and_of_a_folder_with_other_traini
 def test_all_that_is_wrong_is_known_before_the_first_image(cats, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(neighbours, "samples_of", None)
     folder, model = cats
-    for flags, message in (
-        (("--n", 5), f"n is 5, but {folder.name} has 4 images"),
-        (("--steps", 101), "S is 101 steps, expected a whole number in 1..100"),
-        (("--data-dir", tmp_path), "captions.txt is missing"),
+    foreign = tmp_path / "other.json"
+    foreign.write_text('{"hello": 1}')
+    right = {"--data-dir": folder, "--n": 2, "--out": tmp_path / "out"}
+    for wrong, message in (
+        ({"--n": 5}, f"n is 5, but {folder.name} has 4 images"),
+        ({"--steps": 101}, "S is 101 steps, expected a whole number in 1..100"),
+        ({"--data-dir": tmp_path}, "captions.txt is missing"),
+        ({"--out": foreign}, f"{foreign} is not a record of ddpm neighbours"),
     ):
-        wrong = ("neighbours", "--model", model, "--data-dir", folder, "--n", 2, "--out", tmp_path / "out", *flags)
-        assert code_of(*wrong) == 2
+        flags = [each for pair in (right | wrong).items() for each in pair]
+        assert code_of("neighbours", "--model", model, *flags) == 2
         error = capsys.readouterr().err
         assert error.count("\n") == 1 and message in error
-    assert not (tmp_path / "out").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["other.json"] and foreign.read_text() == '{"hello": 1}'

@@ -24,7 +24,7 @@ from ..utils.files import write_json
 from ..utils.images import save_figure
 from . import records
 from .caption_accuracy import ETA, SCALE, STEPS, few_steps, random_rows, samples_of
-from .common import model_data
+from .common import model_data, own_record
 
 EXAMPLE = "python -m ddpm neighbours --model cifar10 --n 64"
 ENDINGS = (".json", ".png")
@@ -88,10 +88,10 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 def prepare(args: argparse.Namespace) -> tuple[Trained, Dataset, list[str], np.ndarray, np.ndarray | None]:
     """The model, its training set, the prompts of the samples, the real images beside these, and which training image
-    each of them is, if they are. ValueError, OSError: no such model, data, steps, or so many images.
+    each of them is, if they are. ValueError, OSError: no such model, data, steps, or so many images; another's file.
     """
     trained = load(args.model, device=args.device).for_many_images(compiled=False)
-    if args.steps != STEPS:
+    if args.steps != STEPS:  # the default is for models of fewer steps, too
         ddim.timesteps(trained.schedule.T, args.steps)
     training = model_data(trained, args.data_dir, "train")
     has_test = trained.info["data"] != "folder"
@@ -101,6 +101,7 @@ def prepare(args: argparse.Namespace) -> tuple[Trained, Dataset, list[str], np.n
     rows = random_rows(test, args.n)
     prompts = [test.captions[i][0] for i in rows]
     trained.tokens(prompts)
+    own_record(args, f"neighbours-{cli.name_of(args.model)}", "a record of ddpm neighbours", "samples")
     return trained, training, prompts, test.images[rows], None if has_test else rows
 
 
