@@ -4,7 +4,7 @@ import hashlib
 import os
 import sys
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -126,6 +126,14 @@ def to_array(image: Image.Image, size: int) -> np.ndarray:
         smaller = size <= image.width
         image = image.resize((size, size), Image.Resampling.BOX if smaller else Image.Resampling.BICUBIC)
     return np.asarray(image).transpose(2, 0, 1)
+
+
+def decode(files: Sequence[Path], size: int, read: Callable[[Path, int], np.ndarray], name: str) -> np.ndarray:
+    """All files, uint8 (N, 3, size, size), each by `read`, behind a bar with this name."""
+    images = np.empty((len(files), 3, size, size), dtype=np.uint8)
+    for image, file in zip(images, tqdm(files, name, unit=" images", leave=False, disable=None), strict=True):
+        image[:] = read(file, size)
+    return images
 
 
 # ---- cache -----------------------------------------------------------------------------------------------------------

@@ -4,9 +4,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
-from .base import DataError, Dataset, cached, open_image, read_lines, to_array
+from .base import DataError, Dataset, cached, decode, open_image, read_lines, to_array
 from .captions import Face, face_captions, parse_face
 
 IMAGES, ATTRIBUTES = "img_align_celeba", "list_attr_celeba"
@@ -111,15 +110,9 @@ def files_of(data_dir: str | Path, split: str = "train") -> dict[Path, dict[str,
 
 def load_images(data_dir: str | Path, files: list[Path], size: int, split: str) -> np.ndarray:
     """These files, uint8 (N, 3, size, size), decoded once; split is for the progress bar."""
-
-    def decoded() -> np.ndarray:
-        images = np.empty((len(files), 3, size, size), dtype=np.uint8)
-        for i, file in enumerate(tqdm(files, desc=f"celeba {split}", unit=" images", leave=False, disable=None)):
-            images[i] = face_image(file, size)
-        return images
-
     state = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
-    return cached(data_dir, f"celeba-{split}-{size}", state, ("celeba", "base"), decoded)
+    name, modules = f"celeba-{split}-{size}", ("celeba", "base")
+    return cached(data_dir, name, state, modules, lambda: decode(files, size, face_image, f"celeba {split}"))
 
 
 def celeba(data_dir: str | Path, split: str = "train", size: int = 64) -> Dataset:

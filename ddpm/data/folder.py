@@ -7,7 +7,7 @@ import numpy as np
 
 from unet.vocabulary import VOCABULARY, split_words
 
-from .base import DataError, Dataset, open_image, read_lines, square, to_array
+from .base import DataError, Dataset, decode, open_image, read_lines, square, to_array
 
 CAPTIONS = "captions.txt"
 EXPLAINED = f"each line of {CAPTIONS} has a file name, a tab and a caption"
@@ -50,6 +50,11 @@ def read_captions(path: Path, words: Sequence[str] = VOCABULARY, longest: int | 
     return captions
 
 
+def middle_of(path: Path, size: int) -> np.ndarray:
+    """The square in the middle of the image in a file, uint8 (3, size, size)."""
+    return to_array(square(open_image(path)), size)
+
+
 def folder(
     data_dir: str | Path, size: int = 32, words: Sequence[str] = VOCABULARY, longest: int | None = None
 ) -> Dataset:
@@ -63,5 +68,5 @@ def folder(
     if not data_dir.is_dir():
         raise DataError(f"{data_dir} is not a folder: expected images and {CAPTIONS} in it")
     captions = read_captions(data_dir / CAPTIONS, words, longest)
-    images = [to_array(square(open_image(data_dir / name)), size) for name in captions]
-    return Dataset(data_dir.resolve().name, np.stack(images), [tuple(each) for each in captions.values()])
+    images = decode([data_dir / name for name in captions], size, middle_of, data_dir.resolve().name)
+    return Dataset(data_dir.resolve().name, images, [tuple(each) for each in captions.values()])

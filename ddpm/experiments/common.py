@@ -13,7 +13,7 @@ from tqdm import tqdm
 from unet.text import split_words
 
 from ..data import Dataset, load_data
-from ..data.base import open_image, square, to_array
+from ..data.folder import middle_of
 from ..evaluation import classifier, judge
 from ..model import Sampler, Trained, generate
 from ..utils import cli
@@ -47,7 +47,7 @@ def image_and_caption(trained: Trained, image: str, data_dir: str) -> tuple[np.n
         if int(image) >= len(test):
             raise ValueError(f"--image is {image}, but the test split has the images 0 .. {len(test) - 1}")
         return test.images[int(image)], test.captions[int(image)][0]
-    return to_array(square(open_image(Path(image))), trained.unet.config.size), None
+    return middle_of(Path(image), trained.unet.config.size), None
 
 
 def model_facts(trained: Trained, args: argparse.Namespace) -> dict:
