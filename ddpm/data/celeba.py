@@ -27,25 +27,34 @@ NEEDED = ("Male", "Young", "Bald", "No_Beard", "Goatee", "Mustache", *HAIR, *STY
 SOURCE = "https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html"
 
 
+def fields_of(line: str) -> list[str]:
+    """The fields of a line, between spaces or commas."""
+    return line.replace(",", " ").split()
+
+
 def read_attributes(path: Path) -> dict[str, dict[str, bool]]:
     """File name -> attribute -> whether it holds: of the official list, whose first line may be a count, or Kaggle's
     .csv. Raises DataError that names the file and the line.
     """
-    lines = [line.replace(",", " ").split() for line in read_lines(path, f"put CelebA's list there, from {SOURCE}")]
-    counted = len(lines[0]) == 1 and lines[0][0].isdecimal()
-    names = [name for name in (lines[counted] if len(lines) > counted else []) if name != "image_id"]
+    lines = read_lines(path, f"put CelebA's list there, from {SOURCE}")
+    counted = lines[0].strip().isdecimal()
+    names = fields_of(lines[counted]) if len(lines) > counted else []
+    if names[:1] == ["image_id"]:  # Kaggle's
+        del names[0]
     if missing := [name for name in NEEDED if name not in names]:
         raise DataError(f"{path}:{counted + 1}: expected the names of 40 attributes, but {missing[0]} is not there")
     rows: dict[str, dict[str, bool]] = {}
-    for number, (name, *values) in ((i, line) for i, line in enumerate(lines[counted + 1 :], counted + 2) if line):
+    for number, line in enumerate(lines[counted + 1 :], counted + 2):
+        if not line.strip():
+            continue
+        name, *values = fields_of(line) or [""]
         if len(values) != len(names) or not set(values) <= {"1", "-1"}:
-            got = " ".join([name, *values])[:60]
-            raise DataError(f"{path}:{number}: expected a file name and {len(names)} values 1 or -1, got {got!r}")
+            raise DataError(f"{path}:{number}: expected a file name and {len(names)} values 1 or -1, got {line[:60]!r}")
         if not Path(name).stem.isdecimal() or name in rows:
             raise DataError(f"{path}:{number}: expected file names such as 000017.jpg, each once, got {name!r}")
         rows[name] = dict(zip(names, (value == "1" for value in values), strict=True))
-    if counted and int(lines[0][0]) != len(rows):
-        raise DataError(f"{path} announces {lines[0][0]} images but lists {len(rows)}: fetch it again")
+    if counted and int(lines[0]) != len(rows):
+        raise DataError(f"{path} announces {lines[0].strip()} images but lists {len(rows)}: fetch it again")
     return rows
 
 
