@@ -226,7 +226,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--spacing", choices=SPACINGS, help="time grid; by default the paper's where it fits")
     parser.add_argument("--captions", action="store_true", help="captions of the training set, not the null prompt")
     cli.add_flags(parser, scale=1.0)
-    features.add_flags(parser)
+    known = dict(choices=features.KINDS, default="classifier")
+    parser.add_argument("--features", **known, help="network that the distance is on")
+    parser.add_argument("--inception", metavar="FILE", help="inception-2015-12-05.pt; fetched where left out")
     parser.add_argument("--reference", default="train", help="real images: train, test, half (of train), or a folder")
     text = "of the network; auto: float16 on a GPU, float32 on a CPU"
     parser.add_argument("--precision", choices=PRECISIONS, default="auto", help=text)

@@ -149,9 +149,8 @@ def combinations(split: str) -> list[tuple[str, str, str]]:
 
 def scatter(n: int, split: str, seed: int) -> list[Shape]:
     """n random attributes of a split: combinations and sizes equally often on average, centres on the pixel grid."""
+    pool, drawn = combinations(split), []
     rng = np.random.default_rng([seed, ("train", "test").index(split)])
-    pool = combinations(split)
-    drawn = []
     for choice, big in zip(rng.integers(len(pool), size=n), rng.integers(2, size=n), strict=True):
         colour, shape, background = pool[choice]
         margin = math.ceil(REACH[shape] * RADII[SIZES[big]])
@@ -162,7 +161,6 @@ def scatter(n: int, split: str, seed: int) -> list[Shape]:
 
 def shapes(split: str = "train", n: int = 30_000, seed: int = 0) -> Dataset:
     """The embedded dataset, made in seconds from its seed. Raises DataError for an unknown split."""
-    combinations(split)
     drawn = scatter(n, split, seed)
     return Dataset("shapes", draw(drawn), [variants(s) for s in drawn])
 

@@ -5,7 +5,6 @@
   only its distance is called "FID".
 """
 
-import argparse
 import http.client
 import warnings
 from collections.abc import Callable
@@ -44,12 +43,6 @@ class Features:
             raise ValueError(f"images are {images.dtype} {images.shape}, expected uint8 (N, 3, H, W)")
         parts = [self.of_batch(images[first : first + batch]).float() for first in range(0, len(images), batch)]
         return torch.cat(parts)
-
-
-def add_flags(parser: argparse.ArgumentParser) -> None:
-    """The flags that choose a feature network."""
-    parser.add_argument("--features", choices=KINDS, default="classifier", help="network that the distance is on")
-    parser.add_argument("--inception", metavar="FILE", help="inception-2015-12-05.pt; fetched where left out")
 
 
 def load(kind: str, data: str = "", path: str | Path | None = None, device: str | torch.device = "cpu") -> Features:
