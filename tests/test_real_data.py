@@ -393,39 +393,30 @@ def test_what_is_wrong_with_celeba_is_named(tmp_path):
 # ---- one's own folder ------------------------------------------------------------------------------------------------
 
 
-def test_folder_reads_images_and_their_captions(tmp_path):
-    pixels = np.zeros((4, 8, 3), np.uint8)
-    pixels[::2, 2:6], pixels[1::2, 2:6] = 100, 200  # shrunk to half its size by averaging
+def test_folder_reads_images_as_they_look_and_their_captions(tmp_path):
+    pixels = np.zeros((8, 16, 3), np.uint8)
+    pixels[::2, 4:12], pixels[1::2, 4:12] = 100, 200  # shrunk to half its size by averaging
     Image.fromarray(pixels).save(tmp_path / "wide.png")
     Image.new("RGBA", (4, 4), (255, 0, 0, 0)).save(tmp_path / "clear.png")
-    lines = "\ufeffwide.png\ta gray square\n\nclear.png\t a white square \nwide.png\ta square\n"
-    (tmp_path / "captions.txt").write_text(lines, encoding="utf-8")
-    data = folder(tmp_path, size=2)
-    assert data.captions == [("a gray square", "a square"), ("a white square",)]
-    assert (data.images[0] == 150).all() and (data.images[1] == 255).all() and data.images.shape == (2, 3, 2, 2)
-
-
-def test_16_bit_grey_is_scaled_and_float_refused(tmp_path):
-    """A value of v / 65535 is v / 257 of 255, in PNG and TIFF."""
-    grey = np.linspace(0, 65535, 16).astype(np.uint16).reshape(4, 4)
-    (tmp_path / "captions.txt").write_text("a.png\ta square\na.tif\ta square\n")
+    half, exif = Image.new("RGB", (4, 4)), Image.Exif()
+    half.paste((255, 255, 255), (0, 0, 4, 2))
+    exif[0x0112] = 6  # to be shown turned by a quarter
+    half.save(tmp_path / "turned.png", exif=exif)
+    grey = np.linspace(0, 65535, 16).astype(np.uint16).reshape(4, 4)  # a value of v / 65535 is v / 257 of 255
     for name in ("a.png", "a.tif"):
         Image.fromarray(grey).save(tmp_path / name)
-    for image in folder(tmp_path, 4).images:
+    names = ("wide.png", "clear.png", "turned.png", "a.png", "a.tif")
+    lines = "".join(f"{name}\ta gray square\n\n" for name in names) + "wide.png\t a square \n"
+    (tmp_path / "captions.txt").write_text(lines, encoding="utf-8-sig")
+    data = folder(tmp_path, size=4)
+    assert data.captions == [("a gray square", "a square")] + [("a gray square",)] * 4
+    wide, clear, turned, *greys = data.images
+    assert (wide == 150).all() and (clear == 255).all() and (turned == [0, 0, 255, 255]).all()
+    for image in greys:
         np.testing.assert_array_equal(image, np.round(np.stack([grey] * 3) / 257))
     Image.fromarray(grey.astype(np.float32) / 65535).save(tmp_path / "a.tif")
     with pytest.raises(DataError, match=r"a\.tif cannot be read as an image \(floating-point pixels"):
         folder(tmp_path, 4)
-
-
-def test_folder_turns_photos_upright(tmp_path):
-    exif = Image.Exif()
-    exif[0x0112] = 6  # to be shown turned by a quarter
-    image = Image.new("RGB", (4, 4))
-    image.paste((255, 255, 255), (0, 0, 4, 2))
-    image.save(tmp_path / "a.png", exif=exif)
-    (tmp_path / "captions.txt").write_text("a.png\ta square\n")
-    assert (folder(tmp_path, 4).images[0, 0] == [[0, 0, 255, 255]] * 4).all()
 
 
 def test_what_is_wrong_with_a_folder_is_said_with_its_line(tmp_path, monkeypatch):
