@@ -16,6 +16,8 @@ from functools import partial
 from pathlib import Path
 from typing import get_args, get_origin
 
+from ddpm.utils import interrupt as interrupt  # isort: skip  (first: the others import PyTorch)
+
 import torch
 from tqdm import tqdm
 

@@ -241,7 +241,7 @@ def test_the_edits_are_those_by_hand(model, run, sheets, capsys):
 
 
 def test_sweep_measures_each_method_at_each_strength(run, tmp_path):
-    flags = ("--n", 2, "--steps", 4, "--strengths", 1, 0, 0.5, 0.5, "--edits", "colour", "shape")
+    flags = ("--n", 2, "--steps", 4, "--strengths", 1, 0, 0.5, "--edits", "colour", "shape")
     assert run("sweep", *flags) == 0
     record = (tmp_path / "sweep-tiny.json").read_bytes()
     curves = json.loads(record)["curves"]

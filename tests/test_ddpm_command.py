@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -62,6 +63,9 @@ def test_what_a_command_reads_it_does_not_write_and_a_folder_of_its_name_is_no_h
         args = SimpleNamespace(out=out, image=str(tmp_path / "here" / link if link[0] == "." else tmp_path / link))
         with pytest.raises(ValueError, match="is read by this command"):
             cli.output(args, "edit", ".png")
+    (tmp_path / "captions.txt").write_text("photo.png\ta red circle\n", encoding="utf-8")
+    with pytest.raises(ValueError, match="is read by this command"):  # an image of --data-dir
+        cli.output(SimpleNamespace(out=out, data_dir=str(tmp_path)), "edit", ".png")
     monkeypatch.chdir(tmp_path)  # the default name in a folder can be the file that was read, too
     with pytest.raises(ValueError, match="is read by this command"):
         cli.output(SimpleNamespace(out=str(tmp_path), mask="photo.png"), "photo", ".png")
@@ -76,13 +80,17 @@ def test_what_is_typed_acts_or_is_named(capsys, tmp_path):
         (("ddpm", "sample", "--model", ""), "--model is empty"),
         (("ddpm", "sample", "--prompts", "a red circle", " "), "--prompts is empty"),
         (("ddpm", "sample", "--prompts", "a red circle", "a red circle"), "'a red circle' twice"),
-        (("ddim", "sample", "--seeds", "1,2,1"), "--seeds has 1 twice"),
+        (("ddpm", "sample", "--prompts", "a red circle", "A  red circle."), "'a red circle' twice"),
+        (("ddim", "table", "--columns", "10", "20", "10"), "--columns has '10' twice"),
+        (("ddim", "sample", "--seeds", "1,2,1"), "--seeds has '1' twice"),
         (("ddim", "sample", "--seeds", "3-1"), "expected seeds such as"),
         (("ddim", "sample", "--seeds", "0-99999999"), "at most 1,000,000 seeds"),
         (("ddim", "sample", "--seeds", str(2**63)), "below 2^63"),
         (("ddim", "sample", "--steps", "4", "--steps", "5"), "--steps: typed twice"),
         (("ddim", "sample", "--out", tmp_path / "x.json"), "sample --out"),
         (("ddim", "sample", "--out", tmp_path / "photo.jpg"), "no command writes .jpg"),
+        (("ddim", "sample", "--out", tmp_path / ("a" * 300)), "the name is too long"),
+        (("ddim", "sample", "--out", "~nobody-of-this-name/x"), "no such user"),
         (("ddim", "sample", "--out", tmp_path / "notes.txt" / "new"), "cannot write there"),
         ((*image, "--out", tmp_path / "x.npz"), "a name that ends in .png, .html"),
         (("ddpm", "reproduce", "--out", tmp_path / "x.html"), "expected a folder"),
@@ -92,6 +100,17 @@ def test_what_is_typed_acts_or_is_named(capsys, tmp_path):
         error = capsys.readouterr().err
         assert said in error and error.count("\n") == 1, (words, error)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["notes.txt", "other.json"]
+
+
+def test_ctrl_c_while_pytorch_is_imported_is_one_line():
+    """Some imports swallow a KeyboardInterrupt, and the command would go on."""
+    command = [sys.executable, "-X", "importtime", "-m", "ddim"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, cwd=ROOT) as process:
+        while b"ddpm.utils.interrupt" not in process.stderr.readline():
+            pass
+        process.send_signal(signal.SIGINT)
+        *_, said = process.stderr.read().splitlines()
+        assert process.wait() == 130 and said == b"interrupted"
 
 
 def test_output_goes_on_where_it_cannot_be_shown_or_nobody_reads():

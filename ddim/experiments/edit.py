@@ -15,7 +15,7 @@ from tqdm import tqdm
 import ddpm
 from ddpm.diffusion import last, q_sample
 from ddpm.experiments import page
-from ddpm.experiments.common import check_once, finite, image_and_source, shown_words
+from ddpm.experiments.common import finite, image_and_source, shown_words
 from ddpm.experiments.page import is_page
 from ddpm.model import Trained
 from ddpm.utils import cli
@@ -69,7 +69,6 @@ def check_methods(trained: Trained, args: argparse.Namespace, strengths: list[fl
     for flag, method, default in (("eta", "sdedit", 1.0), ("seed", "sdedit", 0), ("iterations", "ddim", 0)):
         if getattr(args, flag) != default and method not in args.methods:
             raise ValueError(f"--{flag} is for {method}, but --methods is {' '.join(args.methods)}: leave it out")
-    check_once(args, "methods")
     if not any(strengths):
         raise ValueError("at strength 0 an edit is the image itself: expected a strength above 0")
     grids = {strength: last_steps(trained.schedule.T, args.steps, strength) for strength in sorted(set(strengths))}
@@ -118,7 +117,6 @@ def prepare(args: argparse.Namespace) -> Plan:
     if len(strengths) > 1 and not is_page(args):
         raise ValueError(f"--strength has {len(strengths)} values, and a sheet shows one: give one, or --out x.html")
     grids = check_methods(trained, args, strengths)
-    check_once(args, "target")
     if is_page(args):
         frames = 2 * len(args.target) * len(args.methods) * sum(2 * len(grid) - 1 for grid in grids.values())
         page.check_size(frames, trained.shape[-1], "take fewer --steps, --strength, --methods or targets")

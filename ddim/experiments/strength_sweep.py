@@ -18,7 +18,7 @@ from ddpm.diffusion import last
 from ddpm.evaluation import edits
 from ddpm.evaluation.frechet import plus_minus
 from ddpm.evaluation.judge import all_shown
-from ddpm.experiments.common import check_once, check_settings, model_data, model_facts, shown_words, write
+from ddpm.experiments.common import check_settings, model_data, model_facts, shown_words, write
 from ddpm.model import Trained, in_batches
 from ddpm.utils import cli
 from ddpm.utils.device import best_device
@@ -159,7 +159,6 @@ def prepare(args: argparse.Namespace) -> Plan:
     if (data := trained.info["data"]) not in edits.EDIT_KINDS:
         raise ValueError(f"no edits are known for the dataset {data!r}: expected one of {', '.join(edits.EDIT_KINDS)}")
     args.edits = args.edits or list(edits.EDIT_KINDS[data])
-    check_once(args, "edits")
     test = model_data(trained, args.data_dir, "test")
     todo = {kind: edits.edits(test, kind, args.n) for kind in args.edits}
     for kind, e in todo.items():

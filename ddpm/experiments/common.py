@@ -10,8 +10,6 @@ import torch
 from PIL import Image
 from tqdm import tqdm
 
-from unet.text import split_words
-
 from ..data import Dataset, load_data
 from ..data.folder import middle_of
 from ..evaluation import classifier, judge
@@ -55,13 +53,6 @@ def model_facts(trained: Trained, args: argparse.Namespace) -> dict:
     facts = {"model": cli.name_of(args.model), "data": trained.info["data"]}
     facts |= {"model_sha256": sha256(Path(trained.info["path"]))}
     return facts | {"T": trained.schedule.T, "schedule": trained.schedule.kind} | arithmetic(trained)
-
-
-def check_once(args: argparse.Namespace, flag: str) -> None:
-    """ValueError for a flag that has the same words twice: the second would have no effect."""
-    said = [" ".join(split_words(text)) for text in getattr(args, flag)]
-    if repeated := [text for text in said if said.count(text) > 1]:
-        raise ValueError(f"--{flag} has {repeated[0]!r} twice: give it once")
 
 
 def check_settings(path: Path, settings: dict) -> None:
@@ -131,6 +122,8 @@ def check_samples(args: argparse.Namespace, trained: Trained, count: int) -> Pat
     if args.separate:
         if named:
             raise ValueError(f"--separate writes many files, and --out {args.out} names one: give a folder")
+        if any(Path(args.out).glob("*.png")):
+            raise ValueError(f"--separate: {args.out} has images already: give a new folder")
         return Path(args.out)
     if Path(args.out).suffix.lower() == ".npz" and named:
         check_memory(2 * count * math.prod(trained.shape), torch.device("cpu"), f"{count:,} images in one file")

@@ -8,14 +8,19 @@ can be known before the first image. Flags with one meaning everywhere stand in 
 import argparse
 import math
 import os
+import signal
 import sys
+from collections import Counter
 from collections.abc import Callable
 from contextlib import redirect_stdout
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn, TextIO
 
+from unet.vocabulary import split_words
+
 from .files import CHECKPOINT
+from .interrupt import leave
 
 # ---- commands ------------------------------------------------------------------------------------------------------
 
@@ -44,17 +49,16 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: error: {' '.join(message.split())}\n")
 
     def parse_known_args(self, args=None, namespace=None):
-        """As argparse does it; an empty text, and a text or a seed that is listed twice, is refused."""
+        """As argparse does it; an empty text is refused, and so is what a list has twice, read as prompts are."""
         namespace, rest = super().parse_known_args(args, namespace)
         namespace.__dict__.pop("_typed", None)
         for name, value in vars(namespace).items():
             values = value if isinstance(value, list) else [value]
-            texts = [each for each in values if isinstance(each, str)]
             flag = next((a.option_strings[0] for a in self._actions if a.dest == name and a.option_strings), name)
-            if any(not text.strip() for text in texts):
+            if any(isinstance(each, str) and not each.strip() for each in values):
                 self.error(f"{flag} is empty: give a value, or leave the flag out")
-            listed = values if name == "seeds" else texts
-            if repeated := [each for each in listed if listed.count(each) > 1]:
+            said = Counter(" ".join(split_words(each)) if isinstance(each, str) else str(each) for each in values)
+            if name != "multipliers" and (repeated := [each for each, times in said.items() if times > 1]):
                 self.error(f"{flag} has {repeated[0]!r} twice: give it once")
             if isinstance(value, str) and name != "out":  # --out keeps its slash
                 setattr(namespace, name, os.path.expanduser(value))
@@ -121,6 +125,8 @@ def exit_code(name: str, work: Callable[[], object]) -> int:
     What went wrong is said in one line; bugs keep their traceback.
     """
     try:
+        if signal.getsignal(signal.SIGINT) is leave:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         with redirect_stdout(Output(sys.stdout)):
             work()
     except (ValueError, OSError, FloatingPointError) as error:
@@ -138,6 +144,8 @@ def exit_code(name: str, work: Callable[[], object]) -> int:
 ENDINGS = (".png", ".json", ".txt", ".html", ".npz")  # of the files that commands write
 FOREIGN = (".jpg", ".jpeg", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".svg", ".pdf", ".npy", ".csv", ".pt", ".md")
 
+LONGEST_PATH, LONGEST_NAME = 3800, 200  # bytes; most systems take 4096 and 255, and a file is first written beside
+
 
 def output(args: argparse.Namespace, name: str, ending: str, part: str = "") -> Path:
     """The file of a result: --out itself if it names a file, with this ending, else --out/name + part + ending.
@@ -148,10 +156,19 @@ def output(args: argparse.Namespace, name: str, ending: str, part: str = "") -> 
     stem = out.with_suffix("") if named else out / name
     same = named and out.suffix.lower() == ending and not part
     path = out if same else stem.with_name(f"{stem.name}{part}{ending}")
-    read = [value for key, value in vars(args).items() if isinstance(value, str) and key not in ("out", "command")]
-    if path.exists() and any(os.path.exists(file) and os.path.samefile(file, path) for file in read):
+    if path.exists() and is_read(path, args):
         raise ValueError(f"{path} is read by this command and would be overwritten: choose another --out")
     return path
+
+
+def is_read(path: Path, args: argparse.Namespace) -> bool:
+    """Does a command read this file? A flag names it, or the captions.txt of --data-dir does."""
+    read = [value for key, value in vars(args).items() if isinstance(value, str) and key not in ("out", "command")]
+    captions = Path(getattr(args, "data_dir", ""), "captions.txt")
+    if captions.is_file():
+        names = (line.partition("\t")[0].strip() for line in captions.read_text("utf-8", "replace").splitlines())
+        read += [str(captions), *(str(captions.parent / name) for name in names)]
+    return any(os.path.exists(file) and os.path.samefile(file, path) for file in read)
 
 
 def is_file_name(out: str) -> bool:
@@ -161,8 +178,8 @@ def is_file_name(out: str) -> bool:
 
 def name_of(model: str) -> str:
     """How result files call a model: a shipped name as it is, a run by its folder, any other file by its own name."""
-    path = Path(model)
-    folder_or_file = path.resolve().parent if path.name == CHECKPOINT else path
+    path = Path(os.path.abspath(model))
+    folder_or_file = path.parent if path.name == CHECKPOINT else path
     return folder_or_file.name.removesuffix(".pt")  # no stem: a folder may be called v1.5
 
 
@@ -170,8 +187,12 @@ def destination(text: str) -> str:
     """Where results can be written: a folder or a file, there already or to be made."""
     text = os.path.expanduser(text)
     path = Path(text).absolute()
+    if text.startswith("~"):
+        raise argparse.ArgumentTypeError(f"{text!r}: there is no such user")
+    if len(os.fsencode(path)) > LONGEST_PATH or any(len(os.fsencode(part)) > LONGEST_NAME for part in path.parts):
+        raise argparse.ArgumentTypeError(f"{text[:40]!r}...: the name is too long")
     there = next(place for place in (path, *path.parents) if place.exists())
-    if path.suffix.lower() in FOREIGN and not path.is_dir():
+    if path.suffix.lower() in FOREIGN and not path.is_dir() and not text.endswith(("/", os.sep)):
         raise argparse.ArgumentTypeError(f"{text!r}: no command writes {path.suffix}, expected {', '.join(ENDINGS)}")
     if not os.access(there, os.W_OK) or (there != path and not there.is_dir()):
         raise argparse.ArgumentTypeError(f"{text!r}: cannot write there ({there})")
