@@ -28,7 +28,7 @@ def test_what_the_command_cannot_do_is_one_line_and_nothing_is_made(tmp_path, ca
     other.write_text('{"n": 1, "steps": 2}')
     before = sorted(tmp_path.iterdir())
     for flags, message in (
-        (["--steps", 21], "21 steps"), (["--n", 0], "'0': expected a whole number"),
+        (["--steps", 21], "--steps is 21: expected 1 .. 20"), (["--n", 0], "'0': expected a whole number"),
         (["--n", 10**9], "--n 1000000000 takes"),
         (["--eta", 1.5], "'1.5': expected a number in [0, 1]"), (["--scale", "nan"], "'nan': expected a number"),
         (["--model", moons], "'moons'"), (["--device", "tpu"], "'tpu'"), (["--model", tmp_path / "none"], "no model"),

@@ -56,7 +56,7 @@ def prepare(args: argparse.Namespace) -> dict[str, Any]:
     """The measured numbers. ValueError: the file of --numbers has others, or none."""
     try:
         numbers = plain(json.loads(Path(args.numbers).read_text(encoding="utf-8"))) if args.numbers else {}
-    except (ValueError, RecursionError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ValueError(f"--numbers {args.numbers}: {files.first_line(error)}") from None
     if not isinstance(numbers, dict):
         raise ValueError(f"--numbers {args.numbers}: expected names and numbers, such as {{\"accuracy\": 0.98}}")
