@@ -1,8 +1,8 @@
 """A sampler with an exact inverse: BDIA, bi-directional integration approximation (Zhang, Lewis & Kleijn 2023).
 
-A DDIM step calls the network at x_t and gives x_s, from which x_t can only be approximated. A BDIA step calls the
-network in the middle of three neighbouring times and adds to the outer one; its inverse calls it at the same point and
-subtracts. The price is a second image: the latent of an image is the pair (x_T, x at the grid's next time).
+A DDIM step calls the network at x_t and gives x_s, from which x_t can only be approximated. A BDIA step has three
+neighbouring times r > t > s and computes x_s from x_r with the network's prediction at (x_t, t); its inverse computes
+x_r from x_s with the same prediction. The price is a second image: a latent is the pair (x_T, x at the next time).
 """
 
 import math
@@ -31,8 +31,8 @@ def sample_exact(
     """Denoise along the grid: yields (s, x_s, predicted x_0) after each step.
 
     `x_T` is noise (B, ...), whose first step is a DDIM step, or the latent pair that `invert_exact` found. Each step is
-    x_s = gamma (x_r - up) + down from the two images before, at r > t: `up` and `down` are the DDIM steps from t to r
-    and to s. `gamma` in (0, 1], by default exp(-2/S): 1 is undamped, so that the odd and the even steps may drift
+    x_s = gamma (x_r - ddim_r) + ddim_s from the two images before, where ddim_r and ddim_s are the DDIM steps from t to
+    r and to s. `gamma` in (0, 1], by default exp(-2/S): 1 is undamped, so that the odd and the even steps may drift
     apart; rounding grows like gamma^-S. x_s is float64, because the inverse must call the network at the very same
     point; the network computes in `dtype`. One call a step.
     ValueError: fewer than 2 steps, gamma outside (0, 1].
@@ -40,17 +40,17 @@ def sample_exact(
     grid = as_grid(schedule.T, steps, spacing)
     gamma = check_gamma(gamma, grid)
     if isinstance(x_T, tuple):
-        far, x = (x.double() for x in x_T)
+        x_r, x = (x.double() for x in x_T)
     else:
-        far = x_T.double()
-        prediction = predict(eps, far.to(dtype), grid[0]).double()
-        x, x_0 = step(schedule, prediction, far, grid[0], grid[1])
+        x_r = x_T.double()
+        prediction = predict(eps, x_r.to(dtype), grid[0]).double()
+        x, x_0 = step(schedule, prediction, x_r, grid[0], grid[1])
         if on_step:
             x, x_0 = on_step(grid[1], x, x_0)
         yield grid[1], x, x_0
     for r, t, s in triples(grid):
-        up, down, x_0 = both_ways(eps, schedule, x, t, r, s, dtype)
-        far, x = x, gamma * (far - up) + down
+        ddim_r, ddim_s, x_0 = both_ways(eps, schedule, x, t, r, s, dtype)
+        x_r, x = x, gamma * (x_r - ddim_r) + ddim_s
         if on_step:
             x, x_0 = on_step(s, x, x_0)
         yield s, x, x_0
@@ -69,30 +69,30 @@ def invert_exact(
 
     The last two x_t are the latent pair, the last one first:
 
-        *_, (_, below, _), (_, x_T, _) = ddim.invert_exact(eps, schedule, x_0, 50)
-        *_, (_, again, _) = ddim.sample_exact(eps, schedule, (x_T, below), 50)     # == x_0 to rounding
+        *_, (_, x_next, _), (_, x_T, _) = ddim.invert_exact(eps, schedule, x_0, 50)
+        *_, (_, again, _) = ddim.sample_exact(eps, schedule, (x_T, x_next), 50)     # == x_0 to rounding
 
     The first step is the inverted DDIM step of `ddim.invert` and need not be exact: both of its ends are in the pair.
     The network is called once a step, in x_0's dtype, and never at t = 0. `gamma` and errors as in `sample_exact`.
     """
     grid = as_grid(schedule.T, steps, spacing)
     gamma = check_gamma(gamma, grid)
-    near, dtype = x_0.double(), x_0.dtype
-    x, x_0 = step(schedule, predict(eps, x_0, grid[-2]).double(), near, grid[-1], grid[-2])
+    x_s, dtype = x_0.double(), x_0.dtype
+    x, x_0 = step(schedule, predict(eps, x_0, grid[-2]).double(), x_s, grid[-1], grid[-2])
     yield grid[-2], x, x_0
     for s, t, r in triples(grid[::-1]):
-        down, up, x_0 = both_ways(eps, schedule, x, t, s, r, dtype)
-        near, x = x, (near - down) / gamma + up
+        ddim_r, ddim_s, x_0 = both_ways(eps, schedule, x, t, r, s, dtype)
+        x_s, x = x, (x_s - ddim_s) / gamma + ddim_r
         yield r, x, x_0
 
 
 def both_ways(
-    eps: EpsFn, schedule: Schedule, x_t: torch.Tensor, t: int, before: int, after: int, dtype: torch.dtype
+    eps: EpsFn, schedule: Schedule, x_t: torch.Tensor, t: int, r: int, s: int, dtype: torch.dtype
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """One call of the network at (x_t, t): the DDIM steps from there to both neighbours, and the predicted x_0."""
+    """One call of the network at (x_t, t): the DDIM steps from there to r and to s, and the predicted x_0."""
     prediction = predict(eps, x_t.to(dtype), t).double()
-    x_before, x_0 = step(schedule, prediction, x_t, t, before)
-    return x_before, step(schedule, prediction, x_t, t, after)[0], x_0
+    ddim_r, x_0 = step(schedule, prediction, x_t, t, r)
+    return ddim_r, step(schedule, prediction, x_t, t, s)[0], x_0
 
 
 def triples(grid: list[int]) -> Iterator[tuple[int, int, int]]:

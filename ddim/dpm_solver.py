@@ -22,22 +22,22 @@ def sample_2m(
 ) -> Trajectory:
     """Deterministic sampling of second order, Lu et al. 2022, Algorithm 2: the arguments of `sample` at eta = 0.
 
-    Each step extrapolates the predicted x_0 from the last two, at one network call a step, like DDIM. The first step
-    has no predecessor and the step to t = 0 no finite length in lambda: these two are DDIM steps. So the order is 2 on
-    the way to any t above 0. Down to 0 the last step and the rounding of times leave a small error that stops falling
-    steadily when S is large. ValueError: see `timesteps`.
+    Each step extrapolates the predicted x_0 from the last two (D and h are the paper's), at one network call a step,
+    like DDIM. The first step has no predecessor, and lambda is infinite at t = 0: the first and the last step are DDIM
+    steps. So the order is 2 on the way to any t above 0. At 0 the last step and the rounding of times leave an error
+    that does not fall steadily when S is large. ValueError: see `timesteps`.
     """
-    x, x_0_before, length_before = x_T, None, None
+    x, x_0_prev, h_prev = x_T, None, None
     for t, s in pairwise(as_grid(schedule.T, steps, spacing)):
         x_0 = predict_x0(schedule, x, t, predict(eps, x, t))
-        length = half_log_snr(schedule, s) - half_log_snr(schedule, t)
-        aim = x_0
-        if x_0_before is not None and s > 0:
-            aim = x_0 + length / (2 * length_before) * (x_0 - x_0_before)
-        x = q_sample(schedule, aim, s, predict_eps(schedule, x, t, aim))
+        h = half_log_snr(schedule, s) - half_log_snr(schedule, t)
+        D = x_0
+        if x_0_prev is not None and s > 0:
+            D = x_0 + h / (2 * h_prev) * (x_0 - x_0_prev)  # x_0, extrapolated to the middle of the step in lambda
+        x = q_sample(schedule, D, s, predict_eps(schedule, x, t, D))
         if on_step:
             x, x_0 = on_step(s, x, x_0)
-        x_0_before, length_before = x_0, length
+        x_0_prev, h_prev = x_0, h
         yield s, x, x_0
 
 

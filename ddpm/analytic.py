@@ -1,7 +1,7 @@
-"""Networks that need no training: the exact eps of data whose distribution is known.
+"""Analytic denoisers: the exact eps of data whose distribution is known, without training.
 
-They fit wherever a network does, so every sampler can be watched, and tested, against the truth. The best eps for any
-data is -sqrt(1 - alpha_bar_t) times the gradient of log q(x_t).
+They fit wherever a network does, so every sampler can be compared with the truth. The eps of least squared error is
+-sqrt(1 - alpha_bar_t) times the gradient of log q(x_t), for any data.
 """
 
 import torch
@@ -25,13 +25,13 @@ class GaussianEps:
     def marginal(self, x: torch.Tensor, t: Time) -> tuple[torch.Tensor, torch.Tensor]:
         """Mean and variance of x_t, broadcasting with x (B, ...)."""
         alpha_bar = self.schedule.at("alpha_bar", t, x)
-        signal, power, spread = cast(x, alpha_bar.sqrt(), alpha_bar, 1 - alpha_bar)
-        return signal * self.mean.to(x), power * self.variance.to(x) + spread
+        signal, signal_variance, noise_variance = cast(x, alpha_bar.sqrt(), alpha_bar, 1 - alpha_bar)
+        return signal * self.mean.to(x), signal_variance * self.variance.to(x) + noise_variance
 
     def __call__(self, x_t: torch.Tensor, t: Time) -> torch.Tensor:
         mean, variance = self.marginal(x_t, t)
-        spread = cast(x_t, (1 - self.schedule.at("alpha_bar", t, x_t)).sqrt())[0]
-        return spread * (x_t - mean) / variance
+        _, noise_std = self.schedule.scales(t, x_t)
+        return noise_std * (x_t - mean) / variance
 
     def flow(self, x_t: torch.Tensor, t: int, s: int) -> torch.Tensor:
         """Where the probability-flow ODE (Song et al. 2021, Eq. 13; DDIM Eq. 14) takes x_t by time s.
@@ -47,7 +47,8 @@ class GaussianEps:
 def gaussian_like(schedule: Schedule, images: torch.Tensor) -> EpsFn:
     """The exact eps of a Gaussian with the mean and the covariance of images (N, C, H, W), N >= 2.
 
-    Along the axes of the covariance it is diagonal, so `GaussianEps` answers there and the answer is turned back.
+    Along its eigenvectors the covariance is diagonal: x_t is rotated there, `GaussianEps` gives eps, which is rotated
+    back.
     """
     flat = images.flatten(1)
     variances, axes = torch.linalg.eigh(torch.cov(flat.T))
@@ -62,9 +63,9 @@ def gaussian_like(schedule: Schedule, images: torch.Tensor) -> EpsFn:
 class MixtureEps:
     """EpsFn of data drawn from K Gaussians: weights (K,), means (K, C, H, W), variances (K,) or like the means.
 
-    Each component's eps counts by the probability that x_t came from it. The weights must be positive with sum 1, the
-    variances not below 0: with 0 it is the ideal network of K given images, which can only give those back.
-    ValueError otherwise, and for parts of different K.
+    It is the mean of the components' eps, weighted with the probability that x_t came from each. The weights must be
+    positive with sum 1, the variances not below 0: with 0 it is the ideal network of K images, whose samples are these
+    images. ValueError otherwise, and where the numbers of weights, means and variances differ.
     """
 
     def __init__(self, schedule: Schedule, weights: torch.Tensor, means: torch.Tensor, variances: torch.Tensor):
@@ -74,14 +75,14 @@ class MixtureEps:
             raise ValueError(f"weights are {weights.tolist()}, expected positive numbers with sum 1")
         variances = variances.reshape(-1, *[1] * (means.dim() - 1)) if variances.dim() == 1 else variances
         self.log_weights = weights.log()
-        self.parts = GaussianEps(schedule, means.unsqueeze(1), variances.unsqueeze(1))  # (K, 1, C, H, W)
+        self.components = GaussianEps(schedule, means.unsqueeze(1), variances.unsqueeze(1))  # (K, 1, C, H, W)
 
     def responsibility(self, x_t: torch.Tensor, t: Time) -> torch.Tensor:
         """(K, B): the probability that x_t came from each component, by Bayes' rule."""
-        mean, variance = self.parts.marginal(x_t, t)
-        log_density = -((x_t - mean).square() / variance + variance.log()) / 2  # but for a constant
+        mean, variance = self.components.marginal(x_t, t)
+        log_density = -((x_t - mean).square() / variance + variance.log()) / 2  # up to a constant
         return (log_density.flatten(2).sum(2) + self.log_weights.to(x_t).unsqueeze(1)).softmax(0)
 
     def __call__(self, x_t: torch.Tensor, t: Time) -> torch.Tensor:
-        share = self.responsibility(x_t, t)
-        return (share.view(*share.shape, *[1] * (x_t.dim() - 1)) * self.parts(x_t, t)).sum(0)
+        weights = self.responsibility(x_t, t)
+        return (weights.view(*weights.shape, *[1] * (x_t.dim() - 1)) * self.components(x_t, t)).sum(0)

@@ -163,14 +163,14 @@ def bits(nats: torch.Tensor) -> torch.Tensor:
 
 
 def collect(
-    prior: torch.Tensor, reconstruction: torch.Tensor, terms: list, times: list, wanted: int, samples: int | None
+    prior: torch.Tensor, reconstruction: torch.Tensor, terms: list, times: list, n_terms: int, samples: int | None
 ) -> Bound:
-    """Add up: the sum over all `wanted` denoising terms is their number times the mean of the evaluated ones."""
+    """The total: the sum of all `n_terms` denoising terms is their number times the mean of the evaluated ones."""
     denoising = torch.stack(terms, 1)
     error = torch.zeros_like(prior)
     if samples is not None:
-        error = wanted * denoising.std(1) / math.sqrt(samples)
-    total = prior + wanted * denoising.mean(1) + reconstruction
+        error = n_terms * denoising.std(1) / math.sqrt(samples)
+    total = prior + n_terms * denoising.mean(1) + reconstruction
     return Bound(total, prior, denoising, reconstruction, torch.stack(times, 1), error)
 
 

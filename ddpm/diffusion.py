@@ -23,30 +23,27 @@ def q_sample(schedule: Schedule, x_0: torch.Tensor, t: Time, noise: torch.Tensor
     x_0, noise (B, ...), t in 0..T -> x_t (B, ...). ValueError: an int t outside 0..T (a tensor is trusted, here and
     below: to look at it would make a GPU wait).
     """
-    alpha_bar = schedule.at("alpha_bar", t, x_0)
-    signal, spread = cast(x_0, alpha_bar.sqrt(), (1 - alpha_bar).sqrt())
-    return signal * x_0 + spread * noise
+    signal, noise_std = schedule.scales(t, x_0)
+    return signal * x_0 + noise_std * noise
 
 
 def predict_x0(schedule: Schedule, x_t: torch.Tensor, t: Time, eps: torch.Tensor) -> torch.Tensor:
-    """The image that x_t and its noise eps stand for: Ho Eq. (15), Eq. (4) solved for x_0. t = 0 gives x_t back.
+    """Predicted x_0 from x_t and its noise eps: Ho Eq. (15), which is Eq. (4) solved for x_0. At t = 0 it is x_t.
 
     x_t, eps (B, ...), t in 0..T -> x_0 (B, ...). ValueError: an int t outside 0..T.
     """
-    alpha_bar = schedule.at("alpha_bar", t, x_t)
-    signal, spread = cast(x_t, alpha_bar.sqrt(), (1 - alpha_bar).sqrt())
-    return (x_t - spread * eps) / signal
+    signal, noise_std = schedule.scales(t, x_t)
+    return (x_t - noise_std * eps) / signal
 
 
 def predict_eps(schedule: Schedule, x_t: torch.Tensor, t: Time, x_0: torch.Tensor) -> torch.Tensor:
-    """The noise between x_0 and x_t: Ho Eq. (4) solved for the noise.
+    """The noise in x_t, given x_0: Ho Eq. (4) solved for the noise.
 
-    x_t, x_0 (B, ...), t in 1..T -> eps (B, ...). At t = 0 there is no noise to find, and the answer is not finite.
+    x_t, x_0 (B, ...), t in 1..T -> eps (B, ...). At t = 0, where x_t has no noise, the result is not finite.
     ValueError: an int t outside 0..T.
     """
-    alpha_bar = schedule.at("alpha_bar", t, x_t)
-    signal, spread = cast(x_t, alpha_bar.sqrt(), (1 - alpha_bar).sqrt())
-    return (x_t - signal * x_0) / spread
+    signal, noise_std = schedule.scales(t, x_t)
+    return (x_t - signal * x_0) / noise_std
 
 
 def posterior(schedule: Schedule, x_0: torch.Tensor, x_t: torch.Tensor, t: Time) -> tuple[torch.Tensor, torch.Tensor]:
@@ -59,11 +56,17 @@ def posterior(schedule: Schedule, x_0: torch.Tensor, x_t: torch.Tensor, t: Time)
     x_0, x_t (B, ...). ValueError: an int t outside 1..T.
     """
     beta, alpha = schedule.at("beta", t, x_t), schedule.at("alpha", t, x_t)
-    now, before = schedule.at("alpha_bar", t, x_t), schedule.at("alpha_bar", t - 1, x_t)
-    of_x_0 = before.sqrt() * beta / (1 - now)
-    of_x_t = alpha.sqrt() * (1 - before) / (1 - now)
-    of_x_0, of_x_t, variance = cast(x_t, of_x_0, of_x_t, (1 - before) / (1 - now) * beta)
-    return of_x_0 * x_0 + of_x_t * x_t, variance
+    abar_t, abar_prev = schedule.at("alpha_bar", t, x_t), schedule.at("alpha_bar", t - 1, x_t)
+    coef_x_0 = abar_prev.sqrt() * beta / (1 - abar_t)
+    coef_x_t = alpha.sqrt() * (1 - abar_prev) / (1 - abar_t)
+    coef_x_0, coef_x_t = cast(x_t, coef_x_0, coef_x_t)
+    return coef_x_0 * x_0 + coef_x_t * x_t, posterior_variance(schedule, x_t, t)
+
+
+def posterior_variance(schedule: Schedule, x_t: torch.Tensor, t: Time) -> torch.Tensor:
+    """The variance of `posterior`, () or (B, 1, ...), to multiply x_t, t in 1..T: Ho Eq. (7)."""
+    abar_t, abar_prev = schedule.at("alpha_bar", t, x_t), schedule.at("alpha_bar", t - 1, x_t)
+    return cast(x_t, (1 - abar_prev) / (1 - abar_t) * schedule.at("beta", t, x_t))[0]
 
 
 def reverse_variance(schedule: Schedule, x_t: torch.Tensor, t: Time, variance: str = "posterior") -> torch.Tensor:
@@ -75,7 +78,7 @@ def reverse_variance(schedule: Schedule, x_t: torch.Tensor, t: Time, variance: s
     check_choice("variance", variance, VARIANCES)
     if variance == "beta":
         return cast(x_t, schedule.at("beta", t, x_t))[0]
-    return posterior(schedule, x_t, x_t, t)[1]
+    return posterior_variance(schedule, x_t, t)
 
 
 def simple_loss(

@@ -139,14 +139,14 @@ def train(
     """
     parameters = [p for part in (encoder, decoder) if isinstance(part, nn.Module) for p in part.parameters()]
     optimizer = torch.optim.Adam(parameters, learning_rate)
-    fall = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     for step in range(1, steps + 1):
-        gain = elbo(encoder, decoder, encode(encoder, data(batch), T, generator)).mean()
+        mean_elbo = elbo(encoder, decoder, encode(encoder, data(batch), T, generator)).mean()
         optimizer.zero_grad()
-        (-gain).backward()
+        (-mean_elbo).backward()
         optimizer.step()
-        fall.step()
-        yield step, gain.item()
+        scheduler.step()
+        yield step, mean_elbo.item()
 
 
 # ---- the special case ----------------------------------------------------------------------------------------------

@@ -44,7 +44,7 @@ class Schedule:
         """Entry t of a table in float64, on x's device, shaped to multiply x (B, ...).
 
         `name` is "beta", "alpha", "alpha_bar" or "snr". An int t gives a 0-dimensional tensor, a (B,) long t gives
-        (B, 1, ..., 1). Coefficients are worked out in float64 from this and cast to x's dtype at the end, see `cast`.
+        (B, 1, ..., 1). Coefficients are computed from it in float64 and cast to x's dtype at the end, see `cast`.
         An int outside 0..T raises ValueError; a tensor is trusted, since looking at it would make a GPU wait.
         """
         if isinstance(t, int):
@@ -55,6 +55,11 @@ class Schedule:
         if key not in self._copies:
             self._copies[key] = getattr(self, name).to(x.device)
         return self._copies[key][t.to(x.device)].view(-1, *[1] * (x.dim() - 1))
+
+    def scales(self, t: int | torch.Tensor, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The factors of x_0 and of the noise in x_t: sqrt(alpha_bar_t), sqrt(1 - alpha_bar_t) in x's dtype."""
+        alpha_bar = self.at("alpha_bar", t, x)
+        return alpha_bar.sqrt().to(x.dtype), (1 - alpha_bar).sqrt().to(x.dtype)
 
     def __repr__(self) -> str:
         return f"Schedule(T={self.T}, kind={self.kind!r})"

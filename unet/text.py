@@ -119,14 +119,13 @@ class TextBlock(nn.Module):
 class TextEncoder(nn.Module):
     """Tokens (B, L) long -> `Text` with states (B, L, width): token and position embeddings, `layers` blocks.
 
-    With layers = 0 a state knows only its own word and place; each layer adds information from the other words.
+    With layers = 0 a state depends on its own word and position only; attention in each layer adds the other words.
     """
 
-    def __init__(self, tokens: int, length: int, width: int, layers: int, heads: int):
+    def __init__(self, vocab_size: int, max_tokens: int, width: int, layers: int, heads: int):
         super().__init__()
-        self.length = length
-        self.words = nn.Embedding(tokens, width)
-        self.places = nn.Parameter(torch.randn(length, width))
+        self.words = nn.Embedding(vocab_size, width)
+        self.places = nn.Parameter(torch.randn(max_tokens, width))
         self.blocks = nn.ModuleList(TextBlock(width, heads) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
 

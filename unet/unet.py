@@ -27,7 +27,7 @@ class UNetConfig:
     blocks: residual blocks of a stage on the way down; one more on the way up.
     self_sizes, cross_sizes: the map sizes at which pixels attend to pixels, and to words.
     head_channels: channels of one attention head. groups: number of groups of each GroupNorm.
-    dropout: share of a residual block's channels' values that are dropped in training.
+    dropout: probability with which a value inside a residual block is set to zero in training.
     words: tokens a prompt may have, the start included. text_*: the text encoder's width, depth and heads.
     predicts: "eps" (Ho et al. 2020) or "v" (Salimans & Ho 2022): the last layer's output; the U-Net returns eps.
     """
@@ -115,23 +115,23 @@ class Layer(nn.Module):
 class UNet(nn.Module):
     """eps(x_t, t, caption).
 
-    config: a `UNetConfig`. tokens: the tokenizer's length. alpha_bar: (T + 1,) table of the schedule with alpha_bar[0]
-    equal to 1; it turns v into eps.
+    config: a `UNetConfig`. vocab_size: the tokenizer's length. alpha_bar: (T + 1,) table of the schedule with
+    alpha_bar[0] equal to 1; it turns v into eps.
     """
 
-    def __init__(self, config: UNetConfig, tokens: int, alpha_bar: Tensor):
+    def __init__(self, config: UNetConfig, vocab_size: int, alpha_bar: Tensor):
         super().__init__()
         self.config = config
         self.register_buffer("alpha_bar", alpha_bar.double().clone(), persistent=False)
-        self.text = TextEncoder(tokens, config.words, config.text_width, config.text_layers, config.text_heads)
+        self.text = TextEncoder(vocab_size, config.words, config.text_width, config.text_layers, config.text_heads)
         self.time = TimeEmbedding(config.channels)
         widths = list(config.widths)
         self.first = nn.Conv2d(3 * config.stem**2, config.channels, 3, padding=1)
-        self.down, kept = self._way_down(widths)
+        self.down, skips = self._way_down(widths)
         self.middle = nn.ModuleList(
             Layer(config, widths[-1], widths[-1], config.map_sizes[-1], "middle", f"middle.{i}") for i in range(2)
         )
-        self.up = self._way_up(widths, kept)
+        self.up = self._way_up(widths, skips)
         self.norm = nn.GroupNorm(config.groups, widths[0])
         self.last = nn.Conv2d(widths[0], 3 * config.stem**2, 3, padding=1)
         nn.init.zeros_(self.last.weight)
@@ -139,29 +139,29 @@ class UNet(nn.Module):
         self.to(memory_format=torch.channels_last)
 
     def _way_down(self, widths: list[int]) -> tuple[nn.ModuleList, list[int]]:
-        """The layers of the way down, and the channels of every map kept for the way up."""
-        layers, kept, c = nn.ModuleList(), [self.config.channels], self.config.channels
+        """The layers of the way down, and the channels of every map that a skip connection takes to the way up."""
+        layers, skips, c = nn.ModuleList(), [self.config.channels], self.config.channels
         for stage, (width, size) in enumerate(zip(widths, self.config.map_sizes, strict=True)):
             if stage > 0:
                 layers.append(Down(c))
-                kept.append(c)
+                skips.append(c)
             for block in range(self.config.blocks):
                 layers.append(Layer(self.config, c, width, size, "down", f"down.{stage}.{block}"))
                 c = width
-                kept.append(c)
-        return layers, kept
+                skips.append(c)
+        return layers, skips
 
-    def _way_up(self, widths: list[int], kept: list[int]) -> nn.ModuleList:
-        """The layers of the way up; every one that is not an `Up` takes one kept map beside its input."""
-        layers, kept, c = nn.ModuleList(), list(kept), widths[-1]
+    def _way_up(self, widths: list[int], skips: list[int]) -> nn.ModuleList:
+        """The layers of the way up; every one that is not an `Up` takes one skip connection beside its input."""
+        layers, skips, c = nn.ModuleList(), list(skips), widths[-1]
         for stage in reversed(range(len(widths))):
             for block in range(self.config.blocks + 1):
                 size = self.config.map_sizes[stage]
-                layers.append(Layer(self.config, c + kept.pop(), widths[stage], size, "up", f"up.{stage}.{block}"))
+                layers.append(Layer(self.config, c + skips.pop(), widths[stage], size, "up", f"up.{stage}.{block}"))
                 c = widths[stage]
             if stage > 0:
                 layers.append(Up(c))
-        assert not kept
+        assert not skips
         return layers
 
     @property
@@ -194,13 +194,13 @@ class UNet(nn.Module):
         for layer in self.middle:
             x = layer(x, time, text, hook)
         for layer in self.up:
-            # (B, c, h, w) and (B, kept, h, w), side by side in the channels
+            # (B, c, h, w) and the skip connection (B, c', h, w), concatenated along the channels
             x = layer(torch.cat([x, skips.pop()], dim=1), time, text, hook) if isinstance(layer, Layer) else layer(x)
         assert not skips
         if x.dtype == torch.float32:
-            return self._end(x)
+            return self._output(x)
         with torch.autocast(x.device.type, enabled=False):  # rounding of the output itself would be an error of eps
-            return self._end(x.float())
+            return self._output(x.float())
 
-    def _end(self, x: Tensor) -> Tensor:
+    def _output(self, x: Tensor) -> Tensor:
         return F.pixel_shuffle(self.last(F.silu(self.norm(x))), self.config.stem)  # (B, 3, size, size)
