@@ -23,9 +23,8 @@ COUCH = (  # the lecture's edits of a cat and of a house
     '"a photo of a gray dog on a red couch" "a photo of a tiger on a red couch" "a photo of a gray cat on a blue couch"'
 )
 HOUSE = (
-    '--source "a photo of a house with a flag on a mountain" --steps 20 --target '
-    '"a photo of a hotel with a flag on a mountain" "a photo of a tent with a flag on a mountain" '
-    '"a photo of a car with a flag on a mountain" "a photo of a tree with a flag on a mountain"'
+    '--source "a photo of a house on a mountain" --steps 20 --target "a photo of a hotel on a mountain" '
+    '"a photo of a tent on a mountain" "a photo of a car on a mountain" "a photo of a tree on a mountain"'
 )
 LADY = "a photo of a smiling young woman with black hair"
 REAL = (  # a test image, by its number
@@ -102,8 +101,8 @@ COMMANDS = [  # model, network calls, command; {ddpm}, {ddim}, {p2p}: folders of
         "--strength 0.25 0.5 0.75 1 --scale 2 --out {ddim}/page-tiger.html"),
     ("scenes", 1_000, f"p2p edit {COUCH} --seeds 0-2 --out {{p2p}}/couch.png"),
     ("scenes", 200, f"p2p edit {COUCH} --seeds 0 --out {{p2p}}/page-couch.html"),
-    ("scenes", 2_000, f"p2p edit {HOUSE} --self-until 0.4 --seeds 0,2,3 --out {{p2p}}/house.png"),
-    ("scenes", 1_800, f"p2p edit {HOUSE} --cross-until 0 0.2 0.4 0.6 0.8 1 --seeds 0 --out {{p2p}}/page-house.html"),
+    ("scenes", 2_000, f"p2p edit {HOUSE} --cross-until 0.4 --self-until 0.4 --seeds 5 --out {{p2p}}/house.png"),
+    ("scenes", 1_800, f"p2p edit {HOUSE} --cross-until 0 0.2 0.4 0.6 0.8 1 --seeds 5 --out {{p2p}}/page-house.html"),
     ("scenes", 1_000, 'p2p edit --source "a photo of a cat riding on a bicycle" --target "a photo of a dog riding on a bicycle" '
         "--seeds 0-2 --steps 20 --film 5 --out {p2p}/bicycle.png"),
     ("scenes", 1_000, f'p2p edit --source "{BUTTERFLY} pink flower" --target "{BUTTERFLY} spikey pink flower" --steps 20 --out {{p2p}}/spikey.png'),

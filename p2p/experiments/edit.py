@@ -324,10 +324,10 @@ def run(args: argparse.Namespace) -> None:
     words = [word for word in dict.fromkeys(source) if word not in GRAMMAR]
     maps = [(word, map_of(word)) for word in words if n <= MOST_MAPPED]
     film_maps = []
+    removed, _ = changed(source, split(edits[0].target))
+    word = next((w for w in (*removed, *edits[0].how["weights"]) if w in words), (words or source)[0])
     if args.film:
         film = [states[i * (len(states) - 1) // args.film] for i in range(args.film)]  # without the image itself
-        removed, _ = changed(source, split(edits[0].target))
-        word = next((w for w in (*removed, *edits[0].how["weights"]) if w in words), (words or source)[0])
         latest = max(store.by_time)  # of a latent pair the network sees only the second image
         film_maps = [(f"{word}\nt = {t}", map_of(word, min(t, latest))) for t, _ in film]
         columns = [*((f"t = {t}", images) for t, images in film), *columns]
@@ -336,7 +336,10 @@ def run(args: argparse.Namespace) -> None:
         lines.append(f"reconstruction of the image: mean squared error {error:.6f} on the [0, 1] scale")
         columns = [("image", image[None]), *columns]
     apart = [column for column in columns if column[0].startswith("new") and len(columns) > WIDEST]
-    groups = {EDITS_NOTE: columns[: len(columns) - len(apart)], "": apart, MAPS_NOTE: maps, FILM_NOTE: film_maps}
+    edited = columns[: len(columns) - len(apart)]
+    if apart and maps and not args.film and image is None:  # each new caption below its edit, the map below the source
+        apart, maps = [(f"attention map\nof {word}", map_of(word)), *apart], []
+    groups = {EDITS_NOTE: edited, "": apart, MAPS_NOTE: maps, FILM_NOTE: film_maps}
     blocks = [(note if i == 0 else "", group[i : i + WIDEST])
               for note, group in groups.items() for i in range(0, len(group), WIDEST)]  # fmt: skip
     names, images = zip(*(column for _, block in blocks for column in block), strict=True)
