@@ -134,13 +134,15 @@ def test_the_columns_are_source_edit_new_caption_and_the_maps_of_content_words_i
 
 
 def test_images_of_a_sheet_have_96_pixels_or_more(run, tmp_path, monkeypatch, capsys):
-    """In three blocks: source and edits, new captions only, maps."""
+    """In two blocks: source and edits; the map of the changed word, and below each edit its new caption only."""
     figures = []
     monkeypatch.setattr(ddpm.images, "save_figure", lambda figure, path: figures.append(figure))
     assert run("--seeds", "0-1", "--target", TARGET, SHORT, SOURCE.replace("circle", "square"), CROSS) == 0
     assert str(tmp_path / "edit-tiny.png") in capsys.readouterr().out
     figures[0].canvas.draw()
-    assert len(figures[0].axes) == 3
+    above, below = (axis.get_xticklabels() for axis in figures[0].axes)
+    words = [[label.get_text().split("\n")[-1] for label in labels] for labels in (above, below)]
+    assert words[0][1:] == words[1][1:] and len(words[0]) == 5 and words[1][0].startswith("of ")
     for axis in figures[0].axes:
         assert axis.get_window_extent().height * 16 / 34 >= 96  # two images of 16 rows, each with a white one
 
