@@ -11,6 +11,7 @@ import torch
 KINDS = ("linear", "cosine")
 COSINE_OFFSET = 0.008  # s of Nichol & Dhariwal 2021, Eq. (17)
 COSINE_BETA_MAX = 0.999  # the same paper: keeps the last step from dividing by zero
+MOST_SIGNAL = 0.01  # alpha_bar at which samples may start from noise: a tenth of the image's contrast is left
 
 
 class Schedule:

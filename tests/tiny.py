@@ -55,9 +55,11 @@ def make_training(settings: Settings, config: UNetConfig = CONFIG, n: int = 24) 
     return Training(settings, unet, Tokenizer(), Schedule(settings.T, settings.schedule), make_data(n, config.size))
 
 
-def save_model(path: Path, config: UNetConfig = SIXTEEN, T: int = 20, data: str = "shapes") -> Path:
+def save_model(
+    path: Path, config: UNetConfig = SIXTEEN, T: int = 20, data: str = "shapes", kind: str = "cosine"
+) -> Path:
     """A checkpoint file of an untrained network; returns the path."""
-    schedule = Schedule(T, "cosine")
+    schedule = Schedule(T, kind)
     content = ddpm.model.description(config, Tokenizer(), schedule) | {"info": {"ema": 0.05, "data": data}}
-    files.save(path, content | {"ema": {0.05: dict(make_unet(config, T, "cosine").named_parameters())}})
+    files.save(path, content | {"ema": {0.05: dict(make_unet(config, T, kind).named_parameters())}})
     return path

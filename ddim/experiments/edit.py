@@ -76,12 +76,9 @@ def check_methods(trained: Trained, args: argparse.Namespace, strengths: list[fl
     for strength, grid in grids.items():
         n = len(grid) - 1
         if strength > 0 and n < fewest:
-            cause = ", and exact inversion needs two (or take --methods without it)" if n else ""
-            possible = ", ".join(f"{k / args.steps:g}" for k in range(fewest, min(args.steps, fewest + 2) + 1))
-            raise ValueError(
-                f"strength {strength:g} of {args.steps} steps is {'one step' if n else 'no step'}{cause}: "
-                + (f"take {possible} or more, or more --steps" if possible else "take more --steps")
-            )
+            what = "one step, and exact inversion needs two (or take --methods without it)" if n else "no step"
+            possible = f"take {fewest / args.steps:g} or more, or " if fewest <= args.steps else "take "
+            raise ValueError(f"strength {strength:g} of {args.steps} steps is {what}: {possible}more --steps")
         if (other := made.setdefault(n, strength)) != strength:
             raise ValueError(f"strengths {other:g} and {strength:g} are both {n} of {args.steps} steps: give one")
     return grids

@@ -5,11 +5,13 @@ the pixels that the edit should leave alone, and "accuracy", the share of images
 """
 
 import argparse
+import math
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
@@ -21,7 +23,7 @@ from ddpm.evaluation.judge import all_shown
 from ddpm.experiments.common import check_settings, model_data, model_facts, shown_words, write
 from ddpm.model import Trained, in_batches
 from ddpm.utils import cli
-from ddpm.utils.device import best_device
+from ddpm.utils.device import best_device, check_memory
 from ddpm.utils.images import from_bytes, save_figure, sheet, squared_error, to_bytes
 
 from .edit import METHODS, add_method_flags, check_methods, editor
@@ -158,9 +160,10 @@ def prepare(args: argparse.Namespace) -> Plan:
         trained = trained.for_many_images(compiled=False)
     if (data := trained.info["data"]) not in edits.EDIT_KINDS:
         raise ValueError(f"no edits are known for the dataset {data!r}: expected one of {', '.join(edits.EDIT_KINDS)}")
-    args.edits = args.edits or list(edits.EDIT_KINDS[data])
+    kept = args.n * (1 + len(args.strengths) * len(args.methods)) * math.prod(trained.shape)
+    check_memory(kept, torch.device("cpu"), f"--n {args.n}")
     test = model_data(trained, args.data_dir, "test")
-    todo = {kind: edits.edits(test, kind, args.n) for kind in args.edits}
+    todo = {kind: edits.edits(test, kind, args.n) for kind in args.edits or edits.EDIT_KINDS[data]}
     for kind, e in todo.items():
         if len(e.images) < args.n:
             raise ValueError(f"n is {args.n}, but the test split has {len(e.images)} images for the edit {kind!r}")

@@ -7,11 +7,13 @@ what a distance means. The result is a record of `records`: a second call measur
 
 import argparse
 import hashlib
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatter
 from tqdm import tqdm
@@ -23,8 +25,9 @@ from ddpm.experiments import records
 from ddpm.experiments.common import calls_bar, images_of, model_data, model_facts, write
 from ddpm.experiments.records import NUMBER, columns_of, rows_of
 from ddpm.model import Sampler, Trained
+from ddpm.schedule import MOST_SIGNAL
 from ddpm.utils import cli
-from ddpm.utils.device import best_device
+from ddpm.utils.device import best_device, check_memory
 from ddpm.utils.images import save_figure
 from unet.precision import PRECISIONS
 
@@ -249,8 +252,15 @@ def prepare(args: argparse.Namespace) -> Plan:
     if typed := [flag for flag in ("columns", "spacing", "captions") if getattr(args, flag) and not sampled]:
         raise ValueError(f"--{typed[0]} is for samples, and --rows has real images only: leave it out")
     trained = ddpm.load(args.model, device=args.device).for_many_images(args.precision)
-    spacing, columns = args.spacing or usual_spacing(trained), list(dict.fromkeys(args.columns or COLUMNS))
-    calls(trained.schedule.T, [(row, S) for row in sampled for S in columns], spacing)  # looks at every S
+    schedule, columns = trained.schedule, list(dict.fromkeys(args.columns or COLUMNS))
+    spacing = args.spacing or usual_spacing(trained)
+    calls(schedule.T, [(row, S) for row in sampled for S in columns], spacing)  # looks at every S
+    first = timesteps(schedule.T, 1, spacing)[0]
+    if sampled and (signal := schedule.alpha_bar[first].item()) > MOST_SIGNAL:
+        where = f"starts at t = {first}, where alpha_bar of the {schedule.kind} schedule is {signal:.2g}"
+        other = "take --spacing linear" if spacing == "quadratic" else "train with --schedule cosine"
+        raise ValueError(f"--spacing {spacing} {where}: samples would not start from noise, {other}")
+    check_memory(args.n * math.prod(trained.shape), torch.device("cpu"), f"--n {args.n}")
     network = features.load(args.features, trained.info["data"], args.inception, trained.device)
     real, images = reference.real_images(trained, args, real_rows)
     prompts = prompts_of(trained, args)
