@@ -279,7 +279,7 @@ def test_sweep_measures_each_method_at_each_strength(run, tmp_path):
         (("table", "--seed", 2**63 - 2, "--n", 4), "expected a whole number in 0 .. 2^62"),
         (("reconstruct", "--steps", 2, 1, "--n", 4), "--steps 1 is one step, and the variant 'exact' needs two"),
         (("reconstruct", "--steps", 2, 21, "--n", 4), "S is 21 steps, expected a whole number in 1..20"),
-        (("reconstruct", "--steps", 2, "--n", 61), "n is 61, but the test split has 60 images"),
+        (("reconstruct", "--steps", 2, "--n", 61), "--n is 61, but the test split has 60 images"),
         (("sweep", "--n", 2, "--steps", 10), "strength 0.1 of 10 steps is one step, and exact inversion needs two"),
         (("edit", "--image", "no.png", "--source", PROMPT, "--target", TARGET, "--steps", 4), "no.png is missing"),
         (("edit", "--image", 0, "--target", "a photo of a zebra", "--steps", 4), "'zebra'"),

@@ -184,7 +184,7 @@ def prepare(args: argparse.Namespace) -> Plan:
             raise ValueError(f"--steps {S} is one step, and the variant {exact[0]!r} needs two: leave one of them out")
     test = model_data(trained, args.data_dir, "test")
     if args.n > len(test):
-        raise ValueError(f"n is {args.n}, but the test split has {len(test)} images")
+        raise ValueError(f"--n is {args.n}, but the test split has {len(test)} images")
     captions = [several[0] for several in test.captions[: args.n]]
     trained.tokens(captions)
     name = f"reconstruct-{cli.name_of(args.model)}-{args.n}" + ("-quadratic" if args.spacing == "quadratic" else "")

@@ -166,7 +166,7 @@ def prepare(args: argparse.Namespace) -> Plan:
     todo = {kind: edits.edits(test, kind, args.n) for kind in args.edits or edits.EDIT_KINDS[data]}
     for kind, e in todo.items():
         if len(e.images) < args.n:
-            raise ValueError(f"n is {args.n}, but the test split has {len(e.images)} images for the edit {kind!r}")
+            raise ValueError(f"--n is {args.n}, but the test split has {len(e.images)} images for the edit {kind!r}")
         trained.tokens([*e.sources, *e.targets])
     settings = model_facts(trained, args) | {"n": args.n, "steps": args.steps, "eta": args.eta, "guidance": args.scale}
     settings |= {"iterations": args.iterations, "seed": args.seed, "strengths": args.strengths}
