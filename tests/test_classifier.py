@@ -165,7 +165,7 @@ def test_a_fetched_page_that_is_no_network_is_not_kept(tmp_path, monkeypatch):
     monkeypatch.setattr(urllib.request, "urlopen", lambda *_, **__: io.BytesIO(b"please log in"))
     with pytest.raises(CheckpointError, match="what was fetched is damaged or not the official network"):
         features.load("inception")
-    assert list((tmp_path / "data").iterdir()) == []
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_labels_of_the_shapes_are_what_can_be_read_off_them():

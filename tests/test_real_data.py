@@ -227,7 +227,7 @@ def test_a_failed_download_says_what_to_do_and_leaves_nothing(tmp_path, monkeypa
     ):
         monkeypatch.setattr(urllib.request, "urlopen", urlopen)
         with pytest.raises(DataError, match=named):
-            cifar10(tmp_path)
+            cifar10(tmp_path / "new" / "data")
         assert list(tmp_path.iterdir()) == []
 
 

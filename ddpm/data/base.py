@@ -156,7 +156,6 @@ def cached(
             return arrays["array"]
     array = compute()
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         with whole_file(path) as temporary, open(temporary, "wb") as file:
             np.savez(file, array=array)
         for old in path.parent.glob(f"{name}-{'?' * 16}.np?"):

@@ -118,9 +118,9 @@ def batches_in(data_dir: Path) -> Path:
         return folder
     if any((data_dir / name).is_file() for name in SPLITS["train"] + SPLITS["test"]):
         return data_dir
+    there = next(place for place in (data_dir, *data_dir.absolute().parents) if place.exists())
     try:
-        data_dir.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".cifar10-", dir=data_dir) as scratch:
+        with tempfile.TemporaryDirectory(prefix=".cifar10-", dir=there) as scratch:
             if not archive.is_file():
                 archive = Path(scratch, ARCHIVE)
                 fetch(URL, archive, ARCHIVE_BYTES)
@@ -132,6 +132,7 @@ def batches_in(data_dir: Path) -> Path:
             with tarfile.open(archive) as tar:
                 for name in ("batches.meta", *SPLITS["train"], *SPLITS["test"]):  # no path in it can lead elsewhere
                     (unpacked / name).write_bytes(tar.extractfile(f"{FOLDER}/{name}").read())
+            data_dir.mkdir(parents=True, exist_ok=True)
             os.rename(unpacked, folder)
     except (OSError, http.client.HTTPException, tarfile.TarError, EOFError) as error:
         if not folder.exists():  # or else another command was faster

@@ -6,6 +6,8 @@
 """
 
 import http.client
+import shutil
+import tempfile
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -101,10 +103,11 @@ def fetched() -> Path:
     if CACHE.is_file():
         return CACHE
     try:
-        CACHE.parent.mkdir(parents=True, exist_ok=True)
-        with files.whole_file(CACHE) as temporary:
-            fetch(URL, temporary, BYTES)
-            check_official(temporary, "what was fetched")
+        with tempfile.TemporaryDirectory() as scratch:
+            fetch(URL, network := Path(scratch, CACHE.name), BYTES)
+            check_official(network, "what was fetched")
+            with files.whole_file(CACHE) as temporary:
+                shutil.copyfile(network, temporary)
     except (OSError, http.client.HTTPException) as error:
         raise files.CheckpointError(
             f"the Inception network could not be fetched ({error}): put {URL} at {CACHE}, or give the file with "
