@@ -26,7 +26,7 @@ FLOW, BANDS = "#333333", ("#efefef", "#dadada")
 # time and text: colour of the line, its distance from a column's middle, and how far below the network it starts
 ENTERS = {"residual": ("#7b3fa3", 2.35, 0.55), "cross": ("#23802f", 2.6, 1.1)}
 LEFT, CENTRE, RIGHT = 2.9, 6.0, 9.1
-HIGH, GAP = 0.34, 0.3  # of a bar; below a block
+HIGH, GAP = 0.34, 0.3  # height of a bar, gap below a block
 Rows = list[tuple["Block | None", "Block"]]
 
 

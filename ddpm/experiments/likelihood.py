@@ -25,12 +25,7 @@ from .records import arithmetic
 
 EXAMPLE = "python -m ddpm bound --model shapes --n 32"
 ENDINGS = (".json", ".png")
-TITLES = {
-    "prior": "prior matching L_T",
-    "denoising": "denoising, sum of L_(t-1)",
-    "reconstruction": "reconstruction L_0",
-    "total": "bound on -log2 p(x_0)",
-}
+TITLES = ("prior matching L_T", "denoising, sum of L_(t-1)", "reconstruction L_0", "bound on -log2 p(x_0)")
 
 
 def measure(
@@ -70,13 +65,8 @@ def summary(bound: Bound) -> dict[str, dict[str, float]]:
 
     "times" is the part of the error of "denoising" that comes from having sampled t: 0 for the exact sum.
     """
-    parts = {
-        "prior": bound.prior,
-        "denoising": bound.total - bound.prior - bound.reconstruction,
-        "reconstruction": bound.reconstruction,
-        "total": bound.total,
-    }
-    n = len(bound.total)
+    n, denoising = len(bound.total), bound.total - bound.prior - bound.reconstruction
+    parts = {"prior": bound.prior, "denoising": denoising, "reconstruction": bound.reconstruction, "total": bound.total}
     result = {
         name: {"mean": part.mean().item(), "standard error": part.std().item() / math.sqrt(n)}
         for name, part in parts.items()
@@ -114,6 +104,7 @@ def prepare(args: argparse.Namespace) -> tuple[Trained, Dataset, Path]:
     path = common.own_record(args, f"bound-{cli.name_of(args.model)}", "a record of ddpm bound", "bits per dimension")
     data = common.model_data(trained, args.data_dir, args.split)
     check_number(data, args.n)
+    trained.tokens([] if args.null else [captions[0] for captions in data.captions[: args.n]])
     return trained, data, path
 
 
@@ -128,9 +119,9 @@ def run(args: argparse.Namespace) -> None:
     settings |= {"data": trained.info["data"], "images seen": trained.info.get("images"), "schedule": schedule}
     write_json(path, settings | arithmetic(trained) | {"bits per dimension": parts, "t": times, "L_(t-1)": terms})
     print(f"{'bits per dimension':28s}{'mean':>10s}  standard error over the images")
-    for name, part in parts.items():
+    for title, part in zip(TITLES, parts.values(), strict=True):
         sampled = f"   of it {part['times']:.5f} from sampled times" if part.get("times") else ""
-        print(f"{TITLES[name]:28s}{part['mean']:10.5f}  +- {part['standard error']:.5f}{sampled}")
+        print(f"{title:28s}{part['mean']:10.5f}  +- {part['standard error']:.5f}{sampled}")
     figure = Figure(figsize=(6, 3.5), layout="constrained")
     axis = figure.subplots()
     axis.plot(times, terms, ".-", ms=5, lw=0.8)
