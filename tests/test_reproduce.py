@@ -4,20 +4,14 @@ import argparse
 import importlib
 import json
 import os
-import shlex
-from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from helpers import code_of
-from tiny import SIXTEEN
 
-import train
 from ddpm.__main__ import main
 from ddpm.experiments import reproduce
-from ddpm.training import RECIPES
-from ddpm.utils import cli
-from unet import PRESETS
 
 SLOW, FAST = {"training": 50.0, "sampling": 400.0}, {"training": 9_000.0, "sampling": 30_000.0}  # a CPU, a GPU
 
@@ -108,36 +102,35 @@ def test_every_planned_command_is_one_that_is_there(monkeypatch):
             assert package.main([command, *flags]) == 0 and seen[0].out == str(folder)
 
 
-@pytest.mark.slow
-def test_a_tiny_run_makes_its_parts_once_and_a_page(tmp_path, monkeypatch, capsys):
-    """On the shapes, in the folder where one stands; a second call does nothing again."""
+def test_a_run_goes_on_where_it_stopped_and_shows_what_is_there(tmp_path, monkeypatch, capsys):
+    """Relative paths are those of the folder where one stands. The third part fails once."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(reproduce, "COUNTS", (4,) * 5)
-    monkeypatch.setattr(reproduce, "TABLES", {"--rows 0 --columns 2 3": 5})
-    monkeypatch.setattr(reproduce, "timed", lambda preset, device: {"training": 50.0, "sampling": 1e6})
-    monkeypatch.setitem(PRESETS, "shapes", SIXTEEN)
-    monkeypatch.setitem(RECIPES, "shapes", replace(RECIPES["shapes"], report=4))
-    ran = []
+    monkeypatch.setattr(reproduce, "timed", lambda preset, device: FAST)
+    ran, codes = [], iter([0, 0, 2, *[0] * 5])
 
-    def in_process(words: list[str], env: dict[str, str]) -> SimpleNamespace:
-        """A part's command, run here, so that it finds the tiny network."""
-        _, first, *flags = words
-        ran.append(shlex.join(words[1:4]))
+    def fake(words: list[str], env: dict[str, str]) -> SimpleNamespace:
+        """In place of a command: it leaves a table and an image, a training a checkpoint."""
         assert env["PYTHONPATH"].split(os.pathsep)[0] == str(reproduce.ROOT)
-        if first != "-m":
-            code = cli.exit_code("train.py", lambda: train.run(train.parser().parse_args(flags)))
-        elif flags[1] in ("table", "score"):
-            code = importlib.import_module(f"{flags[0]}.__main__").main(flags[1:])
-        else:  # the others take a minute here
-            code = 0
+        ran.append(" ".join(words[1:4]))
+        code, out = next(codes), Path(flag_of(words, "--out")[0])
+        if words[1].endswith("train.py"):
+            out /= "00007-shapes"  # an earlier training has failed
+        elif flag_of(words, "--model") != [str(Path("all", "runs", "00007-shapes"))]:
+            raise AssertionError(words)
+        out.mkdir(parents=True)
+        for name in ("checkpoint.pt", "a.txt", "b.png") if code == 0 else ():
+            (out / name).write_text(f"<{name} of {words[1]}>")
         return SimpleNamespace(returncode=code)
 
-    monkeypatch.setattr(reproduce, "subprocess", SimpleNamespace(run=in_process))
-    flags = ["reproduce", "--data", "shapes", "--minutes", "0.05", "--device", "cpu", "--out", "all"]
-    assert code_of(main, *flags) == 0
-    page = (tmp_path / "all" / "index.html").read_text()
-    assert len(ran) == 7 and page.count("<h2>") == 7 and page.count("<pre>") >= 2
-    for source in [part.split("'")[0] for part in page.split("<img src='")[1:]]:
-        assert (tmp_path / "all" / source).stat().st_size > 1000
-    assert code_of(main, *flags) == 0 and len(ran) == 7
-    assert json.loads((tmp_path / "all" / "plan.json").read_text())["done"] == 7
+    monkeypatch.setattr(reproduce, "subprocess", SimpleNamespace(run=fake))
+    flags = ["reproduce", "--data", "shapes", "--minutes", "60", "--device", "cpu", "--out", "all"]
+    assert code_of(main, *flags) == 2
+    assert "'DDIM inversion' ended with exit code 2" in capsys.readouterr().err and len(ran) == 3
+    Path("all", "ddim-reconstruct").rmdir()
+    assert code_of(main, *flags) == 0 and len(ran) == 8 and ran[3] == ran[2]
+    page = Path("all", "index.html").read_text()
+    assert page.count("<h2>") == 7 and page.count("<pre>&lt;a.txt of") == 7
+    sources = [part.split("'")[0] for part in page.split("<img src='")[1:]]
+    assert len(sources) == 7 and all(Path("all", source).exists() for source in sources)
+    assert code_of(main, *flags) == 0 and len(ran) == 8
+    assert [path.name for path in tmp_path.iterdir()] == ["all"]
