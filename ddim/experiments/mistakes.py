@@ -46,11 +46,6 @@ def right(eps: EpsFn, schedule: Schedule, x_T: Tensor, noise: Draw, S: int, **ch
     return sample(eps, schedule, x_T, S, **{"eta": 1.0, "generator": noise} | changed)
 
 
-def network_t_minus_1(eps: EpsFn, schedule: Schedule, x_T: Tensor, noise: Draw, S: int) -> Trajectory:
-    """Right: eps(x_t, t), Ho Algorithm 2, line 4. Here the loop's times count from 0, the network's from 1."""
-    return right(lambda x, t: eps(x, (t - 1).clamp(min=1)), schedule, x_T, noise, S)
-
-
 def network_next_t(eps: EpsFn, schedule: Schedule, x_T: Tensor, noise: Draw, S: int) -> Trajectory:
     """Right: eps(x_t, t), Ho Algorithm 2, line 4. Here the network gets the time s that the step goes to."""
     below = dict(pairwise(timesteps(schedule.T, S)))
@@ -61,11 +56,6 @@ def alpha_bar_t_minus_1(eps: EpsFn, schedule: Schedule, x_T: Tensor, noise: Draw
     """Right: alpha_bar[t] in DDIM Eq. (12), alpha_bar[0] = 1. Here the table is read one entry too early."""
     early = torch.cat([schedule.alpha_bar[:1], schedule.alpha_bar[:-1]])
     return right(eps, with_alpha_bar(schedule, early), x_T, noise, S)
-
-
-def alpha_for_alpha_bar(eps: EpsFn, schedule: Schedule, x_T: Tensor, noise: Draw, S: int) -> Trajectory:
-    """Right: alpha_bar in DDIM Eq. (12), which that paper writes alpha. Here it is DDPM's alpha, of a single step."""
-    return right(eps, with_alpha_bar(schedule, schedule.alpha), x_T, noise, S)
 
 
 def noise_in_last_step(eps: EpsFn, schedule: Schedule, x_T: Tensor, noise: Draw, S: int) -> Trajectory:
@@ -81,11 +71,6 @@ def variance_for_deviation(eps: EpsFn, schedule: Schedule, x_T: Tensor, noise: D
     return right(eps, schedule, x_T, lambda x: next(sigmas) * noise_like(x, noise), S)
 
 
-def quadratic_grid(eps: EpsFn, schedule: Schedule, x_T: Tensor, noise: Draw, S: int) -> Trajectory:
-    """A choice, no mistake: DDIM's appendix D.2 takes it for CIFAR-10. It starts at 0.8 T, with short last steps."""
-    return right(eps, schedule, x_T, noise, S, spacing="quadratic")
-
-
 def with_alpha_bar(schedule: Schedule, alpha_bar: Tensor) -> Schedule:
     """The schedule with another table (T + 1,) for alpha_bar."""
     other = Schedule(schedule.T, schedule.kind)
@@ -95,13 +80,16 @@ def with_alpha_bar(schedule: Schedule, alpha_bar: Tensor) -> Schedule:
 
 SAMPLING = {
     "right": right,
-    "network gets t - 1": network_t_minus_1,
+    # right: eps(x_t, t), Ho Algorithm 2, line 4; here the loop's times count from 0, the network's from 1
+    "network gets t - 1": lambda eps, *given: right(lambda x, t: eps(x, (t - 1).clamp(min=1)), *given),
     "network gets the next t": network_next_t,
     "alpha_bar[t - 1]": alpha_bar_t_minus_1,
-    "alpha for alpha_bar": alpha_for_alpha_bar,
+    # right: alpha_bar in DDIM Eq. (12), which that paper writes alpha; here it is DDPM's alpha, of a single step
+    "alpha for alpha_bar": lambda eps, of, *given: right(eps, with_alpha_bar(of, of.alpha), *given),
     "noise in the last step": noise_in_last_step,
     "variance for deviation": variance_for_deviation,
-    GRID: quadratic_grid,
+    # a choice, no mistake: DDIM's appendix D.2 takes it for CIFAR-10; it starts at 0.8 T, with short last steps
+    GRID: partial(right, spacing="quadratic"),
 }
 
 # ---- mistakes in inversion: (eps_of, schedule, x_0, S) -> reconstruction ---------------------------------------------
@@ -115,21 +103,13 @@ def clipped_inversion(eps_of: EpsOf, schedule: Schedule, x: Tensor, S: int) -> T
     return last(sample(eps_of(1.0), schedule, x, S))
 
 
-def guided_inversion(eps_of: EpsOf, schedule: Schedule, x_0: Tensor, S: int) -> Tensor:
-    """Right: guidance 1 (Ho & Salimans, w = 0). Here it is Stable Diffusion's usual 7.5, upwards and downwards."""
-    return round_trip(eps_of(7.5), schedule, x_0, S)
-
-
-def images_from_0_to_1(eps_of: EpsOf, schedule: Schedule, x_0: Tensor, S: int) -> Tensor:
-    """Right: images in [-1, 1], Ho section 3.3. Here they come in as [0, 1] and are shown as if in [-1, 1]."""
-    return round_trip(eps_of(1.0), schedule, (x_0 + 1) / 2, S)
-
-
 INVERSION = {
     "right": lambda eps_of, *given: round_trip(eps_of(1.0), *given),  # DDIM Eq. (12) at sigma = 0, up and down
     "predicted x_0 clipped": clipped_inversion,
-    "guidance 7.5": guided_inversion,
-    "images in [0, 1]": images_from_0_to_1,
+    # right: guidance 1 (Ho & Salimans, w = 0); here it is Stable Diffusion's usual 7.5, upwards and downwards
+    "guidance 7.5": lambda eps_of, *given: round_trip(eps_of(7.5), *given),
+    # right: images in [-1, 1], Ho section 3.3; here they come in as [0, 1] and are shown as if in [-1, 1]
+    "images in [0, 1]": lambda eps_of, schedule, x_0, S: round_trip(eps_of(1.0), schedule, (x_0 + 1) / 2, S),
 }
 
 
@@ -197,7 +177,7 @@ def run(args: argparse.Namespace) -> None:
     (trained, ways, test, captions, network, settings), images = prepare(args), {}
     with calls_bar(len(ways) * args.n * args.steps) as bar:
         for key, (model, way) in ways.items():
-            seeds, sampler = range(args.seed, args.seed + args.n), partial(way, S=args.steps)
+            seeds, sampler = range(args.seed, args.seed + args.n), lambda *given, way=way: way(*given, args.steps)
             images[key] = images_of(model, captions, seeds, 1.0, sampler, bar)
     real = test.images[: settings["inverted"]]
     eps_of, x_0 = partial(trained.eps, captions[: len(real)]), from_bytes(real).to(trained.device)
