@@ -88,30 +88,38 @@ def test_sample_is_ddim_sample_for_every_prompt_and_seed(model, run, sheets):
     assert np.array_equal(images, ddpm.to_bytes(x))
 
 
-def test_figures_show_samples_consistency_interpolation_and_terms(model, run, sheets, monkeypatch):
-    """T = 20 of this model limits the steps."""
+def test_figures_show_samples_consistency_interpolation_and_terms(run, sheets, monkeypatch, tmp_path):
+    """T = 10 of this model limits the steps."""
     monkeypatch.setattr(figures, "ETAS", ("0", "1"))
+    monkeypatch.setattr(figures, "FIGURE_3", (2, 100))
     monkeypatch.setattr(figures, "POINTS", 3)
-    captions = [PROMPT, TARGET]
-    assert run("figures", "--prompts", *captions, "--scale", 3) == 0
+    captions, model = [PROMPT, TARGET], save_model(tmp_path / "tiny.pt", T=10)
+    assert run("figures", "--prompts", *captions, "--scale", 3, of=model) == 0
     images, rows, columns, *_ = sheets["figures-tiny-samples"]
     assert rows == ["eta 0", "eta 1"] and columns == ["small red circle\nblue", "small red square\nblue"] * 2
     trained = ddpm.load(model)
     for row, eta in enumerate((0.0, 1.0)):
         noise = ddpm.Noise(range(2))
         x_T = noise.start(trained.shape)
-        x = last(ddim.sample(trained.eps(captions, 3.0), trained.schedule, x_T, 20, eta, generator=noise))
+        x = last(ddim.sample(trained.eps(captions, 3.0), trained.schedule, x_T, 10, eta, generator=noise))
         assert same_bytes(x, images[row, 2:])
-    assert sheets["figures-tiny-consistency"][2] == ["S = 5", "S = 10", "S = 20"]
-    assert (sheets["figures-tiny-consistency"][0][:, 2] == images[0, 2:]).all()  # eta 0
+    assert sheets["figures-tiny-consistency"][2] == ["S = 5", "S = 10"]
+    assert (sheets["figures-tiny-consistency"][0][:, 1] == images[0, 2:]).all()  # eta 0
     a, b = ddpm.Noise([2, 3]).start(trained.shape)  # the ends of the second row
     angle = math.acos((a * b).sum() / (a.norm() * b.norm()))
     halfway = (a + b)[None] / (2 * math.cos(angle / 2))
-    x = last(ddim.sample(trained.eps(captions[1:], 3.0), trained.schedule, halfway, 20))
+    x = last(ddim.sample(trained.eps(captions[1:], 3.0), trained.schedule, halfway, 10))
     assert same_bytes(x[0], sheets["figures-tiny-interpolation"][0][1, 1])
-    terms = sheets["figures-tiny-terms"][0]  # of steps from 18, 12, 6 and 2: (4, 3 etas x 4, 3, H, W)
+    terms = sheets["figures-tiny-terms"][0]  # of steps from 9, 6, 3 and 1: (4, 3 etas x 4, 3, H, W)
     assert abs(terms[:, 2] - 127.5).max() < 1  # no noise at eta 0
     assert (terms[:, 0] == terms[:, 8]).all() and (terms[3, ::4] == terms[3, 3::4]).all()  # the last step gives x_0
+
+
+@pytest.mark.parametrize(
+    ("T", "steps"), [(1000, [(900, 800), (600, 500), (300, 200), (100, 0)]), (3, [(2, 1)]), (1, [(1, 0)])]
+)
+def test_terms_are_shown_of_steps_that_the_schedule_has(T, steps):
+    assert figures.tenths(T) == steps
 
 
 @pytest.mark.parametrize(("spacing", "grid"), [("linear", [1000, 500, 0]), ("quadratic", [801, 1, 0])])
@@ -241,6 +249,20 @@ def test_the_edits_are_those_by_hand(model, run, sheets, capsys):
     assert float(line.split()[1]) == pytest.approx(squared_error(x_0, sdedit).item(), abs=1e-4)
 
 
+def test_a_target_that_is_the_source_is_called_a_reconstruction(run, sheets, capsys):
+    prompts = ("--source", TARGET, "--target", TARGET.upper())
+    assert run("edit", "--image", 3, *prompts, "--steps", 4, "--strength", 0.5) == 0
+    assert capsys.readouterr().out.count("the source's own caption: a reconstruction, no edit") == len(edit.METHODS)
+
+
+def test_a_state_that_is_not_finite_ends_the_walk_at_its_step():
+    states = [(t, torch.full((1, 3, 2, 2), x), None) for t, x in ((9, 1.0), (5, math.inf), (0, 1.0))]
+    walk = common.finite(iter(states), 50.0)
+    assert next(walk)[0] == 9
+    with pytest.raises(ValueError, match="at guidance 50 the image at t = 5 is not finite"):
+        next(walk)
+
+
 def test_sweep_measures_each_method_at_each_strength(run, tmp_path):
     flags = ("--n", 2, "--steps", 4, "--strengths", 1, 0, 0.5, "--edits", "colour", "shape")
     assert run("sweep", *flags) == 0
@@ -281,14 +303,28 @@ def test_sweep_measures_each_method_at_each_strength(run, tmp_path):
         (("reconstruct", "--steps", 2, 21, "--n", 4), "S is 21 steps, expected a whole number in 1..20"),
         (("reconstruct", "--steps", 2, "--n", 61), "--n is 61, but the test split has 60 images"),
         (("sweep", "--n", 2, "--steps", 10), "strength 0.1 of 10 steps is one step, and exact inversion needs two"),
+        (("mistakes", "--n", 4, "--steps", 11), "--steps is 11, expected 1 .. 10"),
+        (("mistakes", "--n", 1), "--n is 1, expected 2 .. 60"),
+        (("mistakes", "--seed", -1), "'-1': expected a whole number in 0 .. 2^62"),
+        (("edit", "--image", 0, "--target", TARGET, "--steps", 21), "S is 21 steps"),
+        (("edit", "--image", 0, "--target", TARGET, "--steps", 4, "--strength", 0.1), "is no step: take 0.5 or more"),
+        (("edit", "--image", 0, "--target", TARGET, "--steps", 4, "--strength", 0), "an edit is the image itself"),
+        (("edit", "--image", 0, "--target", TARGET, "--iterations", -1), "'-1': expected a whole number, 0 or more"),
+        (("edit", "--image", 0, "--target", TARGET, "--methods", "ddim", "--eta", 0), "--eta is for sdedit"),
+        (("edit", "--image", 0, "--target", TARGET, "--methods", "exact", "--iterations", 2), "is for ddim"),
+        (("edit", "--image", 0, "--target", TARGET, "--scale", 0), "0 would leave the caption out"),
+        (("sweep", "--n", 2, "--steps", 4, "--strengths", 0.5, 0.6), "0.5 and 0.6 are both 2 of 4 steps"),
         (("edit", "--image", "no.png", "--source", PROMPT, "--target", TARGET, "--steps", 4), "no.png is missing"),
         (("edit", "--image", 0, "--target", "a photo of a zebra", "--steps", 4), "'zebra'"),
     ],
 )
-def test_bad_input_is_named_in_one_line_and_nothing_is_written(run, tmp_path, capsys, flags, named):
+def test_bad_input_is_named_in_one_line_before_the_network_is_called_or_a_file_made(
+    run, tmp_path, capsys, monkeypatch, flags, named
+):
+    monkeypatch.setattr(ddpm.Trained, "eps", lambda *_: pytest.fail("called the network"))
     assert run(*flags) == 2
-    line = capsys.readouterr().err.splitlines()[-1]
-    assert named in line and not list(tmp_path.rglob("*.*"))
+    (line,) = capsys.readouterr().err.splitlines()
+    assert named in line and not list(tmp_path.iterdir())
 
 
 # mistakes

@@ -5,10 +5,8 @@ from itertools import pairwise
 
 import pytest
 import torch
-from helpers import code_of, normal
-from tiny import save_model
+from helpers import normal
 
-from ddim.__main__ import main
 from ddim.experiments import mistakes
 from ddpm import GaussianEps, Schedule, guided, last
 
@@ -85,10 +83,3 @@ def test_each_mistake_in_inversion_gives_the_reconstruction_that_it_must():
     clipped, whole = (mistakes.INVERSION[name](of, null, 3 * x_0, S) for name in ("predicted x_0 clipped", "right"))
     outside = (3 * x_0).abs() > 1
     assert ((clipped - 3 * x_0).abs() > (whole - 3 * x_0).abs())[outside].all()
-
-
-def test_the_command_refuses_what_it_cannot_do(tmp_path, capsys):
-    model = save_model(tmp_path / "tiny.pt")
-    for flag, value, expected in (("--steps", 11, "1 .. 10"), ("--n", 1, "2 .. ")):
-        assert code_of(main, "mistakes", "--model", model, "--device", "cpu", "--out", tmp_path, flag, value) == 2
-        assert f"{flag} is {value}, expected {expected}" in capsys.readouterr().err
