@@ -12,6 +12,7 @@ from helpers import code_of
 
 from ddpm.__main__ import main
 from ddpm.experiments import reproduce
+from ddpm.model import load
 
 SLOW, FAST = {"training": 50.0, "sampling": 400.0}, {"training": 9_000.0, "sampling": 30_000.0}  # a CPU, a GPU
 
@@ -93,8 +94,9 @@ def test_what_cannot_be_planned_is_refused_and_nothing_is_made(tmp_path, monkeyp
     assert [path.name for path in tmp_path.iterdir()] == ["earlier"]
 
 
-def test_every_planned_command_is_one_that_is_there(monkeypatch):
-    for data in reproduce.EDITS:
+def test_every_planned_command_is_one_that_is_there_and_every_caption_one_that_a_model_knows(monkeypatch):
+    for data, captions in reproduce.EDITS.items():
+        load({"celeba": "celeba64"}.get(data, data)).tokens(captions)
         _, *others = reproduce.plan(parsed("--data", data, "--features", "inception"), data, FAST)
         for _, _, (_, package, command, *flags), folder in others:
             package, seen = importlib.import_module(f"{package}.__main__"), []
