@@ -231,7 +231,7 @@ def test_growth_is_as_large_for_edits_that_shrink():
         assert growth == pytest.approx(1.5, abs=0.1)
 
 
-# ---- maps and weights of words ---------------------------------------------------------------------------------------
+# ---- maps of words ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("inside", [True, False])
@@ -253,31 +253,6 @@ def test_maps_that_are_the_true_masks_are_localised_perfectly(true_images, monke
     for kind in ("colour", "background"):
         assert cells[kind]["pointing, 16 x 16"] == (100 if inside else 0)
         assert cells[kind]["overlap, 16 x 16"] == 100 if inside else cells[kind]["overlap, 16 x 16"] < 60
-
-
-@pytest.mark.parametrize("kind", ["colour", "background"])
-def test_reweighting_measures_how_far_the_weight_moves_the_words_colour(true_images, monkeypatch, kind):
-    """An editor that paints the word's place between the prompt's other colour and its own, as far as its weight says;
-    the rest has neither colour.
-    """
-
-    def painted(trained, settings, pairs, weights):
-        edits = []
-        for source, x_0, each in zip(pairs.sources, pairs.x_0, weights, strict=True):
-            caption = shapes.parse(source)
-            ((word, weight),) = each.items()
-            assert word == caption[kind]
-            own, other = (torch.tensor(shapes.PALETTE[caption[name]])[:, None, None] for name in (kind, other_kind))
-            place = torch.from_numpy(shapes.read(to_bytes(x_0[None]))[0].mask > 0) == (kind == "colour")
-            edits.append(torch.where(place, (1 - weight) * other + weight * own, 99.0) / 127.5 - 1)
-        return torch.stack(edits)
-
-    other_kind = "background" if kind == "colour" else "colour"
-    monkeypatch.setattr(score, "prompt_to_prompt", painted)
-    monkeypatch.setattr(score, "WEIGHTS", (0.0, 0.5, 1.0))
-    cells = score.reweighting(TINY, QUICK, task(f"reweight {kind}", 3))
-    found = [cells[f"weight {weight}"]["strength"] for weight in ("0", "0.5", "1")]
-    assert found == pytest.approx([0, 0.5, 1], abs=0.02) and cells["all weights"]["rising"] == 100
 
 
 # ---- the record ------------------------------------------------------------------------------------------------------

@@ -164,7 +164,7 @@ def output(args: argparse.Namespace, name: str, ending: str, part: str = "") -> 
 def is_read(path: Path, args: argparse.Namespace) -> bool:
     """Does a command read this file? A flag names it, or the captions.txt of --data-dir does."""
     read = [value for key, value in vars(args).items() if isinstance(value, str) and key not in ("out", "command")]
-    captions = Path(getattr(args, "data_dir", ""), "captions.txt")
+    captions = Path(getattr(args, "data_dir", None) or "", "captions.txt")
     if captions.is_file():
         names = (line.partition("\t")[0].strip() for line in captions.read_text("utf-8", "replace").splitlines())
         read += [str(captions), *(str(captions.parent / name) for name in names)]

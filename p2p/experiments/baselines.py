@@ -203,11 +203,12 @@ NAMES = {
 
 
 def check_ways(trained: Trained, args: Namespace, todo: dict[str, EditSettings]) -> None:
-    """ValueError, before any work, for --n, --strength or --steps that cannot act. todo: kind -> its settings."""
+    """ValueError, before any work, for --n, --steps and what no way of --ways takes. todo: kind -> its settings."""
     if args.n > MOST_PAIRS:
         raise ValueError(f"--n is {args.n}: expected at most {MOST_PAIRS} pairs of each kind")
-    if getattr(args, "strength", None) is not None and "sdedit" not in args.ways:
-        raise ValueError(f"--strength is for sdedit, but --ways is {' '.join(args.ways)}: leave it out")
+    for flag, needed in (("strength", "sdedit"), ("cross_until", "p2p"), ("self_until", "p2p")):
+        if getattr(args, flag, None) is not None and not any(way.startswith(needed) for way in args.ways):
+            raise ValueError(f"--{flag.replace('_', '-')} has no effect: none of --ways is {needed}")
     inverted = [way for way in args.ways if "exact" in way]
     for settings in todo.values():
         as_grid(trained.schedule.T, settings.steps)

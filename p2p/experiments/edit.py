@@ -100,8 +100,8 @@ def check_flags(args: argparse.Namespace) -> None:
     elif not given and args.inversion:
         raise ValueError(f"--inversion {args.inversion} is of a real image: give one with --image")
     for flag in ("seeds", "sampler"):
-        if given and (value := getattr(args, flag)):
-            raise ValueError(f"--{flag} {value} is of generated images: with --image drop it, --inversion decides")
+        if given and getattr(args, flag):
+            raise ValueError(f"--{flag} is of generated images, and --image gives a real one: drop one of the two")
     if args.scale is None:
         args.scale = 1.0 if args.inversion in ("exact", "ddim") else GUIDANCE
     args.seeds = args.seeds or [0, 1, 2, 3]

@@ -1,8 +1,7 @@
 """Score Prompt-to-Prompt and the baselines on many pairs of prompts.
 
 A kind of edit is a word to swap, add or drop; each pair has an image of its own seed. "maps" measures whether averaged
-attention maps show where words are, "reweight ..." what the weight of a colour word does. Cells that the file
-already has are not measured again, and the table says so.
+attention maps show where words are. Cells that the file already has are not measured again, and the table says so.
 """
 
 import argparse
@@ -21,7 +20,7 @@ from tqdm import tqdm
 import ddpm
 from ddpm.data import load_data
 from ddpm.data.celeba import where_words_show
-from ddpm.data.shapes import PALETTE, Reading, parse, read
+from ddpm.data.shapes import Reading, read
 from ddpm.evaluation import classifier, judge
 from ddpm.evaluation.edits import PAIR_KINDS, PARSERS, pairs
 from ddpm.experiments import records
@@ -52,9 +51,8 @@ EXAMPLE = "python -m p2p score --model shapes --n 100 --kinds colour --ways plai
 ENDINGS = (".json",)
 BATCH = 50
 SCORED = ["plain", "sdedit", "ddim", "ddim-iterations", "p2p", "p2p-blend"]  # of WAYS, by default
-MAPS, REWEIGHT = "maps", "reweight "
-EXTRA = {"shapes": (MAPS, REWEIGHT + "colour", REWEIGHT + "background"), "scenes": (MAPS,), "celeba": (MAPS,)}
-WEIGHTS = (-2.0, 0.0, 1.0, 2.0, 5.0)
+MAPS = "maps"
+PLACED = ("shapes", "scenes", "celeba")  # datasets whose words have a place that is known
 NOUNS = ("thing", "setting")  # kinds of words whose maps are measured for each noun alone, too
 LEVELS = 50  # thresholds tried for the best overlap of a map with a mask
 Judged = dict[str, np.ndarray]  # see `judge.judged`
@@ -89,8 +87,7 @@ def task_of(trained: Trained, kind: str, n: int, data_dir: str = "") -> Task:
     """n pairs of a kind of edit of the model's dataset; for maps, n captions whose words have a known place."""
     data, half = trained.info["data"], -(-n // 2)
     if kind != MAPS or data != "celeba":
-        word = "colour" if kind == MAPS else kind.removeprefix(REWEIGHT)
-        return Task(data, kind, **vars(pairs(data, word, n)))
+        return Task(data, kind, **vars(pairs(data, "colour" if kind == MAPS else kind, n)))
     shown = where_words_show(load_data(data, data_dir, "train", trained.unet.config.size))
     captions = [caption for word in ("smiling", "eyeglasses") for caption in pairs(data, word, half).targets][:n]
     return Task(data, kind, captions, captions, places=shown)
@@ -231,7 +228,7 @@ def overlap(mask_1: np.ndarray, mask_2: np.ndarray) -> np.ndarray:
     return np.minimum(mask_1, mask_2).sum(axis=(1, 2)) / np.maximum(either, 1e-9)
 
 
-# ---- maps and weights of words ---------------------------------------------------------------------------------------
+# ---- maps of words --------------------------------------------------------------------------------------------------
 
 
 def localise(trained: Trained, settings: EditSettings, task: Task, bar: Bar = iter) -> dict[str, Cell]:
@@ -282,37 +279,6 @@ def best_overlap(maps: Tensor, masks: Tensor) -> Tensor:
     return best
 
 
-def reweighting(trained: Trained, settings: EditSettings, task: Task, bar: Bar = iter) -> dict[str, Cell]:
-    """Weight of a colour word -> the colour of its place, 0 at the pair's other colour and 1 at the word's own; and the
-    percentage of images in which no larger weight gives less of it.
-
-    The word is that of the task's kind: "colour", whose place is the source's object, or "background", all else.
-    """
-    kind = task.kind.removeprefix(REWEIGHT)
-    captions, other = [parse(source) for source in task.sources], "background" if kind == "colour" else "colour"
-    zero, one = (np.array([PALETTE[caption[name]] for caption in captions], dtype=float) for name in (other, kind))
-    strengths = []  # (weights, batch) for each batch
-    for batch in bar(batches(trained, settings, replace(task, targets=task.sources))):
-        masks = masks_of(read(to_bytes(batch.x_0)))
-        where, ends = masks == 1 if kind == "colour" else masks == 0, (zero[batch.seeds], one[batch.seeds])
-        words = [captions[seed][kind] for seed in batch.seeds]
-        edits = [prompt_to_prompt(trained, settings, batch, weights=[{word: x} for word in words]) for x in WEIGHTS]
-        strengths.append([along(to_bytes(edit), where, *ends) for edit in edits])
-    rows = np.concatenate(strengths, axis=1)  # (weights, n)
-    rising = (np.diff(rows, axis=0) >= -1 / 255).all(axis=0)  # up to the rounding of bytes
-    cells = {f"weight {weight:g}": {"strength": float(row.mean())} for weight, row in zip(WEIGHTS, rows, strict=True)}
-    return cells | {"all weights": {"rising": 100 * float(rising.mean())}}
-
-
-def along(images: np.ndarray, where: np.ndarray, zero: np.ndarray, one: np.ndarray) -> np.ndarray:
-    """(n,): the mean colour over `where` (n, H, W) bool, projected on the line through two colours (n, 3): 0 at `zero`,
-    1 at `one`, less or more beyond them.
-    """
-    count = np.maximum(where.sum(axis=(1, 2)), 1)[:, None]
-    colour = (images.astype(np.float64) * where[:, None]).sum(axis=(2, 3)) / count
-    return ((colour - zero) * (one - zero)).sum(axis=1) / ((one - zero) ** 2).sum(axis=1)
-
-
 # ---- the command -----------------------------------------------------------------------------------------------------
 
 
@@ -328,7 +294,7 @@ class Plan(NamedTuple):
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """The flags of `python -m p2p score`."""
     cli.add_flags(parser, model="scenes", device=best_device(), n=500, steps=None, scale=None, out="results")
-    cli.add_flags(parser, data_dir="data")  # only for the maps of faces
+    cli.add_flags(parser, data_dir=None)
     parser.add_argument("--kinds", nargs="+", help="kinds of edit, such as colour; by default all of the model's data")
     parser.add_argument("--ways", nargs="+", choices=list(WAYS), help=f"ways of editing, by default {' '.join(SCORED)}")
     parser.add_argument("--sampler", choices=list(SAMPLERS), help="ddpm: eta = 1, with the same noise for both images")
@@ -339,29 +305,29 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 def prepare(args: argparse.Namespace) -> Plan:
     """Load the model, and look at every flag, all prompts and earlier results. ValueError, OSError."""
     trained = ddpm.load(args.model, device=args.device)
-    data, extra = trained.info["data"], EXTRA.get(trained.info["data"], ())
-    if data not in PAIR_KINDS:
+    if (data := trained.info["data"]) not in PAIR_KINDS:
         raise ValueError(f"no kinds of edit of the dataset {data!r}: expected one of {', '.join(PAIR_KINDS)}")
-    args.kinds = args.kinds or [*PAIR_KINDS[data], *extra]
-    if unknown := [kind for kind in args.kinds if kind not in (*PAIR_KINDS[data], *extra)]:
-        known = ", ".join((*PAIR_KINDS[data], *extra))
-        raise ValueError(f"no kind of edit {unknown[0]!r} of {data}: expected one of {known}")
-    if {*args.kinds} <= {*extra}:
-        for flag in ("ways", "strength", "cross_until", "self_until"):
-            if getattr(args, flag) is not None:
-                raise ValueError(f"--{flag.replace('_', '-')} has no effect on {' '.join(args.kinds)}: leave it out")
-    args.ways = args.ways or SCORED
+    known = [*PAIR_KINDS[data], *[MAPS] * (data in PLACED)]
+    args.kinds = args.kinds or known
+    if unknown := [kind for kind in args.kinds if kind not in known]:
+        raise ValueError(f"no kind of edit {unknown[0]!r} of {data}: expected one of {', '.join(known)}")
+    if args.ways and args.kinds == [MAPS]:
+        raise ValueError("--ways has no effect on --kinds maps: leave it out")
+    args.ways = args.ways or ([] if args.kinds == [MAPS] else SCORED)
     settings = {kind: with_flags(SETTINGS.get((data, kind), EditSettings()), args) for kind in args.kinds}
     check_ways(trained, args, settings)
-    facts = {kind: model_facts(trained, args) | {"n": args.n} | asdict(how) for kind, how in settings.items()}
+    if args.data_dir is not None and not (data == "celeba" and MAPS in args.kinds):
+        print(f"--data-dir {args.data_dir} has no effect: only the maps of faces need the data")
+    facts = model_facts(trained, args) | {"n": args.n}
+    facts = {kind: facts | asdict(how) for kind, how in settings.items()}
     path = cli.output(args, f"score-{cli.name_of(args.model)}", ".json")
     cells, todo = records.resume_rows(path, facts)["cells"], {}
     if data != "shapes":
         classifier.load(data)  # refused now where it is missing
     for kind, how in settings.items():
         ways = [way for way in args.ways if way not in cells.get(kind, {})]
-        if (kind in extra and kind not in cells) or (kind not in extra and ways):
-            todo[kind] = how, task_of(trained, kind, args.n, args.data_dir), ways
+        if kind not in cells if kind == MAPS else ways:
+            todo[kind] = how, task_of(trained, kind, args.n, args.data_dir or "data"), ways
             words_of(trained, todo[kind][1].sources + todo[kind][1].targets)
     return Plan(trained, todo, facts, path)
 
@@ -376,12 +342,10 @@ def run(args: argparse.Namespace) -> None:
             bar = partial(tqdm, desc=kind, total=-(-args.n // BATCH))
             if kind == MAPS:
                 new = localise(trained, settings, task, bar)
-            elif kind.startswith(REWEIGHT):
-                new = reweighting(trained, settings, task, bar)
             else:
                 new = compare(trained, settings, task, ways, bar)
         record = records.add_cells(path, kind, facts[kind], new) if new else records.resume_rows(path, facts)
         print(records.row_text(path, record, kind, new))
-    write_text(path.with_suffix(".txt"), "\n\n".join(records.row_text(path, record, kind, record["cells"][kind])
-                                                     for kind in record["cells"]) + "\n")  # fmt: skip
+    texts = [records.row_text(path, record, kind, cells) for kind, cells in record["cells"].items()]
+    write_text(path.with_suffix(".txt"), "\n\n".join(texts) + "\n")
     print(path)

@@ -32,6 +32,7 @@ EXAMPLE = 'python -m p2p truth --n 5 --source "a photo of a cat on a couch" --ta
 ENDINGS = (".json", ".png")
 BATCH = 50
 SHOWN = 5  # rows of a sheet
+MOST_OF_ONE = 1000  # scenes of one caption
 TRUE_KINDS = tuple(kind for kind in edits.SCENE_PAIRS if kind not in ("add colour", "drop colour"))
 TRIED = [way for way in WAYS if way != "ddim"]  # by default
 
@@ -104,17 +105,22 @@ def edits_of(source: str, target: str, n: int, seed: int = 0) -> tuple[str, list
         raise ValueError(f"{source!r} -> {target!r}: expected captions of scenes that differ in one of {TRUE_KINDS}")
     word, said = kind.split()[-1], {name: value for name, value in scenes.parse(source).items() if value}
     new, can_have = scenes.parse(target)[word], edits.SCENE_PAIRS[kind]
-    all_scenes = scenes.scatter(400 * n, "test", seed + edits.HELD_OUT_SEED)
-    fitting = [s for s in all_scenes if said.items() <= vars(s).items() and can_have(s)]  # no flag for one with a flag
-    if len(fitting) < n:
-        raise ValueError(f"{len(fitting)} scenes of {source!r} in the test split: expected --n {n}, try fewer words")
-    return kind, [edits.SceneEdit(s, scenes.replace(s, **{word: new}), source, target) for s in fitting[:n]]
+    for count in (20 * n, 400 * n):  # the more words, the fewer scenes
+        found = [s for s in scenes.scatter(count, "test", seed + edits.HELD_OUT_SEED)
+                 if said.items() <= vars(s).items() and can_have(s)]  # no flag is added to a scene with a flag
+        if len(found) >= n:
+            return kind, [edits.SceneEdit(s, scenes.replace(s, **{word: new}), source, target) for s in found[:n]]
+    raise ValueError(f"{len(found)} scenes of {source!r} in the test split: expected --n {n}, try fewer words")
 
 
 def prepare(args: argparse.Namespace) -> Plan:
     """Load the model, choose the scenes, and look at every flag and at earlier results. ValueError, OSError."""
     if (args.source is None) != (args.target is None):
         raise ValueError("--source and --target belong together: give both, or neither for edits of each kind")
+    named, ending = cli.is_file_name(args.out), ".json" if args.source is None else ".png"
+    if named and Path(args.out).suffix.lower() != ending:
+        what = "a record" if args.source is None else "a sheet of --source and --target"
+        raise ValueError(f"--out {args.out}: expected a folder, or for {what} a name that ends in {ending}")
     if args.source is not None and args.kinds:
         raise ValueError(f"--kinds {' '.join(args.kinds)} has no effect beside --source: leave one of them out")
     trained = ddpm.load(args.model, device=args.device)
@@ -125,6 +131,8 @@ def prepare(args: argparse.Namespace) -> Plan:
     settings = {kind: with_flags(SETTINGS["scenes", kind], args) for kind in args.kinds}
     check_ways(trained, args, settings)
     if args.source is not None:
+        if args.n > MOST_OF_ONE:
+            raise ValueError(f"--n is {args.n}: expected at most {MOST_OF_ONE} scenes of one caption")
         words_of(trained, [args.source, args.target])
         kind, chosen = edits_of(args.source, args.target, args.n, args.seed)
         return Plan(trained, {kind: chosen}, settings, {}, None)
@@ -151,9 +159,8 @@ def run(args: argparse.Namespace) -> None:
             print(records.row_text(path, record, kind, new))
         if not chosen:
             continue
-        is_one = path is None or not cli.is_file_name(args.out)
-        name = kind.replace(" ", "-")
-        png = cli.output(args, f"truth-{name}", ".png", "" if is_one else f"-{name}")
+        part = f"-{kind.replace(' ', '-')}"
+        png = cli.output(args, "truth", ".png", "" if path is None and cli.is_file_name(args.out) else part)
         columns = images | {"truth": drawn([e.after for e in chosen])}
         pairs = [(split(e.source), split(e.target)) for e in chosen[:SHOWN]]
         rows = [" ->\n".join(" ".join(words) for words in changed(*pair)) for pair in pairs]
