@@ -59,6 +59,7 @@ def null_text(
     if x_0.shape != (len(prompts), *trained.shape):
         expected = (len(prompts), *trained.shape)
         raise ValueError(f"x_0 has the shape {tuple(x_0.shape)}: expected {expected}, for {len(prompts)} prompts")
+    in_range("scale", scale, -1000, 1000)
     in_range("inner_steps", inner_steps, 0, 1000)
     in_range("learning_rate", learning_rate, 0, 1)
     in_range("tokens", tokens, 1, 1000)
