@@ -179,15 +179,29 @@ def test_a_save_replaces_the_old_file_and_leaves_nothing_else(folder, training):
     assert [path.name for path in folder.iterdir()] == [CHECKPOINT]
 
 
-@pytest.mark.parametrize("name", ["x.pt", "x.json", "x.txt", "x.png"])
+def test_a_file_is_flushed_through_a_writable_handle_and_its_mode_is_no_part_of_it(tmp_path, monkeypatch):
+    """Windows refuses to flush what is open for reading; some mounts refuse every chmod; a umask is somebody's wish."""
+    flush, flushed = os.fsync, []
+
+    def windows(handle):
+        os.write(handle, b"")  # EBADF unless it is open for writing
+        flushed.append(flush(handle))
+
+    monkeypatch.setattr(os, "fsync", windows)
+    assert (files.write_text(tmp_path / "new" / "x.txt", "a").stat().st_mode & 0o777) == 0o666 & ~files.UMASK
+    monkeypatch.setattr(os, "chmod", lambda *_: os.mkdir(tmp_path))  # FileExistsError
+    assert files.write_text(tmp_path / "new" / "x.txt", "b").read_text(encoding="utf-8") == "b" and len(flushed) == 2
+
+
+@pytest.mark.parametrize("name", ["file/x.pt", "x.pt", "x.json", "x.txt", "x.png"])
 def test_what_cannot_be_written_is_named_and_the_old_file_stays(tmp_path, monkeypatch, name):
-    """Checkpoints, JSON, texts and images, on a full disk."""
+    """Checkpoints, JSON, texts and images, on a full disk; and in a folder that is a file."""
 
     def full_disk(_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     path = tmp_path / name
-    path.write_bytes(b"old")
+    (tmp_path / path.relative_to(tmp_path).parts[0]).write_bytes(b"old")
     monkeypatch.setattr(os, "fsync", full_disk)
     kinds = {".json": files.write_json, ".png": lambda p, _: save_figure(Figure(), p), ".pt": save}
     write = kinds.get(path.suffix, files.write_text)

@@ -15,6 +15,7 @@ from ..utils.files import read_json, write_json
 NUMBER = int | float
 Cell = dict[str, NUMBER | None]
 UNSAID = {"precision": "float32", "device": "cpu"}  # of records that do not say how they were computed
+WHAT = "a record of such cells"
 Kinds = dict[str, type]  # what a cell must have: name -> type
 
 
@@ -32,14 +33,17 @@ def resume(path: Path, settings: dict, kinds: Kinds) -> dict:
         return {"settings": settings, "cells": {}}
     record = read(path)
     if not is_record(record, kinds):
-        raise ValueError(f"{path} is not a record of such cells: move it away, or choose another --out")
+        raise ValueError(f"{path} is not {WHAT}: move it away, or choose another --out")
     check_same(path, record["settings"], settings)
     return {"settings": settings, "cells": record["cells"]}
 
 
 def read(path: Path) -> dict:
     """What a file of results holds, {"settings": {...}, ...}. ValueError for any other file."""
-    return read_json(path, "a record of such cells", ("settings",))
+    record = read_json(path, WHAT, ("settings",))
+    if not isinstance(record["settings"], dict):
+        raise ValueError(f"{path} is not {WHAT} (its settings have no names): move it away, or choose another --out")
+    return record
 
 
 def check_same(path: Path, before: dict, settings: dict) -> None:
@@ -112,7 +116,7 @@ def resume_rows(path: Path, settings: dict[str, dict]) -> dict:
     except (TypeError, KeyError, AttributeError):  # another structure
         is_whole = False
     if not is_whole:
-        raise ValueError(f"{path} is not a record of such cells: move it away, or choose another --out")
+        raise ValueError(f"{path} is not {WHAT}: move it away, or choose another --out")
     for row in record["settings"].keys() & settings.keys():
         check_same(path, record["settings"][row], settings[row])
     return record

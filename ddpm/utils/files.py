@@ -18,7 +18,7 @@ import torch
 
 UMASK = os.umask(0o022)  # it can only be read by setting it
 os.umask(UMASK)
-DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOENT, errno.EIO)
+DISK_ERRORS = [getattr(errno, f"E{name}") for name in "NOSPC ROFS ACCES PERM NOENT IO NOTDIR EXIST NAMETOOLONG".split()]
 CHECKPOINT = "checkpoint.pt"  # of a run folder
 MANIFEST = "manifest.json"  # of a folder of shipped weights: name -> file, sha256, bytes; some with data and words
 
@@ -84,8 +84,9 @@ def read_json(path: Path, what: str, keys: Collection[str] = ()) -> dict:
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        lacks = [key for key in keys if key not in content] if isinstance(content, dict) else ["{...}"]
-        wrong = f"it has no {lacks[0]}" if lacks else ""
+        is_record = isinstance(content, dict)
+        lacks = [f"it has no {key}" for key in keys if key not in content] if is_record else ["no names and values"]
+        wrong = lacks[0] if lacks else ""
     except (ValueError, RecursionError) as error:
         wrong = first_line(error)
     if wrong:

@@ -48,16 +48,20 @@ def overlay(images: np.ndarray, maps: torch.Tensor) -> np.ndarray:
     return np.round(255 * ((1 - GREY) * colour + GREY * grey)).astype(np.uint8)
 
 
+DPI = 100
 LEAST, MOST = 1.1, 2.2  # inches of one image on a sheet
 WIDE, TALL = 9.0, 12.0  # inches of all its images side by side, and below each other
 
 
-def save_figure(figure: Figure, path: str | Path) -> Path:
-    """Write a figure, whole or not at all, without needing a display; returns the path."""
+def save_figure(figure: Figure, path: str | Path, margins: str | None = "tight") -> Path:
+    """Write a figure, whole or not at all, without needing a display; returns the path.
+
+    margins: None leaves the figure's own; to find tight ones it is drawn twice.
+    """
     path = Path(path)
     FigureCanvasAgg(figure)
     with whole_file(path) as temporary:
-        figure.savefig(temporary, dpi=100, format=path.suffix[1:] or "png", bbox_inches="tight")
+        figure.savefig(temporary, dpi=DPI, format=path.suffix[1:] or "png", bbox_inches=margins)
     return path
 
 
@@ -76,18 +80,19 @@ MOST_COLUMNS = 16
 def grid(path: str | Path, images: np.ndarray, captions: list[str], columns: int = 8) -> Path:
     """Images uint8 (N, 3, H, W) in rows of `columns` (at most 16), each above its caption; returns the path."""
     columns, (_, _, height, width) = min(columns, MOST_COLUMNS), images.shape
-    rows, below = -(-len(images) // columns), round(0.3 * height)  # room for the caption
+    rows, below = -(-len(images) // columns), round(0.35 * height)  # room for the caption
     empty = np.full((rows * columns - len(images), *images.shape[1:]), 255, dtype=np.uint8)
     framed = np.pad(np.concatenate([images, empty]), ((0, 0), (0, 0), (0, below), (0, 1)), constant_values=255)
-    figure = Figure(figsize=(1.5 * columns, 1.95 * rows))
+    tiled = rearrange(framed, "(r c) rgb h w -> (r h) (c w) rgb", c=columns)
+    scale = max(1, 128 // width) / DPI  # whole pixels of the file for each of an image
+    figure = Figure(figsize=(scale * tiled.shape[1], scale * tiled.shape[0]))
     axis = figure.add_axes((0, 0, 1, 1))
     axis.axis("off")
-    tiled = rearrange(framed, "(r c) rgb h w -> (r h) (c w) rgb", c=columns)
-    axis.imshow(tiled, interpolation="nearest", aspect="auto")
+    axis.imshow(tiled, interpolation="nearest")
     for i, caption in enumerate(captions[: len(images)]):
         x, y = i % columns * (width + 1) + width / 2, i // columns * (height + below) + height
         axis.text(x, y, "\n".join(textwrap.wrap(caption, 26)), fontsize=6, ha="center", va="top")
-    return save_figure(figure, path)
+    return save_figure(figure, path, margins=None)
 
 
 def strip(
