@@ -272,6 +272,7 @@ def test_the_command_prints_the_size_of_a_preset_and_names_one_that_is_not_there
     assert code_of(main, "--presets", "shapes") == 0
     size = sum(p.numel() for p in UNet(PRESETS["shapes"], len(Tokenizer()), torch.ones(2)).parameters())
     assert f"shapes {size / 1e6:16.2f} M" in capsys.readouterr().out
-    assert code_of(main, "--presets", "nosuch") == 2
-    error = capsys.readouterr().err
-    assert "invalid choice: 'nosuch'" in error and error.count("\n") == 1
+    for names, message in ((["nosuch"], "invalid choice: 'nosuch'"), (["shapes", "shapes"], "a name twice")):
+        assert code_of(main, "--presets", *names) == 2
+        error = capsys.readouterr().err
+        assert message in error and error.count("\n") == 1

@@ -13,6 +13,8 @@ def main(argv: list[str] | None = None) -> int:
     flags = argparse.ArgumentParser(prog="python -m unet", usage=argparse.SUPPRESS, description=__doc__)
     flags.add_argument("--presets", nargs="+", choices=PRESETS, default=list(PRESETS), help="networks by name")
     presets = flags.parse_args(argv).presets
+    if len(set(presets)) < len(presets):
+        flags.error("--presets has a name twice: give it once")
     print("preset         parameters   GFLOP forward   GFLOP in training")
     for name in presets:
         parameters, gflop = cost(UNet(PRESETS[name], len(Tokenizer()), torch.linspace(1, 0.01, 1001)))
