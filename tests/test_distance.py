@@ -9,7 +9,7 @@ import torch
 from helpers import normal
 
 import ddim
-from ddpm.evaluation.frechet import Reference, Sums, jackknife_error, moments
+from ddpm.evaluation.frechet import Reference, Sums, jackknife_error, moments, plus_minus
 
 
 def covariance(d, seed=0):
@@ -99,6 +99,15 @@ def test_the_distance_is_frechets_and_kids():
     parts = [ddim.kernel_distance(ours[i : i + 4], reference) for i in range(0, 40, 4)]
     assert measure["kid"] == pytest.approx(sum(parts) / 10, rel=1e-9)
     assert measure["kid_error"] == pytest.approx(statistics.stdev(parts) / 10**0.5, rel=1e-9)
+
+
+def test_a_set_has_distance_0_to_itself_in_plain_numbers():
+    """Numbers that JSON and checkpoints keep as they are, and print without the sign of a rounding error."""
+    x = normal(40, 3)
+    measure = Reference(x).measure(x)
+    assert all(type(value) is float for value in measure.values())
+    assert plus_minus(measure["distance"], None) == plus_minus(-1e-9, None) == "0.000"
+    assert plus_minus(-0.25, 0.5) == "-0.250 ± 0.500" and plus_minus(123.456, None) == "123.5"
 
 
 def test_the_jackknife_of_a_mean_is_the_textbooks_standard_error():
