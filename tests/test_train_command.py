@@ -33,11 +33,10 @@ ROOT = Path(__file__).parent.parent
 TINY = [
     "--channels", "8", "--groups", "4", "--multipliers", "1", "2", "--head-channels", "8", "--text-width", "8",
     "--text-heads", "2", "--stem", "4", "--cross-sizes", str(SIZE // 4), str(SIZE // 8), "--self-sizes", str(SIZE // 8),
+    "--batch", "8", "--lr-decay", "0", "--warmup", "2", "--learning-rate", "1e-3", "--precision", "float32",
+    "--dropout", "0.2",
 ]  # fmt: skip
-SHORT = [
-    "--device", "cpu", "--batch", "8", "--lr-decay", "0", "--warmup", "2", "--learning-rate", "1e-3", "--report", "0",
-    "--precision", "float32", "--dropout", "0.2", *TINY,
-]  # fmt: skip
+SHORT = [*TINY, "--report", "0"]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -60,12 +59,12 @@ def no_grids(monkeypatch):
 
 
 def call(*flags: object) -> None:
-    train.run(train.parser().parse_args([str(flag) for flag in flags]))
+    train.run(train.parser().parse_args(["--device", "cpu", *map(str, flags)]))
 
 
 def exit_of(*flags: object) -> int:
     """The code with which the command ends."""
-    return code_of(lambda argv: exit_code("train.py", lambda: call(*argv)), "--device", "cpu", *flags)
+    return code_of(lambda argv: exit_code("train.py", lambda: call(*argv)), *flags)
 
 
 def configured(*flags: object) -> tuple[train.Settings, UNetConfig]:
@@ -91,7 +90,7 @@ same = partial(torch.testing.assert_close, rtol=0, atol=0)  # to the last bit, t
 def whole(tmp_path_factory):
     """A run of 240 images in one go, 30 steps, with grids and a report of 8 images; made once and only read."""
     place = tmp_path_factory.mktemp("whole")
-    call("--out", place, "--images", 240, *SHORT, "--report", 8)
+    call("--out", place, "--images", 240, *TINY, "--report", 8)
     return place / "00000-shapes"
 
 
@@ -292,7 +291,7 @@ def test_two_processes_share_one_run_folder(tmp_path):
     (data / "captions.txt").write_text("".join(f"{i}.png\ta red circle\n" for i in range(16)))
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     flags = ["--data", "folder", "--data-dir", str(data), "--out", str(place), "--images", "32", *SHORT]
-    flags += ["--size", str(SIZE)]  # where the tiny network's maps have the sizes named above
+    flags += ["--device", "cpu", "--size", str(SIZE)]  # where the tiny network's maps have the sizes named above
     command, env = [*torchrun, str(ROOT / "train.py"), *flags], os.environ | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=env)
     assert done.returncode == 0, done.stderr
