@@ -186,7 +186,7 @@ def test_the_answers_by_hand_are_those_of_the_table():
 def test_the_notebooks_have_each_exercise_once_with_the_solutions_signature():
     stubs = {}
     for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
-        for cell in json.loads(path.read_text())["cells"]:
+        for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
             if "exercise" in cell["metadata"].get("tags", ()):
                 names = {}
                 exec("".join(cell["source"]), names)

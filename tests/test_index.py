@@ -25,8 +25,8 @@ class Parsed(Exception):
 def markdown(path: Path) -> str:
     """The text of a page, or of a notebook's prose."""
     if path.suffix == ".md":
-        return path.read_text()
-    notebook = json.loads(path.read_text())
+        return path.read_text(encoding="utf-8")
+    notebook = json.loads(path.read_text(encoding="utf-8"))
     return "\n\n".join("".join(c["source"]) for c in notebook["cells"] if c["cell_type"] == "markdown")
 
 
@@ -37,7 +37,7 @@ def headings(path: Path) -> set[str]:
 
 @cache
 def functions(path: Path) -> set[str]:
-    return {node.name for node in ast.parse(path.read_text()).body if isinstance(node, ast.FunctionDef)}
+    return {node.name for node in ast.parse(path.read_text(encoding="utf-8")).body if isinstance(node, ast.FunctionDef)}
 
 
 def is_test(name: str) -> bool:

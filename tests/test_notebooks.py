@@ -43,7 +43,7 @@ SHORTER = {"0_the_network": ("IMAGES = 32_000", "IMAGES = 640")}  # training tha
 
 
 def cells(path: Path, kind: str = "code") -> list[dict]:
-    return [cell for cell in json.loads(path.read_text())["cells"] if cell["cell_type"] == kind]
+    return [cell for cell in json.loads(path.read_text(encoding="utf-8"))["cells"] if cell["cell_type"] == kind]
 
 
 def source(cell: dict) -> str:
@@ -58,7 +58,7 @@ def tagged(path: Path, tag: str) -> dict:
 def exercises(path: Path) -> dict[str, list[str]]:
     """Name of each function that the student writes -> the code from the stub to the next prose."""
     found, name = {}, None
-    for cell in json.loads(path.read_text())["cells"]:
+    for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
         if "exercise" in cell["metadata"].get("tags", ()):
             name = source(cell).removeprefix("def ").partition("(")[0]
         elif cell["cell_type"] == "markdown":
@@ -99,7 +99,7 @@ def run(path: Path, folder: Path) -> subprocess.CompletedProcess:
         (folder / room).symlink_to(ROOT / room)
     for module in ("exercises.py", "checking.py", "solutions.py"):
         (folder / "notebooks" / module).symlink_to(ROOT / "notebooks" / module)
-    notebook = json.loads(path.read_text())
+    notebook = json.loads(path.read_text(encoding="utf-8"))
     for i, text in enumerate(solved(path) + proof(path)):
         cell = {"cell_type": "code", "id": f"proof-{i}", "source": text}
         notebook["cells"].append(cell | {"metadata": {}, "outputs": [], "execution_count": None})

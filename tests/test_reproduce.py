@@ -130,7 +130,7 @@ def test_a_run_goes_on_where_it_stopped_and_shows_what_is_there(tmp_path, monkey
     assert "'DDIM inversion' ended with exit code 2" in capsys.readouterr().err and len(ran) == 3
     Path("all", "ddim-reconstruct").rmdir()
     assert code_of(main, *flags) == 0 and len(ran) == 8 and ran[3] == ran[2]
-    page = Path("all", "index.html").read_text()
+    page = Path("all", "index.html").read_text(encoding="utf-8")
     assert page.count("<h2>") == 7 and page.count("<pre>&lt;a.txt of") == 7
     sources = [part.split("'")[0] for part in page.split("<img src='")[1:]]
     assert len(sources) == 7 and all(Path("all", source).exists() for source in sources)

@@ -71,7 +71,8 @@ def upward(source: str, module: str, is_package: bool = False) -> set[str]:
 
 def test_imports_run_one_way():
     bound = [path for path in FILES if path.name != "__main__.py" and path.parent.name != "experiments"]
-    found = {name_of(path): upward(path.read_text(), name_of(path), path.name == "__init__.py") for path in bound}
+    sources = {path: path.read_text(encoding="utf-8") for path in bound}
+    found = {name_of(path): upward(text, name_of(path), path.name == "__init__.py") for path, text in sources.items()}
     assert {module: names for module, names in found.items() if names} == {}
 
 
@@ -115,7 +116,8 @@ def test_no_module_imports_itself_in_a_circle():
 def test_the_project_is_built_on_six_packages():
     """The sixth, pytest, is for the tests alone."""
     for path in SOURCES:
-        roots = {name.split(".")[0] for name in imported(path.read_text(), name_of(path), path.name == "__init__.py")}
+        names = imported(path.read_text(encoding="utf-8"), name_of(path), path.name == "__init__.py")
+        roots = {name.split(".")[0] for name in names}
         assert roots - set(sys.stdlib_module_names) - set(PACKAGES) <= BUILT_ON, path
 
 
@@ -140,23 +142,23 @@ def test_everything_public_has_a_docstring_and_so_has_every_test_file():
     silent = [
         f"{name_of(path)}: {getattr(node, 'name', 'the file')}"
         for path in SOURCES
-        for node in documented(ast.parse(path.read_text()))
+        for node in documented(ast.parse(path.read_text(encoding="utf-8")))
         if not ast.get_docstring(node) and not (path.parent.name == "experiments" and node.name in ("add_flags", "run"))
     ]
-    silent += [path.name for path in TESTS if not ast.get_docstring(ast.parse(path.read_text()))]
+    silent += [path.name for path in TESTS if not ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))]
     assert silent == []
 
 
 def equations(path: Path) -> set[str]:
     """The numbers of all equations that a file's docstrings name."""
     kinds = ast.Module | ast.ClassDef | ast.FunctionDef
-    nodes = (n for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, kinds))
+    nodes = (n for n in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(n, kinds))
     text = " ".join(ast.get_docstring(node) or "" for node in nodes)
     return {a or b for a, b in re.findall(r"\bEq\.\s+(?:\((\d+)\)|(\d+))", text)}
 
 
 def test_an_equation_that_is_named_has_a_test_of_its_name():
-    tests = " ".join(re.findall(r"def (test_\w*eq_\w+)", " ".join(test.read_text() for test in TESTS)))
+    tests = " ".join(re.findall(r"def (test_\w*eq_\w+)", " ".join(test.read_text(encoding="utf-8") for test in TESTS)))
     for path in FILES:
         assert {n for n in equations(path) if not re.search(rf"eq_{n}(?!\d)", tests)} == set(), path
 
@@ -165,4 +167,4 @@ def test_alpha_means_one_thing():
     """`alpha_bar` is DDPM's alpha with a bar; p2p, where papers use the letter for something else, never says it."""
     for path in FILES:
         if path.relative_to(ROOT).parts[0] == "p2p":
-            assert not re.search(r"\balphas?\b", path.read_text(), re.IGNORECASE), path
+            assert not re.search(r"\balphas?\b", path.read_text(encoding="utf-8"), re.IGNORECASE), path

@@ -30,7 +30,7 @@ def code_version() -> str:
 def append(path: Path, record: dict) -> None:
     """Add one line to a .jsonl file. OSError, naming the file, where it cannot be written."""
     try:
-        with path.open("a") as file:
+        with path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
     except OSError as error:
         raise OSError(f"cannot write {path}: {error.strerror}") from error
@@ -38,11 +38,11 @@ def append(path: Path, record: dict) -> None:
 
 def drop_torn_line(path: Path) -> None:
     """Drop a last line without an end, which a full disk or a killed process leaves."""
-    if path.exists() and (text := path.read_text()) and not text.endswith("\n"):
+    if path.exists() and (text := path.read_text(encoding="utf-8")) and not text.endswith("\n"):
         write_text(path, text[: text.rfind("\n") + 1])
 
 
 def lines(path: Path) -> list[dict]:
     """The records of a metrics file by step; where a resumed run went over steps again, the later record counts."""
-    records = (json.loads(line) for line in path.read_text().splitlines())
+    records = (json.loads(line) for line in path.read_text(encoding="utf-8").splitlines())
     return [record for _, record in sorted({record["step"]: record for record in records}.items())]
