@@ -42,7 +42,7 @@ class LocalBlend:
         if not isinstance(self.grow, int) or self.grow < 0:
             raise ValueError(f"grow is {self.grow}: expected 0 or more whole pixels")
 
-    def check(self, prompts: list[Words], side: int, sizes: set[int]) -> None:
+    def check(self, prompts: list[Words], side: int, sizes: Sequence[int]) -> None:
         """ValueError unless it fits the 2n prompts, sources first, of images (side, side) and the sizes of the maps."""
         n = len(prompts) // 2
         if self.mask is not None and self.mask.shape[-2:] != (side, side):

@@ -83,7 +83,7 @@ def edit(
         another kind, a used store, a store or blend for other prompts.
     """
     pair = x_T if isinstance(x_T, tuple) else (x_T,)
-    n, side = len(pair[0]), trained.unet.config.size
+    n = len(pair[0])
     for x in pair:
         if x.shape != (n, *trained.shape) or n == 0:
             raise ValueError(f"x_T has the shape {tuple(x.shape)}: expected (n, {', '.join(map(str, trained.shape))})")
@@ -98,7 +98,7 @@ def edit(
     if store is not None:
         store.check(prompts, reads_maps)
     if blend is not None:
-        blend.check(prompts, side, {site.size for site in trained.unet.sites if site.kind == "cross"})
+        blend.check(prompts, trained.unet.config.size, trained.unet.config.cross_sizes)
     length, device, progress = trained.unet.config.words, trained.device, progress_of(grid, trained.schedule.T)
     matrices = [alignment(*words, length, kind) for words in zip(sources, targets, strict=True)]
     plan = Plan(

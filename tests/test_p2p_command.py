@@ -190,6 +190,14 @@ def test_a_blend_is_around_its_words_or_those_that_change(columns, monkeypatch, 
     assert (seen[0].size, seen[0].threshold) == (8, SETTINGS["shapes", "shape"].threshold)
 
 
+def test_a_model_without_maps_of_the_settings_size_blends_by_its_own_and_one_without_any_is_refused(tmp_path, capsys):
+    for sizes, code in (((16,), 0), ((), 2)):
+        model = save_model(tmp_path / "other.pt", replace(SIXTEEN, cross_sizes=sizes))
+        given = ("--model", model, "--device", "cpu", "--steps", 2, "--seeds", 0, "--out", tmp_path)
+        assert code_of(main, "edit", *given, "--source", SOURCE, "--target", CROSS, "--blend") == code
+    assert "the model has no cross-attention" in capsys.readouterr().err.splitlines()[-1]
+
+
 def test_the_sampler_makes_the_sources(columns):
     before = columns("--target", TARGET, "--sampler", "2m")["source"]
     assert far(before, alone(SOURCE, sampler=ddim.sample_2m)) <= 1 < far(before, alone(SOURCE))

@@ -56,9 +56,9 @@ class EditSettings:
         """Those that `edit` takes."""
         return {name: getattr(self, name) for name in ("steps", "scale", "cross_until", "self_until")}
 
-    def blend(self, words: list[list[str]]) -> LocalBlend:
+    def blend(self, trained: Trained, words: list[Words]) -> LocalBlend:
         """The local blend around the words of each of the 2n prompts, sources first."""
-        return LocalBlend(words, size=self.size, threshold=self.threshold, grow=self.grow)
+        return LocalBlend(words, size=map_size(trained, self.size), threshold=self.threshold, grow=self.grow)
 
 
 def with_flags(settings: EditSettings, args: Namespace) -> EditSettings:
@@ -68,9 +68,18 @@ def with_flags(settings: EditSettings, args: Namespace) -> EditSettings:
 
 
 def words_of(trained: Trained, prompts: list[str]) -> list[Words]:
-    """The words of each prompt. ValueError: a prompt without a word, too many words, words the model does not know."""
+    """The words of each prompt. ValueError: a prompt without a word, too many words, words the model does not know; a
+    model whose pixels attend to no words.
+    """
+    if not trained.unet.config.cross_sizes:
+        raise ValueError("the model has no cross-attention (it was trained with --cross-sizes none): nothing to inject")
     trained.tokens(prompts)
     return as_words(prompts, len(prompts))
+
+
+def map_size(trained: Trained, size: int | None) -> int | None:
+    """The size of cross-attention maps if the model has it, else None, which stands for the largest."""
+    return size if size in trained.unet.config.cross_sizes else None
 
 
 SCENE = EditSettings(steps=20, sampler="ddim", scale=2.0, cross_until=0.8)
@@ -175,7 +184,7 @@ def prompt_to_prompt(trained: Trained, settings: EditSettings, pairs: Pairs, **h
 
 def with_local_blend(trained: Trained, settings: EditSettings, pairs: Pairs, **how: Any) -> Tensor:
     """`p2p.edit` with a local blend around the words that differ."""
-    return prompt_to_prompt(trained, settings, pairs, blend=settings.blend(words_that_differ(pairs)), **how)
+    return prompt_to_prompt(trained, settings, pairs, blend=settings.blend(trained, words_that_differ(pairs)), **how)
 
 
 def exact(trained: Trained, settings: EditSettings, pairs: Pairs, way: Callable[..., Tensor]) -> Tensor:

@@ -33,7 +33,7 @@ from ..blend import LocalBlend
 from ..store import AttentionStore
 from ..words import Words, alignment, changed, in_range, kind_of, split, word_positions
 from . import page
-from .baselines import SAMPLERS, SETTINGS, EditSettings, with_flags, words_of
+from .baselines import SAMPLERS, SETTINGS, EditSettings, map_size, with_flags, words_of
 
 EXAMPLE = (
     'python -m p2p edit --source "a photo of a gray cat on a red couch" '
@@ -182,7 +182,7 @@ def edits_of(
                 where = [[word for word in words if word in prompt] for prompt in (source, target)]
                 if unknown := [word for word in words if word not in where[0] + where[1]]:
                     raise ValueError(f"--blend names {unknown[0]!r}, which is in neither prompt")
-                how["blend"] = settings.blend([where[0]] * n + [where[1]] * n)
+                how["blend"] = settings.blend(trained, [where[0]] * n + [where[1]] * n)
             label = "\n".join([change(source, target), *(f"{word} x {x:g}" for word, x in own.items())]).strip()
             edits.append(Edit(label, prompts[1], how))
     return edits
@@ -295,7 +295,7 @@ def run(args: argparse.Namespace) -> None:
     """Edit, and draw the source, its edits, the new captions only, and the maps; or write a page of every step."""
     trained, source, image, levels, rows, lines, path = plan = prepare(args)
     start, (edits, *_), n = start_of(plan, args), levels.values(), len(rows)
-    size, prompt = MAP_SIZES.get(trained.info["data"]), " ".join(source)
+    size, prompt = map_size(trained, MAP_SIZES.get(trained.info["data"])), " ".join(source)
     if is_page(args):
         path = page.write(path, trained, source, levels, start, rows, args.steps, args.scale, size)
         return print("\n".join([*lines, str(path)]))

@@ -177,7 +177,7 @@ def region(trained: Trained, settings: EditSettings, batch: Pairs) -> np.ndarray
     """(n, H, W) bool: where the averaged maps of the words that differ are high."""
     store = AttentionStore(batch.sources + batch.targets)
     prompt_to_prompt(trained, settings, batch, store=store)
-    blend, (n, *shape) = settings.blend(words_that_differ(batch)), batch.x_0.shape
+    blend, (n, *shape) = settings.blend(trained, words_that_differ(batch)), batch.x_0.shape
     return blend.region(store, torch.Size((2 * n, *shape)))[:, 0].cpu().numpy()
 
 
@@ -242,7 +242,7 @@ def localise(trained: Trained, settings: EditSettings, task: Task, bar: Bar = it
     for batch in bar(batches(trained, settings, replace(task, targets=task.sources))):
         store = AttentionStore(batch.sources * 2)
         prompt_to_prompt(trained, settings, batch, store=store)
-        sizes = sorted({site.size for site in store.sites if site.kind == "cross"}, reverse=True)
+        sizes = sorted({site.size for site in store.sites}, reverse=True)
         for kind, masks in places(task, to_bytes(batch.x_0)).items():
             own = [words[seed][kind] if masks[i].any() else None for i, seed in enumerate(batch.seeds)]
             own = [kind if word is True else word for word in own]  # a word that a caption has or not is named so
