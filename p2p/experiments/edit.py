@@ -248,14 +248,13 @@ def prepare(args: argparse.Namespace) -> Plan:
     check_flags(args)
     trained, page_wanted = ddpm.load(args.model, device=args.device), is_page(args)
     grid, n = as_grid(trained.schedule.T, args.steps), 1 if args.image is not None else len(args.seeds)
-    targets = words_of(trained, args.target or [])
-    words_of(trained, [args.source] if args.source is not None else [])
-    lines = []
+    targets, lines, image = words_of(trained, args.target or []), [], None
     if args.data_dir is not None and not (args.image or "").isdecimal():
         lines.append(f"--data-dir {args.data_dir} has no effect: no image of a dataset is read")
     args.data_dir = args.data_dir or "data"
-    image, source = image_and_source(trained, args)
-    (source,) = words_of(trained, [source])
+    if args.source is None:
+        image, args.source = image_and_source(trained, args)
+    (source,) = words_of(trained, [args.source])
     shares = sorted(args.cross_until or [])
     levels = {f"{share:g}": edits_of(trained, args, source, targets, n, share) for share in shares}
     levels = levels or {"": edits_of(trained, args, source, targets, n, None)}
@@ -267,8 +266,10 @@ def prepare(args: argparse.Namespace) -> Plan:
     check_word_shares(edits, source, trained.unet.config.words)
     if page_wanted:
         page.check(trained, len(grid) - 1, n * len(levels), len(edits) // len(levels))
-    rows = [f"seed {seed}" for seed in args.seeds] if image is None else [Path(args.image).name]
     path = cli.output(args, f"edit-{cli.name_of(args.model)}", ".html" if page_wanted else ".png")
+    if image is None:  # last, for a dataset may have to be drawn
+        image, _ = image_and_source(trained, args)
+    rows = [f"seed {seed}" for seed in args.seeds] if image is None else [Path(args.image).name]
     return Plan(trained, source, image, levels, rows, lines + [description(source, edit) for edit in edits], path)
 
 

@@ -326,7 +326,8 @@ def prepare(args: argparse.Namespace) -> Plan:
         classifier.load(data)  # refused now where it is missing
     for kind, how in settings.items():
         ways = [way for way in args.ways if way not in cells.get(kind, {})]
-        if kind not in cells if kind == MAPS else ways:
+        is_missing = kind not in cells if kind == MAPS else bool(ways)
+        if is_missing:
             todo[kind] = how, task_of(trained, kind, args.n, args.data_dir or "data"), ways
             words_of(trained, todo[kind][1].sources + todo[kind][1].targets)
     return Plan(trained, todo, facts, path)
