@@ -99,13 +99,18 @@ def test_ddim_eq_16_at_eta_1_is_ddpms_posterior(kind):
         assert abs(variance - expected_variance.item()) < 1e-10
 
 
-@pytest.mark.parametrize("t", [2, 10, 1000])
-def test_sqrt_beta_is_sigma_hat_and_not_eta_1(t):
-    """The slide's "sigma_t = sqrt(beta_t) gives DDPM": in the family DDPM is eta = 1; sqrt(beta_t) is sigma-hat."""
-    schedule, zero, one = Schedule(), torch.zeros(1).double(), torch.ones(1).double()
-    hat = ddim.step_hat(schedule, zero, zero, t, t - 1, one)[0].item()
-    assert hat == pytest.approx(math.sqrt(schedule.beta[t]), rel=1e-9)
-    assert ddim.sigma(schedule, t, t - 1, 1.0) < hat
+@BOTH
+@pytest.mark.parametrize("t", [3, 10, 1000])
+def test_sqrt_beta_in_q_sigma_keeps_the_marginals_from_t_3_on(kind, t):
+    """The slide's "sigma_t = sqrt(beta_t)" is the member eta = sqrt((1 - a_t) / (1 - a_{t-1})) > 1; DDPM is eta = 1."""
+    schedule, zero, one = Schedule(1000, kind), torch.zeros(1).double(), torch.ones(1).double()
+    a_t, a_s, beta = schedule.alpha_bar[t].item(), schedule.alpha_bar[t - 1].item(), schedule.beta[t].item()
+    eta = math.sqrt((1 - a_t) / (1 - a_s))
+    b, variance = ddim.q_sigma(schedule, zero, one, t, t - 1, eta)
+    assert eta > 1 and variance == pytest.approx(beta, rel=1e-6)
+    assert (b**2 * (1 - a_t)).item() + variance == pytest.approx(1 - a_s, abs=1e-12)
+    early = schedule.alpha_bar[:2].double()  # at t = 1 and 2 the root in the mean is of a negative number
+    assert (1 - early - schedule.beta[1:3] < 0).all()
 
 
 @ETAS

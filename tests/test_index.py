@@ -112,11 +112,18 @@ def missing(text: str, page: Path, monkeypatch) -> list[str]:
     ]
 
 
-def rows() -> list[list[str]]:
-    """The cells of the index's rows: slide, function, test, command or notebook, image."""
-    lines = [line for line in INDEX.read_text().splitlines() if line.startswith("| ")]
-    cells = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines]
-    return [row for row in cells if len(row) == 5 and row[0] not in ("slide and formula", "---")]
+def slides() -> dict[str, dict[str, str]]:
+    """The index's headings and their four lines: formula, code, see it, test."""
+    parts = re.findall(r"(?ms)^### (.*?)\n(.*?)(?=^##|\Z)", INDEX.read_text())
+    return {heading: dict(re.findall(r"(?m)^- (formula|code|see it|test): (.+)$", text)) for heading, text in parts}
+
+
+def shipped(monkeypatch) -> dict[str, list[str]]:
+    """The words of each command of shipped_results.py without its --out, and the result's path."""
+    monkeypatch.syspath_prepend(ROOT / "notebooks" / "results")
+    commands = importlib.import_module("shipped_results").COMMANDS
+    words = [shlex.split(command.format(ddpm="ddpm", ddim="ddim", p2p="p2p")) for *_, command in commands]
+    return {shlex.join(w[:-2]): w[-1] for w in words if w[-2] == "--out"}
 
 
 def test_what_is_named_exists(monkeypatch):
@@ -132,11 +139,19 @@ def test_commands_in_code_blocks_are_understood(monkeypatch):
 
 
 def test_commands_of_the_shipped_results_are_understood(monkeypatch):
-    monkeypatch.syspath_prepend(ROOT / "notebooks" / "results")
-    module = importlib.import_module("shipped_results")
-    args = argparse.Namespace(out="results", device="cpu", data_dir="data")
-    commands = [shlex.join(["python", *module.words_of(command, args)[1:]]) for *_, command in module.COMMANDS]
+    commands = [f"python -m {command} --out {out}" for command, out in shipped(monkeypatch).items()]
+    assert len(commands) > 50
     assert [command for command in commands if not is_command(command, monkeypatch)] == []
+
+
+def test_a_slides_picture_is_drawn_by_its_command(monkeypatch):
+    commands = shipped(monkeypatch)
+    for heading, lines in slides().items():
+        pictures = re.findall(r"\(results/(.+?)\.(?:png|html)\)", lines["see it"])
+        quoted = [shlex.join(shlex.split(c)) for c in re.findall(r"`python -m ([^`]+)`", lines["see it"])]
+        outs = [commands.get(command, "") for command in quoted]
+        for picture in pictures:
+            assert any(out and picture.startswith(out.rsplit(".")[0]) for out in outs), (heading, picture)
 
 
 @pytest.mark.slow
@@ -147,13 +162,14 @@ def test_the_readmes_python_example_saves_its_images(tmp_path, monkeypatch):
     assert (tmp_path / "butterflies.png").stat().st_size > 0
 
 
-def test_every_slide_has_a_function_a_test_and_a_place_to_see_it_and_every_notebook_is_linked():
-    for row in rows():
-        assert re.search(rf"`(?:{PACKAGES})\.", row[1]), row
-        assert "::test_" in row[2], row
-        assert "`python " in row[3] or ".ipynb)" in row[3], row
+def test_every_slide_has_a_formula_code_a_test_and_a_place_to_see_it_and_every_notebook_is_linked():
+    for heading, lines in slides().items():
+        assert list(lines) == ["formula", "code", "see it", "test"], heading
+        assert re.search(rf"`(?:{PACKAGES})\.", lines["code"]), heading
+        assert "::test_" in lines["test"], heading
+        assert "`python " in lines["see it"] or ".ipynb)" in lines["see it"], heading
     assert set(re.findall(r"\((\w+\.ipynb)\)", INDEX.read_text())) == {path.name for path in NOTEBOOKS}
-    assert len(rows()) > 25
+    assert len(slides()) > 25
 
 
 def test_a_name_that_does_not_exist_would_be_seen(monkeypatch):
