@@ -340,9 +340,10 @@ def run(args: argparse.Namespace) -> None:
     edited = columns[: len(columns) - len(apart)]
     if apart and maps and not args.film and image is None:  # each new caption below its edit, the map below the source
         apart, maps = [(f"attention map\nof {word}", map_of(word)), *apart], []
-    groups = {EDITS_NOTE: edited, "": apart, MAPS_NOTE: maps, FILM_NOTE: film_maps}
+    note = EDITS_NOTE if len(jobs) > len(edits) else ""  # a sheet of weights has no such column
+    groups = [(note, edited), ("", apart), (MAPS_NOTE, maps), (FILM_NOTE, film_maps)]
     blocks = [(note if i == 0 else "", group[i : i + WIDEST])
-              for note, group in groups.items() for i in range(0, len(group), WIDEST)]  # fmt: skip
+              for note, group in groups for i in range(0, len(group), WIDEST)]  # fmt: skip
     names, images = zip(*(column for _, block in blocks for column in block), strict=True)
     fold = np.cumsum([len(block) for _, block in blocks])[:-1].tolist()
     sheet(path, np.stack(images, axis=1), rows, list(names), prompt, fold, [note for note, _ in blocks])
