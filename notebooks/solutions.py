@@ -23,12 +23,12 @@ def kl_of_gaussians(mu_1, var_1, mu_2, var_2):
 
 
 def posterior(x_0, x_t, t, alpha_bar):
-    now, before = alpha_bar[t], alpha_bar[t - 1]
-    alpha = now / before
+    abar_t, abar_prev = alpha_bar[t], alpha_bar[t - 1]
+    alpha = abar_t / abar_prev
     beta = 1 - alpha
-    of_x_0 = before.sqrt() * beta / (1 - now)
-    of_x_t = alpha.sqrt() * (1 - before) / (1 - now)
-    return of_x_0 * x_0 + of_x_t * x_t, (1 - before) / (1 - now) * beta
+    coef_x_0 = abar_prev.sqrt() * beta / (1 - abar_t)
+    coef_x_t = alpha.sqrt() * (1 - abar_prev) / (1 - abar_t)
+    return coef_x_0 * x_0 + coef_x_t * x_t, (1 - abar_prev) / (1 - abar_t) * beta
 
 
 def alpha_bar(beta):

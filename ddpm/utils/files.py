@@ -128,7 +128,7 @@ def first_line(error: Exception) -> str:
 
 @contextmanager
 def fitting(path: Path) -> Iterator[None]:
-    """What a whole file says may still not fit the code that reads it: CheckpointError, naming the file."""
+    """Errors of a checkpoint that does not match this version of the code, as a CheckpointError with its path."""
     try:
         yield
     except (TypeError, ValueError, KeyError, AttributeError, RuntimeError) as error:
