@@ -32,10 +32,7 @@ EDITS = {  # the captions before and after Prompt-to-Prompt
     "scenes": ("a photo of a gray cat on a red couch", "a photo of a gray dog on a red couch"),
     "shapes": ("a photo of a red circle on a blue background", "a photo of a red square on a blue background"),
 }
-TABLES = {  # flags -> calls of the network for an image; the first one if it can have 5,000 images
-    "--rows 0 0.2 0.5 1 hat 2m --columns 10 20 50 100 1000": 6 * 1180,
-    "--rows 0 0.2 0.5 1 hat 2m --columns 10 20 50 100": 6 * 180,
-}
+TABLE = "--rows 0 0.2 0.5 1 hat 2m --columns 10 20 50 100"  # and 1000, if all columns can have 5,000 images
 COUNTS = (50_000, 10_000, 5_000, 2_000, 1_000, 500, 200, 100, 50, 20)  # images that are measured
 FIXED, EACH = 10_600, 1_000  # calls of the network, about: figures and one edit; an image inverted, sampled and edited
 
@@ -51,7 +48,7 @@ def plan(args: argparse.Namespace, preset: str, rates: dict[str, float]) -> list
     """The commands in their order: minutes, title, words, folder; half for training. ValueError: too few minutes."""
     out, budget = Path(args.out), 60 * args.minutes / 2 * rates["sampling"] - FIXED
     most = min(budget * 2 / 3, budget - COUNTS[-1] * EACH)
-    for table, calls in TABLES.items():
+    for table, calls in ((f"{TABLE} 1000", 6 * 1180), (TABLE, 6 * 180)):  # calls of the network for an image
         n = next((n for n in COUNTS if n * calls <= most), COUNTS[-1])
         if n >= 5_000:
             break
@@ -109,12 +106,11 @@ def prepare(args: argparse.Namespace) -> dict:
     if path.exists():
         record = read_json(path, what := "a plan of this command", (*settings, "preset", "rates", "done"))
         try:
-            rates = [record["rates"][name] for name in ("training", "sampling")]
-            whole = RECIPES[record["preset"]].data == record["data"] and min(*rates, record["done"] + 1) > 0
+            lowest = min(record["rates"]["training"], record["rates"]["sampling"], record["done"] + 1)
+            if lowest <= 0 or RECIPES[record["preset"]].data != record["data"]:
+                raise KeyError
         except (KeyError, TypeError):
-            whole = False
-        if not whole:
-            raise ValueError(f"{path} is not {what}: move it away, or choose another --out")
+            raise ValueError(f"{path} is not {what}: move it away, or choose another --out") from None
         if any(path.parent.glob(f"runs/*/{CHECKPOINT}")):  # else nothing was done by that plan
             records.check_same(path, {name: record[name] for name in settings}, settings)
             return record

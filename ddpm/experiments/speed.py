@@ -1,7 +1,6 @@
 """Images per second of our network in training, sampling and editing, beside diffusers and denoising-diffusion-pytorch.
 
-A P2P step is one of `p2p.edit` at guidance 2: four rows of the network for each edited image. A rate is the median of
-repeats, in which the libraries take turns, so that other load meets all of them.
+Libraries take turns; a rate is the median of repeats. A P2P step has four rows of the network an image (guidance 2).
 """
 
 import argparse
@@ -10,6 +9,7 @@ import statistics
 import time
 from collections.abc import Callable
 from functools import partial
+from itertools import product
 
 import torch
 from torch import nn
@@ -124,19 +124,17 @@ def prepare(args: argparse.Namespace) -> torch.device:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Measure, write and print the table."""
     device, works, lines = prepare(args), {}, []
     precision = resolve(args.precision, device)
     missing = {library: why for library in CLASSES if isinstance(why := imported(library), str)}
-    for preset in args.presets:
-        for library in (OURS, *(library for library in CLASSES if library not in missing)):
-            found = works_of(library, preset, args.batch, device, precision)
-            works |= {(preset, library, name): work for name, work in found.items()}
+    for preset, library in product(args.presets, (OURS, *(name for name in CLASSES if name not in missing))):
+        found = works_of(library, preset, args.batch, device, precision)
+        works |= {(preset, library, name): work for name, work in found.items()}
     seconds = measure(works, args.repeats, device)
     for (preset, library, name), spent in seconds.items():
         faster = spent / seconds[preset, OURS, name]
         lines.append(f"{preset:14s}{library:29s}{name:10s}{args.batch / spent:9.1f} images/s, ours {faster:.2f}x")
     lines += [f"not here: {library} ({why}): pip install {library}" for library, why in missing.items()]
-    settings = {"device": device_name(device), "precision": precision, "batch": args.batch, "repeats": args.repeats}
+    about = f"{device_name(device)}, {precision}, batch {args.batch}, {args.repeats} repeats"
     rates = {" / ".join(name): args.batch / spent for name, spent in seconds.items()}
-    common.write(args, "speed", {"settings": settings, "images/s": rates}, "\n".join([str(settings), *lines, ""]))
+    common.write(args, "speed", {"about": about, "images/s": rates}, "\n".join([about, *lines, ""]))
