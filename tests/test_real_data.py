@@ -442,8 +442,8 @@ def test_what_is_wrong_with_a_folder_is_said_with_its_line(tmp_path, monkeypatch
         (tmp_path / "captions.txt").write_text(text, encoding="utf-8", newline="")
         with pytest.raises(DataError, match=message):
             folder(tmp_path)
-    for encoding in ("latin-1", "utf-16", "utf-16-le"):
-        (tmp_path / "captions.txt").write_bytes("a.png\ta sm\xf8r square\n".encode(encoding))
+    for encoding, word in (("latin-1", "gr\xfcn"), ("utf-16", "red"), ("utf-16-le", "red"), ("utf-16-be", "red")):
+        (tmp_path / "captions.txt").write_bytes(f"a.png\ta {word} square\n".encode(encoding))
         with pytest.raises(DataError, match=r"captions\.txt is not UTF-8 text .*: save it as UTF-8"):
             folder(tmp_path)
     (tmp_path / "captions.txt").write_text("a.png\ta red square\na.png\ta corgi\n")
