@@ -20,7 +20,7 @@ from ddpm import Schedule, last
 from ddpm.data import shapes
 from ddpm.evaluation import features
 from ddpm.evaluation.frechet import moments
-from ddpm.experiments import common
+from ddpm.experiments import common, sample
 from ddpm.utils.images import from_bytes, squared_error
 
 PROMPT = "a photo of a small red circle on a blue background"
@@ -65,7 +65,7 @@ def sheets(monkeypatch):
     drawn = {}
     for module in (edit, figures, reconstruct):
         monkeypatch.setattr(module, "sheet", lambda path, *parts: drawn.update({path.stem: parts}) or path)
-    monkeypatch.setattr(common, "grid", lambda path, *parts: drawn.update({path.stem: parts}) or path)
+    monkeypatch.setattr(sample, "grid", lambda path, *parts: drawn.update({path.stem: parts}) or path)
     return drawn
 
 

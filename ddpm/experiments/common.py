@@ -1,13 +1,10 @@
 """What several experiments share: the model's data, files of results, and images in batches."""
 
 import argparse
-import math
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import torch
-from PIL import Image
 from tqdm import tqdm
 
 from ..data import Dataset, load_data
@@ -15,9 +12,7 @@ from ..data.folder import middle_of
 from ..evaluation import classifier, judge
 from ..model import Sampler, Trained, generate
 from ..utils import cli
-from ..utils.device import check_memory
-from ..utils.files import read_json, sha256, whole_file, write_json, write_text
-from ..utils.images import grid
+from ..utils.files import read_json, sha256, write_json, write_text
 from . import records
 from .records import arithmetic
 
@@ -104,51 +99,6 @@ def finite(trajectory: Iterator, scale: float) -> Iterator:
         if not x.isfinite().all():
             raise ValueError(f"at guidance {scale:g} the image at t = {t} is not finite: take another --scale")
         yield t, x, x_0
-
-
-MOST_ON_A_SHEET = 1024
-
-
-def sample_flags(parser: argparse.ArgumentParser) -> None:
-    """What `ddpm sample` and `ddim sample` share: captions, and how the images are kept."""
-    parser.add_argument("--prompts", nargs="+", help="captions, each in quotes; by default two of the model's data")
-    each = "a PNG for each image, 000000.png and so on, in the folder --out, and no sheet"
-    parser.add_argument("--separate", action="store_true", help=each)
-
-
-def check_samples(args: argparse.Namespace, trained: Trained, count: int) -> Path:
-    """Where `count` samples go: a sheet, a .npz file, or a folder. ValueError: too many images, a file for a folder."""
-    named = cli.is_file_name(args.out)
-    if args.separate:
-        if named:
-            raise ValueError(f"--separate writes many files, and --out {args.out} names one: give a folder")
-        if any(Path(args.out).glob("*.png")):
-            raise ValueError(f"--separate: {args.out} has images already: give a new folder")
-        return Path(args.out)
-    if Path(args.out).suffix.lower() == ".npz" and named:
-        check_memory(2 * count * math.prod(trained.shape), torch.device("cpu"), f"{count:,} images in one file")
-        return cli.output(args, "", ".npz")
-    if count > MOST_ON_A_SHEET:
-        there = f"{count:,} images, and a sheet shows at most {MOST_ON_A_SHEET:,}"
-        raise ValueError(f"{there}: take --out samples.npz, or --separate for a PNG of each")
-    return cli.output(args, f"sample-{cli.name_of(args.model)}", ".png")
-
-
-def save_samples(
-    path: Path, batches: Iterator[np.ndarray], captions: list[str], columns: int, separate: bool
-) -> Path:
-    """Write samples where `check_samples` said: .npz holds arr_0, uint8 (N, H, W, 3), as programs for FID read it."""
-    if separate:
-        for i, image in enumerate(image for batch in batches for image in batch):
-            with whole_file(path / f"{i:06d}.png") as temporary:
-                Image.fromarray(image.transpose(1, 2, 0)).save(temporary, "png")
-        return path
-    samples = np.concatenate(list(batches))
-    if path.suffix.lower() != ".npz":
-        return grid(path, samples, captions, columns)
-    with whole_file(path) as temporary, open(temporary, "wb") as file:
-        np.savez(file, samples.transpose(0, 2, 3, 1))
-    return path
 
 
 def calls_bar(total: int) -> tqdm:

@@ -1,22 +1,93 @@
 """Sample images with DDPM's ancestral sampler: T steps, one call of the network each."""
 
 import argparse
+import math
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
+import numpy as np
 import torch
+from PIL import Image
 
 from ..data.captions import examples
 from ..diffusion import EpsFn, sample
-from ..model import Trained, load
+from ..model import Sampler, Trained, load
 from ..noise import Noise
 from ..schedule import Schedule
 from ..utils import cli
-from ..utils.device import best_device
-from .common import batches_of, calls_bar, check_samples, sample_flags, save_samples
+from ..utils.device import best_device, check_memory
+from ..utils.files import whole_file
+from ..utils.images import grid
+from .common import batches_of, calls_bar
 
 EXAMPLE = 'python -m ddpm sample --prompts "a photo of a brown dog riding on a blue bicycle" --n 8'
 ENDINGS = (".png", ".npz")
+MOST_ON_A_SHEET = 1024
+
+
+# ---- what `python -m ddim sample` shares -----------------------------------------------------------------------------
+
+
+def shared_flags(parser: argparse.ArgumentParser) -> None:
+    """Captions, and how the images are kept."""
+    cli.add_flags(parser, device=best_device(), out="results")
+    parser.add_argument("--prompts", nargs="+", help="captions, each in quotes; by default two of the model's data")
+    each = "a PNG for each image, 000000.png and so on, in the folder --out, and no sheet"
+    parser.add_argument("--separate", action="store_true", help=each)
+
+
+class Plan(NamedTuple):
+    """What is sampled, an image for each prompt and seed, and where it goes: a sheet, a .npz file, or a folder."""
+
+    trained: Trained
+    prompts: list[str]
+    seeds: list[int]
+    columns: int
+    path: Path
+
+
+def plan(args: argparse.Namespace, trained: Trained, seeds: list[int]) -> Plan:
+    """Every caption with every seed. ValueError: an unknown word, too many images, a file for a folder."""
+    captions = args.prompts or examples(trained.info["data"])
+    trained.tokens(captions)
+    count, named = len(captions) * len(seeds), cli.is_file_name(args.out)
+    path = Path(args.out)
+    if args.separate:
+        if named:
+            raise ValueError(f"--separate writes many files, and --out {args.out} names one: give a folder")
+        if any(path.glob("*.png")):
+            raise ValueError(f"--separate: {args.out} has images already: give a new folder")
+    elif named and path.suffix.lower() == ".npz":
+        check_memory(2 * count * math.prod(trained.shape), torch.device("cpu"), f"{count:,} images in one file")
+    elif count > MOST_ON_A_SHEET:
+        there = f"{count:,} images, and a sheet shows at most {MOST_ON_A_SHEET:,}"
+        raise ValueError(f"{there}: take --out samples.npz, or --separate for a PNG of each")
+    else:
+        path = cli.output(args, f"sample-{cli.name_of(args.model)}", ".png")
+    prompts = [caption for caption in captions for _ in seeds]
+    return Plan(trained, prompts, seeds * len(captions), len(seeds) if len(seeds) > 1 else 8, path)
+
+
+def draw(args: argparse.Namespace, plan: Plan, sampler: Sampler, steps: int) -> None:
+    """Sample, and write the images where they go; .npz holds arr_0, uint8 (N, H, W, 3), as programs for FID read it."""
+    trained, prompts, seeds, columns, path = plan
+    with calls_bar(steps * len(prompts)) as bar:
+        batches = batches_of(trained, prompts, seeds, args.scale, sampler, bar)
+        if args.separate:
+            for i, image in enumerate(image for batch in batches for image in batch):
+                with whole_file(path / f"{i:06d}.png") as temporary:
+                    Image.fromarray(image.transpose(1, 2, 0)).save(temporary, "png")
+        elif path.suffix.lower() == ".npz":
+            samples = np.concatenate(list(batches)).transpose(0, 2, 3, 1)
+            with whole_file(path) as temporary, open(temporary, "wb") as file:
+                np.savez(file, samples)
+        else:
+            grid(path, np.concatenate(list(batches)), prompts, columns)
+    print(path)
+
+
+# ---- the command -----------------------------------------------------------------------------------------------------
 
 
 def ancestral(eps: EpsFn, schedule: Schedule, x_T: torch.Tensor, noise: Noise) -> Iterator:
@@ -26,26 +97,18 @@ def ancestral(eps: EpsFn, schedule: Schedule, x_T: torch.Tensor, noise: Noise) -
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """The flags of `python -m ddpm sample`."""
-    cli.add_flags(parser, model="scenes", n=8, seed=0, scale=2.0, device=best_device(), out="results")
-    sample_flags(parser)
+    cli.add_flags(parser, model="scenes", n=8, seed=0, scale=2.0)
+    shared_flags(parser)
 
 
-def prepare(args: argparse.Namespace) -> tuple[Trained, list[str], Path]:
-    """The model, the captions, and where the images go. ValueError: what cannot be sampled or kept."""
-    trained = load(args.model, device=args.device)
-    captions = args.prompts or examples(trained.info["data"])
-    trained.tokens(captions)
+def prepare(args: argparse.Namespace) -> Plan:
+    """What is sampled, and where it goes. ValueError: what cannot be sampled or kept."""
     if args.n > cli.MOST_SEEDS:
         raise ValueError(f"--n {args.n}: expected at most {cli.MOST_SEEDS:,} images of a caption")
-    return trained, captions, check_samples(args, trained, args.n * len(captions))
+    return plan(args, load(args.model, device=args.device), list(range(args.seed, args.seed + args.n)))
 
 
 def run(args: argparse.Namespace) -> None:
     """Write n images of every prompt, the same n seeds for each."""
-    trained, captions, path = prepare(args)
-    prompts = [caption for caption in captions for _ in range(args.n)]
-    seeds = list(range(args.seed, args.seed + args.n)) * len(captions)
-    with calls_bar(trained.schedule.T * len(prompts)) as bar:
-        batches = batches_of(trained, prompts, seeds, args.scale, ancestral, bar)
-        columns = args.n if args.n > 1 else 8
-        print(save_samples(path, batches, prompts, columns, args.separate))
+    made = prepare(args)
+    draw(args, made, ancestral, made.trained.schedule.T)

@@ -79,7 +79,7 @@ MOST_COLUMNS = 16
 
 def grid(path: str | Path, images: np.ndarray, captions: list[str], columns: int = 8) -> Path:
     """Images uint8 (N, 3, H, W) in rows of `columns` (at most 16), each above its caption; returns the path."""
-    columns, (_, _, height, width) = min(columns, MOST_COLUMNS), images.shape
+    columns, (_, _, height, width) = min(columns, MOST_COLUMNS, len(images)), images.shape
     rows, below = -(-len(images) // columns), round(0.35 * height)  # room for the caption
     empty = np.full((rows * columns - len(images), *images.shape[1:]), 255, dtype=np.uint8)
     framed = np.pad(np.concatenate([images, empty]), ((0, 0), (0, 0), (0, below), (0, 1)), constant_values=255)
