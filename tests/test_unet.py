@@ -5,13 +5,14 @@ from dataclasses import replace
 
 import pytest
 import torch
+import torch.nn.functional as F
 from helpers import code_of
 from tiny import CONFIG, PROMPTS, make_unet
 
 from unet import PRESETS, Site, Tokenizer, UNet, UNetConfig, cost
 from unet.__main__ import main
-from unet.attention import Attention, attend
-from unet.blocks import sinusoids
+from unet.attention import Attention, Text, attend
+from unet.blocks import ResBlock, sinusoids
 from unet.cost import costs
 
 EXACT = {"rtol": 0, "atol": 2e-5}  # float32 rounding of values of size 1 to 10 through some twenty layers
@@ -44,6 +45,18 @@ def test_a_new_network_predicts_zero():
     """The last layer starts at zero (Ho et al. 2020, code): the first loss is the variance of the noise, exactly 1."""
     x, t, tokens = inputs()
     assert not UNet(CONFIG, len(Tokenizer()), torch.linspace(1, 0.1, 1001))(x, t, tokens).any()
+
+
+def test_new_layers_pass_their_input_on_and_a_time_of_zeros_neither_scales_nor_shifts():
+    """What is added to the input starts at zero; without scale and shift a block is that of He et al. 2016."""
+    torch.manual_seed(0)
+    x, text = torch.randn(2, 8, 4, 4), Text(torch.randn(2, 3, 6), torch.ones(2, 3, dtype=torch.bool))
+    block, cross = ResBlock(8, 8, 5, 4, 0.0), Attention(8, Site("down.0", "cross", "down", 4), 2, 4, text_width=6)
+    assert torch.equal(block(x, torch.randn(2, 5)), x) and torch.equal(cross(x, text), x)
+    torch.nn.init.normal_(block.conv_2.weight)
+    torch.nn.init.zeros_(block.scale_shift.bias)
+    added = block.conv_2(F.silu(block.norm_2(block.conv_1(F.silu(block.norm_1(x))))))
+    torch.testing.assert_close(block(x, torch.zeros(2, 5)), x + added)
 
 
 @pytest.mark.parametrize("change", ["x", "t", "tokens"])
