@@ -37,8 +37,9 @@ class LocalBlend:
             raise ValueError("a local blend needs either words or a drawn mask")
         for name in ("threshold", "start"):
             in_range(name, getattr(self, name), 0, 1)
-        if self.mask is not None and self.mask.ndim not in (2, 3):
-            raise ValueError(f"the mask has the shape {tuple(self.mask.shape)}: expected (H, W) or (n, H, W)")
+        if self.mask is not None and not (isinstance(self.mask, Tensor) and self.mask.ndim in (2, 3)):
+            shape = tuple(getattr(self.mask, "shape", ()))
+            raise ValueError(f"the mask has the shape {shape}: expected a tensor (H, W) or (n, H, W)")
         if not isinstance(self.grow, int) or self.grow < 0:
             raise ValueError(f"grow is {self.grow}: expected 0 or more whole pixels")
 
