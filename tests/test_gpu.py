@@ -13,7 +13,7 @@ import pytest
 import torch
 from helpers import code_of
 from test_training import DROPOUT, PLAIN, SETTINGS, by_plain_descent, finished, flat
-from tiny import CONFIG, PROMPTS, make_data, make_trained, make_training, make_unet, save_model
+from tiny import CONFIG, PREDICTS_V, PROMPTS, make_data, make_trained, make_training, make_unet, save_model
 
 import ddim
 import ddpm
@@ -26,9 +26,9 @@ from ddpm.__main__ import main as ddpm_main
 from ddpm.data import shapes
 from ddpm.model import LARGEST_BATCH, generate
 from ddpm.training import Settings, Training, processes
+from ddpm.training.run import new
 from ddpm.utils.device import usable
 from p2p.real import null_text
-from train import worth_compiling
 from unet import Tokenizer, UNet
 from unet.precision import resolve
 
@@ -104,7 +104,7 @@ def meta_training(monkeypatch) -> Callable[[Settings], Training]:
 
 def on_device(device: str, settings: Settings) -> Training:
     schedule = Schedule(settings.T, settings.schedule)
-    return Training(settings, make_unet().to(device).train(), Tokenizer(), schedule, make_data(24))
+    return Training(settings, make_unet(PREDICTS_V).to(device).train(), Tokenizer(), schedule, make_data(24))
 
 
 # ---- memory ----------------------------------------------------------------------------------------------------------
@@ -190,9 +190,10 @@ def test_processes_compare_their_clocks_only_now_and_then(monkeypatch):
 
 
 def test_compilation_is_worth_its_minutes_in_a_long_training_on_a_gpu():
-    short, long, many = (replace(SETTINGS, images=0, minutes=m) for m in (5.0, 30.0, 0.0))
-    assert [worth_compiling(s, "cuda") for s in (short, long, replace(many, images=10**7))] == [False, True, True]
-    assert not worth_compiling(long, "cpu")
+    given = {"data": "cifar10", "minutes": 0.0}
+    short, long, many = given | {"minutes": 5.0}, given | {"minutes": 30.0}, given | {"images": 10**7}
+    assert [new(of, {}, "cuda").settings.compile for of in (short, long, many)] == [False, True, True]
+    assert new(short | {"compile": True}, {}, "cuda").settings.compile and not new(long, {}, "cpu").settings.compile
 
 
 def test_compilation_is_no_training_time_and_changes_no_step(monkeypatch):

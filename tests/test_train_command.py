@@ -23,6 +23,7 @@ from ddpm.data.shapes import SIZE, shapes
 from ddpm.experiments.caption_accuracy import SPLITS
 from ddpm.training import Training
 from ddpm.training import run as run_folder
+from ddpm.training.run import new_folder
 from ddpm.utils import files
 from ddpm.utils.cli import exit_code
 from ddpm.utils.files import CHECKPOINT
@@ -42,20 +43,20 @@ SHORT = [*TINY, "--report", "0"]
 @pytest.fixture(scope="module", autouse=True)
 def few_images():
     """200 images are drawn faster than 30,000."""
-    real = train.load_data
+    real = run_folder.load_data
 
     def load_data(name, data_dir, split, size, **rules):
         return shapes(split, 200) if name == "shapes" and size == SIZE else real(name, data_dir, split, size, **rules)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(train, "load_data", load_data)
+        patch.setattr(run_folder, "load_data", load_data)
         yield
 
 
 @pytest.fixture
 def no_grids(monkeypatch):
     """Sample grids have their own test."""
-    monkeypatch.setattr(train.Run, "save_samples", lambda run: None)
+    monkeypatch.setattr(run_folder.Run, "save_samples", lambda *of: None)
 
 
 def call(*flags: object) -> None:
@@ -69,7 +70,7 @@ def exit_of(*flags: object) -> int:
 
 def configured(*flags: object) -> tuple[train.Settings, UNetConfig]:
     """Settings and network that flags ask for."""
-    return train.configure(train.parser().parse_args(["--device", "cpu", *map(str, flags)]))[:2]
+    return train.prepare(train.parser().parse_args(["--device", "cpu", *map(str, flags)]))[:2]
 
 
 def weights(folder: Path) -> dict:
@@ -80,7 +81,7 @@ def weights(folder: Path) -> dict:
 
 def steps(folder: Path) -> list[int]:
     """The steps of a run's records."""
-    return [record["step"] for record in run_folder.lines(folder / "metrics.jsonl")]
+    return [record["step"] for record in run_folder.records(folder / "metrics.jsonl")]
 
 
 same = partial(torch.testing.assert_close, rtol=0, atol=0)  # to the last bit, through dicts and lists
@@ -102,7 +103,7 @@ def test_a_run_folder_explains_itself(whole):
     assert config["network"]["channels"] == 8 and {"code", "torch", "device"} <= set(config["at the start"])
     settings = ddpm.model.read(whole / CHECKPOINT, ddpm.model.RUN)["settings"]
     assert json.loads(json.dumps(settings)) == config["settings"] and settings["warmup"] == 2
-    record = run_folder.lines(whole / "metrics.jsonl")[-1]
+    record = run_folder.records(whole / "metrics.jsonl")[-1]
     assert (record["step"], record["images"], record["progress"], record["learning_rate"]) == (30, 240, 1, 1e-3)
     for name in images:
         with Image.open(whole / name) as image:
@@ -121,7 +122,10 @@ def test_the_report_has_the_accuracy_of_the_model_in_the_checkpoint(whole):
 
 def test_run_folders_are_numbered_and_never_overwritten(tmp_path):
     (tmp_path / "00006-mine").mkdir()
-    assert [run_folder.new_run(tmp_path, "a").name, run_folder.new_run(tmp_path, "a").name] == ["00007-a", "00008-a"]
+    assert [new_folder(tmp_path, "a").name for _ in range(2)] == ["00007-a", "00008-a"]
+    for name in ("99999-x", "100000-y", "²³-z", "notes.txt"):
+        (tmp_path / name).mkdir()
+    assert [new_folder(tmp_path, "a").name for _ in range(2)] == ["100001-a", "100002-a"]
 
 
 def test_a_dry_run_prints_what_it_would_do_and_makes_nothing(tmp_path, capsys):
@@ -157,7 +161,7 @@ def test_a_resumed_run_ends_where_the_whole_one_does(whole, tmp_path, no_grids):
     same(weights(folder), weights(whole))
     assert [path.name for path in tmp_path.iterdir()] == ["00000-shapes"]
     assert steps(folder) == [10, 15, 25, 30] and steps(whole) == [10, 20, 30]
-    first, expected = (run_folder.lines(f / "metrics.jsonl")[0]["loss"] for f in (folder, whole))
+    first, expected = (run_folder.records(f / "metrics.jsonl")[0]["loss"] for f in (folder, whole))
     assert first == expected
 
 
@@ -186,24 +190,24 @@ def test_a_diverged_run_ends_with_1_and_keeps_its_good_checkpoint(tmp_path, no_g
     monkeypatch.setattr(Training, "loss", lambda self, batch: loss(self, batch) * spoil.get(self.step, 1))
     assert exit_of("--out", tmp_path, "--images", 240, "--save-every", 1e-9, *SHORT) == 1
     err = capsys.readouterr().err
-    assert "step 17 is nan" in err.splitlines()[-1]
+    assert "step 17 has a loss of nan" in err.splitlines()[-1]
     assert re.search(r"33%.* 33/100% \[\d\d:\d\d<\d\d:\d\d", err)  # the bar shows the time left
     kept = weights(tmp_path / "00000-shapes")
     assert kept["step"] == 10 and all(value.isfinite().all() for value in kept["unet"].values())
 
 
 def test_resume_notices_that_the_data_changed(whole, monkeypatch, capsys):
-    monkeypatch.setattr(train, "load_data", lambda name, data_dir, split, size, **_: shapes(split, 201))
+    monkeypatch.setattr(run_folder, "load_data", lambda name, data_dir, split, size, **_: shapes(split, 201))
     assert exit_of("--resume", whole, "--images", 480) == 2
-    assert "the dataset shapes in data has changed" in capsys.readouterr().err
+    assert "the dataset shapes in data is not the one that this run began with" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("T", "kind"), [(300, "linear"), (1000, "cosine")])
+@pytest.mark.parametrize(("T", "kind"), [(600, "linear"), (1000, "cosine")])
 def test_init_takes_the_averaged_weights_and_the_new_runs_schedule(whole, tmp_path, T, kind):
     """A v network turns v into eps with its schedule: the table must be the new run's, which its checkpoint names."""
     flags = ["--init", str(whole), "--out", str(tmp_path), "--images", "64", "--T", str(T), "--schedule", kind]
     args, start = train.parser().parse_args(["--device", "cpu", *flags]), ddpm.model.load(whole)
-    run = train.prepare(args, *train.configure(args))
+    run = run_folder.begin(train.prepare(args), "cpu", tmp_path, smaller_batch=False)
     unet, schedule = run.training.unet, run.training.schedule
     assert unet.config == start.unet.config
     assert (run.tokenizer.words, run.tokenizer.known) == (start.tokenizer.words, start.tokenizer.known)
@@ -220,7 +224,7 @@ def test_a_word_added_to_the_vocabulary_is_learned_from_init_and_the_old_words_k
     assert set(start.tokenizer.known) == set(ddpm.load("shapes").tokenizer.known)  # those of its captions alone
     for caption, code in (("a Corgi on a dark background", 0), ("a gnu", 2)):
         data = Dataset("own", images, [(caption,)] * 64)
-        monkeypatch.setattr(train, "load_data", lambda *_, data=data, **__: data)
+        monkeypatch.setattr(run_folder, "load_data", lambda *_, data=data, **__: data)
         monkeypatch.setattr(text, "VOCABULARY", added)
         flags = ("--out", tmp_path, "--images", 64, "--batch", 32, "--learning-rate", 1e-9, "--report", 0)
         assert exit_of("--init", whole, "--data", "folder", *flags) == code

@@ -17,6 +17,7 @@ CONFIG = UNetConfig(
     size=8, channels=8, multipliers=(1, 2), self_sizes=(4,), cross_sizes=(8, 4), head_channels=8, groups=4, words=8,
     text_width=8, text_layers=1, text_heads=2,
 )  # fmt: skip
+PREDICTS_V = replace(CONFIG, predicts="v")
 SIXTEEN = replace(CONFIG, size=16, words=16, self_sizes=(8,), cross_sizes=(16, 8))  # takes the shapes
 PROMPTS = ["a red circle", "a photo of a small blue square"]
 
@@ -49,7 +50,7 @@ def make_data(n: int, size: int = 8, seed: int = 0) -> Dataset:
     return Dataset("noise", images, [sentences[: i % 3 + 1] for i in range(n)])
 
 
-def make_training(settings: Settings, config: UNetConfig = CONFIG, n: int = 24) -> Training:
+def make_training(settings: Settings, config: UNetConfig = PREDICTS_V, n: int = 24) -> Training:
     """A run at its first step; the same arguments give the same run."""
     unet = make_unet(config, settings.T, settings.schedule).train()
     return Training(settings, unet, Tokenizer(), Schedule(settings.T, settings.schedule), make_data(n, config.size))

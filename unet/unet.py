@@ -1,6 +1,7 @@
 """The network of the project: a U-Net that reads a noisy image, its time and a caption, and predicts the noise."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -10,50 +11,53 @@ from .attention import Attention, Hook, Site, SiteHook, Text
 from .blocks import Down, ResBlock, TimeEmbedding, Up
 from .text import TextEncoder
 
-LIMITS = (  # field, least, most
-    ("size", 1, 1024), ("stem", 1, 64), ("channels", 4, 1024), ("multipliers", 1, 16), ("blocks", 1, 16),
-    ("head_channels", 1, 1024), ("groups", 1, 1024), ("dropout", 0, 0.99),
-    ("words", 1, 1024), ("text_width", 1, 4096), ("text_layers", 0, 64), ("text_heads", 1, 64),
-)  # fmt: skip
+
+def option(default: Any, text: str, least: float | None = None, most: float | None = None) -> Any:
+    """A field of a configuration record: its default, its help text, and the range of its numbers, if it has one."""
+    return field(default=default, metadata={"help": text, "least": least, "most": most})
+
+
+def check_ranges(record: Any) -> None:
+    """ValueError for the first field of a record with a number, alone or in a tuple, that is outside its range."""
+    for f in fields(record):
+        value, least, most = getattr(record, f.name), f.metadata["least"], f.metadata["most"]
+        numbers = value if isinstance(value, tuple) else (value,)
+        if least is not None and not all(least <= number <= most for number in numbers):
+            raise ValueError(f"{f.name} is {value}: expected {least:,} to {most:,}")
 
 
 @dataclass(frozen=True)
 class UNetConfig:
-    """The architecture of a U-Net; ValueError for one that cannot be built. Map sizes are in pixels after the stem.
+    """The architecture of a U-Net: its fields say what they are in their help texts, which `train.py --help` prints.
 
-    size: the image is size x size.
-    stem: side of the pixel blocks that become channels at the start (1: none); maps start at size / stem.
-    channels, multipliers: stage i of the way down has channels * multipliers[i] channels; each stage halves the map.
-    blocks: residual blocks of a stage on the way down; one more on the way up.
-    self_sizes, cross_sizes: the map sizes at which pixels attend to pixels, and to words.
-    head_channels: channels of one attention head. groups: number of groups of each GroupNorm.
-    dropout: probability with which a value inside a residual block is set to zero in training.
-    words: tokens a prompt may have, the start included. text_*: the text encoder's width, depth and heads.
-    predicts: "eps" (Ho et al. 2020) or "v" (Salimans & Ho 2022): the last layer's output; the U-Net returns eps.
+    Map sizes are in pixels, after the stem. ValueError: numbers outside their range, or that do not fit together.
     """
 
-    size: int = 32
-    stem: int = 1
-    channels: int = 64
-    multipliers: tuple[int, ...] = (1, 2)
-    blocks: int = 1
-    self_sizes: tuple[int, ...] = (8,)
-    cross_sizes: tuple[int, ...] = (16, 8)
-    head_channels: int = 32
-    groups: int = 16
-    dropout: float = 0.0
-    words: int = 24
-    text_width: int = 64
-    text_layers: int = 1
-    text_heads: int = 2
-    predicts: str = "eps"
+    size: int = option(32, "side of the square images, in pixels", 1, 1024)
+    stem: int = option(1, "side of the pixel blocks that become channels: maps begin at size / stem", 1, 64)
+    channels: int = option(64, "channels of the first map", 4, 4096)
+    multipliers: tuple[int, ...] = option(
+        (1, 2), "one for each stage of the way down, which has channels x multiplier channels; maps halve between them",
+        1, 64,
+    )  # fmt: skip
+    blocks: int = option(1, "residual blocks of a stage on the way down; one more on the way up", 1, 16)
+    self_sizes: tuple[int, ...] = option((8,), "map sizes at which pixels attend to pixels")
+    cross_sizes: tuple[int, ...] = option((16, 8), "map sizes at which pixels attend to the words of the caption")
+    head_channels: int = option(32, "channels of one attention head", 1, 4096)
+    groups: int = option(16, "groups of each GroupNorm; they must divide all channels", 1, 4096)
+    dropout: float = option(0.0, "probability that a value inside a residual block is set to zero in training", 0, 0.99)
+    words: int = option(24, "tokens that a caption may have, its start included", 2, 1024)
+    text_width: int = option(64, "width of the text encoder's states", 1, 4096)
+    text_layers: int = option(1, "its transformer blocks; with 0 a word knows nothing of the others", 0, 64)
+    text_heads: int = option(2, "its attention heads; they must divide its width", 1, 4096)
+    predicts: str = option(
+        "eps", "what the last layer gives: eps (Ho et al. 2020) or v (Salimans & Ho 2022); the U-Net returns eps"
+    )
 
     def __post_init__(self):
-        for name, least, most in LIMITS:
-            value = getattr(self, name)
-            numbers = value if isinstance(value, tuple) else (value,)
-            if not numbers or not all(least <= number <= most for number in numbers):
-                raise ValueError(f"{name} is {value}: expected {least} to {most}")
+        check_ranges(self)
+        if not self.multipliers:
+            raise ValueError("multipliers is (): expected one number or more")
         if self.predicts not in ("eps", "v"):
             raise ValueError(f"predicts is {self.predicts!r}: expected 'eps' or 'v'")
         if self.channels % 2 or self.channels % self.groups:

@@ -22,7 +22,7 @@ from ..diffusion import simple_loss
 from ..schedule import Schedule
 from . import processes
 from .batches import Batch, Batches, generator
-from .settings import Settings
+from .settings import Settings, check_start
 
 LOG_EVERY = 10  # steps between two records; asking a GPU for its loss at every step would stall it
 WARMUP = 0.05  # the largest share of a budget over which the learning rate rises
@@ -57,23 +57,17 @@ def learning_rate(settings: Settings, step: int, progress: float) -> float:
     return settings.learning_rate * rise * fall
 
 
-class Averages:
-    """Exponential moving averages of the weights side by side: `weights` is {share: {parameter name: tensor}}.
+@torch.no_grad()
+def update_averages(averages: dict[float, dict[str, Tensor]], network: nn.Module, images: int, batch: int) -> None:
+    """Exponential moving averages of the weights, {share: {parameter name: tensor}}, after a step over `batch` images.
 
-    A share of 0.05 means a half-life of 5 % of the images seen so far (Karras et al. 2022, F.2), so short runs are not
-    ruled by their first steps. Only parameters are averaged: the network has no other state.
+    A share of 0.05 means a half-life of 5 % of the `images` seen before that step (Karras et al. 2022, F.2), so short
+    runs are not ruled by their first steps. Only parameters are averaged: the network has no other state.
     """
-
-    def __init__(self, network: nn.Module, shares: tuple[float, ...]):
-        self.weights = {s: {name: p.detach().clone() for name, p in network.named_parameters()} for s in shares}
-
-    @torch.no_grad()
-    def update(self, network: nn.Module, images: int, batch: int) -> None:
-        """Take in the weights after a step over `batch` images; `images` counts all seen before that step."""
-        now: list[Tensor] = [p.detach() for p in network.parameters()]
-        for share, average in self.weights.items():
-            decay = 0.5 ** (batch / (share * images)) if images else 0.0  # before the first step nothing was seen
-            torch._foreach_lerp_(list(average.values()), now, 1 - decay)
+    now: list[Tensor] = [p.detach() for p in network.parameters()]
+    for share, average in averages.items():
+        decay = 0.5 ** (batch / (share * images)) if images else 0.0
+        torch._foreach_lerp_(list(average.values()), now, 1 - decay)
 
 
 class Training:
@@ -81,12 +75,14 @@ class Training:
 
     interrupted: set it to end `run` early, after the step that is being made (with several processes at the next
     record). parts: in how many parts a process's share of a batch goes through the network, as many as memory asks for.
-    ValueError: a batch that the processes cannot share, images too large for the GPU; what `Batches` raises.
+    ValueError: a batch that the processes cannot share; images too large for the GPU; what `check_start` and `Batches`
+    raise.
     """
 
     def __init__(self, settings: Settings, unet: UNet, tokenizer: Tokenizer, schedule: Schedule, data: Dataset):
         self.settings, self.unet, self.schedule = settings, unet, schedule
         self.device = next(unet.parameters()).device
+        check_start(schedule, settings.weighting, unet.config.predicts)
         self.rank, self.world = processes.rank(), processes.world()
         if settings.batch % self.world:
             raise ValueError(f"batch {settings.batch} cannot be shared among {self.world} processes: take a multiple")
@@ -95,7 +91,7 @@ class Training:
         self.scaler = torch.amp.GradScaler(self.device.type, 2.0**12, enabled=self.precision == "float16")
         self.batches = Batches(data, tokenizer, unet.config.words, settings, self.device)
         unet.text.requires_grad_(bool(unet.config.cross_sizes))  # unused weights: processes would wait for a gradient
-        self.averages = Averages(unet, settings.ema)
+        self.averages = {s: {name: p.detach().clone() for name, p in unet.named_parameters()} for s in settings.ema}
         self.optimizer = torch.optim.AdamW(unet.parameters(), weight_decay=settings.weight_decay, fused=True)
         self.step, self.seconds, self.interrupted, self.stopped = 0, 0.0, False, False
         self.network = torch.compile(unet, dynamic=False) if settings.compile else unet
@@ -139,7 +135,7 @@ class Training:
         self.optimizer.param_groups[0]["lr"] = learning_rate
         self.scaler.step(self.optimizer)  # skipped where a float16 gradient overflowed
         self.scaler.update()
-        self.averages.update(self.unet, self.images, self.settings.batch)
+        update_averages(self.averages, self.unet, self.images, self.settings.batch)
         self.step += 1
         return total, norm
 
@@ -167,15 +163,14 @@ class Training:
 
     def fitting_parts(self) -> int:
         """The fewest equal parts of a process's rows that memory holds. ValueError: not even one image fits."""
-        share = self.settings.batch // self.world
-        on_cpu = self.device.type == "cpu"
+        share, on_cpu = self.settings.batch // self.world, self.device.type == "cpu"
         least = math.ceil(share / ROWS_ON_CPU) if on_cpu else 1
         for parts in (n for n in range(1, share + 1) if share % n == 0):
             if parts >= least:
                 if (on_cpu and not self.settings.compile) or self.fits(parts):
                     return int(processes.maximum((parts,), self.device)[0])
                 least = 2 * parts
-        raise ValueError("the GPU's memory does not hold the training of one image: take a smaller network")
+        raise ValueError("the GPU's memory does not hold the training of one image: expected a smaller network")
 
     def fits(self, parts: int) -> bool:
         """Does memory hold a step in so many parts? Tried, before any clock runs; it compiles the network, too."""
@@ -196,27 +191,26 @@ class Training:
         scaled loss it does not, for that step is skipped; it does not count in the mean norm.
         """
         rows = torch.stack([torch.stack(pair) for pair in results]).tolist()
-        for step, row in enumerate(rows, self.step - len(rows) + 1):
-            for name, value in zip(("loss", "gradient"), row, strict=True):
-                if not math.isfinite(value) and not (name == "gradient" and self.scaler.is_enabled()):
-                    raise FloatingPointError(
-                        f"the {name} of step {step} is {value}: the last checkpoint is still good; "
-                        "try a lower --learning-rate, a longer --warmup or --precision float32"
-                    )
+        for step, (loss, norm) in enumerate(rows, self.step - len(rows) + 1):
+            if not math.isfinite(loss) or not (math.isfinite(norm) or self.scaler.is_enabled()):
+                raise FloatingPointError(
+                    f"step {step} has a loss of {loss} and a gradient of {norm}; earlier checkpoints are good: "
+                    "try a lower --learning-rate, a longer --warmup or --precision float32"
+                )
         norms = [norm for _, norm in rows if math.isfinite(norm)]
         return sum(loss for loss, _ in rows) / len(rows), sum(norms) / max(1, len(norms))
 
     def averaged(self, share: float) -> UNet:
         """A copy of the network with one of the averages for weights, ready for sampling."""
         unet = copy.deepcopy(self.unet).eval().requires_grad_(False)
-        unet.load_state_dict(self.averages.weights[share])
+        unet.load_state_dict(self.averages[share])
         return unet
 
     def state(self) -> dict:
         """Everything that `restore` needs to resume exactly: weights, averages, optimizer, step and time used."""
         return {
             "unet": self.unet.state_dict(),
-            "ema": self.averages.weights,
+            "ema": self.averages,
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
             "step": self.step,
@@ -226,7 +220,7 @@ class Training:
     def restore(self, state: dict) -> None:
         """Continue from a saved state."""
         self.unet.load_state_dict(state["unet"])
-        for share, average in self.averages.weights.items():
+        for share, average in self.averages.items():
             for name, tensor in average.items():
                 tensor.copy_(state["ema"][share][name])
         self.optimizer.load_state_dict(state["optimizer"])

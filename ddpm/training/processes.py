@@ -5,6 +5,7 @@ With one process every function here is the identity, so the training loop reads
 
 import gc
 import os
+import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -89,3 +90,22 @@ def destroy() -> None:
     if dist.is_initialized():
         gc.collect()
         dist.destroy_process_group()
+
+
+@contextmanager
+def interruptible(training: Any) -> Iterator[None]:
+    """Ctrl-C and SIGTERM set `training.interrupted` to their number, so that it ends after its step; a second one ends
+    it at once, but not with torchrun, which passes on what its processes had already.
+    """
+
+    def interrupt(number: int, _) -> None:
+        training.interrupted = number
+        if world() == 1:
+            signal.signal(number, signal.default_int_handler)
+
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,20 +1,225 @@
-"""Run folders: numbered, never overwritten, complete in themselves."""
+"""A run on disk: a numbered folder that is never overwritten, explains itself, loads, and resumes exactly."""
 
 import json
+import re
 import subprocess
+import time
+from dataclasses import asdict, dataclass, fields, replace
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
-from ..utils.files import write_text
+import torch
+
+from unet import PRESETS, Tokenizer, UNet, UNetConfig
+from unet.vocabulary import VOCABULARY
+
+from .. import model
+from ..data import Dataset, load_data
+from ..model import Sampler, Trained, generate
+from ..schedule import Schedule
+from ..utils import files, images
+from ..utils.device import check_memory, device_name
+from ..utils.files import CHECKPOINT, write_text
+from . import processes
+from .loop import Record, Training
+from .settings import RECIPES, Settings, check_start, default_preset
+
+RESUMABLE = ("minutes", "images", "save_every", "report", "data_dir", "precision")
 
 
-def new_run(root: Path, name: str) -> Path:
-    """Make and return root/00007-name, one above the highest number there is."""
+class Plan(NamedTuple):
+    """What a run shall be: settings, network, and the checkpoint that it resumes or the model that it starts from."""
+
+    settings: Settings
+    config: UNetConfig
+    content: dict | None = None
+    start: Trained | None = None
+
+
+def new(given: dict, network: dict, device: str) -> Plan:
+    """A new run: a preset with the given settings and parts of the network. ValueError: what cannot work together."""
+    preset = given.get("preset") or default_preset(given.get("data", "shapes"), device)
+    if preset not in PRESETS:
+        raise ValueError(f"unknown preset {preset!r}: expected one of {', '.join(PRESETS)}")
+    settings = replace(RECIPES[preset], **given | {"preset": preset})
+    if settings.init and network:
+        raise ValueError(f"--init brings its own network: leave out {', '.join(sorted(network))}")
+    start = model.load(settings.init) if settings.init else None
+    config = start.unet.config if start else replace(PRESETS[preset], **network)
+    if config.predicts == "eps":  # what Ho et al. 2020 train it with
+        settings = replace(settings, **{"schedule": "linear", "weighting": "eps"} | given)
+    check_start(Schedule(settings.T, settings.schedule), settings.weighting, config.predicts)
+    if "compile" not in given:  # a GPU gains what it takes, a minute or two, in a training of ten minutes or more
+        worth = device == "cuda" and (settings.minutes >= 10 or settings.images >= 5_000_000)
+        settings = replace(settings, compile=worth)
+    return Plan(settings, config, start=start)
+
+
+def resumed(folder: Path, given: dict) -> Plan:
+    """The run in a folder, with the settings that are given; else what it was made with, its precision too.
+
+    ValueError: a change of what a run was made with; no run, or one of another version; a damaged record of it.
+    """
+    if fixed := sorted(set(given) - set(RESUMABLE)):
+        raise ValueError(
+            f"--resume keeps the run's own {', '.join(fixed)}: leave it out; only {', '.join(RESUMABLE)} may change"
+        )
+    path = folder / CHECKPOINT
+    content = model.read(path, model.RUN)
+    if unknown := sorted(set(content["settings"]) - {f.name for f in fields(Settings)}):
+        raise ValueError(
+            f"{path} is of another version of the code (it sets {', '.join(unknown)}) and cannot be resumed: "
+            f"start a new run from its weights with --init {folder}"
+        )
+    records(folder / "metrics.jsonl")  # they are read again for the loss curve, after a quarter of the training
+    with files.fitting(path):
+        settings, config = Settings(**content["settings"]), UNetConfig(**content["unet_config"])
+    own = {"precision": content["info"].get("precision", settings.precision)}  # "auto" was measured at its start
+    return Plan(replace(settings, **own | given), config, content)
+
+
+@dataclass
+class Run:
+    """A run in progress: its folder (None but in the first process), and what its files are made of."""
+
+    folder: Path | None
+    training: Training
+    tokenizer: Tokenizer
+    data: Dataset
+    began: float
+
+    @property
+    def info(self) -> dict:
+        """How the weights were made: part of every checkpoint."""
+        training, settings = self.training, self.training.settings
+        return {
+            "data": settings.data,
+            "data_sha256": self.data.sha256,
+            "preset": settings.preset,
+            **({"init": settings.init} if settings.init else {}),  # its images and minutes are not counted below
+            "images": training.images,
+            "minutes": round(training.seconds / 60, 2),
+            "ema": settings.ema[0],
+            "device": device_name(training.device),
+            "precision": training.precision,
+            "processes": training.world,
+            "code": code_version(),
+            "torch": str(torch.__version__),  # its own class of string would not load with weights_only
+        }
+
+    @property
+    def trained(self) -> Trained:
+        """The model as it is now, with the averaged weights."""
+        training = self.training
+        unet = training.averaged(training.settings.ema[0])
+        return Trained(unet, self.tokenizer, training.schedule, self.info, training.precision)
+
+    def log(self, record: Record) -> None:
+        """Add a line to metrics.jsonl. OSError, naming the file, where it cannot be written."""
+        path = self.folder / "metrics.jsonl"
+        try:
+            with path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(asdict(record)) + "\n")
+        except OSError as error:
+            raise OSError(f"cannot write {path}: {error.strerror}") from error
+
+    def save(self) -> None:
+        """The checkpoint, replaced as a whole."""
+        training = self.training
+        about = model.description(training.unet.config, self.tokenizer, training.schedule)
+        content = about | {"settings": asdict(training.settings), "info": self.info} | training.state()
+        files.save(self.folder / CHECKPOINT, content)
+
+    def save_samples(self, sampler: Sampler, scale: float) -> Path:
+        """Samples for 32 captions of the dataset in a grid, and the loss curve; returns the grid's path."""
+        seed = torch.Generator().manual_seed(self.training.settings.seed)
+        captions = [self.data.captions[i][0] for i in torch.randperm(len(self.data), generator=seed)[:32]]
+        (grid,) = generate(self.trained, captions, list(range(len(captions))), sampler, scale)
+        (self.folder / "samples").mkdir(exist_ok=True)
+        images.loss_curve(self.folder / "loss.png", records(self.folder / "metrics.jsonl"))
+        return images.grid(self.folder / "samples" / f"{self.training.images:09d}.png", grid, captions)
+
+
+def begin(plan: Plan, device: str, place: Path, smaller_batch: bool) -> Run:
+    """Everything before the first step: processes, data, network, and at last the run folder.
+
+    place: the folder of a resumed run, or where a new one gets its folder. smaller_batch: may the batch shrink to the
+    dataset? ValueError: data that cannot be used, or are not those that the run began with.
+    """
+    began, own = time.monotonic(), processes.start(device)
+    settings, config, content, start = plan
+    words = content["words"] if content else start.tokenizer.words if start else ()
+    with processes.rank_zero_first():
+        source = settings.data, settings.data_dir, "train", config.size
+        data = load_data(*source, words=(*VOCABULARY, *words), longest=config.words - 1)
+    if content and content["info"].get("data_sha256", data.sha256) != data.sha256:
+        raise ValueError(
+            f"the dataset {settings.data} in {settings.data_dir} is not the one that this run began with: "
+            "give the old one with --data-dir, or start a new run from its weights with --init"
+        )
+    if smaller_batch and len(data) < settings.batch:
+        settings = replace(settings, batch=max(1, len(data) // processes.world()) * processes.world())
+        print(f"{settings.data} has {len(data)} images here: batch {settings.batch}")
+    unet, tokenizer, schedule = model.build(content) if content else assemble(settings, config, start, data)
+    training = Training(settings, unet.to(own), tokenizer, schedule, data)
+    if content:
+        training.restore(content)
+    run = Run(None, training, tokenizer, data, began)
+    if processes.rank() == 0:
+        run.folder = place if content else new_folder(place, settings.preset)
+        files.clear_leftovers(run.folder / CHECKPOINT)
+        drop_torn_line(run.folder / "metrics.jsonl")
+        record = {"settings": asdict(settings), "network": asdict(config), "at the start": run.info}
+        files.write_json(run.folder / "config.json", record)
+        print(f"{run.folder}: {settings.preset} on {device_name(own)} in {training.precision}, {len(data)} images")
+    return run
+
+
+def assemble(
+    settings: Settings, config: UNetConfig, start: Trained | None, data: Dataset
+) -> tuple[UNet, Tokenizer, Schedule]:
+    """A new run's network, fresh from the seed or with the weights of --init, its tokenizer and schedule.
+
+    The model learns the words of the data's captions. Those without a token in the weights of --init get new ones,
+    whose embeddings come from the seed.
+    """
+    torch.manual_seed(settings.seed)
+    own, schedule = start.tokenizer if start else Tokenizer(known=()), Schedule(settings.T, settings.schedule)
+    tokenizer = own.extended({caption for captions in data.captions for caption in captions})
+    unet = UNet(config, len(tokenizer), schedule.alpha_bar)  # of this run's schedule, not of that of the weights
+    if start:
+        weights, name = start.unet.state_dict(), "text.words.weight"
+        weights[name] = torch.cat([weights[name], unet.text.words.weight[len(own) :]])
+        unet.load_state_dict(weights)
+    return unet, tokenizer, schedule
+
+
+def on_paper(plan: Plan, device: str) -> UNet:
+    """The plan's network without numbers. ValueError: the device has no memory for its training, batches aside."""
+    with torch.device("meta"):
+        unet = UNet(plan.config, len(Tokenizer()), torch.ones(plan.settings.T + 1)).to("meta")
+    copies = 4 + len(plan.settings.ema)  # weights, gradients, Adam's two moments, averages
+    needed = 4 * copies * sum(p.numel() for p in unet.parameters())
+    check_memory(needed, torch.device(device), "training this network (--channels, --text-width and the like)")
+    return unet
+
+
+# ---- files -----------------------------------------------------------------------------------------------------------
+
+
+def new_folder(root: Path, name: str) -> Path:
+    """Make and return root/00007-name, one above the highest number there is, or that another process just made."""
     root.mkdir(parents=True, exist_ok=True)
-    taken = [int(path.name[:5]) for path in root.iterdir() if path.name[:5].isdigit()]
-    path = root / f"{max(taken, default=-1) + 1:05d}-{name}"
-    path.mkdir()
-    return path
+    taken = [int(found[1]) for path in root.iterdir() if (found := re.match(r"(\d{5,})-", path.name))]
+    number = max(taken, default=-1) + 1
+    while True:
+        try:
+            path = root / f"{number:05d}-{name}"
+            path.mkdir()
+            return path
+        except FileExistsError:
+            number += 1
 
 
 @cache
@@ -27,22 +232,25 @@ def code_version() -> str:
         return "unknown"
 
 
-def append(path: Path, record: dict) -> None:
-    """Add one line to a .jsonl file. OSError, naming the file, where it cannot be written."""
-    try:
-        with path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(record) + "\n")
-    except OSError as error:
-        raise OSError(f"cannot write {path}: {error.strerror}") from error
+def records(path: Path) -> list[dict]:
+    """The records of a metrics file by step; where a resumed run went over steps again, the later record counts.
+
+    A last line without an end, which a full disk or a killed process leaves, does not count. ValueError: another line
+    that is no record.
+    """
+    found, text = {}, path.read_bytes() if path.exists() else b""
+    for number, line in enumerate(text[: text.rfind(b"\n") + 1].splitlines(), 1):
+        try:
+            record = json.loads(line)
+            found[int(record["step"])] = record | {"images": int(record["images"]), "loss": float(record["loss"])}
+        except (ValueError, TypeError, KeyError):
+            raise ValueError(
+                f"line {number} of {path} is no record of training: {line[:40].decode(errors='replace')!r}: delete it"
+            ) from None
+    return [record for _, record in sorted(found.items())]
 
 
 def drop_torn_line(path: Path) -> None:
-    """Drop a last line without an end, which a full disk or a killed process leaves."""
-    if path.exists() and (text := path.read_text(encoding="utf-8")) and not text.endswith("\n"):
+    """Drop a last line without an end."""
+    if path.exists() and (text := path.read_text(encoding="utf-8", errors="replace")) and not text.endswith("\n"):
         write_text(path, text[: text.rfind("\n") + 1])
-
-
-def lines(path: Path) -> list[dict]:
-    """The records of a metrics file by step; where a resumed run went over steps again, the later record counts."""
-    records = (json.loads(line) for line in path.read_text(encoding="utf-8").splitlines())
-    return [record for _, record in sorted({record["step"]: record for record in records}.items())]

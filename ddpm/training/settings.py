@@ -1,63 +1,54 @@
 """The settings of a training run, in one record: `train.py` makes its flags from it, a checkpoint keeps it."""
 
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
+from unet import UNetConfig
 from unet.precision import PRECISIONS
+from unet.unet import check_ranges, option
 
 from ..diffusion import WEIGHTINGS, check_choice
-from ..noise import check_seed
-from ..schedule import KINDS
+from ..schedule import KINDS, MOST_SIGNAL, Schedule
 
-
-def option(default: Any, text: str) -> Any:
-    """A field with a help text."""
-    return field(default=default, metadata={"help": text})
+LEAST_SIGNAL = 1e-6  # alpha_bar_T from which a prediction of eps still gives x_0: its errors count 1000 times
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How a run trains; the network has its own record, `unet.UNetConfig`."""
+    """How a run trains; the network has its own record, `unet.UNetConfig`. ValueError: a value outside its range."""
 
     data: str = option("shapes", "dataset: shapes, scenes, cifar10, celeba, or folder")
     data_dir: str = option("data", "where the dataset is, or is downloaded to (shapes needs none)")
-    preset: str = option("", "network and settings by name; empty: the one for this dataset and device")
+    preset: str = option("", "network and settings by name; by default the one for this dataset and device")
     init: str = option("", "start from these weights (a model's name, a run folder or a file) with a fresh optimizer")
-    minutes: float = option(0.0, "stop after this many minutes of training (0: no limit)")
-    images: int = option(0, "stop after this many images (0: no limit)")
-    batch: int = option(64, "images per step, over all processes")
-    learning_rate: float = option(2e-4, "Adam's, after the warm-up")
-    warmup: int = option(500, "steps over which the learning rate rises from zero")
-    lr_decay: float = option(0.4, "last share of the budget, over which the learning rate falls to zero")
-    weight_decay: float = option(0.0, "AdamW's")
-    grad_clip: float = option(1.0, "largest norm of the gradient")
-    T: int = option(1000, "steps of the diffusion process")
-    schedule: str = option("linear", "linear or cosine")
-    weighting: str = option("eps", "the loss's weighting of times: eps (Ho et al. 2020) or v (Salimans & Ho 2022)")
-    caption_dropout: float = option(0.1, "share of the captions replaced by the empty prompt, for guidance")
+    minutes: float = option(0.0, "stop after this many minutes of training (0: no limit)", 0, 10**7)
+    images: int = option(0, "stop after this many images (0: no limit)", 0, 10**12)
+    batch: int = option(64, "images per step, over all processes; smaller by itself where there are fewer", 1, 10**6)
+    learning_rate: float = option(2e-4, "Adam's, after the warm-up", 1e-9, 1000)
+    warmup: int = option(500, "steps over which the learning rate rises from zero", 0, 10**9)
+    lr_decay: float = option(0.4, "last share of the budget, over which the learning rate falls to zero", 0, 1)
+    weight_decay: float = option(0.0, "AdamW's", 0, 1000)
+    grad_clip: float = option(1.0, "largest norm of the gradient", 1e-9, 10**9)
+    T: int = option(1000, "steps of the diffusion process", 1, 100_000)
+    schedule: str = option("linear", "linear or cosine; a network that predicts eps needs linear")
+    weighting: str = option(
+        "eps", "the loss's weighting of times: eps (Ho et al. 2020), or v (Salimans & Ho 2022) where v is predicted"
+    )
+    caption_dropout: float = option(0.1, "share of the captions replaced by the empty prompt, for guidance", 0, 1)
     flip: bool = option(True, "mirror each image with probability 1/2")
     ema: tuple[float, ...] = option(
-        (0.05, 0.01, 0.1), "half-lives of the averaged weights, as shares of the images seen; sampling uses the first"
-    )
-    seed: int = option(0, "the run's randomness: weights, order, captions, times, noise")
+        (0.05, 0.01, 0.1), "half-lives of the averaged weights, as shares of the images seen; sampling uses the first",
+        1e-6, 0.999,
+    )  # fmt: skip
+    seed: int = option(0, "the run's randomness: weights, order, captions, times, noise", 0, 2**63 - 1)
     precision: str = option("float32", "of the network: float32, bfloat16, float16, or auto, the fastest here")
-    compile: bool = option(False, "torch.compile the network: slow to start, faster afterwards")
-    save_every: float = option(2.0, "minutes between checkpoints")
-    report: int = option(200, "images to score at the end of a run on shapes (0: none)")
+    compile: bool = option(False, "torch.compile the network: slow to start, faster afterwards; on a GPU in long runs")
+    save_every: float = option(2.0, "minutes between checkpoints", 0, 10**7)
+    report: int = option(200, "images to score at the end of a run on shapes (0: none)", 0, 100_000)
 
     def __post_init__(self):
-        for name in ("minutes", "images", "warmup", "weight_decay", "report"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"{name} is {getattr(self, name)}: expected 0 or more")
-        for name in ("batch", "learning_rate", "grad_clip", "T", "save_every"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} is {getattr(self, name)}: expected more than 0")
-        check_seed(self.seed)
-        for name in ("lr_decay", "caption_dropout"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} is {getattr(self, name)}: expected 0 to 1")
-        if not self.ema or not all(0 < share < 1 for share in self.ema):
-            raise ValueError(f"ema is {self.ema}: expected one or more shares between 0 and 1")
+        check_ranges(self)
+        if not self.ema or len(set(self.ema)) < len(self.ema):
+            raise ValueError(f"ema is {self.ema}: expected one or more shares, each once")
         check_choice("schedule", self.schedule, KINDS)
         check_choice("weighting", self.weighting, WEIGHTINGS)
         check_choice("precision", self.precision, PRECISIONS)
@@ -90,3 +81,34 @@ def default_preset(data: str, device: str) -> str:
     if data not in choices:
         raise ValueError(f"unknown dataset {data!r}: expected {', '.join(choices)}")
     return choices[data][device.startswith("cuda")]
+
+
+def check_start(schedule: Schedule, weighting: str, predicts: str) -> None:
+    """ValueError unless a model can sample from noise: x_T shows no image, and x_0 is found from it.
+
+    A network that predicts eps finds x_0 with all its errors times 1 / sqrt(alpha_bar_T): Ho Eq. (15).
+    """
+    end = schedule.alpha_bar[-1].item()
+    named = f"the {schedule.kind} schedule of T = {schedule.T} ends at alpha_bar = {end:.2g}"
+    if end > MOST_SIGNAL:
+        raise ValueError(
+            f"{named}, so x_T still shows {end**0.5:.0%} of the image and is no noise to start from: "
+            "expected --T 1000, or --schedule cosine with --predicts v"
+        )
+    if predicts == "eps" and (end < LEAST_SIGNAL or weighting == "v"):
+        why = f"{named}, which" if end < LEAST_SIGNAL else "weighting v divides by alpha_bar, which"
+        raise ValueError(
+            f"{why} multiplies the errors of a network that predicts eps: "
+            "expected --schedule linear, --weighting eps and --T 1000, or --predicts v"
+        )
+
+
+def without_effect(settings: Settings, config: UNetConfig) -> dict[str, str]:
+    """Fields of both records that change nothing in such a run -> why."""
+    idle = {} if settings.data == "shapes" else {"report": "only shapes are scored"}
+    if not config.cross_sizes:
+        names = ("words", "text_width", "text_layers", "text_heads", "caption_dropout")
+        idle |= dict.fromkeys(names, "without --cross-sizes no layer reads the caption")
+        if not config.self_sizes:
+            idle["head_channels"] = "no layer attends to anything"
+    return idle

@@ -3,6 +3,7 @@
 import math
 import os
 import platform
+from functools import cache
 
 import torch
 
@@ -29,6 +30,16 @@ def usable(device: str | torch.device) -> torch.device:
         torch.backends.cudnn.benchmark = True
         torch.set_float32_matmul_precision("high")
     return found
+
+
+@cache
+def cannot_compile(device: str) -> str:
+    """Why torch.compile does not work on a device here, in one line (no compiler, say); empty where it does."""
+    try:
+        torch.compile(torch.sin)(torch.zeros(8, device=device))
+    except Exception as error:  # it calls programs of this machine, and any of them can be missing or broken
+        return str(error).strip().splitlines()[0]
+    return ""
 
 
 def device_name(device: torch.device) -> str:
