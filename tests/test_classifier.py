@@ -154,6 +154,8 @@ def test_only_the_official_network_gives_what_is_called_fid(tmp_path, monkeypatc
     for path in (scripted, tmp_path / "half.pt", tmp_path / "absent.pt"):
         with pytest.raises(CheckpointError, match=f"{path.name}.*{re.escape(features.URL)}"):
             features.load("inception", path=path)
+    with pytest.raises(CheckpointError, match="no Inception network"):  # an empty name is a name
+        features.load("classifier", "shapes", path="")
     monkeypatch.setattr(features, "SHA256", sha256(scripted))
     answers = features.load("inception", path=scripted)
     assert answers.name == "FID" and answers.network == "inception-2015-12-05" and answers(images).shape == (3, 2048)

@@ -12,7 +12,7 @@ from ddpm.data.captions import parse_face, parse_thing
 from ddpm.evaluation import edits
 from ddpm.experiments import common
 from ddpm.utils.images import squared_error
-from unet.vocabulary import CLASSES
+from unet.vocabulary import CLASSES, SHAPES
 
 CURVE = [{"strength": s, "error": 0.1 * s, "accuracy": m} for s, m in ((0.2, 0.0), (0.4, 0.4), (0.6, 0.8), (0.8, 0.6))]
 
@@ -58,6 +58,7 @@ def test_the_true_edit_changes_one_thing_has_no_error_and_shows_its_caption(kind
     assert shapes.score(after, e.targets)["all"] == 1
     assert shapes.score(e.images, e.targets)["all"] == 0
     assert 0 < e.keep.mean() < 1
+    assert {shapes.parse(target)[kind] for target in e.targets} == set(SHAPES if kind == "shape" else shapes.PALETTE)
     for source, target in zip(e.sources, e.targets, strict=True):
         before, after = shapes.parse(source), shapes.parse(target)
         assert {name for name in before if before[name] != after[name]} == {kind}
