@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ddpm.diffusion import EpsFn, predict, predict_x0
+from ddpm.diffusion import EpsFn, predict, predict_eps, predict_x0
 from ddpm.noise import Draw, noise_like
 from ddpm.schedule import Schedule
 
@@ -53,17 +53,28 @@ def q_sigma(schedule: Schedule, x_0: Tensor, x_t: Tensor, t: int, s: int, eta: f
 
 
 def step(
-    schedule: Schedule, eps: Tensor, x_t: Tensor, t: int, s: int, eta: float = 0.0, noise: Tensor | None = None
+    schedule: Schedule,
+    eps: Tensor,
+    x_t: Tensor,
+    t: int,
+    s: int,
+    eta: float = 0.0,
+    noise: Tensor | None = None,
+    clip: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """One step from time t to time s -> x_s, predicted x_0: Eq. (12), with sigma from Eq. (16).
 
     eps: the network's prediction at (x_t, t), like x_t (B, ...). noise: standard normal, needed where sigma > 0.
     s > t inverts; there eta is 0, and t may be 0. Times are in 0..T. eps is the slide's
-    (x_t - sqrt(alpha_bar_t) x_0) / sqrt(1 - alpha_bar_t), because x_0 is predicted from it. ValueError: another
-    time, no noise where it is needed.
+    (x_t - sqrt(alpha_bar_t) x_0) / sqrt(1 - alpha_bar_t), because x_0 is predicted from it. clip keeps that x_0
+    in [-1, 1], as DDPM's sampler does, and takes eps from it; not for inversions. ValueError: another time, no noise
+    where it is needed.
     """
     a_s, sigma_t = schedule.at("alpha_bar", s, x_t).item(), sigma(schedule, t, s, eta)
     x_0 = predict_x0(schedule, x_t, t, eps)
+    if clip:
+        x_0 = x_0.clamp(-1, 1)
+        eps = predict_eps(schedule, x_t, t, x_0)
     x_s = math.sqrt(a_s) * x_0  # predicted x_0
     x_s = x_s + math.sqrt(max(1 - a_s - sigma_t**2, 0)) * eps  # direction pointing to x_t
     if sigma_t > 0:
@@ -138,18 +149,19 @@ def sample(
     spacing: str = "linear",
     generator: Draw = None,
     on_step: OnStep | None = None,
+    clip: bool = False,
 ) -> Trajectory:
     """Denoise x_T (B, ...) along the grid: yields (s, x_s, predicted x_0) after each step, Eq. (12).
 
     One call of the network a step. eta in [0, 1]; at 0 nothing is drawn. generator: see `ddpm.noise`. x_T stands at the
-    grid's first time. Nothing is clipped. ValueError: eta outside [0, 1]; see `timesteps`.
+    grid's first time. clip: see `step`. ValueError: eta outside [0, 1]; see `timesteps`.
     """
     if not isinstance(eta, Real) or not 0 <= eta <= 1:
         raise ValueError(f"eta is {eta!r}, expected a number in [0, 1]")
     x = x_T
     for t, s in pairwise(as_grid(schedule.T, steps, spacing)):
         noise = noise_like(x, generator) if eta > 0 and s > 0 else None
-        x, x_0 = step(schedule, predict(eps, x, t), x, t, s, eta, noise)
+        x, x_0 = step(schedule, predict(eps, x, t), x, t, s, eta, noise, clip)
         if on_step:
             x, x_0 = on_step(s, x, x_0)
         yield s, x, x_0

@@ -21,6 +21,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     cli.add_flags(parser, model="scenes", seeds=list(range(8)), steps=50, eta=None, scale=2.0)
     names = "ddim (default), 2m (DPM-Solver++, second order) or exact (BDIA, which can be inverted)"
     parser.add_argument("--sampler", choices=SAMPLERS, default="ddim", help=names)
+    parser.add_argument("--clip", action="store_true", help="keep the predicted x_0 in [-1, 1], as DDPM's sampler does")
     shared_flags(parser)
 
 
@@ -28,13 +29,15 @@ def prepare(args: argparse.Namespace) -> tuple[Plan, Sampler]:
     """What is sampled and where it goes, and the sampler. ValueError: what cannot be sampled or kept."""
     if args.eta is not None and args.sampler != "ddim":
         raise ValueError(f"--eta {args.eta:g} is for --sampler ddim, but {args.sampler} adds no noise: drop one")
+    if args.clip and args.sampler != "ddim":
+        raise ValueError(f"--clip is for --sampler ddim, {args.sampler} does not clip: drop one")
     if args.sampler == "exact" and args.steps < 2:
         raise ValueError(f"--steps {args.steps}: the exact sampler needs two or more")
     trained = ddpm.load(args.model, device=args.device)
     timesteps(trained.schedule.T, args.steps)
 
     def sampler(eps, schedule, x_T, noise):
-        drawn = dict(eta=args.eta or 0.0, generator=noise) if args.sampler == "ddim" else {}
+        drawn = dict(eta=args.eta or 0.0, generator=noise, clip=args.clip) if args.sampler == "ddim" else {}
         return SAMPLERS[args.sampler](eps, schedule, x_T, args.steps, **drawn)
 
     return plan(args, trained, args.seeds), sampler
