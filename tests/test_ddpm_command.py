@@ -114,16 +114,23 @@ def test_ctrl_c_while_pytorch_is_imported_is_one_line():
 
 
 def test_output_goes_on_where_it_cannot_be_shown_or_nobody_reads():
-    """An ASCII terminal has no +-; the reader of a pipe may leave (| head -1)."""
-    code = "from ddpm.utils import cli; print(cli.exit_code('x', lambda: [print('1 \u00b1 2') for _ in range(9999)]))"
-    environment = os.environ | {"PYTHONIOENCODING": "ascii", "PYTHONPATH": str(ROOT)}
+    """An ASCII terminal has no +-; the reader of a pipe may leave (2>&1 | head -1); the shell may have closed it."""
+    code = """import sys; from ddpm.utils import cli
+def work():
+    for _ in range(9999):
+        print('1 \u00b1 2')
+        print('3 \u00b1 4', file=sys.stderr)
+sys.exit(cli.exit_code('x', work))"""
+    environment = os.environ | {"PYTHONIOENCODING": "ascii:strict", "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-c", code]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
-    assert done.stdout == 9999 * "1 ? 2\n" + "0\n" and done.stderr == ""
-    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    done = subprocess.run(command, env=environment, capture_output=True, encoding="ascii")
+    assert (done.returncode, done.stdout) == (0, 9999 * "1 ? 2\n") and done.stderr == 9999 * "3 \\xb1 4\n"
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
         process.stdout.readline()
         process.stdout.close()
-        assert process.wait() == 0 and process.stderr.read() == b""
+        assert process.wait() == 0
+    closed = ["sh", "-c", '"$0" "$@" >&- 2>&-', *command]
+    assert subprocess.run(closed, env=environment).returncode == 0
 
 
 def test_sample_is_ddpms_ancestral_sampler_in_the_form_that_other_programs_read(model, tmp_path, capsys):

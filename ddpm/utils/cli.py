@@ -12,10 +12,13 @@ import signal
 import sys
 from collections import Counter
 from collections.abc import Callable
-from contextlib import redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout
+from io import StringIO
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn, TextIO
+
+import torch
 
 from unet.vocabulary import split_words
 
@@ -100,41 +103,43 @@ def check_out(flags: Parser, args: argparse.Namespace, endings: tuple[str, ...])
 
 
 class Output:
-    """Standard output that never ends what is measured: what it cannot show becomes ?, and a reader may leave."""
+    """Standard output or error that never ends what is measured: what it cannot show is replaced, and its reader may
+    leave, its disk be full, its terminal be gone.
+    """
 
-    def __init__(self, stream: TextIO):
-        self.stream = stream
+    def __init__(self, stream: TextIO | None):
+        self.stream = stream or StringIO()  # Python has None for what the shell has closed
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.stream, name)
 
     def write(self, text: str) -> int:
-        """Write and flush; after a closed pipe all goes to the null device."""
+        """Write and flush; once that failed, all goes to the null device."""
         encoding = getattr(self.stream, "encoding", None) or "utf-8"
+        errors = "backslashreplace" if getattr(self.stream, "errors", "") == "backslashreplace" else "replace"
         try:
-            self.stream.write(text.encode(encoding, "replace").decode(encoding))
+            self.stream.write(text.encode(encoding, errors).decode(encoding))
             self.stream.flush()
-        except BrokenPipeError:
+        except OSError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), self.stream.fileno())
         return len(text)
 
 
 def exit_code(name: str, work: Callable[[], object]) -> int:
-    """Run a command: 0 done; 1 the loss was not finite; 2 bad input or a file that cannot be used; 130 interrupted.
-
-    What went wrong is said in one line; bugs keep their traceback.
+    """Run a command: 0 done; 1 the loss was not finite; 2 bad input, a file that cannot be used, too little memory; 130
+    interrupted. What went wrong is said in one line; bugs keep their traceback.
     """
-    try:
-        if signal.getsignal(signal.SIGINT) is leave:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-        with redirect_stdout(Output(sys.stdout)):
+    if signal.getsignal(signal.SIGINT) is leave:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    with redirect_stdout(Output(sys.stdout)), redirect_stderr(Output(sys.stderr)):
+        try:
             work()
-    except (ValueError, OSError, FloatingPointError) as error:
-        print(f"{name}: {' '.join(str(error).split())}", file=sys.stderr)
-        return 1 if isinstance(error, FloatingPointError) else 2
-    except KeyboardInterrupt:
-        print(f"{name}: interrupted", file=sys.stderr)
-        return 130
+        except (ValueError, OSError, FloatingPointError, MemoryError, torch.OutOfMemoryError) as error:
+            print(f"{name}: {' '.join(str(error).split())}", file=sys.stderr)
+            return 1 if isinstance(error, FloatingPointError) else 2
+        except KeyboardInterrupt:
+            print(f"{name}: interrupted", file=sys.stderr)
+            return 130
     return 0
 
 
@@ -143,7 +148,6 @@ def exit_code(name: str, work: Callable[[], object]) -> int:
 
 ENDINGS = (".png", ".json", ".txt", ".html", ".npz")  # of the files that commands write
 FOREIGN = (".jpg", ".jpeg", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".svg", ".pdf", ".npy", ".csv", ".pt", ".md")
-
 LONGEST_PATH, LONGEST_NAME = 3800, 200  # bytes; most systems take 4096 and 255, and a file is first written beside
 
 

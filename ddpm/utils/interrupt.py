@@ -14,5 +14,6 @@ def leave(*_: object) -> None:
     os._exit(130)
 
 
-if sys.argv[0] == "-m" or os.path.basename(sys.argv[0]) == "train.py":  # "-m": a package is being imported to be run
+first = sys.argv[0] == "-m" or os.path.basename(sys.argv[0]) == "train.py"  # "-m": a package is imported to be run
+if first and signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # a job in the background ignores it
     signal.signal(signal.SIGINT, leave)
