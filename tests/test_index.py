@@ -118,12 +118,16 @@ def slides() -> dict[str, dict[str, str]]:
     return {heading: dict(re.findall(r"(?m)^- (formula|code|see it|test): (.+)$", text)) for heading, text in parts}
 
 
-def shipped(monkeypatch) -> dict[str, list[str]]:
-    """The words of each command of shipped_results.py without its --out, and the result's path."""
+def shipped(monkeypatch) -> dict[str, str]:
+    """Each command of shipped_results.py without its --out -> how the names of its results begin."""
     monkeypatch.syspath_prepend(ROOT / "notebooks" / "results")
-    commands = importlib.import_module("shipped_results").COMMANDS
-    words = [shlex.split(command.format(ddpm="ddpm", ddim="ddim", p2p="p2p")) for *_, command in commands]
-    return {shlex.join(w[:-2]): w[-1] for w in words if w[-2] == "--out"}
+    begin = {}
+    for *_, command in importlib.import_module("shipped_results").COMMANDS:
+        *words, flag, out = shlex.split(command.format(ddpm="ddpm", ddim="ddim", p2p="p2p"))
+        assert flag == "--out", command
+        model = words[words.index("--model") + 1] if "--model" in words else ""
+        begin[shlex.join(words)] = out.rsplit(".", 1)[0] if "." in out else f"{out}/{words[1]}-{model}"
+    return begin
 
 
 def test_what_is_named_exists(monkeypatch):
@@ -139,7 +143,7 @@ def test_commands_in_code_blocks_are_understood(monkeypatch):
 
 
 def test_commands_of_the_shipped_results_are_understood(monkeypatch):
-    commands = [f"python -m {command} --out {out}" for command, out in shipped(monkeypatch).items()]
+    commands = [f"python -m {command}" for command in shipped(monkeypatch)]
     assert len(commands) > 50
     assert [command for command in commands if not is_command(command, monkeypatch)] == []
 
@@ -147,11 +151,10 @@ def test_commands_of_the_shipped_results_are_understood(monkeypatch):
 def test_a_slides_picture_is_drawn_by_its_command(monkeypatch):
     commands = shipped(monkeypatch)
     for heading, lines in slides().items():
-        pictures = re.findall(r"\(results/(.+?)\.(?:png|html)\)", lines["see it"])
         quoted = [shlex.join(shlex.split(c)) for c in re.findall(r"`python -m ([^`]+)`", lines["see it"])]
-        outs = [commands.get(command, "") for command in quoted]
-        for picture in pictures:
-            assert any(out and picture.startswith(out.rsplit(".")[0]) for out in outs), (heading, picture)
+        begin = tuple(commands[command] for command in quoted if command in commands)
+        for picture in re.findall(r"\(results/(.+?)\)", lines["see it"]):
+            assert picture.startswith(begin), (heading, picture)
 
 
 @pytest.mark.slow
