@@ -107,9 +107,9 @@ COMMANDS = [  # model, network calls, command; {ddpm}, {ddim}, {p2p}: folders of
     ("scenes", 2_800_000, "p2p score --n 500 --kinds thing colour setting_colour setting 'add flag' 'add spikey' "
         "'drop flag' 'add colour' 'drop colour' --out {p2p}"),
     ("scenes", 40_000, "p2p score --n 500 --kinds maps --out {p2p}"),
-    ("shapes", 2_000, f"p2p edit --source {CIRCLE} --seeds 0-2 --steps 16 --sampler 2m --scale 2 --out {{p2p}}/four.png --target "
+    ("shapes", 2_000, f"p2p edit --source {CIRCLE} --seeds 0-2 --steps 16 --sampler 2m --scale 2 --target "
         '"a photo of a large green circle on a blue background" "a photo of a large red circle on a white background" '
-        '"a photo of a large red square on a blue background" "a photo of a large red cross on a blue background"'),
+        '"a photo of a large red square on a blue background" "a photo of a large red cross on a blue background" --out {p2p}/four.png'),
     ("shapes", 2_000, 'p2p edit --source "a photo of a large circle on a blue background" --seeds 0-4 --steps 30 --sampler ddpm '
         '--scale 4 --cross-until 1 --self-until 0 --target "a photo of a large green circle on a blue background" --out {p2p}/refine.png'),
     ("shapes", 2_000, f"p2p edit --source {CIRCLE} --weight red=-2,0,1,2,5 --seeds 0-2 --steps 16 --sampler 2m --cross-until 0.8 "
