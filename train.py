@@ -36,7 +36,7 @@ def parser() -> argparse.ArgumentParser:
     """All flags: those of the run, then one for every field of `Settings` and `UNetConfig`."""
     flags = cli.Parser(prog="train.py", description=__doc__)
     flags.add_argument("--resume", metavar="RUN", help="resume the run in this folder")
-    flags.add_argument("--out", type=cli.destination, help="where run folders are made (default: runs)")
+    flags.add_argument("--out", type=cli.folder, help="where run folders are made (default: runs)")
     flags.add_argument("--device", choices=("cpu", "cuda"), default=best_device(), help="by default the best one here")
     flags.add_argument("--dry-run", action="store_true", help="print what would be done, and stop")
     for record in (Settings, UNetConfig):  # a flag that is not typed is None, and the preset or the run decides
@@ -44,7 +44,7 @@ def parser() -> argparse.ArgumentParser:
         for f in fields(record):
             how = {"type": f.type}
             if f.type is bool:
-                how = {"action": argparse.BooleanOptionalAction}
+                how = {"action": cli.Switch}
             elif get_origin(f.type) is tuple:
                 how = {"type": get_args(f.type)[0], "nargs": "*"}
             group.add_argument(f"--{f.name.replace('_', '-')}", default=None, help=f.metadata["help"], **how)

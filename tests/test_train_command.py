@@ -250,6 +250,8 @@ def test_a_word_added_to_the_vocabulary_is_learned_from_init_and_the_old_words_k
         (["--images", "64", "--init", "nowhere"], "no model 'nowhere'"),
         (["--resume", "nowhere"], "no checkpoint at nowhere"),
         (["--images", "64", "--out", f"{__file__}/new"], "cannot write there"),
+        (["--out", "runs.png"], "expected a folder"),
+        (["--flip", "--no-flip"], "--flip.*typed twice"),
     ],
 )
 def test_a_mistake_ends_with_2_and_one_line_and_makes_no_folder(tmp_path, monkeypatch, capsys, flags, named):

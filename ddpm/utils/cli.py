@@ -32,11 +32,24 @@ class Once(argparse.Action):
     """A flag with a value; typed twice it is refused, because the first value would have no effect."""
 
     def __call__(self, parser, namespace, values, option_string=None):
-        typed = namespace.__dict__.setdefault("_typed", set())
-        if option_string and self.dest in typed:
-            raise argparse.ArgumentError(self, "typed twice: give it once")
-        typed.add(self.dest)
+        check_once(self, namespace)
         setattr(namespace, self.dest, values)
+
+
+class Switch(argparse.BooleanOptionalAction):
+    """--flag or --no-flag; both are refused."""
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        check_once(self, namespace)
+        super().__call__(parser, namespace, values, option_string)
+
+
+def check_once(flag: argparse.Action, namespace: argparse.Namespace) -> None:
+    """ArgumentError for a flag that was typed before."""
+    typed = namespace.__dict__.setdefault("_typed", set())
+    if flag.dest in typed:
+        raise argparse.ArgumentError(flag, "typed twice: give it once")
+    typed.add(flag.dest)
 
 
 class Parser(argparse.ArgumentParser):
@@ -203,6 +216,13 @@ def destination(text: str) -> str:
     if path.is_file() and not is_file_name(text):
         raise argparse.ArgumentTypeError(f"{text!r} is a file: expected a folder, or a name with an ending")
     return text
+
+
+def folder(text: str) -> str:
+    """A `destination` that is a folder."""
+    if is_file_name(destination(text)):
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a folder")
+    return destination(text)
 
 
 # ---- flags ---------------------------------------------------------------------------------------------------------
