@@ -185,6 +185,7 @@ def test_a_wrong_configuration_is_one_clear_error():
         ({"predicts": "x0"}, "predicts is 'x0'"), ({"size": 9}, "size 9"), ({"size": 0}, "size is 0: expected 1 to"),
         ({"size": 2048}, "size is 2048: expected 1 to 1,024"), ({"stem": -1}, "stem is -1"), ({"blocks": 0}, "blocks"),
         ({"dropout": 1.0}, "dropout is 1.0"), ({"dropout": math.nan}, "dropout is nan"), ({"words": 0}, "words is 0"),
+        ({"size": "8"}, "size is '8': expected 1"), ({"blocks": 1.5}, "blocks is 1.5"), ({"stem": None}, "stem is"),
         ({"text_layers": 100_000}, "text_layers is 100000: expected 0 to"), ({"text_layers": -1}, "text_layers is -1"),
         ({"channels": 1_000_000}, "channels is 1000000: expected 4 to"), ({"channels": 2}, "channels is 2"),
         ({"multipliers": ()}, r"multipliers is \(\)"), ({"multipliers": (1, 0)}, r"multipliers is \(1, 0\)"),

@@ -21,9 +21,10 @@ def check_ranges(record: Any) -> None:
     """ValueError for the first field of a record with a number, alone or in a tuple, that is outside its range."""
     for f in fields(record):
         value, least, most = getattr(record, f.name), f.metadata["least"], f.metadata["most"]
-        numbers = value if isinstance(value, tuple) else (value,)
-        if least is not None and not all(least <= number <= most for number in numbers):
-            raise ValueError(f"{f.name} is {value}: expected {least:,} to {most:,}")
+        numbers, like = (v if isinstance(v, list | tuple) else [v] for v in (value, f.default))
+        kind = int if isinstance(like[0], int) else int | float
+        if least is not None and not all(isinstance(number, kind) and least <= number <= most for number in numbers):
+            raise ValueError(f"{f.name} is {value!r}: expected {least:,} to {most:,}")
 
 
 @dataclass(frozen=True)
