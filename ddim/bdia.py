@@ -39,7 +39,7 @@ def sample_exact(
     """
     grid = as_grid(schedule.T, steps, spacing)
     gamma = check_gamma(gamma, grid)
-    if isinstance(x_T, tuple):
+    if isinstance(x_T, tuple | list):
         x_r, x = (x.double() for x in x_T)
     else:
         x_r = x_T.double()

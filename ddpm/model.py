@@ -99,8 +99,9 @@ class Trained:
             text = self.unet.text(self.tokens(prompts))
 
         def eps(x_t: Tensor, t: Tensor) -> Tensor:
-            if x_t.shape[1:] != self.shape:
-                raise ValueError(f"x_t has shape {tuple(x_t.shape)}, expected (B, {', '.join(map(str, self.shape))})")
+            if x_t.shape[1:] != self.shape or not x_t.is_floating_point():
+                given, wanted = f"{tuple(x_t.shape)} {x_t.dtype}", f"(B, {', '.join(map(str, self.shape))})"
+                raise ValueError(f"x_t has shape {given}, expected {wanted}, floats in [-1, 1] (ddpm.from_bytes)")
             if len(prompts) not in (1, len(x_t)):
                 raise ValueError(
                     f"{len(prompts)} prompts for {len(x_t)} images: expected one for each, or a single one"

@@ -322,6 +322,8 @@ def test_an_image_of_another_size_is_refused_before_the_first_step(trained):
         for walk in (ddim.sample, ddim.invert, ddim.sample_2m, ddim.invert_exact):
             with pytest.raises(ValueError, match=rf"x_t has shape .*, expected \(B, 3, {size}, {size}\)"):
                 next(walk(eps, trained.schedule, torch.zeros(shape), 5))
+    with pytest.raises(ValueError, match="uint8, expected .* floats"):
+        eps(torch.zeros(2, 3, size, size, dtype=torch.uint8), torch.ones(2, dtype=torch.long))
 
 
 def test_wrong_prompts_are_named(trained):

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import torch
 
+from ddim.experiments.table import ROWS
 from unet import PRESETS
 from unet.precision import resolve
 
@@ -32,7 +33,7 @@ EDITS = {  # the captions before and after Prompt-to-Prompt
     "scenes": ("a photo of a gray cat on a red couch", "a photo of a gray dog on a red couch"),
     "shapes": ("a photo of a red circle on a blue background", "a photo of a red square on a blue background"),
 }
-TABLE = "--rows 0 0.2 0.5 1 hat 2m --columns 10 20 50 100"  # and 1000, if all columns can have 5,000 images
+TABLE = f"--rows {' '.join(ROWS)} --columns 10 20 50 100"  # and 1000, if all columns can have 5,000 images
 COUNTS = (50_000, 10_000, 5_000, 2_000, 1_000, 500, 200, 100, 50, 20)  # images that are measured
 FIXED, EACH = 10_600, 1_000  # calls of the network, about: figures and one edit; an image inverted, sampled and edited
 
