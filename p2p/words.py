@@ -23,8 +23,8 @@ def split(prompt: Prompt) -> Words:
 
 def word_positions(prompt: Prompt, word: str) -> list[int]:
     """The tokens of a word in a prompt's row, one for each time it occurs. ValueError where it does not occur."""
-    words = split(prompt)
-    positions = [i + 1 for i, each in enumerate(words) if [each] == split_words(word)]
+    words, wanted = split(prompt), split_words(word)
+    positions = [i + 1 for i, each in enumerate(words) if [each] == wanted]
     if not positions:
         raise ValueError(f"the word {word!r} is not in the prompt {' '.join(words)!r}: choose one of its words")
     return positions
