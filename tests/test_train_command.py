@@ -4,6 +4,8 @@ import json
 import math
 import os
 import re
+import shutil
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -165,24 +167,53 @@ def test_a_resumed_run_ends_where_the_whole_one_does(whole, tmp_path, no_grids):
     assert first == expected
 
 
-@pytest.mark.slow
-def test_ctrl_c_loses_only_what_came_after_the_last_checkpoint(whole, tmp_path, no_grids, monkeypatch, capsys):
-    """Checkpoints at every record (steps 10, 20, 30), Ctrl-C in step 26."""
-    one_step = Training.one_step
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_run_keeps_its_last_step_and_says_how_it_goes_on(
+    whole, tmp_path, no_grids, monkeypatch, capsys, number, code
+):
+    """In step 26; the clock asks for no checkpoint. The signal is handled as before afterwards."""
+    one_step, handler = Training.one_step, signal.getsignal(number)
 
     def interrupted(self, rate):
         if self.step == 25:
-            raise KeyboardInterrupt
+            signal.raise_signal(number)
         return one_step(self, rate)
 
     with monkeypatch.context() as patch:
         patch.setattr(Training, "one_step", interrupted)
-        assert exit_of("--out", tmp_path, "--images", 240, "--save-every", 1e-9, *SHORT) == 130
-    assert "interrupted" in capsys.readouterr().err
+        assert exit_of("--out", tmp_path, "--images", 240, *SHORT) == code
     folder = tmp_path / "00000-shapes"
-    assert weights(folder)["step"] == 20
+    assert f"python train.py --resume {folder}" in capsys.readouterr().err.splitlines()[-1]
+    assert weights(folder)["step"] == 26 and signal.getsignal(number) == handler
     call("--resume", folder)
     same(weights(folder), weights(whole))
+
+
+def test_a_resumed_run_keeps_the_precision_that_was_measured_at_its_start(whole, tmp_path):
+    content = ddpm.model.read(whole / CHECKPOINT)
+    content["settings"]["precision"], content["info"]["precision"] = "auto", "bfloat16"
+    files.save(tmp_path / CHECKPOINT, content)
+    assert configured("--resume", tmp_path)[0].precision == "bfloat16"
+    assert configured("--resume", tmp_path, "--precision", "float32")[0].precision == "float32"
+
+
+def test_what_is_not_typed_fits_what_is(monkeypatch, capsys):
+    """A prediction of eps takes Ho et al.'s pair; without a compiler a GPU trains uncompiled, or --compile ends."""
+    settings = configured("--predicts", "eps")[0]
+    assert (settings.schedule, settings.weighting, settings.T) == ("linear", "eps", 1000)
+    monkeypatch.setattr(train, "cannot_compile", lambda device: "no compiler")
+    monkeypatch.setattr(train, "new", lambda *of: run_folder.Plan(replace(settings, compile=True), PRESETS["shapes"]))
+    assert not configured()[0].compile and capsys.readouterr().out == "not compiled: no compiler\n"
+    with pytest.raises(ValueError, match="cannot compile here .no compiler.*leave it out"):
+        configured("--compile")
+
+
+def test_a_dataset_of_fewer_images_than_a_batch_makes_it_smaller(tmp_path, capsys):
+    args = train.parser().parse_args(["--device", "cpu", "--preset", "shapes", "--images", "400"])
+    plan = train.prepare(args)
+    plan = plan._replace(settings=replace(plan.settings, batch=256))
+    assert run_folder.begin(plan, "cpu", tmp_path, smaller_batch=True).training.settings.batch == 200
+    assert capsys.readouterr().out.startswith("shapes has 200 images here: batch 200\n")
 
 
 def test_a_diverged_run_ends_with_1_and_keeps_its_good_checkpoint(tmp_path, no_grids, monkeypatch, capsys):
@@ -196,10 +227,17 @@ def test_a_diverged_run_ends_with_1_and_keeps_its_good_checkpoint(tmp_path, no_g
     assert kept["step"] == 10 and all(value.isfinite().all() for value in kept["unet"].values())
 
 
-def test_resume_notices_that_the_data_changed(whole, monkeypatch, capsys):
-    monkeypatch.setattr(run_folder, "load_data", lambda name, data_dir, split, size, **_: shapes(split, 201))
-    assert exit_of("--resume", whole, "--images", 480) == 2
-    assert "the dataset shapes in data is not the one that this run began with" in capsys.readouterr().err
+def test_a_run_whose_data_or_records_are_others_is_not_resumed(whole, tmp_path, monkeypatch, capsys):
+    shutil.copytree(whole, tmp_path / "run")
+    metrics = tmp_path / "run" / "metrics.jsonl"
+    lines = metrics.read_text().splitlines(keepends=True)
+    for bad in ("garbage\n", "[1]\n", '{"step": 3}\n', "\n"):
+        metrics.write_text("".join([lines[0], bad, *lines[1:]]))
+        assert exit_of("--resume", tmp_path / "run", "--images", 480) == 2
+        assert f"line 2 of {metrics} is no record of training" in capsys.readouterr().err
+    monkeypatch.setattr(run_folder, "load_data", lambda name, data_dir, split, size, **_: shapes(split, 5))
+    assert exit_of("--resume", whole, "--images", 480, "--data-dir", "other") == 2
+    assert "the dataset shapes in other is not the one that this run began with" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("T", "kind"), [(600, "linear"), (1000, "cosine")])
@@ -240,26 +278,46 @@ def test_a_word_added_to_the_vocabulary_is_learned_from_init_and_the_old_words_k
         grown.eps(["a poodle"])
 
 
-@pytest.mark.parametrize(
-    ("flags", "named"),
-    [
-        (["--preset", "huge"], "unknown preset 'huge'"),
-        (["--minutes", "0"], "for ever"),
-        (["--images", "64", "--batch", "201"], "200 images.*batch of 201"),
-        (["--images", "64", "--data", "folder", "--data-dir", "nowhere"], "nowhere"),
-        (["--images", "64", "--init", "nowhere"], "no model 'nowhere'"),
-        (["--resume", "nowhere"], "no checkpoint at nowhere"),
-        (["--images", "64", "--out", f"{__file__}/new"], "cannot write there"),
-        (["--out", "runs.png"], "expected a folder"),
-        (["--flip", "--no-flip"], "--flip.*typed twice"),
-    ],
-)
-def test_a_mistake_ends_with_2_and_one_line_and_makes_no_folder(tmp_path, monkeypatch, capsys, flags, named):
+REFUSED = {
+    "--preset huge": "unknown preset 'huge'",
+    "--preset=": "--preset is empty",
+    "--init=": "--init is empty",
+    "--minutes 0": "for ever",
+    "--minutes nan": "minutes is nan: expected 0 to",
+    "--minutes inf": "minutes is inf",
+    "--learning-rate 0": "learning_rate is 0.0",
+    "--ema 0 1": r"ema is \(0.0, 1.0\)",
+    "--ema": r"ema is \(\): expected one or more",
+    "--seed -1": "seed is -1: expected 0 to",
+    "--T 1000000000": "T is 1000000000: expected 1 to",
+    "--channels 1000000": "channels is 1000000",
+    "--channels 1024 --multipliers 16 16 16 --dry-run": r"takes [\d,]+ GB of memory or more, there are",
+    "--T 50 --schedule linear": "T = 50 ends at alpha_bar = 0.6, so x_T still shows 78% of the image",
+    "--preset ddpm --T 4000": "multiplies the errors of a network that predicts eps",
+    "--preset ddpm --schedule cosine": "multiplies the errors of a network that predicts eps",
+    "--predicts eps --weighting v": "weighting v divides by alpha_bar",
+    "--data cifar10 --report 5": "--report has no effect, for only shapes are scored",
+    "--cross-sizes --text-width 32": "--text-width has no effect, for .* no layer reads the caption",
+    "--images 64 --batch 201": "200 images.*batch of 201",
+    "--images 64 --data folder --data-dir nowhere": "nowhere",
+    "--images 64 --init nowhere": "no model 'nowhere'",
+    "--resume nowhere": "no checkpoint at nowhere",
+    "--resume=": "--resume is empty",
+    "--resume nowhere --out runs": "--out runs has no effect",
+    f"--images 64 --out {__file__}/new": "cannot write there",
+    "--out runs.png": "expected a folder",
+    "--flip --no-flip": "--flip.*typed twice",
+}
+
+
+def test_a_mistake_ends_with_2_and_one_line_and_makes_no_folder(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    assert exit_of(*flags) == 2
-    last = capsys.readouterr().err.strip().splitlines()[-1]
-    assert last.startswith("train.py: ")
-    assert re.search(named, last), last
+    for flags, named in REFUSED.items():
+        assert exit_of(*flags.split()) == 2, flags
+        (line,) = capsys.readouterr().err.strip().splitlines()
+        assert line.startswith("train.py: ") and re.search(named, line), line
+    monkeypatch.setenv("RANK", "0")
+    assert exit_of("--images", 64) == 2 and "MASTER_ADDR" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
 

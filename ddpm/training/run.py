@@ -160,7 +160,8 @@ def begin(plan: Plan, device: str, place: Path, smaller_batch: bool) -> Run:
         )
     if smaller_batch and len(data) < settings.batch:
         settings = replace(settings, batch=max(1, len(data) // processes.world()) * processes.world())
-        print(f"{settings.data} has {len(data)} images here: batch {settings.batch}")
+        if processes.rank() == 0:
+            print(f"{settings.data} has {len(data)} images here: batch {settings.batch}")
     unet, tokenizer, schedule = model.build(content) if content else assemble(settings, config, start, data)
     training = Training(settings, unet.to(own), tokenizer, schedule, data)
     if content:
