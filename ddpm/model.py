@@ -21,7 +21,7 @@ from .guidance import guided
 from .noise import Noise
 from .schedule import Schedule
 from .utils import files
-from .utils.device import usable
+from .utils.device import cannot_compile, usable
 from .utils.files import CHECKPOINT, CheckpointError, fitting
 from .utils.images import to_bytes
 
@@ -51,7 +51,7 @@ class Trained:
         if self.device.type != "cuda":
             return replace(self, precision="float32" if precision == "auto" else precision)
         precision = "float16" if precision == "auto" else precision
-        network = torch.compile(self.unet, dynamic=False) if compiled else None
+        network = torch.compile(self.unet, dynamic=False) if compiled and not cannot_compile("cuda") else None
         return replace(self, precision=precision, compiled=network)
 
     @property

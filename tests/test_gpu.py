@@ -143,7 +143,10 @@ def test_memory_is_tried_and_a_batch_is_cut_until_it_fits(monkeypatch, meta_trai
 
 
 def test_a_gpu_that_does_not_hold_one_image_is_named(monkeypatch, meta_training):
-    monkeypatch.setattr(Training, "fits", lambda training, parts: False)
+    def full(self, batch):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(Training, "loss", full)
     with pytest.raises(ValueError, match="does not hold the training of one image"):
         meta_training(SETTINGS)
 

@@ -162,27 +162,27 @@ class Training:
         return min(1.0, max(by_time, by_images))
 
     def fitting_parts(self) -> int:
-        """The fewest equal parts of a process's rows that memory holds. ValueError: not even one image fits."""
+        """The fewest equal parts of a process's rows that memory holds, by trying; this compiles the network, too.
+
+        No clock runs yet. ValueError: not even one image fits.
+        """
         share, on_cpu = self.settings.batch // self.world, self.device.type == "cpu"
         least = math.ceil(share / ROWS_ON_CPU) if on_cpu else 1
-        for parts in (n for n in range(1, share + 1) if share % n == 0):
-            if parts >= least:
-                if (on_cpu and not self.settings.compile) or self.fits(parts):
-                    return int(processes.maximum((parts,), self.device)[0])
-                least = 2 * parts
-        raise ValueError("the GPU's memory does not hold the training of one image: expected a smaller network")
-
-    def fits(self, parts: int) -> bool:
-        """Does memory hold a step in so many parts? Tried, before any clock runs; it compiles the network, too."""
         held = [torch.empty_like(p) for p in self.unet.parameters() for _ in range(3)]  # Adam's and DDP's, later
-        try:
-            self.scaler.scale(self.loss(self.batches[0].part(self.rank, self.world * parts))).backward()
-        except torch.OutOfMemoryError:
-            return False
-        finally:
-            self.optimizer.zero_grad(set_to_none=True)
-            del held
-        return True
+        for parts in (n for n in range(1, share + 1) if share % n == 0):
+            if parts < least:
+                continue
+            try:
+                if not on_cpu or self.settings.compile:
+                    batch = self.batches[0].part(self.rank, self.world * parts)
+                    self.scaler.scale(self.loss(batch)).backward()
+            except torch.OutOfMemoryError:
+                least = 2 * parts
+            else:
+                held.clear()
+                self.optimizer.zero_grad(set_to_none=True)
+                return int(processes.maximum((parts,), self.device)[0])
+        raise ValueError("the GPU's memory does not hold the training of one image: expected a smaller network")
 
     def means(self, results: list[tuple[Tensor, Tensor]]) -> tuple[float, float]:
         """The mean loss and gradient norm of the last steps. FloatingPointError for the first that is not finite.

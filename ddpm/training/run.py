@@ -4,8 +4,10 @@ import json
 import re
 import subprocess
 import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
 from functools import cache
+from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 
@@ -72,7 +74,6 @@ def resumed(folder: Path, given: dict) -> Plan:
             f"{path} is of another version of the code (it sets {', '.join(unknown)}) and cannot be resumed: "
             f"start a new run from its weights with --init {folder}"
         )
-    records(folder / "metrics.jsonl")  # they are read again for the loss curve, after a quarter of the training
     with files.fitting(path):
         settings, config = Settings(**content["settings"]), UNetConfig(**content["unet_config"])
     own = {"precision": content["info"].get("precision", settings.precision)}  # "auto" was measured at its start
@@ -149,6 +150,8 @@ def begin(plan: Plan, device: str, place: Path, smaller_batch: bool) -> Run:
     """
     began, own = time.monotonic(), processes.start(device)
     settings, config, content, start = plan
+    if content and processes.rank() == 0:
+        records(place / "metrics.jsonl")  # read again for the loss curve: what is wrong is said before any work
     words = content["words"] if content else start.tokenizer.words if start else ()
     with processes.rank_zero_first():
         source = settings.data, settings.data_dir, "train", config.size
@@ -170,7 +173,6 @@ def begin(plan: Plan, device: str, place: Path, smaller_batch: bool) -> Run:
     if processes.rank() == 0:
         run.folder = place if content else new_folder(place, settings.preset)
         files.clear_leftovers(run.folder / CHECKPOINT)
-        drop_torn_line(run.folder / "metrics.jsonl")
         record = {"settings": asdict(settings), "network": asdict(config), "at the start": run.info}
         files.write_json(run.folder / "config.json", record)
         print(f"{run.folder}: {settings.preset} on {device_name(own)} in {training.precision}, {len(data)} images")
@@ -212,15 +214,11 @@ def on_paper(plan: Plan, device: str) -> UNet:
 def new_folder(root: Path, name: str) -> Path:
     """Make and return root/00007-name, one above the highest number there is, or that another process just made."""
     root.mkdir(parents=True, exist_ok=True)
-    taken = [int(found[1]) for path in root.iterdir() if (found := re.match(r"(\d{5,})-", path.name))]
-    number = max(taken, default=-1) + 1
-    while True:
-        try:
-            path = root / f"{number:05d}-{name}"
-            path.mkdir()
+    taken = [int(found[0]) for path in root.iterdir() if (found := re.match(r"\d{5,}(?=-)", path.name))]
+    for number in count(max(taken, default=-1) + 1):
+        with suppress(FileExistsError):
+            (path := root / f"{number:05d}-{name}").mkdir()
             return path
-        except FileExistsError:
-            number += 1
 
 
 @cache
@@ -236,22 +234,18 @@ def code_version() -> str:
 def records(path: Path) -> list[dict]:
     """The records of a metrics file by step; where a resumed run went over steps again, the later record counts.
 
-    A last line without an end, which a full disk or a killed process leaves, does not count. ValueError: another line
-    that is no record.
+    A last line without an end, which a full disk or a killed process leaves, is dropped. ValueError: another line that
+    is no record.
     """
     found, text = {}, path.read_bytes() if path.exists() else b""
-    for number, line in enumerate(text[: text.rfind(b"\n") + 1].splitlines(), 1):
+    whole = text[: text.rfind(b"\n") + 1]
+    for number, line in enumerate(whole.splitlines(), 1):
         try:
             record = json.loads(line)
             found[int(record["step"])] = record | {"images": int(record["images"]), "loss": float(record["loss"])}
         except (ValueError, TypeError, KeyError):
-            raise ValueError(
-                f"line {number} of {path} is no record of training: {line[:40].decode(errors='replace')!r}: delete it"
-            ) from None
+            start = line[:40].decode(errors="replace")
+            raise ValueError(f"line {number} of {path} is no record of training: {start!r}: delete it") from None
+    if text != whole:
+        write_text(path, whole.decode())
     return [record for _, record in sorted(found.items())]
-
-
-def drop_torn_line(path: Path) -> None:
-    """Drop a last line without an end."""
-    if path.exists() and (text := path.read_text(encoding="utf-8", errors="replace")) and not text.endswith("\n"):
-        write_text(path, text[: text.rfind("\n") + 1])
