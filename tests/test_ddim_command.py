@@ -284,6 +284,7 @@ def test_sweep_measures_each_method_at_each_strength(run, tmp_path):
 @pytest.mark.parametrize(
     ("flags", "named"),
     [
+        (("table", "--columns", 2, "--features", "classifier", "--inception", "x.pt"), "x.pt has no effect"),
         (("table", "--columns", 21), "S is 21 steps, expected a whole number in 1..20"),
         (("table", "--rows", 1.5), "'1.5': expected a number in [0, 1]"),
         (("table", "--columns", 2, "--reference", "elsewhere"), "'elsewhere': expected train, test, half, or a folder"),
@@ -314,7 +315,7 @@ def test_sweep_measures_each_method_at_each_strength(run, tmp_path):
         (("edit", "--image", 0, "--target", TARGET, "--methods", "exact", "--iterations", 2), "is for ddim"),
         (("edit", "--image", 0, "--target", TARGET, "--scale", 0), "0 would leave the caption out"),
         (("sweep", "--n", 2, "--steps", 4, "--strengths", 0.5, 0.6), "0.5 and 0.6 are both 2 of 4 steps"),
-        (("edit", "--image", "no.png", "--source", PROMPT, "--target", TARGET, "--steps", 4), "no.png is missing"),
+        (("edit", "--image", "no.png", "--source", PROMPT, "--target", TARGET, "--steps", 4), "no.png: no such file"),
         (("edit", "--image", 0, "--target", "a photo of a zebra", "--steps", 4), "'zebra'"),
     ],
 )

@@ -229,8 +229,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--spacing", choices=SPACINGS, help="time grid; by default the paper's where it fits")
     parser.add_argument("--captions", action="store_true", help="captions of the training set, not the null prompt")
     cli.add_flags(parser, scale=1.0)
-    known = dict(choices=features.KINDS, default="classifier")
-    parser.add_argument("--features", **known, help="network that the distance is on")
+    known = dict(choices=features.KINDS)
+    parser.add_argument("--features", **known, help="network that the distance is on: classifier, by default")
     parser.add_argument("--inception", metavar="FILE", help="inception-2015-12-05.pt; fetched where left out")
     parser.add_argument("--reference", default="train", help="real images: train, test, half (of train), or a folder")
     text = "of the network; auto: float16 on a GPU, float32 on a CPU"
@@ -261,7 +261,9 @@ def prepare(args: argparse.Namespace) -> Plan:
         other = "take --spacing linear" if spacing == "quadratic" else "train with --schedule cosine"
         raise ValueError(f"--spacing {spacing} {where}: samples would not start from noise, {other}")
     check_memory(args.n * math.prod(trained.shape), torch.device("cpu"), f"--n {args.n}")
-    network = features.load(args.features, trained.info["data"], args.inception, trained.device)
+    if args.inception and args.features == "classifier":
+        raise ValueError(f"--inception {args.inception} has no effect with --features classifier: leave one out")
+    network = features.load(args.features or "classifier", trained.info["data"], args.inception, trained.device)
     real, images = reference.real_images(trained, args, real_rows)
     prompts = prompts_of(trained, args)
     trained.tokens(sorted(set(prompts)))

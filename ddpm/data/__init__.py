@@ -27,7 +27,7 @@ def load_data(
     data_dir = Path(data_dir).expanduser()
     own = {"shapes": shapes.SIZE, "scenes": scenes.SIZE, "cifar10": cifar10.SIZE}.get(name, size)
     if size != own:
-        raise DataError(f"{name} has images of {own} x {own}, the network is for {size} x {size}: use --size {own}")
+        raise DataError(f"{name} has images of {own} x {own}, the network has {size} x {size}: take one of size {own}")
     if name == "shapes":
         return shapes.shapes(split)
     if name == "scenes":

@@ -40,6 +40,8 @@ def image_and_caption(trained: Trained, image: str, data_dir: str) -> tuple[np.n
         if int(image) >= len(test):
             raise ValueError(f"--image is {image}, but the test split has the images 0 .. {len(test) - 1}")
         return test.images[int(image)], test.captions[int(image)][0]
+    if not Path(image).exists():
+        raise ValueError(f"--image {image}: no such file; give one, or the number of an image in the test split")
     return middle_of(Path(image), trained.unet.config.size), None
 
 

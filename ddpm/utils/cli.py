@@ -10,6 +10,7 @@ import math
 import os
 import signal
 import sys
+import tempfile
 from collections import Counter
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
@@ -211,8 +212,11 @@ def destination(text: str) -> str:
     there = next(place for place in (path, *path.parents) if place.exists())
     if path.suffix.lower() in FOREIGN and not path.is_dir() and not text.endswith(("/", os.sep)):
         raise argparse.ArgumentTypeError(f"{text!r}: no command writes {path.suffix}, expected {', '.join(ENDINGS)}")
-    if not os.access(there, os.W_OK) or (there != path and not there.is_dir()):
-        raise argparse.ArgumentTypeError(f"{text!r}: cannot write there ({there})")
+    try:  # what os.access answers root on a mount that only reads is no promise
+        with tempfile.TemporaryFile(dir=there if there != path or path.is_dir() else there.parent):
+            pass
+    except OSError:
+        raise argparse.ArgumentTypeError(f"{text!r}: cannot write there ({there})") from None
     if path.is_file() and not is_file_name(text):
         raise argparse.ArgumentTypeError(f"{text!r} is a file: expected a folder, or a name with an ending")
     return text
