@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -24,6 +25,7 @@ import ddpm
 from ddpm.__main__ import main
 from ddpm.data.cifar10 import load_images
 from ddpm.evaluation import classifier
+from ddpm.model import SHIPPED
 from ddpm.utils import cli
 
 ROOT = Path(__file__).parent.parent
@@ -70,16 +72,22 @@ def test_what_a_command_reads_it_does_not_write_and_a_folder_of_its_name_is_no_h
     monkeypatch.chdir(tmp_path)  # the default name in a folder can be the file that was read, too
     with pytest.raises(ValueError, match="is read by this command"):
         cli.output(SimpleNamespace(out=str(tmp_path), mask="photo.png"), "photo", ".png")
+    (tmp_path / "edit.png").mkdir()
+    with pytest.raises(ValueError, match="edit.png is a folder, and a file is to be written"):
+        cli.output(SimpleNamespace(out=str(tmp_path)), "edit", ".png")
 
 
 def test_what_is_typed_acts_or_is_named(capsys, tmp_path):
     """Empty texts, a flag or an entry twice, endings that the command does not write, files that are not its own."""
     (tmp_path / "notes.txt").write_text("mine")
     (tmp_path / "other.json").write_text('{"hello": 1}')
+    shutil.copy(SHIPPED / "shapes.pt", tmp_path / "model.npz")
     image = ("ddim", "edit", "--image", "1", "--target", "a red circle")
     for words, said in [
         (("ddpm", "sample", "--model", ""), "--model is empty"),
         (("ddpm", "sample", "--prompts", "a red circle", " "), "--prompts is empty"),
+        (("ddim", "sample", "--prompts", "a red circle", "..."), "--prompts is empty"),
+        ((*image[:-1], "a red circle", ","), "--target is empty"),
         (("ddpm", "sample", "--prompts", "a red circle", "a red circle"), "'a red circle' twice"),
         (("ddpm", "sample", "--prompts", "a red circle", "A  red circle."), "'a red circle' twice"),
         (("ddim", "table", "--columns", "10", "20", "10"), "--columns has '10' twice"),
@@ -96,11 +104,14 @@ def test_what_is_typed_acts_or_is_named(capsys, tmp_path):
         ((*image, "--out", tmp_path / "x.npz"), "a name that ends in .png, .html"),
         (("ddpm", "reproduce", "--out", tmp_path / "x.html"), "expected a folder"),
         (("ddim", "table", "--out", tmp_path / "notes.json"), "notes.txt is there and no result of table"),
+        (("p2p", "score", "--out", tmp_path / "notes.json"), "notes.txt is there and no result of score"),
+        (("ddim", "sample", "--model", tmp_path / "model.npz", "--out", tmp_path / "model.npz"), "read by this command"),
+        (("ddim", "sample", "--model", tmp_path / "other.json" / "checkpoint.pt"), "no model"),
     ]:
         assert helpers.code_of(import_module(f"{words[0]}.__main__").main, *words[1:]) == 2
         error = capsys.readouterr().err
         assert said in error and error.count("\n") == 1, (words, error)
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["notes.txt", "other.json"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["model.npz", "notes.txt", "other.json"]
 
 
 def test_ctrl_c_while_pytorch_is_imported_is_one_line():

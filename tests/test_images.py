@@ -20,8 +20,13 @@ def test_bytes_become_numbers_from_minus_one_to_one_and_back():
     assert values.dtype == torch.float32 and values.min() == -1 and values.max() == 1
     assert (to_bytes(values) == every.numpy()).all()
     assert to_bytes(torch.tensor([-7.0, 7.0, 0.0])).tolist() == [0, 255, 128]  # outside is clipped
-    with pytest.raises(AssertionError, match="scaled twice"):
+    with pytest.raises(ValueError, match="scaled twice"):
         from_bytes(values)
+
+
+def test_a_home_folder_is_found(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert images.grid("~/new/grid.png", SIX[0], ["a", "b", "c"]) == tmp_path / "new" / "grid.png"
 
 
 def test_a_sheet_has_rows_below_each_other_columns_side_by_side_and_folded_blocks_below(monkeypatch, tmp_path):

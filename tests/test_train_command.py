@@ -302,6 +302,7 @@ REFUSED = {
     "--images 64 --data folder --data-dir nowhere": "nowhere",
     "--images 64 --init nowhere": "no model 'nowhere'",
     "--resume nowhere": "no checkpoint at nowhere",
+    f"--resume {__file__}": "no checkpoint at",
     "--resume=": "--resume is empty",
     "--resume nowhere --out runs": "--out runs has no effect",
     f"--images 64 --out {__file__}/new": "cannot write there",

@@ -59,6 +59,7 @@ def plan(args: argparse.Namespace, trained: Trained, seeds: list[int]) -> Plan:
         if any(path.glob("*.png")):
             raise ValueError(f"--separate: {args.out} has images already: give a new folder")
     elif named and path.suffix.lower() == ".npz":
+        path = cli.output(args, path.stem, ".npz")
         check_memory(2 * count * math.prod(trained.shape), torch.device("cpu"), f"{count:,} images in one file")
     elif count > MOST_ON_A_SHEET:
         there = f"{count:,} images, and a sheet shows at most {MOST_ON_A_SHEET:,}"

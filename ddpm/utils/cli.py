@@ -72,7 +72,8 @@ class Parser(argparse.ArgumentParser):
         for name, value in vars(namespace).items():
             values = value if isinstance(value, list) else [value]
             flag = next((a.option_strings[0] for a in self._actions if a.dest == name and a.option_strings), name)
-            if any(isinstance(each, str) and not each.strip() for each in values):
+            read = split_words if name in ("source", "target", "prompts") else str.strip  # "..." has no word
+            if any(isinstance(each, str) and not read(each) for each in values):
                 self.error(f"{flag} is empty: give a value, or leave the flag out")
             said = Counter(" ".join(split_words(each)) if isinstance(each, str) else str(each) for each in values)
             if name != "multipliers" and (repeated := [each for each, times in said.items() if times > 1]):
@@ -168,21 +169,23 @@ LONGEST_PATH, LONGEST_NAME = 3800, 200  # bytes; most systems take 4096 and 255,
 def output(args: argparse.Namespace, name: str, ending: str, part: str = "") -> Path:
     """The file of a result: --out itself if it names a file, with this ending, else --out/name + part + ending.
 
-    part: what tells several files of one ending apart, such as "-strip". ValueError: the command reads this file.
+    part: what tells several files of one ending apart, such as "-strip". ValueError: the command reads this file, or
+    it is a folder.
     """
     out, named = Path(args.out), is_file_name(args.out)
     stem = out.with_suffix("") if named else out / name
     same = named and out.suffix.lower() == ending and not part
     path = out if same else stem.with_name(f"{stem.name}{part}{ending}")
-    if path.exists() and is_read(path, args):
-        raise ValueError(f"{path} is read by this command and would be overwritten: choose another --out")
+    if path.is_dir() or (path.exists() and is_read(path, args)):
+        what = "is a folder, and a file is to be written" if path.is_dir() else "is read by this command"
+        raise ValueError(f"{path} {what}: choose another --out")
     return path
 
 
 def is_read(path: Path, args: argparse.Namespace) -> bool:
     """Does a command read this file? A flag names it, or the captions.txt of --data-dir does."""
     read = [value for key, value in vars(args).items() if isinstance(value, str) and key not in ("out", "command")]
-    captions = Path(getattr(args, "data_dir", None) or "", "captions.txt")
+    captions = Path(getattr(args, "data_dir", None) or "data", "captions.txt")
     if captions.is_file():
         names = (line.partition("\t")[0].strip() for line in captions.read_text("utf-8", "replace").splitlines())
         read += [str(captions), *(str(captions.parent / name) for name in names)]

@@ -111,7 +111,7 @@ def read(path: Path) -> Any:
             if broken := archive.testzip():
                 raise CheckpointError(f"{path} is damaged: the checksum of its part {broken} is wrong")
         return torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise CheckpointError(f"no checkpoint at {path}") from None
     except CheckpointError:
         raise

@@ -27,7 +27,8 @@ def to_bytes(x_0: torch.Tensor) -> np.ndarray:
 def from_bytes(images: torch.Tensor | np.ndarray) -> torch.Tensor:
     """uint8 0..255 -> float32 in [-1, 1], the range of every image in the project."""
     images = torch.tensor(images) if isinstance(images, np.ndarray) else images
-    assert images.dtype == torch.uint8, f"images must be uint8 in 0..255, got {images.dtype}: scaled twice?"
+    if images.dtype != torch.uint8:
+        raise ValueError(f"images must be uint8 in 0..255, got {images.dtype}: scaled twice?")
     return images.float() / 127.5 - 1
 
 
@@ -58,7 +59,7 @@ def save_figure(figure: Figure, path: str | Path, margins: str | None = "tight")
 
     margins: None leaves the figure's own; to find tight ones it is drawn twice.
     """
-    path = Path(path)
+    path = Path(path).expanduser()
     FigureCanvasAgg(figure)
     with whole_file(path) as temporary:
         figure.savefig(temporary, dpi=DPI, format=path.suffix[1:] or "png", bbox_inches=margins)

@@ -248,10 +248,7 @@ def prepare(args: argparse.Namespace) -> Plan:
     check_flags(args)
     trained, page_wanted = ddpm.load(args.model, device=args.device), is_page(args)
     grid, n = as_grid(trained.schedule.T, args.steps), 1 if args.image is not None else len(args.seeds)
-    targets, lines, image = words_of(trained, args.target or []), [], None
-    if args.data_dir is not None and not (args.image or "").isdecimal():
-        lines.append(f"--data-dir {args.data_dir} has no effect: no image of a dataset is read")
-    args.data_dir = args.data_dir or "data"
+    targets, image = words_of(trained, args.target or []), None
     if args.source is None:
         image, args.source = image_and_source(trained, args)
     (source,) = words_of(trained, [args.source])
@@ -270,7 +267,7 @@ def prepare(args: argparse.Namespace) -> Plan:
     if image is None:  # last, for a dataset may have to be drawn
         image, _ = image_and_source(trained, args)
     rows = [f"seed {seed}" for seed in args.seeds] if image is None else [Path(args.image).name]
-    return Plan(trained, source, image, levels, rows, lines + [description(source, edit) for edit in edits], path)
+    return Plan(trained, source, image, levels, rows, [description(source, edit) for edit in edits], path)
 
 
 def start_of(plan: Plan, args: argparse.Namespace) -> dict[str, Any]:

@@ -48,7 +48,7 @@ from .baselines import (
 )
 
 EXAMPLE = "python -m p2p score --model shapes --n 100 --kinds colour --ways plain p2p"
-ENDINGS = (".json",)
+ENDINGS = (".json", ".txt")
 BATCH = 50
 SCORED = ["plain", "sdedit", "ddim", "ddim-iterations", "p2p", "p2p-blend"]  # of WAYS, by default
 MAPS = "maps"
