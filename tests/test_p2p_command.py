@@ -308,7 +308,7 @@ REFUSED = {
         (("--target", SOURCE + "."), "is the source: change a word, or give a --weight"),
         (("--target", SHORT, SHORT.upper()), f"--target has '{SHORT}' twice"),
         (("--target", TARGET, "a photo of a mauve circle"), "unknown word 'mauve'"),
-        (("--target", TARGET, "..."), "the prompt '...' has no word"),
+        (("--target", TARGET, "..."), "--target is empty ('...')"),
         ((*T, "--steps", 21), "S is 21 steps, expected a whole number in 1..20"),
         ((*T, "--scale", "0.5"), "--scale is 0.5: expected 1 (no guidance) or more"),
         ((*T, "--scale", "1e30"), "argument --scale: '1e30'"),

@@ -300,6 +300,7 @@ REFUSED = {
     "--cross-sizes --text-width 32": "--text-width has no effect, for .* no layer reads the caption",
     "--images 64 --batch 201": "200 images.*batch of 201",
     "--images 64 --data folder --data-dir nowhere": "nowhere",
+    f"--images 64 --data cifar10 --data-dir {__file__}": "is a file: expected the folder",
     "--images 64 --init nowhere": "no model 'nowhere'",
     "--resume nowhere": "no checkpoint at nowhere",
     f"--resume {__file__}": "no checkpoint at",

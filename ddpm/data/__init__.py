@@ -25,6 +25,8 @@ def load_data(
     and what its loader raises.
     """
     data_dir = Path(data_dir).expanduser()
+    if data_dir.is_file():
+        raise DataError(f"{data_dir} is a file: expected the folder of the datasets")
     own = {"shapes": shapes.SIZE, "scenes": scenes.SIZE, "cifar10": cifar10.SIZE}.get(name, size)
     if size != own:
         raise DataError(f"{name} has images of {own} x {own}, the network has {size} x {size}: take one of size {own}")

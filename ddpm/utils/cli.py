@@ -73,8 +73,8 @@ class Parser(argparse.ArgumentParser):
             values = value if isinstance(value, list) else [value]
             flag = next((a.option_strings[0] for a in self._actions if a.dest == name and a.option_strings), name)
             read = split_words if name in ("source", "target", "prompts") else str.strip  # "..." has no word
-            if any(isinstance(each, str) and not read(each) for each in values):
-                self.error(f"{flag} is empty: give a value, or leave the flag out")
+            if empty := [each for each in values if isinstance(each, str) and not read(each)]:
+                self.error(f"{flag} is empty ({empty[0]!r}): give a value, or leave the flag out")
             said = Counter(" ".join(split_words(each)) if isinstance(each, str) else str(each) for each in values)
             if name != "multipliers" and (repeated := [each for each, times in said.items() if times > 1]):
                 self.error(f"{flag} has {repeated[0]!r} twice: give it once")
