@@ -81,7 +81,7 @@ def test_what_is_typed_acts_or_is_named(capsys, tmp_path):
     """Empty texts, a flag or an entry twice, endings that the command does not write, files that are not its own."""
     (tmp_path / "notes.txt").write_text("mine")
     (tmp_path / "other.json").write_text('{"hello": 1}')
-    shutil.copy(SHIPPED / "shapes.pt", tmp_path / "model.npz")
+    model = shutil.copy(SHIPPED / "shapes.pt", tmp_path / "model.npz")
     image = ("ddim", "edit", "--image", "1", "--target", "a red circle")
     for words, said in [
         (("ddpm", "sample", "--model", ""), "--model is empty"),
@@ -105,7 +105,7 @@ def test_what_is_typed_acts_or_is_named(capsys, tmp_path):
         (("ddpm", "reproduce", "--out", tmp_path / "x.html"), "expected a folder"),
         (("ddim", "table", "--out", tmp_path / "notes.json"), "notes.txt is there and no result of table"),
         (("p2p", "score", "--out", tmp_path / "notes.json"), "notes.txt is there and no result of score"),
-        (("ddim", "sample", "--model", tmp_path / "model.npz", "--out", tmp_path / "model.npz"), "read by this command"),
+        (("ddim", "sample", "--model", model, "--out", model), "model.npz is read by this command"),
         (("ddim", "sample", "--model", tmp_path / "other.json" / "checkpoint.pt"), "no model"),
     ]:
         assert helpers.code_of(import_module(f"{words[0]}.__main__").main, *words[1:]) == 2

@@ -54,7 +54,8 @@ def test_the_minutes_that_are_asked_for_are_just_enough():
 def test_timed_steps_choose_the_largest_network_that_sees_enough_images(tmp_path, monkeypatch):
     rates = {"ddpm": 1000.0, "cifar10": 5000.0, "cifar10-cpu": 10_000.0}
     monkeypatch.setattr(reproduce, "timed", lambda preset, device: {"training": rates[preset], "sampling": 1.0})
-    found = [reproduce.prepare(parsed("--minutes", m, "--out", tmp_path, "--device", "cpu")) for m in (1, 100, 3000)]
+    flags = ("--dry-run", "--out", tmp_path, "--device", "cpu")
+    found = [reproduce.prepare(parsed(*flags, "--minutes", m)) for m in (1, 100, 3000)]
     assert [record["preset"] for record in found] == ["cifar10-cpu", "cifar10", "ddpm"]  # half of 100 min: 15 million
     assert [record["features"] for record in found] == ["inception"] * 3
 
@@ -82,7 +83,8 @@ def test_what_cannot_be_planned_is_refused_and_nothing_is_made(tmp_path, monkeyp
     assert code_of(main, "reproduce", "--data", "shapes", "--minutes", 60, "--dry-run", "--out", earlier.parent) == 0
     for flags, message in (
         (["--minutes", "0"], "--minutes is 0: expected more than 0"), (["--minutes", "-5"], "--minutes is -5"),
-        (["--minutes", "nan"], "expected a number"), (["--minutes", "1e-9"], "expected at least"),
+        (["--minutes", "nan"], "expected a number"), (["--minutes", "1e-9", "--dry-run"], "expected at least"),
+        (["--minutes", "1e30"], "at most 10,000,000"), (["--data", "celeba", "--data-dir", tmp_path], "is missing"),
         (["--data", "moons"], "invalid choice: 'moons'"), (["--device", "tpu"], "'tpu'"),
         (["--out", tmp_path / "x.html"], "expected a folder"), (["--out", tmp_path / "x.txt"], "expected a folder"),
     ):  # fmt: skip

@@ -17,6 +17,7 @@ from ddim.experiments.table import ROWS
 from unet import PRESETS
 from unet.precision import resolve
 
+from ..data import load_data
 from ..evaluation.features import KINDS, fetched
 from ..training import RECIPES
 from ..utils import cli
@@ -26,6 +27,7 @@ from . import records, speed
 
 EXAMPLE = "python -m ddpm reproduce --data cifar10 --minutes 720 --dry-run"
 ROOT, PLAN = Path(__file__).parents[2], "plan.json"
+PHOTOGRAPHS = ("cifar10", "celeba")
 IMAGES = {"ddpm": 50_000_000, "cifar10": 2_000_000, "celeba64": 1_500_000}  # that a large network must see in training
 EDITS = {  # the captions before and after Prompt-to-Prompt
     "cifar10": ("a photo of a brown horse on a green background", "a photo of a white horse on a green background"),
@@ -98,11 +100,11 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def prepare(args: argparse.Namespace) -> dict:
-    """Settings, network, rates and number of parts that are done: of plan.json, or new. ValueError: no plan of this."""
-    if args.minutes <= 0:
-        raise ValueError(f"--minutes is {args.minutes:g}: expected more than 0")
+    """Settings, network, rates, number of parts that are done: of plan.json, or new. ValueError: another's, no data."""
+    if not 0 < args.minutes <= 10**7:
+        raise ValueError(f"--minutes is {args.minutes:g}: expected more than 0, and at most 10,000,000")
     device, path = usable(args.device), Path(args.out) / PLAN
-    args.features = args.features or ("inception" if args.data in ("cifar10", "celeba") else "classifier")
+    args.features = args.features or ("inception" if args.data in PHOTOGRAPHS else "classifier")
     settings = {name: getattr(args, name) for name in ("data", "minutes", "features")}
     if path.exists():
         record = read_json(path, what := "a plan of this command", (*settings, "preset", "rates", "done"))
@@ -115,7 +117,10 @@ def prepare(args: argparse.Namespace) -> dict:
         if any(path.parent.glob(f"runs/*/{CHECKPOINT}")):  # else nothing was done by that plan
             records.check_same(path, {name: record[name] for name in settings}, settings)
             return record
-    for preset in (name for name in PRESETS if RECIPES[name].data == args.data):  # from large to small
+    presets = [name for name in PRESETS if RECIPES[name].data == args.data]
+    if args.data in PHOTOGRAPHS and not args.dry_run:  # others are drawn
+        load_data(args.data, args.data_dir, "test", PRESETS[presets[0]].size)
+    for preset in presets:  # from large to small
         rates = timed(preset, device)
         if 30 * args.minutes * rates["training"] >= IMAGES.get(preset, 0):
             break
