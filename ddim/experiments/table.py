@@ -69,7 +69,11 @@ THEIRS = {
 
 def row_name(text: str) -> str:
     """"0.20" -> "0.2": an eta in [0, 1], "hat", "2m", or a row of real images."""
-    return text if text in (HAT, SECOND_ORDER, *reference.ROWS) else f"{abs(cli.share(text)):g}"  # -0 is 0
+    names = (HAT, SECOND_ORDER, *reference.ROWS)
+    try:
+        return text if text in names else f"{abs(cli.share(text)):g}"  # -0 is 0
+    except argparse.ArgumentTypeError as error:
+        raise argparse.ArgumentTypeError(f"{error}, or one of {', '.join(names)}") from None
 
 
 def label(row: str) -> str:
