@@ -13,7 +13,6 @@ import json
 import sys
 import time
 from dataclasses import asdict, fields, replace
-from functools import partial
 from pathlib import Path
 from typing import get_args, get_origin
 
@@ -21,7 +20,6 @@ from ddpm.utils import interrupt as interrupt  # isort: skip  (first: the others
 
 from tqdm import tqdm
 
-from ddpm import model
 from ddpm.experiments import caption_accuracy
 from ddpm.experiments.caption_accuracy import ETA, SCALE, STEPS, few_steps
 from ddpm.training import Settings, processes
@@ -96,7 +94,7 @@ def train(run: Run) -> None:
             if int(4 * record.progress) > quarter and not training.stopped:
                 quarter = int(4 * record.progress)
                 scale = SCALE if training.settings.caption_dropout else 1.0  # guidance needs the empty prompt
-                tqdm.write(f"samples: {run.save_samples(few_steps, scale)}")
+                tqdm.write(f"samples: {run.save_samples(few_steps(training.schedule.T), scale)}")
     if training.stopped:
         if run.folder is not None:
             print(f"train.py: interrupted; python train.py --resume {run.folder} goes on from here", file=sys.stderr)
@@ -107,9 +105,7 @@ def report(run: Run) -> None:
     """Measure the caption accuracy of a model of the shapes; write and print the report."""
     result, settings, text = run.info, run.training.settings, ""
     if settings.data == "shapes" and settings.report:
-        bar = partial(tqdm, total=len(model.in_batches(settings.report, run.training.device)), unit=" batches")
-        sets = caption_accuracy.of_shapes(settings.report)
-        accuracy = caption_accuracy.measure(run.trained, few_steps, sets, SCALE, bar)
+        accuracy = caption_accuracy.measure(run.trained, caption_accuracy.of_shapes(settings.report), SCALE)
         text = caption_accuracy.table(accuracy) + "\n"
         result["checks"] = {"n": settings.report, "steps": STEPS, "eta": ETA, "scale": SCALE} | accuracy
     result["seconds"] = round(time.monotonic() - run.began, 1)

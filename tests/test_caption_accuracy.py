@@ -22,7 +22,7 @@ def test_what_is_scored_was_not_trained_on():
 
 
 def test_what_the_command_cannot_do_is_one_line_and_nothing_is_made(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(caption_accuracy, "generate", None)  # refused before the first image
+    monkeypatch.setattr(caption_accuracy, "samples_of", None)  # refused before the first image
     model, other = save_model(tmp_path / "model.pt"), tmp_path / "other.json"
     moons = save_model(tmp_path / "moons.pt", data="moons")
     other.write_text('{"n": 1, "steps": 2}')

@@ -20,7 +20,7 @@ from ddpm.noise import noise_like
 from ddpm.utils.files import manifest
 from ddpm.utils.images import from_bytes, to_bytes
 from p2p.experiments import score
-from p2p.experiments.baselines import SAMPLERS, WAYS, EditSettings, Pairs, sampled_pairs, words_that_differ
+from p2p.experiments.baselines import PAIR_SAMPLERS, WAYS, EditSettings, Pairs, sampled_pairs, words_that_differ
 from p2p.real import ITERATIONS
 from p2p.words import word_positions
 from unet.attention import Site
@@ -130,7 +130,7 @@ def test_every_way_edits_pair_i_alike_in_any_batch(way):
     assert x.shape == (3, 3, 16, 16) and (x[2:] - y).abs().max() < 1e-3 * y.abs().max()
 
 
-@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("sampler", PAIR_SAMPLERS)
 @pytest.mark.parametrize("way", ["plain", "p2p", "sdedit"])
 def test_with_the_same_prompt_a_way_gives_the_source(way, sampler):
     """SDEdit at strength 0."""

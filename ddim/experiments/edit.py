@@ -98,7 +98,6 @@ class Plan(NamedTuple):
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    """The flags of `python -m ddim edit`."""
     cli.add_flags(parser, model="shapes", image=..., source=None, target=..., data_dir=None)
     cli.add_flags(parser, device=best_device(), out="results")
     strength = f"share of the steps, in [0, 1], by default {STRENGTH[0]}; a page takes several"

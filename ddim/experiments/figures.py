@@ -104,11 +104,7 @@ def tenths(T: int) -> list[tuple[int, int]]:
     return [steps[k] for k in (1, 4, 7, 9) if k < len(steps)] or steps
 
 
-# ---- command ---------------------------------------------------------------------------------------------------------
-
-
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    """The flags of `python -m ddim figures`."""
     cli.add_flags(parser, model="shapes", data_dir="data", device=best_device(), out="results", seed=0, scale=1.0)
     parser.add_argument("--prompts", nargs="+", help="captions, each in quotes; by default six of the dataset")
 

@@ -126,9 +126,6 @@ def text(record: dict) -> str:
     return "\n".join(lines) + "\n"
 
 
-# ---- command ---------------------------------------------------------------------------------------------------------
-
-
 class Plan(NamedTuple):
     """What can be known before the first sample."""
 
@@ -141,7 +138,6 @@ class Plan(NamedTuple):
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    """The flags of `python -m ddim mistakes`."""
     cli.add_flags(parser, model="scenes", data_dir="data", device=best_device(), out="results", n=200, seed=0)
     cli.add_flags(parser, steps=10)
 

@@ -122,9 +122,6 @@ def shown(record: dict) -> list[tuple[str, int]]:
     return [(first, S) for S in steps[first]] + list(middle.items())
 
 
-# ---- as text ---------------------------------------------------------------------------------------------------------
-
-
 def text(record: dict) -> str:
     """The record as a table: a line for each variant and S, the unguided ones beside the paper's."""
     settings = record["settings"]
@@ -147,9 +144,6 @@ def scientific(value: float | None) -> str:
     return "-" if value is None else f"{value:.1e}"
 
 
-# ---- command ---------------------------------------------------------------------------------------------------------
-
-
 class Plan(NamedTuple):
     """What can be known before the first image."""
 
@@ -163,7 +157,6 @@ class Plan(NamedTuple):
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    """The flags of `python -m ddim reconstruct`."""
     cli.add_flags(parser, model="shapes", data_dir="data", device=best_device(), out="results", n=128)
     steps, variants = (10, 20, 50, 100), tuple(VARIANTS)
     parser.add_argument("--steps", type=cli.positive, nargs="+", default=steps, help="numbers of steps S, each way")

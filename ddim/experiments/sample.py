@@ -1,26 +1,24 @@
 """Sample with DDIM, or with another sampler of few steps: every prompt with every seed."""
 
 import argparse
+from functools import partial
 
 import ddpm
+from ddpm.experiments.common import named
 from ddpm.experiments.sample import Plan, draw, plan, shared_flags
 from ddpm.model import Sampler
 from ddpm.utils import cli
 
-from ..bdia import sample_exact
-from ..dpm_solver import sample_2m
-from ..sampler import sample, timesteps
+from ..sampler import timesteps
 
 EXAMPLE = 'python -m ddim sample --prompts "a photo of a brown dog riding on a blue bicycle" --seeds 0-7 --steps 20'
 ENDINGS = (".png", ".npz")
-SAMPLERS = {"ddim": sample, "2m": sample_2m, "exact": sample_exact}  # eta is for the first
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    """The flags of `python -m ddim sample`."""
     cli.add_flags(parser, model="scenes", seeds=list(range(8)), steps=50, eta=None, scale=2.0)
     names = "ddim (default), 2m (DPM-Solver++, second order) or exact (BDIA, which can be inverted)"
-    parser.add_argument("--sampler", choices=SAMPLERS, default="ddim", help=names)
+    parser.add_argument("--sampler", choices=("ddim", "2m", "exact"), default="ddim", help=names)
     parser.add_argument("--clip", action="store_true", help="keep the predicted x_0 in [-1, 1], as DDPM's sampler does")
     shared_flags(parser)
 
@@ -35,12 +33,8 @@ def prepare(args: argparse.Namespace) -> tuple[Plan, Sampler]:
         raise ValueError(f"--steps {args.steps}: the exact sampler needs two or more")
     trained = ddpm.load(args.model, device=args.device)
     timesteps(trained.schedule.T, args.steps)
-
-    def sampler(eps, schedule, x_T, noise):
-        drawn = dict(eta=args.eta or 0.0, generator=noise, clip=args.clip) if args.sampler == "ddim" else {}
-        return SAMPLERS[args.sampler](eps, schedule, x_T, args.steps, **drawn)
-
-    return plan(args, trained, args.seeds), sampler
+    how = dict(eta=args.eta or 0.0, clip=args.clip) if args.sampler == "ddim" else {}
+    return plan(args, trained, args.seeds), partial(named, args.sampler, steps=args.steps, **how)
 
 
 def run(args: argparse.Namespace) -> None:

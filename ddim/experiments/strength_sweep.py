@@ -34,8 +34,6 @@ STRENGTHS = [0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0]
 LEVELS = (0.5, 0.8, 0.9, 0.95)  # accuracies at which the methods are compared
 Points = list[dict[str, float]]  # {"strength", "error", "accuracy"}, in order of the strength
 
-# ---- measure ---------------------------------------------------------------------------------------------------------
-
 
 def shows_edit(data: str, kind: str, e: edits.Edits, images: np.ndarray) -> np.ndarray:
     """(N,) bool: of shapes, which images show every word of their target; else, which show the word that was edited."""
@@ -133,9 +131,6 @@ def plot(path: Path, record: dict) -> Path:
     return save_figure(figure, path)
 
 
-# ---- command ---------------------------------------------------------------------------------------------------------
-
-
 class Plan(NamedTuple):
     """What can be known before the first edit."""
 
@@ -145,7 +140,6 @@ class Plan(NamedTuple):
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    """The flags of `python -m ddim sweep`."""
     cli.add_flags(parser, model="shapes", data_dir="data", device=best_device(), out="results", n=64)
     parser.add_argument("--strengths", type=cli.share, nargs="+", default=STRENGTHS, help="shares of the steps")
     parser.add_argument("--edits", nargs="+", help="kinds of edit; by default all of the dataset")

@@ -22,7 +22,7 @@ import ddpm
 from ddpm.evaluation import features
 from ddpm.evaluation.frechet import Measure, Reference, plus_minus, thousandfold
 from ddpm.experiments import records
-from ddpm.experiments.common import calls_bar, images_of, model_data, model_facts, write
+from ddpm.experiments.common import calls_bar, images_of, model_data, model_facts, named, write
 from ddpm.experiments.records import NUMBER, columns_of, rows_of
 from ddpm.model import Sampler, Trained
 from ddpm.schedule import MOST_SIGNAL
@@ -31,8 +31,7 @@ from ddpm.utils.device import best_device, check_memory
 from ddpm.utils.images import save_figure
 from unet.precision import PRECISIONS
 
-from ..dpm_solver import sample_2m
-from ..sampler import SPACINGS, Trajectory, sample, sample_hat, timesteps
+from ..sampler import SPACINGS, timesteps
 from . import reference
 
 EXAMPLE = "python -m ddim table --model shapes --n 100 --columns 5 10 20"
@@ -93,16 +92,8 @@ def grid_of(row: str, T: int, S: int, spacing: str) -> list[int]:
 
 def cell_sampler(row: str, S: int, spacing: str = "linear") -> Sampler:
     """The sampler of a cell, for `ddpm.generate`; predicted x_0 are not clipped."""
-
-    def sampler(eps, schedule, x_T, noise) -> Trajectory:
-        grid = grid_of(row, schedule.T, S, spacing)
-        if row == SECOND_ORDER:
-            return sample_2m(eps, schedule, x_T, grid)
-        if row == HAT:
-            return sample_hat(eps, schedule, x_T, grid, generator=noise)
-        return sample(eps, schedule, x_T, grid, float(row), generator=noise)
-
-    return sampler
+    name, how = (row, {}) if row in (HAT, SECOND_ORDER) else ("ddim", {"eta": float(row)})
+    return lambda *given: named(name, *given, steps=grid_of(row, given[1].T, S, spacing), **how)
 
 
 def calls(T: int, cells: list[tuple[str, int]], spacing: str) -> int:
@@ -162,9 +153,6 @@ def grid_line(T: int, S: int, spacing: str) -> str:
     return f"grid of S = {S}: {n} calls{once}, from t = {grid[0]} to {grid[-2]}, then 0"
 
 
-# ---- as a plot -------------------------------------------------------------------------------------------------------
-
-
 def figure_of(record: dict) -> Figure:
     """Distance against S, log-log, a line for each row; the paper's curves dotted, in a panel of their own if needed.
 
@@ -208,9 +196,6 @@ class PlainLogFormatter(LogFormatter):
         return f"{x:g}" if super().__call__(x, pos) else ""
 
 
-# ---- command ---------------------------------------------------------------------------------------------------------
-
-
 class Plan(NamedTuple):
     """What can be known before the first sample."""
 
@@ -225,7 +210,6 @@ class Plan(NamedTuple):
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    """The flags of `python -m ddim table`."""
     cli.add_flags(parser, model="shapes", data_dir="data", device=best_device(), out="results", n=500, seed=0)
     parser.add_argument("--columns", type=cli.positive, nargs="+", help="numbers of steps S, by default the paper's")
     rows = f"etas, {HAT}, {SECOND_ORDER}; of real images: {', '.join(reference.ROWS)}"

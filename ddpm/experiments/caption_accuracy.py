@@ -5,23 +5,16 @@ Samples of the shapes are read exactly; others are judged by a classifier and th
 """
 
 import argparse
-from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 
 import numpy as np
 import torch
-from tqdm import tqdm
-
-import ddim
 
 from ..data import Dataset
 from ..data.shapes import scatter, shapes, variants
-from ..diffusion import EpsFn
 from ..evaluation import classifier
 from ..evaluation.judge import accuracy
-from ..model import Sampler, Trained, generate, in_batches, load
-from ..noise import Noise
-from ..schedule import Schedule
+from ..model import Sampler, Trained, load
 from ..utils import cli
 from ..utils.device import best_device, check_memory
 from . import common
@@ -32,20 +25,19 @@ ENDINGS = (".json", ".txt")
 HELD_OUT_SEED = 1  # training draws its shapes with seed 0
 SPLITS = {"train": "combinations seen", "test": "combinations never seen"}
 STEPS, ETA, SCALE = 20, 1.0, 2.0  # of the samples: steps, noise of each, guidance
-Bar = Callable[[Iterator], Iterable]  # wraps the batches
-Judged = dict[
-    str, tuple[np.ndarray | None, list[str]]
-]  # name -> images (None: samples of the model) and their captions
+Judged = dict[str, tuple[np.ndarray | None, list[str]]]  # name -> images (None: the model's samples) and captions
 
 
-def few_steps(eps: EpsFn, schedule: Schedule, x_T: torch.Tensor, noise: Noise, steps=STEPS, eta=ETA) -> Iterator:
-    """DDIM in few steps: T steps of DDPM for each image would take an hour."""
-    return ddim.sample(eps, schedule, x_T, min(steps, schedule.T), eta, generator=noise)
+def few_steps(T: int, steps: int = STEPS, eta: float = ETA) -> Sampler:
+    """DDIM in few steps, at most T: T steps of DDPM for each image would take an hour."""
+    return partial(common.named, "ddim", steps=min(steps, T), eta=eta)
 
 
-def samples_of(trained: Trained, prompts: list[str], sampler: Sampler, scale: float, bar: Bar) -> np.ndarray:
-    """One image for each prompt, of seeds 0, 1, ...: uint8 (n, 3, H, W)."""
-    return np.concatenate(list(bar(generate(trained, prompts, list(range(len(prompts))), sampler, scale))))
+def samples_of(trained: Trained, prompts: list[str], scale: float, steps: int = STEPS, eta: float = ETA) -> np.ndarray:
+    """One image for each prompt, of seeds 0, 1, ..., by `few_steps`: uint8 (n, 3, H, W)."""
+    T, n = trained.schedule.T, len(prompts)
+    with common.calls_bar(n * min(steps, T)) as bar:
+        return common.images_of(trained, prompts, range(n), scale, few_steps(T, steps, eta), bar)
 
 
 def random_rows(data: Dataset, n: int) -> np.ndarray:
@@ -64,16 +56,15 @@ def of_shapes(n: int) -> Judged:
     }
 
 
-def measure(trained: Trained, sampler: Sampler, sets: Judged, scale: float, bar: Callable[..., Bar]) -> dict[str, dict]:
+def measure(trained: Trained, sets: Judged, *how: float) -> dict[str, dict]:
     """Name of a set -> word, or "all" words -> {"share" of the images that show it, "n" captions that have it}.
 
-    Of the shapes, whose captions have all words, the shares alone. bar: takes a description (desc=) and gives what
-    wraps the batches.
+    Of the shapes, whose captions have all words, the shares alone. how: scale, steps and eta of `samples_of`.
     """
     result, data = {}, trained.info["data"]
     for name, (images, prompts) in sets.items():
         if images is None:
-            images = samples_of(trained, prompts, sampler, scale, partial(bar, desc=name))
+            images = samples_of(trained, prompts, *how)
         found = accuracy(common.shown_words(data, images, prompts))
         result[name] = {word: part["share"] for word, part in found.items()} if data == "shapes" else found
     return result
@@ -120,8 +111,6 @@ def prepare(args: argparse.Namespace) -> tuple[Trained, Judged, dict]:
 def run(args: argparse.Namespace) -> None:
     """Write and print the accuracy of a model's samples."""
     trained, sets, facts = prepare(args)
-    sampler = partial(few_steps, steps=args.steps, eta=args.eta)
-    bar = partial(tqdm, total=len(in_batches(args.n, trained.device)), unit=" batches")
-    result = measure(trained, sampler, sets, args.scale, bar)
+    result = measure(trained, sets, args.scale, args.steps, args.eta)
     settings = {name: getattr(args, name) for name in ("model", "n", "steps", "eta", "scale")} | facts
     common.write(args, f"score-{cli.name_of(args.model)}", settings | result, table(result) + "\n")

@@ -5,16 +5,32 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+from torch import Tensor
 from tqdm import tqdm
+
+import ddim
+from ddim.sampler import Steps, Trajectory
 
 from ..data import Dataset, load_data
 from ..data.folder import middle_of
+from ..diffusion import EpsFn
 from ..evaluation import classifier, judge
 from ..model import Sampler, Trained, generate
+from ..noise import Noise
+from ..schedule import Schedule
 from ..utils import cli
 from ..utils.files import read_json, sha256, write_json, write_text
 from . import records
 from .records import arithmetic
+
+SAMPLERS = {"ddim": ddim.sample, "hat": ddim.sample_hat, "2m": ddim.sample_2m, "exact": ddim.sample_exact}
+"""Every sampler by its name: (eps, schedule, x_T, steps, ...) -> trajectory."""
+
+
+def named(name: str, eps: EpsFn, schedule: Schedule, x_T: Tensor, noise: Noise, steps: Steps, **how) -> Trajectory:
+    """A sampler by its name, as `ddpm.generate` calls one; how: further keywords, such as eta of "ddim"."""
+    drawn = {"generator": noise} if name in ("ddim", "hat") else {}  # the others add no noise
+    return SAMPLERS[name](eps, schedule, x_T, steps, **drawn, **how)
 
 
 def model_data(trained: Trained, data_dir: str, split: str) -> Dataset:

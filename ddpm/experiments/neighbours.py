@@ -5,25 +5,23 @@ it is training images, and how far each is from the nearest other one.
 """
 
 import argparse
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from einops import rearrange
 from matplotlib.figure import Figure
-from tqdm import tqdm
 
 import ddim
 
 from ..data import Dataset
-from ..model import Trained, in_batches, load
+from ..model import Trained, load
 from ..utils import cli
 from ..utils.device import best_device
 from ..utils.files import write_json
 from ..utils.images import save_figure
 from . import records
-from .caption_accuracy import ETA, SCALE, STEPS, few_steps, random_rows, samples_of
+from .caption_accuracy import ETA, SCALE, STEPS, random_rows, samples_of
 from .common import model_data, own_record
 
 EXAMPLE = "python -m ddpm neighbours --model cifar10 --n 64"
@@ -81,7 +79,6 @@ def plot(path: Path, samples: np.ndarray, training: np.ndarray, distances: dict[
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    """The flags of `python -m ddpm neighbours`."""
     cli.add_flags(parser, model="shapes", data_dir="data", n=500, steps=STEPS, eta=ETA, scale=SCALE)
     cli.add_flags(parser, device=best_device(), out="results")
 
@@ -109,12 +106,9 @@ def run(args: argparse.Namespace) -> None:
     """Samples, and as many real images: write how far each is from its nearest training image, and draw some."""
     trained, training, prompts, others, own = prepare(args)
     path, image = (cli.output(args, f"neighbours-{cli.name_of(args.model)}", ending) for ending in (".json", ".png"))
-    sampler = partial(few_steps, steps=args.steps, eta=args.eta)
-    bar = partial(tqdm, desc="samples", total=len(in_batches(args.n, trained.device)), unit=" batches")
-    samples = samples_of(trained, prompts, sampler, args.scale, bar)
-    distances = {}
-    distances["samples"], where = nearest(samples, training.images)
-    distances["test" if own is None else "training images"], _ = nearest(others, training.images, own)
+    samples = samples_of(trained, prompts, args.scale, args.steps, args.eta)
+    (least, where), (others_least, _) = nearest(samples, training.images), nearest(others, training.images, own)
+    distances = {"samples": least, "test" if own is None else "training images": others_least}
     result = {
         name: dict(zip(PERCENTILES, np.percentile(distance, PERCENTILES).round(5).tolist(), strict=True))
         for name, distance in distances.items()
@@ -122,7 +116,7 @@ def run(args: argparse.Namespace) -> None:
     settings = {key: getattr(args, key) for key in ("model", "n", "steps", "eta", "scale")} | {"info": trained.card}
     settings |= records.arithmetic(trained)
     write_json(path, settings | result)
-    first = distances["samples"].argsort()[:32]  # a copy would be among these
+    first = least.argsort()[:32]  # a copy would be among these
     plot(image, samples[first], training.images[where[first]], distances)
     for name, percentiles in result.items():
         parts = ", ".join(f"{share} % are below {value}" for share, value in percentiles.items())

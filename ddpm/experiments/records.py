@@ -7,7 +7,6 @@ writes a record at a time.
 
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 from ..model import Trained
 from ..utils.files import read_json, write_json
@@ -16,7 +15,6 @@ NUMBER = int | float
 Cell = dict[str, NUMBER | None]
 UNSAID = {"precision": "float32", "device": "cpu"}  # of records that do not say how they were computed
 WHAT = "a record of such cells"
-Kinds = dict[str, type]  # what a cell must have: name -> type
 
 
 def arithmetic(trained: Trained) -> dict:
@@ -24,25 +22,33 @@ def arithmetic(trained: Trained) -> dict:
     return {"precision": trained.precision, "device": trained.device.type}
 
 
-def resume(path: Path, settings: dict, kinds: Kinds) -> dict:
+def resume(path: Path, settings: dict, kinds: dict[str, type]) -> dict:
     """The record at `path`, or an empty one.
 
-    ValueError: a file that is no record of such cells, or cells made with other settings, naming one.
+    kinds: what a cell must have, name -> type. ValueError: no record of such cells, or cells made with other settings.
     """
+
+    def fits(record: dict) -> bool:
+        cells = [(S, cell) for row in record["cells"].values() for S, cell in row.items()]
+        is_whole = all(isinstance(cell[name], kind) for _, cell in cells for name, kind in kinds.items())
+        return is_whole and all(record["cells"].values()) and all(S.isdecimal() for S, _ in cells)
+
     if not path.exists():
         return {"settings": settings, "cells": {}}
-    record = read(path)
-    if not is_record(record, kinds):
-        raise ValueError(f"{path} is not {WHAT}: move it away, or choose another --out")
+    record = read(path, fits)
     check_same(path, record["settings"], settings)
     return {"settings": settings, "cells": record["cells"]}
 
 
-def read(path: Path) -> dict:
+def read(path: Path, fits: Callable[[dict], bool] = lambda _: True) -> dict:
     """What a file of results holds, {"settings": {...}, ...}. ValueError for any other file."""
     record = read_json(path, WHAT, ("settings",))
-    if not isinstance(record["settings"], dict):
-        raise ValueError(f"{path} is not {WHAT} (its settings have no names): move it away, or choose another --out")
+    try:
+        is_record = isinstance(record["settings"], dict) and fits(record)
+    except (TypeError, KeyError, AttributeError):  # another structure
+        is_record = False
+    if not is_record:
+        raise ValueError(f"{path} is not {WHAT}: move it away, or choose another --out")
     return record
 
 
@@ -52,20 +58,8 @@ def check_same(path: Path, before: dict, settings: dict) -> None:
     for name in sorted(before.keys() | settings.keys()):
         old, new = before.get(name), settings.get(name)
         if old != new:
-            raise ValueError(
-                f"{path} was made with {name} {old!r}, not {new!r}: results are not mixed, choose another --out"
-            )
-
-
-def is_record(content: Any, kinds: Kinds) -> bool:
-    """Is it {"settings": {...}, "cells": {row: {S: cell}}}, with cells of these kinds?"""
-    try:
-        rows = content["cells"].values()
-        cells = [(S, cell) for row in rows for S, cell in row.items()]
-        whole = all(isinstance(cell[name], kind) for _, cell in cells for name, kind in kinds.items())
-        return isinstance(content["settings"], dict) and all(rows) and all(S.isdecimal() for S, _ in cells) and whole
-    except (TypeError, KeyError, AttributeError):  # another structure
-        return False
+            made = f"{path} was made with {name} {old!r}, not {new!r}"
+            raise ValueError(f"{made}: results are not mixed, choose another --out")
 
 
 def missing(record: dict, rows: list[str], columns: list[int]) -> list[tuple[str, int]]:
@@ -106,28 +100,28 @@ def columns_of(record: dict) -> list[int]:
 
 def resume_rows(path: Path, settings: dict[str, dict]) -> dict:
     """The record at `path`, or an empty one. ValueError: no such record, or a row made with other settings."""
-    if not path.exists():
-        return {"settings": {}, "cells": {}}
-    record, names = read(path), {name for each in settings.values() for name in each}
-    try:
+
+    def fits(record: dict) -> bool:
+        names = {name for each in settings.values() for name in each}
         rows = [record["settings"][row].keys() | UNSAID.keys() == names for row in record["cells"]]
         numbers = [n for row in record["cells"].values() for cell in row.values() for n in cell.values()]
-        is_whole = all(rows) and all(n is None or isinstance(n, NUMBER) for n in numbers)
-    except (TypeError, KeyError, AttributeError):  # another structure
-        is_whole = False
-    if not is_whole:
-        raise ValueError(f"{path} is not {WHAT}: move it away, or choose another --out")
+        return all(rows) and all(isinstance(n, NUMBER | None) for n in numbers)
+
+    if not path.exists():
+        return {"settings": {}, "cells": {}}
+    record = read(path, fits)
     for row in record["settings"].keys() & settings.keys():
         check_same(path, record["settings"][row], settings[row])
     return record
 
 
 def add_cells(path: Path, row: str, settings: dict, cells: dict[str, Cell]) -> dict:
-    """Write new cells of a row beside what other commands have written meanwhile; returns the record."""
+    """Write new cells of a row, if any, beside what other commands have written meanwhile; returns the record."""
     record = resume_rows(path, {row: settings})
-    record["settings"][row] = settings
-    record["cells"][row] = record["cells"].get(row, {}) | cells
-    write_json(path, record)
+    if cells:
+        record["settings"][row] = settings
+        record["cells"][row] = record["cells"].get(row, {}) | cells
+        write_json(path, record)
     return record
 
 

@@ -88,16 +88,12 @@ def draw(args: argparse.Namespace, plan: Plan, sampler: Sampler, steps: int) -> 
     print(path)
 
 
-# ---- the command -----------------------------------------------------------------------------------------------------
-
-
 def ancestral(eps: EpsFn, schedule: Schedule, x_T: torch.Tensor, noise: Noise) -> Iterator:
     """`ddpm.sample` as a sampler of `generate`."""
     return sample(eps, schedule, x_T, generator=noise)
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    """The flags of `python -m ddpm sample`."""
     cli.add_flags(parser, model="scenes", n=8, seed=0, scale=2.0)
     shared_flags(parser)
 

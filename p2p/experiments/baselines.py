@@ -11,7 +11,7 @@ from torch import Tensor
 import ddim
 from ddim.sampler import Trajectory, as_grid
 from ddpm.diffusion import last
-from ddpm.experiments.common import finite
+from ddpm.experiments.common import SAMPLERS, finite
 from ddpm.model import Trained
 from ddpm.noise import Noise
 
@@ -21,11 +21,7 @@ from ..real import ITERATIONS, latent_pair
 from ..words import Words, as_words, changed, split
 
 SDEDIT_SEEDS, SHARED_SEEDS = 2**20, 2**21  # added to the seeds of x_T, so that later noise is independent of it
-SAMPLERS: dict[str, Callable[[list[int]], Callable[..., Trajectory]]] = {  # name -> the sampler of pairs of these seeds
-    "ddim": lambda seeds: ddim.sample,
-    "2m": lambda seeds: ddim.sample_2m,
-    "ddpm": lambda seeds: shared_noise([(seed + SHARED_SEEDS) % 2**63 for seed in seeds]),
-}
+PAIR_SAMPLERS = ("ddim", "2m", "ddpm")  # see `sampler_of`
 MOST_PAIRS = 10_000  # of one kind of edit
 
 # ---- settings --------------------------------------------------------------------------------------------------------
@@ -136,7 +132,13 @@ def sampled_pairs(
 def sampled(trained: Trained, settings: EditSettings, prompts: list[str], seeds: list[int]) -> Tensor:
     """The images (n, 3, H, W) of n prompts, one seed each."""
     eps, x_T = trained.eps(prompts, settings.scale), Noise(seeds).start(trained.shape, trained.device)
-    return last(finite(SAMPLERS[settings.sampler](seeds)(eps, trained.schedule, x_T, settings.steps), settings.scale))
+    sampler = sampler_of(settings.sampler, seeds)
+    return last(finite(sampler(eps, trained.schedule, x_T, settings.steps), settings.scale))
+
+
+def sampler_of(name: str, seeds: list[int]) -> Callable[..., Trajectory]:
+    """The sampler of pairs of these seeds; "ddpm" is eta = 1, with the same noise for both images."""
+    return shared_noise([(seed + SHARED_SEEDS) % 2**63 for seed in seeds]) if name == "ddpm" else SAMPLERS[name]
 
 
 def words_that_differ(pairs: Pairs) -> list[Words]:
@@ -177,7 +179,7 @@ def ddim_inversion(trained: Trained, settings: EditSettings, pairs: Pairs, itera
 
 def prompt_to_prompt(trained: Trained, settings: EditSettings, pairs: Pairs, **how: Any) -> Tensor:
     """`p2p.edit`, with further keywords of it."""
-    how = {"sampler": SAMPLERS[settings.sampler](pairs.seeds)} | settings.keywords | how
+    how = {"sampler": sampler_of(settings.sampler, pairs.seeds)} | settings.keywords | how
     way = edit(trained, pairs.sources, pairs.targets, pairs.x_T, **how)
     return last(finite(way, settings.scale))[len(pairs.sources) :]
 

@@ -33,7 +33,7 @@ from ..blend import LocalBlend
 from ..store import AttentionStore
 from ..words import Words, alignment, changed, in_range, kind_of, split, word_positions
 from . import page
-from .baselines import SAMPLERS, SETTINGS, EditSettings, map_size, with_flags, words_of
+from .baselines import PAIR_SAMPLERS, SETTINGS, EditSettings, map_size, sampler_of, with_flags, words_of
 
 EXAMPLE = (
     'python -m p2p edit --source "a photo of a gray cat on a red couch" '
@@ -74,7 +74,6 @@ def word_share(text: str) -> tuple[str, float]:
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    """The flags of `python -m p2p edit`."""
     cli.add_flags(parser, model="scenes", source=None, target=None, image=None, data_dir=None, seeds=None)
     cli.add_flags(parser, steps=50, scale=None, device=best_device(), out="results")
     word = dict(action="append", default=[])
@@ -86,7 +85,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(f"--{maps}-until", **{"type": cli.share, "help": until} | several)
     parser.add_argument("--blend", nargs="*", metavar="WORD", help="change only where the maps of these words are high")
     parser.add_argument("--mask", help="an image file of the model's size: change only where it is light")
-    parser.add_argument("--sampler", choices=list(SAMPLERS), help="of generated images, by default ddim; ddpm: eta = 1")
+    parser.add_argument("--sampler", choices=PAIR_SAMPLERS, help="of generated images, by default ddim; ddpm: eta = 1")
     parser.add_argument("--inversion", choices=("exact", "ddim", "null-text"), help="of a real image")
     film = "draw the source at K times from noise on, and the map of the word that changes at these times"
     parser.add_argument("--film", type=cli.positive, metavar="K", help=film)
@@ -228,9 +227,6 @@ def description(source: Words, edit: Edit) -> str:
     return f"{', '.join(edit.label.splitlines())} ({' and '.join(kinds)}): {injected.format(**edit.how)}"
 
 
-# ---- before the first step -------------------------------------------------------------------------------------------
-
-
 class Plan(NamedTuple):
     """What can be known before the first step."""
 
@@ -275,7 +271,7 @@ def start_of(plan: Plan, args: argparse.Namespace) -> dict[str, Any]:
     trained, source, steps = plan.trained, [" ".join(plan.source)], args.steps
     if plan.image is None:
         x_T = ddpm.Noise(args.seeds).start(trained.shape, trained.device)
-        return {"x_T": x_T, "sampler": SAMPLERS[args.sampler or "ddim"](args.seeds)}
+        return {"x_T": x_T, "sampler": sampler_of(args.sampler or "ddim", args.seeds)}
     x_0 = from_bytes(plan.image[None]).to(trained.device)
     if args.inversion == "exact":
         return {"x_T": real.latent_pair(trained, source, x_0, steps, args.scale), "sampler": ddim.sample_exact}
@@ -284,9 +280,6 @@ def start_of(plan: Plan, args: argparse.Namespace) -> dict[str, Any]:
         found = tqdm(finite(real.null_text(trained, source, x_0, steps, args.scale), args.scale), "null text", steps)
         start["null"] = real.null_of(trained, {t: states for t, _, states in found})
     return start
-
-
-# ---- the sheet -------------------------------------------------------------------------------------------------------
 
 
 def run(args: argparse.Namespace) -> None:

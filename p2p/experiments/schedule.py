@@ -32,7 +32,6 @@ SHARES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    """The flags of `python -m p2p schedule`."""
     cli.add_flags(parser, model="scenes", source=..., seed=0, steps=20, scale=GUIDANCE, device=best_device())
     cli.add_flags(parser, out="results")
     parser.add_argument("--target", required=True, help="caption of the edit")

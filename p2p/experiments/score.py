@@ -33,19 +33,8 @@ from ddpm.utils.files import write_text
 from ddpm.utils.images import enlarge, squared_error, to_bytes
 
 from ..store import AttentionStore
-from .baselines import (
-    SAMPLERS,
-    SETTINGS,
-    WAYS,
-    EditSettings,
-    Pairs,
-    check_ways,
-    prompt_to_prompt,
-    sampled_pairs,
-    with_flags,
-    words_of,
-    words_that_differ,
-)
+from . import baselines
+from .baselines import PAIR_SAMPLERS, SETTINGS, WAYS, EditSettings, Pairs, prompt_to_prompt, sampled_pairs
 
 EXAMPLE = "python -m p2p score --model shapes --n 100 --kinds colour --ways plain p2p"
 ENDINGS = (".json", ".txt")
@@ -177,7 +166,7 @@ def region(trained: Trained, settings: EditSettings, batch: Pairs) -> np.ndarray
     """(n, H, W) bool: where the averaged maps of the words that differ are high."""
     store = AttentionStore(batch.sources + batch.targets)
     prompt_to_prompt(trained, settings, batch, store=store)
-    blend, (n, *shape) = settings.blend(trained, words_that_differ(batch)), batch.x_0.shape
+    blend, (n, *shape) = settings.blend(trained, baselines.words_that_differ(batch)), batch.x_0.shape
     return blend.region(store, torch.Size((2 * n, *shape)))[:, 0].cpu().numpy()
 
 
@@ -279,9 +268,6 @@ def best_overlap(maps: Tensor, masks: Tensor) -> Tensor:
     return best
 
 
-# ---- the command -----------------------------------------------------------------------------------------------------
-
-
 class Plan(NamedTuple):
     """What can be known before the first image."""
 
@@ -292,12 +278,11 @@ class Plan(NamedTuple):
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    """The flags of `python -m p2p score`."""
     cli.add_flags(parser, model="scenes", device=best_device(), n=500, steps=None, scale=None, out="results")
     cli.add_flags(parser, data_dir=None)
     parser.add_argument("--kinds", nargs="+", help="kinds of edit, such as colour; by default all of the model's data")
     parser.add_argument("--ways", nargs="+", choices=list(WAYS), help=f"ways of editing, by default {' '.join(SCORED)}")
-    parser.add_argument("--sampler", choices=list(SAMPLERS), help="ddpm: eta = 1, with the same noise for both images")
+    parser.add_argument("--sampler", choices=PAIR_SAMPLERS, help="ddpm: eta = 1, with the same noise for both images")
     for name in ("cross-until", "self-until", "strength"):
         parser.add_argument(f"--{name}", type=cli.share, help="in place of that of each kind")
 
@@ -314,8 +299,8 @@ def prepare(args: argparse.Namespace) -> Plan:
     if args.ways and args.kinds == [MAPS]:
         raise ValueError("--ways has no effect on --kinds maps: leave it out")
     args.ways = args.ways or ([] if args.kinds == [MAPS] else SCORED)
-    settings = {kind: with_flags(SETTINGS.get((data, kind), EditSettings()), args) for kind in args.kinds}
-    check_ways(trained, args, settings)
+    settings = {kind: baselines.with_flags(SETTINGS.get((data, kind), EditSettings()), args) for kind in args.kinds}
+    baselines.check_ways(trained, args, settings)
     if args.data_dir is not None and not (data == "celeba" and MAPS in args.kinds):
         print(f"--data-dir {args.data_dir} has no effect: only the maps of faces need the data")
     facts = model_facts(trained, args) | {"n": args.n}
@@ -329,7 +314,7 @@ def prepare(args: argparse.Namespace) -> Plan:
         is_missing = kind not in cells if kind == MAPS else bool(ways)
         if is_missing:
             todo[kind] = how, task_of(trained, kind, args.n, args.data_dir or "data"), ways
-            words_of(trained, todo[kind][1].sources + todo[kind][1].targets)
+            baselines.words_of(trained, todo[kind][1].sources + todo[kind][1].targets)
     return Plan(trained, todo, facts, path)
 
 
@@ -341,11 +326,8 @@ def run(args: argparse.Namespace) -> None:
         if kind in todo:
             settings, task, ways = todo[kind]
             bar = partial(tqdm, desc=kind, total=-(-args.n // BATCH))
-            if kind == MAPS:
-                new = localise(trained, settings, task, bar)
-            else:
-                new = compare(trained, settings, task, ways, bar)
-        record = records.add_cells(path, kind, facts[kind], new) if new else records.resume_rows(path, facts)
+            new = localise(trained, settings, task, bar) if kind == MAPS else compare(trained, settings, task, ways, bar)
+        record = records.add_cells(path, kind, facts[kind], new)
         print(records.row_text(path, record, kind, new))
     texts = [records.row_text(path, record, kind, cells) for kind, cells in record["cells"].items()]
     write_text(path.with_suffix(".txt"), "\n\n".join(texts) + "\n")

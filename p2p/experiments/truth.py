@@ -36,8 +36,6 @@ MOST_OF_ONE = 1000  # scenes of one caption
 TRUE_KINDS = tuple(kind for kind in edits.SCENE_PAIRS if kind not in ("add colour", "drop colour"))
 TRIED = [way for way in WAYS if way != "ddim"]  # by default
 
-# ---- measure ---------------------------------------------------------------------------------------------------------
-
 
 def drawn(images: Sequence[scenes.Scene]) -> np.ndarray:
     """Scenes as uint8 (n, 3, 32, 32)."""
@@ -71,9 +69,6 @@ def measure(chosen: list[edits.SceneEdit], images: np.ndarray, kind: str) -> Cel
     return cell | ({"new word shown": 100 * float(np.mean(answers[word] == 1))} if not kind.startswith("drop") else {})
 
 
-# ---- the command -----------------------------------------------------------------------------------------------------
-
-
 class Plan(NamedTuple):
     """What can be known before the first image."""
 
@@ -85,7 +80,6 @@ class Plan(NamedTuple):
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    """The flags of `python -m p2p truth`."""
     cli.add_flags(parser, model="scenes", source=None, n=500, seed=0, steps=None, scale=None)
     cli.add_flags(parser, device=best_device(), out="results")
     parser.add_argument("--target", help="caption of the edit")
@@ -155,7 +149,7 @@ def run(args: argparse.Namespace) -> None:
         images = edited(trained, settings[kind], chosen, args.ways) if chosen else {}
         if path is not None:
             new = {way: measure(chosen, each, kind) for way, each in images.items()}
-            record = records.add_cells(path, kind, facts[kind], new) if new else records.resume_rows(path, facts)
+            record = records.add_cells(path, kind, facts[kind], new)
             print(records.row_text(path, record, kind, new))
         if not chosen:
             continue
