@@ -119,7 +119,6 @@ def prepare(args: argparse.Namespace) -> tuple[Trained, list[str]]:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Draw the four figures."""
     trained, prompts = prepare(args)
     T, n = trained.schedule.T, len(prompts)
     cells = [(row, S) for S in up_to(trained, FIGURE_3) for row in ETAS] + [("0", S) for S in up_to(trained, FIGURE_5)]

@@ -169,7 +169,6 @@ def prepare(args: argparse.Namespace) -> Plan:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Measure, write, print, and show the first samples and images."""
     (trained, ways, test, captions, network, settings), images = prepare(args), {}
     with calls_bar(len(ways) * args.n * args.steps) as bar:
         for key, (model, way) in ways.items():

@@ -109,7 +109,6 @@ def prepare(args: argparse.Namespace) -> tuple[Trained, Judged, dict]:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Write and print the accuracy of a model's samples."""
     trained, sets, facts = prepare(args)
     result = measure(trained, sets, args.scale, args.steps, args.eta)
     settings = {name: getattr(args, name) for name in ("model", "n", "steps", "eta", "scale")} | facts

@@ -31,7 +31,6 @@ def prepare(args: argparse.Namespace) -> tuple[classifier.Recipe, Labelled, Labe
 
 
 def run(args: argparse.Namespace) -> None:
-    """Train, and put the network among the shipped classifiers."""
     recipe, training, test = prepare(args)
     torch.manual_seed(args.seed)
     parts, epochs = () if training.parts is None else scenes.PARTS, args.epochs or recipe.epochs

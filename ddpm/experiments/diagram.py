@@ -186,6 +186,5 @@ def prepare(args: argparse.Namespace) -> tuple[UNet, Path]:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Write the diagram of a trained model's network."""
     unet, path = prepare(args)
     print(save_figure(draw(unet), path))

@@ -109,7 +109,6 @@ def prepare(args: argparse.Namespace) -> tuple[Trained, Dataset, Path]:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Write the record and a plot of L_(t-1) over t; print the terms."""
     trained, data, path = prepare(args)
     bar = partial(tqdm, desc=f"{args.n} images, {LARGEST_BATCH[trained.device.type]} at a time", unit=" times")
     bound = measure(trained, data, args.n, not args.null, args.variance, args.times, bar)

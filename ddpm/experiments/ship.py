@@ -64,5 +64,4 @@ def prepare(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Write the weights and the manifest; print the file."""
     print(ship(args.run_folder, args.name, prepare(args), args.ema, args.replace))

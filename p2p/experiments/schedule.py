@@ -49,7 +49,6 @@ def prepare(args: argparse.Namespace) -> tuple[Trained, list[Words], Path]:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Edit one image with each pair of shares, and print where the sheet is."""
     trained, words, path = prepare(args)
     x_T = ddpm.Noise([args.seed]).start(trained.shape, trained.device)
     rows = []

@@ -319,14 +319,13 @@ def prepare(args: argparse.Namespace) -> Plan:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Measure what the record lacks, write it, and print the table."""
     trained, todo, facts, path = prepare(args)
     for kind in args.kinds:
         new: dict[str, Cell] = {}
         if kind in todo:
-            settings, task, ways = todo[kind]
+            how, task, ways = todo[kind]
             bar = partial(tqdm, desc=kind, total=-(-args.n // BATCH))
-            new = localise(trained, settings, task, bar) if kind == MAPS else compare(trained, settings, task, ways, bar)
+            new = localise(trained, how, task, bar) if kind == MAPS else compare(trained, how, task, ways, bar)
         record = records.add_cells(path, kind, facts[kind], new)
         print(records.row_text(path, record, kind, new))
     texts = [records.row_text(path, record, kind, cells) for kind, cells in record["cells"].items()]
