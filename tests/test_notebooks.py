@@ -21,6 +21,7 @@ from ddpm.utils.images import strip
 ROOT = Path(__file__).parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 MOST_BYTES, MOST_PICTURE, LONGEST_DEF = 300_000, 66_000, 3
+PHOTOGRAPHS = {"9_real_images": 500_000}  # bytes: they need all their colours
 
 # the right numbers, worked out by hand
 NUMBERS = {
@@ -147,9 +148,21 @@ def test_it_is_kept_with_its_outputs(path):
     assert [cell["execution_count"] for cell in code] == list(range(1, len(code) + 1))
     outputs = [output for cell in code for output in cell["outputs"]]
     assert not [o for o in outputs if o["output_type"] == "error" or o.get("name") == "stderr"]
+    assert all("image/png" in o["data"] for o in outputs if "data" in o)  # no object of Python is printed
     images = [o["data"]["image/png"] for o in outputs if "image/png" in o.get("data", {})]
     assert len(images) >= 2 and max(map(len, images)) <= MOST_PICTURE * 4 / 3
-    assert path.stat().st_size <= MOST_BYTES
+    assert path.stat().st_size <= PHOTOGRAPHS.get(path.stem, MOST_BYTES)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_it_draws_images_without_smoothing(path):
+    """What `strip` does not draw is drawn "nearest" too: matplotlib's default smooths an image that it enlarges."""
+    text = "\n".join(source(cell) for cell in cells(path)).replace("%matplotlib inline", "")
+    calls = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Call)]
+    images = [call for call in calls if getattr(call.func, "attr", "") == "imshow"]
+    chosen = [{word.arg: ast.unparse(word.value) for word in call.keywords}.get("interpolation") for call in images]
+    default = "'nearest'" if '"image.interpolation": "nearest"' in text else None
+    assert all((interpolation or default) == "'nearest'" for interpolation in chosen)
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
