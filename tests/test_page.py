@@ -21,7 +21,6 @@ import ddim
 import ddpm
 import p2p
 from ddim.__main__ import main as ddim_main
-from ddim.experiments import edit as ddim_edit
 from ddpm.diffusion import predict, predict_x0
 from ddpm.experiments import common, page
 from ddpm.utils.images import from_bytes, to_bytes
@@ -31,7 +30,9 @@ SOURCE = "a photo of a large red circle on a blue background"
 TARGETS = [SOURCE.replace("red", "green"), SOURCE.replace("red", "red yellow"), "a photo of a circle"]
 MANY = [SOURCE.replace("red", colour) for colour in ("green", "yellow", "white", "black", "purple", "pink", "orange")]
 TRAINED, STEPS = make_trained(), 5
+LEVELS = [s / 20 for s in range(2, 21)]
 GRID = [20, 16, 12, 8, 4, 0]
+REAL = make_data(5, 16)
 RESULTS = Path(__file__).parent.parent / "notebooks" / "results"
 SHIPPED = sorted(RESULTS.glob("*/page-*.html"))
 
@@ -104,16 +105,20 @@ def edited(model, tmp_path_factory) -> SimpleNamespace:
     return SimpleNamespace(page=Parsed(path), path=path, truth=truth, x_T=x_T)
 
 
+def run_ddim(model: Path, out: Path, *flags) -> int:
+    given = ("--model", model, "--device", "cpu", "--source", SOURCE, "--out", out)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(common, "model_data", lambda *_: REAL)
+        return code_of(ddim_main, "edit", *given, *flags)
+
+
 @pytest.fixture(scope="module")
 def encoded(model, tmp_path_factory) -> SimpleNamespace:
     """A page of `python -m ddim edit` for image 3 of a test split, at two strengths."""
-    path, data = tmp_path_factory.mktemp("page") / "page.html", make_data(5, 16)
-    flags = ("--image", 3, "--source", SOURCE, "--target", *TARGETS[:2], "--steps", STEPS, "--seed", 7)
-    flags += ("--strength", 0.8, 0.4)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(common, "model_data", lambda *_: data)
-        assert code_of(ddim_main, "edit", "--model", model, "--device", "cpu", "--out", path, *flags) == 0
-    return SimpleNamespace(page=Parsed(path), path=path, x_0=from_bytes(data.images[3:4]))
+    path = tmp_path_factory.mktemp("page") / "page.html"
+    flags = ("--image", 3, "--target", *TARGETS[:2], "--steps", STEPS, "--seed", 7, "--strength", 0.8, 0.4)
+    assert run_ddim(model, path, *flags) == 0
+    return SimpleNamespace(page=Parsed(path), path=path, x_0=from_bytes(REAL.images[3:4]))
 
 
 @pytest.fixture(scope="module")
@@ -191,15 +196,6 @@ def test_the_frames_are_the_samples_at_all_times_and_the_prediction_is_of_the_fr
             assert labels == [f"step {i} of 5, t = {t}" for i, t in enumerate(GRID)]
 
 
-def test_the_predicted_x_0_of_the_source_follows_from_x_t_alone(edited):
-    eps, x_t = TRAINED.eps([SOURCE]), edited.x_T
-    for i, (t, s) in enumerate(zip(GRID, GRID[1:], strict=False)):
-        expected = to_bytes(predict_x0(TRAINED.schedule, x_t, t, predict(eps, x_t, t)))
-        shown = np.stack([edited.page.frames(0, image)[1, i] for image in (0, 1)])
-        assert abs(expected.astype(int) - shown).max() <= 1
-        x_t, _ = ddim.step(TRAINED.schedule, predict(eps, x_t, t), x_t, t, s)
-
-
 def test_the_maps_are_those_of_each_step_and_at_the_end_their_mean(edited):
     for choice, (target, (_, store)) in enumerate(zip(TARGETS, edited.truth, strict=True)):
         for image in (0, 1):
@@ -266,22 +262,18 @@ def test_changed_words_are_marked_and_paired(edited):
     assert [words[0][i] for i, _ in second] == [words[1][j] for _, j in second] == SOURCE.split()
 
 
-def test_a_latent_pair_starts_with_its_two_images_and_repeats_the_first_call():
-    x_T, below = (torch.full((1, 3, 4, 4), value) for value in (1.0, 0.5))
-    both = torch.ones(2, 3, 4, 4)
-    states = [(4, 0 * both, -0.5 * both), (0, -both, 0.25 * both)]
-    x, x_0 = page.frames_of([torch.cat([each, each]) for each in (x_T, below)], states)
-    levels = {1.0: 255, 0.5: 191, 0.0: 128, -0.5: 64, 0.25: 159, -1.0: 0}
-    assert x[:, 0, 0, 0, 0].tolist() == [levels[v] for v in (1.0, 0.5, 0.0, -1.0)]
-    assert x_0[:, 1, 0, 0, 0].tolist() == [levels[v] for v in (-0.5, -0.5, 0.25, -1.0)]
-
-
-def test_a_real_image_has_a_page_too(model, tmp_path):
-    Image.fromarray(make_data(1, 16).images[0].transpose(1, 2, 0)).save(tmp_path / "real.png")
-    out = tmp_path / "page.html"
+def test_a_real_image_has_a_page_too_which_starts_with_the_pair_of_its_exact_inversion(model, tmp_path):
+    Image.fromarray(REAL.images[0].transpose(1, 2, 0)).save(tmp_path / "real.png")
+    out, x_0 = tmp_path / "page.html", from_bytes(REAL.images[:1])
     assert run_p2p(model, out, "--target", TARGETS[0], "--image", tmp_path / "real.png") == 0
-    shown = Parsed(out).frames(0, 0)
-    assert abs(shown[0, -1].astype(int) - make_data(1, 16).images[0]).max() <= 1 and shown.shape[1] == STEPS + 1
+    pair = p2p.real.latent_pair(TRAINED, [SOURCE], x_0, STEPS)
+    between = list(p2p.edit(TRAINED, SOURCE, TARGETS[0], pair, STEPS, sampler=ddim.sample_exact))
+    source, predicted, *_ = Parsed(out).frames(0, 0)
+    states = [*pair, *(x[:1] for _, x, _ in between)]
+    guesses = [between[0][2], *(guess for *_, guess in between), states[-1]]  # no prediction belongs to the pair
+    for shown, way in ((source, states), (predicted, guesses)):
+        assert all(far(image, x[:1]) <= 1 for image, x in zip(shown, way, strict=True))
+    assert len(source) == STEPS + 1 and far(source[-1], x_0) <= 1
 
 
 # ---- the sampler's edits ---------------------------------------------------------------------------------------------
@@ -322,72 +314,32 @@ def far(image: np.ndarray, x: torch.Tensor) -> int:
     return abs(image.astype(int) - to_bytes(x)[0]).max()
 
 
-def test_at_strength_0_a_page_is_the_original(model, tmp_path, monkeypatch):
-    monkeypatch.setattr(common, "model_data", lambda *_: make_data(1, 16))
-    flags = ("--image", 0, "--source", SOURCE, "--target", TARGETS[0], "--steps", 4, "--strength", 0, 0.5)
-    assert code_of(ddim_main, "edit", "--model", model, "--device", "cpu", "--out", tmp_path / "x.html", *flags) == 0
+def test_at_strength_0_a_page_is_the_original(model, tmp_path):
+    flags = ("--image", 0, "--target", TARGETS[0], "--steps", 4, "--strength", 0, 0.5)
+    assert run_ddim(model, tmp_path / "x.html", *flags) == 0
     shown = Parsed(tmp_path / "x.html").frames(0, 0)
-    assert shown.shape[:2] == (7, 1) and (shown == make_data(1, 16).images[0]).all()
+    assert shown.shape[:2] == (7, 1) and (shown == REAL.images[0]).all()
 
 
 # ---- bad input -------------------------------------------------------------------------------------------------------
 
 
-def test_what_p2p_cannot_show_is_said_in_one_line_before_any_work(model, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(p2p.editing, "edit", lambda *_, **__: pytest.fail("edited first"))
-    for flags, says in (
-        (("--film", 3), "--film is for a sheet, and"),
-        (("--cross-until", 0, 1), "--cross-until has 2 values, which a page shows"),
-        (("--seeds", "0-999"), "would take 18.4 MB, expected at most 4 MB: take fewer --steps"),
+def test_what_a_page_cannot_show_is_said_in_one_line_before_any_work(model, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("unet.UNet.forward", lambda *_: pytest.fail("called the network"))
+    target, real = ("--target", TARGETS[0]), ("--image", 0, "--target", SOURCE, "--steps")
+    for run, name, flags, says in (
+        (run_p2p, "x.html", (*target, "--film", 3), "--film is for a sheet, and"),
+        (run_p2p, "x.html", (*target, "--cross-until", 0, 1), "--cross-until has 2 values, which a page shows"),
+        (run_p2p, "x.html", (*target, "--seeds", "0-999"), "would take 18.4 MB, expected at most 4 MB: take fewer"),
+        (run_ddim, "x.png", (*real, 4, "--strength", 0.5, 1), "--strength has 2 values, and a sheet"),
+        (run_ddim, "x.html", (*real, 4, "--strength", 0.25, 1), "strength 0.25 of 4 steps is one step"),
+        (run_ddim, "x.html", ("--image", 0, "--target", *MANY, "--steps", 20, "--strength", *LEVELS), "4 MB"),
     ):
-        assert run_p2p(model, tmp_path / "x.html", "--target", TARGETS[0], *flags) == 2
+        assert run(model, tmp_path / name, *flags) == 2
         assert says in capsys.readouterr().err.splitlines()[-1] and not list(tmp_path.iterdir())
-
-
-def test_what_ddim_cannot_show_is_said_in_one_line_before_any_work(model, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(ddim_edit, "editor", lambda *_: pytest.fail("edited first"))
-    given = ("--image", 0, "--source", SOURCE, "--model", model, "--device", "cpu", "--out")
-    for flags, says in (
-        (("x.png", "--steps", 4, "--strength", 0.5, 1, "--target", SOURCE), "--strength has 2 values, and a sheet"),
-        (("x.html", "--steps", 4, "--strength", 0.25, 1, "--target", SOURCE), "strength 0.25 of 4 steps is one step"),
-        (("x.html", "--steps", 20, "--strength", *(s / 20 for s in range(2, 21)), "--target", *MANY), "4 MB"),
-    ):
-        assert code_of(ddim_main, "edit", *given, tmp_path / flags[0], *flags[1:]) == 2
-        assert says in capsys.readouterr().err.splitlines()[-1] and not list(tmp_path.iterdir())
-
-
-def test_a_command_without_a_page_says_so(model, tmp_path, capsys):
-    out = tmp_path / "x.html"
-    assert code_of(ddim_main, "sample", "--model", model, "--prompts", SOURCE, "--out", out) == 2
-    assert "x.html: expected a folder, or a name that ends in" in capsys.readouterr().err and not out.exists()
 
 
 # ---- JavaScript ------------------------------------------------------------------------------------------------------
-
-
-def test_the_plain_functions_in_a_javascript_engine(edited):
-    node = shutil.which("node")
-    if node is None:
-        pytest.skip("no JavaScript engine (node) on PATH")
-    checks = """
-    const same = (a, b) => { if (JSON.stringify(a) !== JSON.stringify(b)) throw new Error(JSON.stringify([a, b])); };
-    const [short, long] = [{ labels: Array(5), turn: 2 }, { labels: Array(9), turn: 4 }];
-    same([0, 1, 2, 3, 4].map((step) => sameTime(step, short, long)), [0, 1, 6, 7, 8]);
-    same([0, 3, 4, 5, 6, 8].map((step) => sameTime(step, long, short)), [0, 2, 2, 2, 2, 4]);
-    same(Array.from(heat([1, 2, 4])), [0, 0, 0, 255, 255, 0, 0, 255, 255, 255, 255, 255]);
-    same(Array.from(heat([7, 7])), [0, 0, 0, 255, 0, 0, 0, 255]);
-    same(partners(3, [[1, 2], [4, 2], [0, 0]]), [[1, 4], [2]]);
-    same(partners(-2, [[1, 2], [4, 2]]), [[1], [2]]);
-    same(partners(0, [[0, 0]]), [[], []]);
-    const [green, yellow, circle] = data.choices;
-    same(yellow.captions[1].words[sameWord(green.captions[1].words.indexOf("green") + 1, green, yellow) - 1], "yellow");
-    same(yellow.captions[1].words[sameWord(green.captions[1].words.indexOf("blue") + 1, green, yellow) - 1], "blue");
-    same(sameWord(green.captions[1].words.indexOf("blue") + 1, green, circle), 0);
-    console.log("all right");
-    """
-    script = f"{edited.page.scripts[1]}\nconst data = {edited.page.scripts[0]};\n{checks}"
-    done = subprocess.run([node, "-"], input=script, capture_output=True, text=True)
-    assert done.stdout.strip() == "all right", done.stderr
 
 
 def in_browser(path: Path, script: str) -> list:
@@ -431,9 +383,28 @@ def check(state: dict, frames: np.ndarray) -> None:
     assert state["side"] >= 256 and state["side"] % 16 == 0 and state["smallest"] >= 20
 
 
+FUNCTIONS = """
+const same = (a, b) => { if (JSON.stringify(a) !== JSON.stringify(b)) throw new Error(JSON.stringify([a, b])); };
+const [short, long] = [{ labels: Array(5), turn: 2 }, { labels: Array(9), turn: 4 }];
+same([0, 1, 2, 3, 4].map((step) => sameTime(step, short, long)), [0, 1, 6, 7, 8]);
+same([0, 3, 4, 5, 6, 8].map((step) => sameTime(step, long, short)), [0, 2, 2, 2, 2, 4]);
+same(Array.from(heat([1, 2, 4])), [0, 0, 0, 255, 255, 0, 0, 255, 255, 255, 255, 255]);
+same(Array.from(heat([7, 7])), [0, 0, 0, 255, 0, 0, 0, 255]);
+same(partners(3, [[1, 2], [4, 2], [0, 0]]), [[1, 4], [2]]);
+same(partners(-2, [[1, 2], [4, 2]]), [[1], [2]]);
+same(partners(0, [[0, 0]]), [[], []]);
+const [green, yellow, circle] = JSON.parse($("data").textContent).choices;
+const [{ words }, others] = [green.captions[1], yellow.captions[1].words];
+same(others[sameWord(words.indexOf("green") + 1, green, yellow) - 1], "yellow");
+same(others[sameWord(words.indexOf("blue") + 1, green, yellow) - 1], "blue");
+same(sameWord(words.indexOf("blue") + 1, green, circle), 0);
+"""
+
+
 @pytest.mark.slow
 def test_keys_and_clicks_change_the_frames_in_a_browser(edited):
-    script = LOOK + """
+    """And the page's functions give what is worked out by hand: a line that is not so ends the script."""
+    keys = """
     const word = (i) => document.querySelectorAll(".caption")[1].querySelectorAll("button")[i].click();
     press("ArrowLeft"); press("ArrowLeft"); word(5); look(); press("ArrowLeft"); look(); press("ArrowUp"); look();
     press("2"); look(); word(5); look();
@@ -441,7 +412,7 @@ def test_keys_and_clicks_change_the_frames_in_a_browser(edited):
     [...document.querySelectorAll(".caption button")].at(-1).dispatchEvent(new PointerEvent("pointerenter")); look();
     press("3"); look()
     """
-    seen = in_browser(edited.path, script)
+    seen = in_browser(edited.path, LOOK + FUNCTIONS + keys)
     expected = [(0, 0, 3), (0, 0, 2), (0, 1, 2), (1, 1, 2), (1, 1, 2), (1, 1, 1), (1, 1, 0), (1, 1, 0), (2, 1, 0)]
     for state, (choice, image, step) in zip(seen, expected, strict=True):
         check(state, edited.page.frames(choice, image)[:, step])
