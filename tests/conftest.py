@@ -26,6 +26,14 @@ def runs(request, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def model(tmp_path_factory):
+    """A file of `tiny.make_trained`, which nobody writes to."""
+    from tiny import make_trained, save_model
+
+    return save_model(tmp_path_factory.mktemp("models") / "tiny.pt", make_trained().unet.config)
+
+
+@pytest.fixture(scope="session")
 def cats(tmp_path_factory):
     """A folder of one's own with four images, and a model of it."""
     import numpy as np

@@ -28,12 +28,6 @@ TARGET = "a photo of a small red square on a blue background"
 FEW = shapes.shapes
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    """A checkpoint file of an untrained network that fits the shapes, T = 20."""
-    return save_model(tmp_path_factory.mktemp("model") / "tiny.pt")
-
-
 def means(images: np.ndarray) -> torch.Tensor:
     """Features that can be worked out by hand: each channel's mean and spread."""
     images = torch.from_numpy(images).float() / 255

@@ -33,12 +33,6 @@ PROMPT = "a photo of a small red circle on a blue background"
 code_of = partial(helpers.code_of, main)
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    """A checkpoint file of an untrained network that fits the shapes."""
-    return save_model(tmp_path_factory.mktemp("model") / "model.pt")
-
-
 def test_only_five_endings_make_a_file_and_a_folder_is_a_folder(tmp_path):
     """Results of --out eta0.5 and of --out eta0.2 would otherwise both be called eta0."""
     (tmp_path / "john.doe").mkdir()

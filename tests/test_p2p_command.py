@@ -32,12 +32,6 @@ TRAINED = make_trained()
 IMAGE = draw([Shape("circle", "red", "blue", "large")])
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    """A file of TRAINED."""
-    return save_model(tmp_path_factory.mktemp("model") / "tiny.pt", replace(SIXTEEN, predicts="v"))
-
-
 @pytest.fixture
 def run(model, tmp_path):
     """Run an edit, of three steps and without guidance if no flag says else, into tmp_path: its exit code."""

@@ -15,7 +15,7 @@ import pytest
 import torch
 from helpers import code_of
 from PIL import Image
-from tiny import make_data, make_trained, save_model
+from tiny import make_data, make_trained
 
 import ddim
 import ddpm
@@ -83,12 +83,6 @@ def run_p2p(model: Path, out: Path, *flags) -> int:
     given = ("--model", model, "--device", "cpu", "--steps", STEPS, "--scale", 1, "--source", SOURCE)
     seeds = () if {"--seeds", "--image"} & {*flags} else ("--seeds", "0,4")
     return code_of(p2p_main, "edit", *given, *seeds, "--out", out, *flags)
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    """A checkpoint file of an untrained network that fits the shapes, T = 20."""
-    return save_model(tmp_path_factory.mktemp("model") / "tiny.pt", TRAINED.unet.config)
 
 
 @pytest.fixture(scope="module")

@@ -300,7 +300,8 @@ import torch.distributed as dist
 from ddpm.training import processes
 from test_training import PLAIN, by_plain_descent, finished, flat
 
-dist.init_process_group("gloo")
+rank, folder = int(sys.argv[1]), sys.argv[2]
+dist.init_process_group("gloo", f"file://{folder}/meeting", rank=rank, world_size=2)
 training, rows = by_plain_descent(PLAIN), []
 loss = training.loss
 training.loss = lambda batch: rows.append(len(batch.t)) or loss(batch)
@@ -311,7 +312,7 @@ everyone = [torch.empty_like(weights) for _ in range(2)]
 dist.all_gather(everyone, weights)
 assert torch.equal(*everyone), "the processes went apart"
 if training.rank == 0:
-    torch.save({"weights": weights, "average": flat(training.averaged(0.5))}, sys.argv[1])
+    torch.save({"weights": weights, "average": flat(training.averaged(0.5))}, f"{folder}/result.pt")
 training.network = None
 processes.destroy()
 """
@@ -320,16 +321,10 @@ processes.destroy()
 @pytest.mark.slow
 def test_two_processes_are_one_up_to_rounding(tmp_path):
     """The same global batch on one process, and shared between two that exchange gradients."""
-    worker, result = tmp_path / "worker.py", tmp_path / "result.pt"
-    worker.write_text(WORKER)
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    paths = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
-    done = subprocess.run(
-        [*command, str(worker), str(result)], capture_output=True, text=True, timeout=300,
-        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": paths},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    shared, alone = torch.load(result, weights_only=True), finished(by_plain_descent(PLAIN))
+    env = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])}
+    workers = [subprocess.Popen([sys.executable, "-c", WORKER, rank, str(tmp_path)], env=env) for rank in "01"]
+    assert [worker.wait(timeout=300) for worker in workers] == [0, 0]
+    shared, alone = torch.load(tmp_path / "result.pt", weights_only=True), finished(by_plain_descent(PLAIN))
     torch.testing.assert_close(shared["weights"], flat(alone.unet), rtol=0, atol=1e-6)
     torch.testing.assert_close(shared["average"], flat(alone.averaged(0.5)), rtol=0, atol=1e-6)
     half = finished(by_plain_descent(replace(PLAIN, learning_rate=PLAIN.learning_rate / 2)))
