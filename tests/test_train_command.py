@@ -231,7 +231,7 @@ def test_a_run_whose_data_or_records_are_others_is_not_resumed(whole, tmp_path, 
     shutil.copytree(whole, tmp_path / "run")
     metrics = tmp_path / "run" / "metrics.jsonl"
     lines = metrics.read_text().splitlines(keepends=True)
-    for bad in ("garbage\n", "[1]\n", '{"step": 3}\n', "\n"):
+    for bad in ("garbage\n", "[1]\n", '{"step": 3}\n', '{"step": 1e999}\n', "\n"):
         metrics.write_text("".join([lines[0], bad, *lines[1:]]))
         assert exit_of("--resume", tmp_path / "run", "--images", 480) == 2
         assert f"line 2 of {metrics} is no record of training" in capsys.readouterr().err
@@ -328,6 +328,8 @@ def test_what_a_run_was_made_with_cannot_change(whole, capsys):
         assert exit_of("--resume", whole, *flag) == 2
         name = flag[0].removeprefix("--no-").removeprefix("--")
         assert f"the run's own {name}" in capsys.readouterr().err
+    assert exit_of("--resume", whole, "--images", "240") == 2  # it would end at once
+    assert "has seen 240 images" in capsys.readouterr().err
     assert exit_of("--init", whole, "--images", "64", "--channels", "16") == 2
     assert "leave out channels" in capsys.readouterr().err  # --init brings its network
 

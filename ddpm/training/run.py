@@ -61,7 +61,8 @@ def new(given: dict, network: dict, device: str) -> Plan:
 def resumed(folder: Path, given: dict) -> Plan:
     """The run in a folder, with the settings that are given; else what it was made with, its precision too.
 
-    ValueError: a change of what a run was made with; no run, or one of another version; a damaged record of it.
+    ValueError: a change of what a run was made with; a budget that is used up; no run, or one of another version; a
+    damaged record of it.
     """
     if fixed := sorted(set(given) - set(RESUMABLE)):
         raise ValueError(
@@ -77,7 +78,11 @@ def resumed(folder: Path, given: dict) -> Plan:
     with files.fitting(path):
         settings, config = Settings(**content["settings"]), UNetConfig(**content["unet_config"])
     own = {"precision": content["info"].get("precision", settings.precision)}  # "auto" was measured at its start
-    return Plan(replace(settings, **own | given), config, content)
+    settings = replace(settings, **own | given)
+    images, minutes = content["step"] * settings.batch, content["seconds"] / 60
+    if 0 < given.get("images", 0) <= images or 0 < given.get("minutes", 0) <= minutes:
+        raise ValueError(f"{folder} has seen {images} images in {minutes:.3g} minutes: give more --images or --minutes")
+    return Plan(settings, config, content)
 
 
 @dataclass
@@ -243,7 +248,7 @@ def records(path: Path) -> list[dict]:
         try:
             record = json.loads(line)
             found[int(record["step"])] = record | {"images": int(record["images"]), "loss": float(record["loss"])}
-        except (ValueError, TypeError, KeyError):
+        except (ValueError, TypeError, KeyError, OverflowError):
             start = line[:40].decode(errors="replace")
             raise ValueError(f"line {number} of {path} is no record of training: {start!r}: delete it") from None
     if text != whole:
