@@ -29,10 +29,11 @@ from ddpm.training import Settings, Training, processes
 from ddpm.training.run import new
 from ddpm.utils.device import usable
 from p2p.real import null_text
-from unet import Tokenizer, UNet
+from unet import Tokenizer, UNet, UNetConfig
 from unet.precision import resolve
 
 CUDA = torch.device("cuda")
+ONE_STAGE = replace(PREDICTS_V, multipliers=(1,), self_sizes=(8,), cross_sizes=(8,))  # every kind of layer, and few
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")
 
 # ---- precision -------------------------------------------------------------------------------------------------------
@@ -94,12 +95,12 @@ def meta_training(monkeypatch) -> Callable[[Settings], Training]:
     adam = torch.optim.AdamW
     monkeypatch.setattr(torch.optim, "AdamW", lambda weights, weight_decay, fused: adam(weights))
     monkeypatch.setattr(ddpm.training.batches, "generator", lambda *of: None)
-    return lambda settings: on_device("meta", settings)
+    return lambda settings: on_device("meta", settings, ONE_STAGE)
 
 
-def on_device(device: str, settings: Settings) -> Training:
+def on_device(device: str, settings: Settings, config: UNetConfig = PREDICTS_V) -> Training:
     schedule = Schedule(settings.T, settings.schedule)
-    return Training(settings, make_unet(PREDICTS_V).to(device).train(), Tokenizer(), schedule, make_data(24))
+    return Training(settings, make_unet(config).to(device).train(), Tokenizer(), schedule, make_data(24))
 
 
 # ---- memory ----------------------------------------------------------------------------------------------------------
@@ -294,7 +295,7 @@ def test_noise_is_drawn_in_place_bit_for_bit():
 def on_meta() -> Trained:
     """A model on the device that holds no numbers: whoever reads one there gets an error."""
     schedule = Schedule(4, "cosine")
-    unet = UNet(replace(CONFIG, predicts="v"), len(Tokenizer()), schedule.alpha_bar).to("meta").eval()
+    unet = UNet(ONE_STAGE, len(Tokenizer()), schedule.alpha_bar).to("meta").eval()
     return Trained(unet, Tokenizer(), schedule, {"data": "shapes"})
 
 

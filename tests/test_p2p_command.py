@@ -15,7 +15,7 @@ import ddim
 import ddpm.utils.images
 import p2p
 from ddpm import Noise, last
-from ddpm.data.shapes import Shape, draw, shapes
+from ddpm.data.shapes import Shape, draw
 from ddpm.experiments import common
 from ddpm.utils.images import from_bytes, overlay, to_bytes
 from p2p.__main__ import main
@@ -241,11 +241,10 @@ def test_a_real_image_is_inverted_exactly_without_guidance(columns, files, capsy
 
 def test_a_number_is_an_image_of_the_test_split_edited_by_its_own_caption(columns, run, model, monkeypatch, capsys):
     given = ("--model", model, "--device", "cpu", "--steps", 3, "--target", TARGET)
-    args = edit_args(*given, "--image", 2)
-    caption = shapes("test").captions[2][0]
-    assert " ".join(edit.prepare(args).source) == caption
-    monkeypatch.setattr(common, "model_data", lambda trained, root, split: {"test": make_data(5, 16)}[split])
-    assert np.array_equal(columns("--target", TARGET, "--image", "3")["image"][0], make_data(5, 16).images[3])
+    split = make_data(5, 16)
+    monkeypatch.setattr(common, "model_data", lambda trained, root, name: {"test": split}[name])
+    assert " ".join(edit.prepare(edit_args(*given, "--image", 1)).source) == split.captions[1][0]
+    assert np.array_equal(columns("--target", TARGET, "--image", "3")["image"][0], split.images[3])
     assert run("--target", TARGET, "--image", "5") == 2
     assert "--image is 5, but the test split has the images 0 .. 4" in capsys.readouterr().err
 

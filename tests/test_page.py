@@ -150,7 +150,7 @@ def test_the_shipped_pages_are_small_together_and_of_this_template():
 
 def test_words_and_titles_with_special_characters_stay_text(tmp_path):
     """They neither end the script nor start a tag."""
-    title, pages = '<b> &amp; "quoted" \'it\' </script><script>alert(1)</script> <!--data-->', []
+    title, pages = "<b> &amp; \"quoted\" 'it' </script><script>alert(1)</script> <!--data-->", []
     for text in (title, "plain"):
         atlas = page.Atlas()
         data = {"places": atlas.add(np.zeros((1, 3, 4, 4), np.uint8)), "captions": page.captions(text, text)}

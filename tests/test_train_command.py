@@ -240,10 +240,9 @@ def test_a_run_whose_data_or_records_are_others_is_not_resumed(whole, tmp_path, 
     assert "the dataset shapes in other is not the one that this run began with" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("T", "kind"), [(600, "linear"), (1000, "cosine")])
-def test_init_takes_the_averaged_weights_and_the_new_runs_schedule(whole, tmp_path, T, kind):
+def test_init_takes_the_averaged_weights_and_the_new_runs_schedule(whole, tmp_path):
     """A v network turns v into eps with its schedule: the table must be the new run's, which its checkpoint names."""
-    flags = ["--init", str(whole), "--out", str(tmp_path), "--images", "64", "--T", str(T), "--schedule", kind]
+    flags = ["--init", str(whole), "--out", str(tmp_path), "--images", "64", "--T", "600", "--schedule", "linear"]
     args, start = train.parser().parse_args(["--device", "cpu", *flags]), ddpm.model.load(whole)
     run = run_folder.begin(train.prepare(args), "cpu", tmp_path, smaller_batch=False)
     unet, schedule = run.training.unet, run.training.schedule
@@ -251,7 +250,7 @@ def test_init_takes_the_averaged_weights_and_the_new_runs_schedule(whole, tmp_pa
     assert (run.tokenizer.words, run.tokenizer.known) == (start.tokenizer.words, start.tokenizer.known)
     assert unet.training and all(p.requires_grad for p in unet.parameters())
     assert all(torch.equal(p, start.unet.state_dict()[name]) for name, p in unet.state_dict().items())
-    assert (schedule.T, schedule.kind) == (T, kind) and torch.equal(unet.alpha_bar, schedule.alpha_bar)
+    assert (schedule.T, schedule.kind) == (600, "linear") and torch.equal(unet.alpha_bar, schedule.alpha_bar)
     assert run.info["init"] == str(whole)  # a run says what it started from
 
 

@@ -340,9 +340,8 @@ def test_every_weight_that_asks_for_a_gradient_gets_one(sizes):
     assert silent == [] and all(p.requires_grad for p in training.unet.down.parameters())
 
 
-@pytest.mark.parametrize("what", ["loss", "gradient"])
-@pytest.mark.parametrize("bad", [3, 10, 14])
-def test_a_loss_or_gradient_that_is_not_finite_stops_the_run_with_its_step(what, bad):
+@pytest.mark.parametrize(("bad", "what"), [(3, "loss"), (10, "gradient"), (14, "loss")])
+def test_a_loss_or_gradient_that_is_not_finite_stops_the_run_with_its_step(bad, what):
     """No record may follow it, for a record is what a checkpoint follows; a finite loss may have such a gradient."""
     training, records = make_training(replace(SETTINGS, images=8 * 20)), []
     loss = training.loss
