@@ -43,13 +43,20 @@ def diagnose(name: str, function: Callable) -> str | None:
 
 
 def guarded(function: Callable) -> Callable:
-    """The function, refused where it returns nothing or writes into its arguments."""
+    """The function, refused where it returns nothing, draws random numbers or writes into its arguments."""
+    code = getattr(function, "__code__", None)
+    stub = code is not None and code.co_code == (lambda: None).__code__.co_code
 
     def call(*arguments):
         before = [each.clone() if isinstance(each, Tensor) else each for each in arguments]
+        state = torch.get_rng_state()
         answer = function(*arguments)
-        if answer is None or answer is ...:
+        if stub or answer is ...:
             raise Wrong("it returns None, so it is not written yet: put your lines in place of `# your code`")
+        if answer is None:
+            raise Wrong("it returns None: every branch of it has to end with `return` and the answer")
+        if not torch.equal(state, torch.get_rng_state()):
+            raise Wrong("it draws random numbers of its own: all that it needs is in its arguments")
         if any(isinstance(a, Tensor) and not torch.equal(a, b) for a, b in zip(before, arguments, strict=True)):
             raise Wrong("it writes into one of its arguments (+= or a slice): make a new tensor instead")
         return answer
@@ -63,6 +70,8 @@ def close(a: Tensor, b: Tensor, tolerance: float = 1e-4) -> bool:
 
 def agree(what: str, answer, truth, mistakes: dict | None = None, tolerance: float = 1e-4) -> None:
     """Wrong unless the answer is the truth. mistakes: message -> what that mistake gives, or a test of the answer."""
+    if isinstance(answer, list | tuple) and any(each is None for each in answer):
+        raise Wrong(f"{what} has None in it, expected numbers only: {answer}")
     try:
         answer, truth = (torch.as_tensor(each, dtype=torch.float64) for each in (answer, truth))
     except (TypeError, ValueError, RuntimeError):

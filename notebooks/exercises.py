@@ -5,6 +5,8 @@ by hand, Bayes' rule, a round trip, a closed form of a Gaussian, PyTorch's own f
 is compared with what typical mistakes give, so that the message can name the mistake. In the order of the notebooks.
 """
 
+from itertools import combinations, pairwise
+
 import torch
 import torch.nn.functional as F
 from checking import Wrong, agree, check, close, draws, exercise, parts
@@ -32,11 +34,13 @@ def bayes(x_0: Tensor, x_t: Tensor, t: int) -> tuple[Tensor, Tensor]:
 def time_embedding(f):
     t = torch.tensor([0, 3, 50, 1000])
     cos, sin = (wave(t[:, None] * torch.tensor([1, 1e-2, 1e-4]).double()) for wave in (torch.cos, torch.sin))
+    rising = t[:, None] * 10000.0 ** (torch.arange(3).double() / 2)
     early = t[:, None] * 10000.0 ** (-torch.arange(3).double() / 3)
     agree("the embedding", f(t, 6), torch.cat([cos, sin], 1), {
         "the sines come first: the formula has the cosines first": torch.cat([sin, cos], 1),
         "cosines and sines alternate: all cosines come first, then all sines": torch.stack([cos, sin], 2).flatten(1),
         "the last frequency is not 1/10000: divide i by n - 1, not by n": torch.cat([early.cos(), early.sin()], 1),
+        "the exponent has a minus: the frequencies fall from 1 to 1/10000": torch.cat([rising.cos(), rising.sin()], 1),
         "only cosines or only sines are there: half of the width is for each": lambda x: x.shape == cos.shape,
     })
 
@@ -81,6 +85,7 @@ def posterior(f):
     x_0, x_t = draws(2, 3, 2, 1, 1)
     (mean, variance), (right, spread) = parts(f(x_0, x_t, 2, TABLE), "mean", "variance"), bayes(x_0, x_t, 2)
     agree("the mean", mean, right, {
+        "the order is wrong: the mean comes first, then the variance": spread,
         "the coefficients of x_0 and x_t are swapped": bayes(x_t, x_0, 2)[0],
         "alpha_bar_t stands where alpha_t should": (0.8 * 0.4375 * x_0 + 0.6 * 0.36 * x_t) / 0.64,
         "the roots of alpha_bar_(t-1) and alpha_t are missing": (0.64 * 0.4375 * x_0 + 0.5625 * 0.36 * x_t) / 0.64,
@@ -99,6 +104,7 @@ def posterior(f):
 @exercise("product, alpha_bar[0] = 1, length")
 def alpha_bar(f):
     agree("alpha_bar", f(torch.tensor([0.36, 0.4375, 0.5], dtype=torch.float64)), [1, 0.64, 0.36, 0.18], {
+        "this is one number: alpha_bar has T + 1, one for each t": lambda x: x.dim() == 0,
         "alpha_bar[0] = 1 is missing: T betas give T + 1 values": [0.64, 0.36, 0.18],
         "the 1 stands at the end: it belongs to t = 0, the data": [0.64, 0.36, 0.18, 1],
         "these are the alpha_t: multiply them up": lambda x: close(x[-3:], torch.tensor([0.64, 0.5625, 0.5]).double()),
@@ -210,19 +216,25 @@ def change_elsewhere(f):
     })
 
 
-@exercise("S + 1 whole numbers, from T down to 0")
+@exercise("a list of S + 1 whole numbers, from T down to 0")
 def timesteps(f):
-    agree("the grid of T = 10, S = 4", f(10, 4), [10, 7, 5, 2, 0], {
-        "the times rise: they go down from T to 0": [0, 2, 5, 7, 10],
-        "T is missing: the first step starts at T": [7, 5, 2, 0],
-        "0 is missing: the last step ends at the image, t = 0": [10, 7, 5, 2],
-        "the grid starts at T - 1: here times run from 0 (data) to T (noise)": lambda x: x[0] == 9,
-        "off by one, these are S times and S - 1 steps: S steps have S + 1 times": lambda x: len(x) == 4,
-        "the times are rounded: the formula takes the floor": lambda x: len(x) == 5 and x[1] in (7.5, 8) and x[3] < 4,
-        "the step is T // S, which does not divide T: take the floor of each i T / S": lambda x: x[1] == 8,
-    })
-    for T, S, grid in ((1000, 3, [1000, 666, 333, 0]), (9, 1, [9, 0])):
-        agree(f"the grid of T = {T}, S = {S}", f(T, S), grid)
+    for T, S, grid in ((10, 4, [10, 7, 5, 2, 0]), (1000, 3, [1000, 666, 333, 0]), (9, 1, [9, 0])):
+        answer, what, places = f(T, S), f"the grid of T = {T}, S = {S}", range(S, -1, -1)
+        if not isinstance(answer, list):
+            raise Wrong(f"{what} is a {type(answer).__name__}, expected a list of ints: tensors have .tolist()")
+        agree(what, answer, grid, {
+            "the times rise: they go down from T to 0": grid[::-1],
+            "T is missing: the first step starts at T": grid[1:],
+            "0 is missing: the last step ends at the image, t = 0": grid[:-1],
+            "the grid starts at T - 1: here times run from 0 (data) to T (noise)": lambda x, T=T: T - 1 in x[:1],
+            "off by one, these are S times and S - 1 steps: S steps have S + 1 times": lambda x, S=S: len(x) == S,
+            "this is i (T // S): take the floor of each i T / S": [i * (T // S) for i in places],
+            "the step is T // S, but S may not divide T: take the floor of each i T / S": [*range(T, -1, -(T // S))],
+            "the times are no whole numbers: take the floor": [i * T / S for i in places],
+            "the times are rounded: the formula takes the floor": lambda x, S=S: len(x) == S + 1 and 8 in x,
+        })
+        if not all(isinstance(t, int) for t in answer):
+            raise Wrong(f"{what} holds a {type(answer[0]).__name__}, expected ints: the times are places in a table")
 
 
 @exercise("three terms, signs, no clipping, sigma = 0, last step")
@@ -247,6 +259,14 @@ def ddim_step(f):
         "the predicted x_0 is clipped to [-1, 1]: the formula does not clip": terms(x_0=x_0.clamp(-1, 1)),
         "the predicted x_0 has the wrong sign: the noise is subtracted from x_t": terms(x_0=(x_t + 0.8 * eps) / 0.6),
         "the predicted x_0 is not divided by sqrt(a_t)": terms(x_0=x_t - 0.8 * eps),
+        "the roots of the predicted x_0 are missing": terms(x_0=(x_t - 0.64 * eps) / 0.36),
+        "the predicted x_0 lacks a root: the noise has sqrt(1 - a_t)": terms(x_0=(x_t - 0.64 * eps) / 0.6),
+        "the predicted x_0 lacks a root: it is divided by sqrt(a_t)": terms(x_0=(x_t - 0.8 * eps) / 0.36),
+        "the predicted x_0 is multiplied by a_s: it is its root": terms(of_x_0=0.64),
+        "the direction lacks its root: sqrt(1 - a_s - sigma^2)": terms(of_eps=0.36 - sigma**2),
+        "the direction is eps, the predicted noise, not x_t": terms(of_eps=0) + 0.6 * 12 / 13 * x_t,
+        "the direction is eps, the predicted noise, not z": terms(of_eps=0) + 0.6 * 12 / 13 * noise,
+        "a_t and a_s are swapped": terms(0.6, (0.64 - sigma**2).sqrt(), x_0=(x_t - 0.6 * eps) / 0.8),
     })
     agree("x_s at sigma = 0", f(eps, x_t, a_t, a_s, 0 * sigma, noise), terms(of_eps=0.6, of_noise=0))
     agree("x_s of the last step", f(eps, x_t, a_t, TABLE[0], 0 * sigma, noise), x_0)
@@ -262,6 +282,7 @@ def inversion_step(f):
         "x_s is noised as if it were the image: work out the predicted x_0 first": 0.6 * x_s + 0.8 * eps,
         "the predicted x_0 has the wrong sign: subtract the noise": 0.6 * (x_s + 0.6 * eps) / 0.8 + 0.8 * eps,
         "the predicted x_0 is not divided by sqrt(a_s)": 0.6 * (x_s - 0.6 * eps) + 0.8 * eps,
+        "the roots are missing": 0.36 * (x_s - 0.36 * eps) / 0.64 + 0.64 * eps,
         "the noise keeps sqrt(1 - a_s): in x_t it has sqrt(1 - a_t)": 0.6 * x_0 + 0.6 * eps,
         "the predicted x_0 is clipped to [-1, 1]: then the step cannot be undone": 0.6 * x_0.clamp(-1, 1) + 0.8 * eps,
     })
@@ -280,7 +301,10 @@ def invert(f):
         "one step is missing: every pair of neighbours in the grid is a step": lambda t: len(t) == 1,
     })
     agree("the first x that the network is given", calls[0][0], x_0)
-    agree("the second x that the network is given", calls[1][0], first, {"x is not carried on to the next step": x_0})
+    agree("the second x that the network is given", calls[1][0], first, {
+        "x is not carried on to the next step": x_0,
+        "a_s and a_t are swapped: x, where you are, belongs to a_s": (x_0 - 0.6 * eps) / 0.8,
+    })
     agree("x_T", x_T, 0.28 * x_0 + 0.96 * eps, {"the result is not the last x": first})
     schedule = ddpm.Schedule(1000, "cosine")
     exact = ddpm.GaussianEps(schedule, 0.5, 4.0)
@@ -343,35 +367,79 @@ def inject(f):
         agree(f"the weights at kind {kind!r}, done {done}", f(both, kind, done, 0.5), both, {mistake: edited})
 
 
-@exercise("words added, words removed, words that occur twice")
-def align_words(f):
-    def answer(source, target):
-        return [-1 if i is None else i for i in f(source.split(), target.split())]
+def longest(source: tuple, target: tuple) -> int:
+    """How many words can find their place, by trying all: the most words that both have in the same order."""
+    pairs = ((set(combinations(source, n)), set(combinations(target, n))) for n in range(len(target), 0, -1))
+    return next((len(next(iter(both))) for one, other in pairs if (both := one & other)), 0)
 
-    agree("the list for a new word", answer("a cat on a couch", "a black cat on a couch"), [0, -1, 1, 2, 3, 4], {
-        "words behind the new one have moved by one: match words, not places": lambda x: x[:3].tolist() == [0, 1, 2],
-        "the second 'a' takes the map of the first: words match in order": [0, -1, 1, 2, 0, 4],
-        "the start token is counted: number the words from 0": [1, -1, 2, 3, 4, 5],
+
+@exercise("words added, removed, moved, that occur twice; as many places as possible")
+def align_words(f):
+    def refuse(source, target, mistakes=()):
+        answer = f(list(source), list(target))
+        pair = f"{' '.join(source)!r} -> {' '.join(target)!r}"
+        if not isinstance(answer, list) or len(answer) != len(target):
+            raise Wrong(f"{pair} gives {answer}, expected a list with one entry for each of the {len(target)} words")
+        for message, wrong in dict(mistakes).items():
+            if answer == wrong:
+                raise Wrong(f"{pair}: {message}")
+        places = [i for i in answer if i is not None]
+        if not all(isinstance(i, int) and 0 <= i < len(source) for i in places):
+            raise Wrong(f"{pair} gives {answer}, expected places from 0 to {len(source) - 1}, and None for a new word")
+        if any(i is not None and source[i] != word for i, word in zip(answer, target, strict=True)):
+            raise Wrong(f"{pair} gives {answer}: a word takes the map of another one")
+        if any(i >= j for i, j in pairwise(places)):
+            raise Wrong(f"{pair} gives {answer}: the places have to rise, words match in order and once")
+        if len(places) < (most := longest(source, target)):
+            raise Wrong(f"{pair} gives {answer}: {len(places)} words find their place, but {most} can")
+
+    refuse("a cat on a couch".split(), "a black cat on a couch".split(), {
+        "words behind the new one have moved by one: match words, not places": [0, None, None, None, None, None],
+        "words behind the new one take the map of their place: match words, not places": [0, 1, 2, 3, 4, None],
+        "the second 'a' takes the map of the first: words match in order": [0, None, 1, 2, 0, 4],
+        "the start token is counted: number the words from 0": [1, None, 2, 3, 4, 5],
+        "a new word is None, not -1": [0, -1, 1, 2, 3, 4],
     })
-    stuck = {"it stops at a removed word: the words behind it still match": [0, -1, -1]}
-    agree("the list for a removed word", answer("a big cat here", "a cat here"), [0, 2, 3], stuck)
+    stuck = "it stops at a removed word: the words behind it still match"
+    refuse("a big cat here".split(), "a cat here".split(), {stuck: [0, None, None]})
+    greedy = "each word takes the first place that is left, and 'couch' takes the last: 6 words find theirs without it"
+    refuse("a big cat on a couch".split(), "couch a big cat on a couch".split(), {greedy: [5] + [None] * 6})
+    block = "the longest run of neighbours ('a cat') comes first (so does difflib): 3 words find their place without it"
+    refuse("a cat in snow at night".split(), "snow falls at cold night on a cat".split(), {block: [None] * 6 + [0, 1]})
+    letters = torch.randint(3, (300, 2, 6), generator=torch.Generator().manual_seed(0)).tolist()
+    for source, target in letters:
+        refuse(["abc"[i] for i in source], ["abc"[i] for i in target])
 
 
 @exercise("the union of two masks, each a share of its map's range, the right side")
 def local_blend(f):
-    source, target = draws(2, 3, 1, 4)
-    maps = torch.tensor([[[0.5, 0.2, 0.0, 0.1]], [[0.08, 0.12, 0.2, 0.08]]], dtype=torch.float64)
+    source, target = draws(2, 3, 1, 8)
+    old = torch.tensor([[0.12, 0.46, 0.25, 0.06, 0.07, 0.07, 0.11, 0.51]], dtype=torch.float64)
+    new = torch.tensor([[0.13, 0.39, 0.21, 0.53, 0.21, 0.32, 0.27, 0.18]], dtype=torch.float64)
 
-    def masked(*inside):
-        return torch.where(torch.tensor(inside) > 0, target, source)
+    def masked(inside):
+        return torch.where(torch.as_tensor(inside) > 0, target, source)
 
-    agree("the blended x", f(source, target, *maps, 0.3), masked(1, 1, 1, 0), {
-        "the sides are swapped: the target inside the mask, the source outside": masked(0, 0, 0, 1),
-        "only the target's map makes the mask: the old object must go too": masked(0, 1, 1, 0),
-        "only the source's map makes the mask: the new object needs its own pixels": masked(1, 1, 0, 0),
-        "the masks are intersected: take their union": masked(0, 1, 0, 0),
-        "the threshold is absolute: it is a share of each map's range": masked(1, 0, 0, 0),
-        "the threshold is a share of the maximum: it is one of the range, least to largest": masked(1, 1, 1, 1),
+    def above(weights, share=0.3):
+        return weights - weights.min() > share * (weights.max() - weights.min())
+
+    agree("the blended x", f(source, target, old, new, 0.3), masked([0, 1, 1, 1, 0, 1, 1, 1]), {
+        "the sides are swapped: the target inside the mask, the source outside": masked(~(above(old) | above(new))),
+        "only the target's map makes the mask: the old object must go too": masked(above(new)),
+        "only the source's map makes the mask: the new object needs its own pixels": masked(above(old)),
+        "the masks are intersected: take their union": masked(above(old) & above(new)),
+        "the threshold is absolute: it is a share of each map's range": masked((old > 0.3) | (new > 0.3)),
+        "the threshold is a share of the maximum: it is one of the range, least to largest":
+            masked((old > 0.3 * old.max()) | (new > 0.3 * new.max())),
+        "the least value is not added to the share of the range":
+            masked((old > 0.3 * (old.max() - old.min())) | (new > 0.3 * (new.max() - new.min()))),
+        "the two maps are added before the threshold: each has its own mask": masked(above(old + new)),
+        "the maps' larger values make one mask: each map has its own range": masked(above(torch.maximum(old, new))),
+        "the range is that of both maps together: each has its own": masked(above(torch.stack([old, new])).any(0)),
+        "a share of 1 - threshold is taken: the mask begins at `threshold`": masked(above(old, 0.7) | above(new, 0.7)),
+        "the pixels below the threshold make the mask: those above do": masked(~above(old) | ~above(new)),
+        "one of the two masks only, not both (^): take their union": masked(above(old) ^ above(new)),
+        "this is the mask: return x_t": lambda x: x.shape == old.shape,
     })
 
 

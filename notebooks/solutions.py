@@ -1,7 +1,5 @@
 """Solutions of the exercises of `exercises.py`, in the order of the notebooks, each at most ten lines."""
 
-from difflib import SequenceMatcher
-
 import torch
 import torch.nn.functional as F
 
@@ -106,10 +104,15 @@ def inject(weights, kind, done, share):
 
 
 def align_words(source, target):
-    found = [None] * len(target)
-    for i, j, n in SequenceMatcher(None, source, target, autojunk=False).get_matching_blocks():
-        found[j : j + n] = range(i, i + n)
-    return found
+    m, n = len(source), len(target)
+    best = [[[None] * (n - j) for j in range(n + 1)] for _ in range(m + 1)]  # best[i][j]: of source[i:], target[j:]
+    for i in reversed(range(m)):
+        for j in reversed(range(n)):
+            if source[i] == target[j]:
+                best[i][j] = [i, *best[i + 1][j + 1]]
+            else:  # the one with fewer new words: without source[i], or with target[j] as a new word
+                best[i][j] = min(best[i + 1][j], [None, *best[i][j + 1]], key=lambda places: places.count(None))
+    return best[0][0]
 
 
 def local_blend(source, target, map_source, map_target, threshold):
