@@ -257,6 +257,9 @@ def test_a_network_that_pytorch_compiled_as_one_graph_makes_the_same_images():
         for network in (None, compiled)
     )
     assert np.array_equal(one, other)
+    tokens = trained.tokens(PROMPTS)  # training has the captions read in the same graph
+    read = torch.compile(trained.unet.text, fullgraph=True, backend="eager", dynamic=False)
+    assert torch.equal(read(tokens).states, trained.unet.text(tokens).states)
 
 
 @pytest.mark.parametrize(
