@@ -165,6 +165,9 @@ def read(path: Path, keys: tuple[str, ...] = MODEL) -> dict:
         raise CheckpointError(
             f"{path} is no {'run to resume' if hint else 'checkpoint'}: it has no {missing[0]}{hint}"
         )
+    ema, info = content["ema"], content["info"]
+    if not (isinstance(ema, dict) and isinstance(info, dict) and isinstance(info.get("data"), str)):
+        raise CheckpointError(f"{path} is no checkpoint: its ema has no averages, or its info does not say the data")
     return content
 
 
@@ -209,6 +212,8 @@ def load(name: str | Path, ema: float | None = None, device: str | torch.device 
     with fitting(path):
         unet, tokenizer, schedule = build(content)
         unet.load_state_dict({key: value.float() for key, value in average.items()})
+    if broken := [name for name, values in unet.state_dict().items() if not values.isfinite().all()]:
+        raise CheckpointError(f"{path} is broken: its {broken[0]} is not finite; take another model, or train again")
     unet.eval().requires_grad_(False)
     info = content["info"] | {"ema": share, "path": str(path), "words": tokenizer.known}
     return Trained(unet.to(device), tokenizer, schedule, info)
