@@ -71,12 +71,13 @@ def test_what_a_command_reads_it_does_not_write_and_a_folder_of_its_name_is_no_h
         cli.output(SimpleNamespace(out=str(tmp_path)), "edit", ".png")
 
 
-def test_what_is_typed_acts_or_is_named(capsys, tmp_path):
-    """Empty texts, a flag or an entry twice, endings that the command does not write, files that are not its own."""
+def test_what_is_typed_acts_or_is_named(model, capsys, tmp_path):
+    """Empty texts, a flag or an entry twice, too many samples, endings that are not written, files of others."""
     (tmp_path / "notes.txt").write_text("mine")
     (tmp_path / "other.json").write_text('{"hello": 1}')
     model = shutil.copy(SHIPPED / "shapes.pt", tmp_path / "model.npz")
     image = ("ddim", "edit", "--image", "1", "--target", "a red circle")
+    samples = ("ddpm", "sample", "--model", model, "--prompts", PROMPT)
     for words, said in [
         (("ddpm", "sample", "--model", ""), "--model is empty"),
         (("ddpm", "sample", "--prompts", "a red circle", " "), "--prompts is empty"),
@@ -96,6 +97,9 @@ def test_what_is_typed_acts_or_is_named(capsys, tmp_path):
         (("ddim", "sample", "--out", "~nobody-of-this-name/x"), "no such user"),
         (("ddim", "sample", "--out", tmp_path / "notes.txt" / "new"), "cannot write there"),
         ((*image, "--out", tmp_path / "x.npz"), "a name that ends in .png, .html"),
+        ((*samples, "--n", 1025, "--out", tmp_path), "a sheet shows at most 1,024"),
+        ((*samples, "--n", 10**9, "--out", tmp_path), "at most 1,000,000 images"),
+        ((*samples, "--n", 4, "--separate", "--out", tmp_path / "x.png"), "give a folder"),
         (("ddpm", "reproduce", "--out", tmp_path / "x.html"), "expected a folder"),
         (("ddim", "table", "--out", tmp_path / "notes.json"), "notes.txt is there and no result of table"),
         (("p2p", "score", "--out", tmp_path / "notes.json"), "notes.txt is there and no result of score"),
@@ -151,17 +155,6 @@ def test_sample_is_ddpms_ancestral_sampler_in_the_form_that_other_programs_read(
             assert (np.asarray(Image.open(path)) == image).all()
 
 
-def test_too_many_samples_for_a_sheet_or_for_memory_are_refused_before_the_first(model, tmp_path, capsys):
-    for flags, said in [
-        (("--n", 1025), "a sheet shows at most 1,024"),
-        (("--n", 10**9), "at most 1,000,000 images"),
-        (("--n", 4, "--separate", "--out", tmp_path / "x.png"), "give a folder"),
-    ]:
-        out = () if "--out" in flags else ("--out", tmp_path)
-        assert code_of("sample", "--model", model, "--prompts", PROMPT, *out, *flags) == 2
-        assert said in capsys.readouterr().err and not list(tmp_path.iterdir())
-
-
 def test_score_writes_shares_between_0_and_1_before_it_prints(model, tmp_path, monkeypatch):
     """A reader that leaves costs no measurement."""
 
@@ -202,12 +195,6 @@ def cifar(tmp_path_factory):
     write_cifar(folder)
     save_model(folder / "model.pt", replace(CONFIG, size=32, stem=4, words=24), data="cifar10")
     return folder
-
-
-def test_training_images_of_a_folder_are_not_called_test_images(tmp_path, capsys):
-    path = save_model(tmp_path / "model.pt", data="folder")
-    assert code_of("bound", "--n", 2, "--model", path, "--data-dir", tmp_path, "--out", tmp_path / "out") == 2
-    assert "a folder of images has no test split" in capsys.readouterr().err
 
 
 def test_score_of_real_images_recognises_the_real_ones(cifar, tmp_path, monkeypatch):
