@@ -19,7 +19,6 @@ from ddpm.experiments.common import finite, image_and_source, shown_words
 from ddpm.experiments.page import is_page
 from ddpm.model import Trained
 from ddpm.utils import cli
-from ddpm.utils.device import best_device
 from ddpm.utils.images import from_bytes, sheet, squared_error, to_bytes
 from unet.text import content_words, split_words
 
@@ -98,8 +97,7 @@ class Plan(NamedTuple):
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    cli.add_flags(parser, model="shapes", image=..., source=None, target=..., data_dir=None)
-    cli.add_flags(parser, device=best_device(), out="results")
+    cli.add_flags(parser, "device", "out", model="shapes", image=..., source=None, target=..., data_dir=None)
     strength = f"share of the steps, in [0, 1], by default {STRENGTH[0]}; a page takes several"
     parser.add_argument("--strength", type=cli.share, nargs="+", help=strength)
     add_method_flags(parser, steps=None)

@@ -17,7 +17,6 @@ from ddpm.diffusion import last, predict, q_sample
 from ddpm.experiments.common import calls_bar, finite, images_of, model_data
 from ddpm.model import Trained
 from ddpm.utils import cli
-from ddpm.utils.device import best_device
 from ddpm.utils.images import sheet, to_bytes
 from unet.text import content_words
 
@@ -105,7 +104,7 @@ def tenths(T: int) -> list[tuple[int, int]]:
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    cli.add_flags(parser, model="shapes", data_dir="data", device=best_device(), out="results", seed=0, scale=1.0)
+    cli.add_flags(parser, "device", "data_dir", "out", model="shapes", seed=0, scale=1.0)
     parser.add_argument("--prompts", nargs="+", help="captions, each in quotes; by default six of the dataset")
 
 

@@ -26,7 +26,6 @@ from ddpm.model import Trained, find, read
 from ddpm.noise import Draw, noise_like
 from ddpm.schedule import Schedule
 from ddpm.utils import cli
-from ddpm.utils.device import best_device
 from ddpm.utils.images import from_bytes, sheet, squared_error, to_bytes
 
 from ..sampler import Trajectory, sample, sigma, step, timesteps
@@ -138,8 +137,7 @@ class Plan(NamedTuple):
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    cli.add_flags(parser, model="scenes", data_dir="data", device=best_device(), out="results", n=200, seed=0)
-    cli.add_flags(parser, steps=10)
+    cli.add_flags(parser, "device", "data_dir", "out", model="scenes", n=200, seed=0, steps=10)
 
 
 def prepare(args: argparse.Namespace) -> Plan:

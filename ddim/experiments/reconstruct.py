@@ -21,7 +21,6 @@ from ddpm.experiments.common import calls_bar, model_data, model_facts, write
 from ddpm.model import Trained, in_batches
 from ddpm.schedule import Schedule
 from ddpm.utils import cli
-from ddpm.utils.device import best_device
 from ddpm.utils.images import from_bytes, sheet, squared_error, to_bytes
 
 from ..bdia import invert_exact, sample_exact
@@ -157,7 +156,7 @@ class Plan(NamedTuple):
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    cli.add_flags(parser, model="shapes", data_dir="data", device=best_device(), out="results", n=128)
+    cli.add_flags(parser, "device", "data_dir", "out", model="shapes", n=128)
     steps, variants = (10, 20, 50, 100), tuple(VARIANTS)
     parser.add_argument("--steps", type=cli.positive, nargs="+", default=steps, help="numbers of steps S, each way")
     parser.add_argument("--variants", nargs="+", choices=variants, default=variants, help="first: shown at every S")

@@ -8,7 +8,6 @@ import argparse
 import math
 from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -23,7 +22,7 @@ from ddpm.evaluation.judge import all_shown
 from ddpm.experiments.common import check_settings, model_data, model_facts, shown_words, write
 from ddpm.model import Trained, in_batches
 from ddpm.utils import cli
-from ddpm.utils.device import best_device, check_memory
+from ddpm.utils.device import check_memory
 from ddpm.utils.images import from_bytes, save_figure, sheet, squared_error, to_bytes
 
 from .edit import METHODS, add_method_flags, check_methods, editor
@@ -131,23 +130,15 @@ def plot(path: Path, record: dict) -> Path:
     return save_figure(figure, path)
 
 
-class Plan(NamedTuple):
-    """What can be known before the first edit."""
-
-    trained: Trained
-    todo: dict[str, edits.Edits]  # kind of edit -> n edits of test images
-    settings: dict
-
-
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    cli.add_flags(parser, model="shapes", data_dir="data", device=best_device(), out="results", n=64)
+    cli.add_flags(parser, "device", "data_dir", "out", model="shapes", n=64)
     parser.add_argument("--strengths", type=cli.share, nargs="+", default=STRENGTHS, help="shares of the steps")
     parser.add_argument("--edits", nargs="+", help="kinds of edit; by default all of the dataset")
     add_method_flags(parser, steps=50)
 
 
-def prepare(args: argparse.Namespace) -> Plan:
-    """Load the model and the images, and look at every flag and at earlier results. ValueError, OSError."""
+def prepare(args: argparse.Namespace) -> tuple[Trained, dict[str, edits.Edits], dict]:
+    """The model, for each kind n edits of test images, and the record's settings. ValueError, OSError."""
     trained = ddpm.load(args.model, device=args.device)
     args.strengths = list(check_methods(trained, args, args.strengths))
     if args.methods == ["sdedit"]:  # the others invert, and methods are compared in one precision
@@ -166,7 +157,7 @@ def prepare(args: argparse.Namespace) -> Plan:
     settings |= {"iterations": args.iterations, "seed": args.seed, "strengths": args.strengths}
     settings |= {"methods": args.methods, "edits": list(todo)}
     check_settings(cli.output(args, f"sweep-{cli.name_of(args.model)}", ".json"), settings)
-    return Plan(trained, todo, settings)
+    return trained, todo, settings
 
 
 def run(args: argparse.Namespace) -> None:

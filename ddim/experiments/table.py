@@ -27,7 +27,7 @@ from ddpm.experiments.records import NUMBER, columns_of, rows_of
 from ddpm.model import Sampler, Trained
 from ddpm.schedule import MOST_SIGNAL
 from ddpm.utils import cli
-from ddpm.utils.device import best_device, check_memory
+from ddpm.utils.device import check_memory
 from ddpm.utils.images import save_figure
 from unet.precision import PRECISIONS
 
@@ -210,15 +210,14 @@ class Plan(NamedTuple):
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    cli.add_flags(parser, model="shapes", data_dir="data", device=best_device(), out="results", n=500, seed=0)
+    cli.add_flags(parser, "device", "data_dir", "out", model="shapes", n=500, seed=0, scale=1.0)
     parser.add_argument("--columns", type=cli.positive, nargs="+", help="numbers of steps S, by default the paper's")
     rows = f"etas, {HAT}, {SECOND_ORDER}; of real images: {', '.join(reference.ROWS)}"
     parser.add_argument("--rows", type=row_name, nargs="+", default=ROWS, help=rows)
     parser.add_argument("--spacing", choices=SPACINGS, help="time grid; by default the paper's where it fits")
     parser.add_argument("--captions", action="store_true", help="captions of the training set, not the null prompt")
-    cli.add_flags(parser, scale=1.0)
-    known = dict(choices=features.KINDS)
-    parser.add_argument("--features", **known, help="network that the distance is on: classifier, by default")
+    what = "network that the distance is on: classifier, by default"
+    parser.add_argument("--features", choices=features.KINDS, help=what)
     parser.add_argument("--inception", metavar="FILE", help="inception-2015-12-05.pt; fetched where left out")
     parser.add_argument("--reference", default="train", help="real images: train, test, half (of train), or a folder")
     text = "of the network; auto: float16 on a GPU, float32 on a CPU"

@@ -16,7 +16,7 @@ from ..evaluation import classifier
 from ..evaluation.judge import accuracy
 from ..model import Sampler, Trained, load
 from ..utils import cli
-from ..utils.device import best_device, check_memory
+from ..utils.device import check_memory
 from . import common
 from .records import arithmetic
 
@@ -85,8 +85,7 @@ def table(result: dict[str, dict]) -> str:
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    cli.add_flags(parser, model="shapes", data_dir="data", n=500, steps=STEPS, eta=ETA, scale=SCALE)
-    cli.add_flags(parser, device=best_device(), out="results")
+    cli.add_flags(parser, "device", "data_dir", "out", model="shapes", n=500, steps=STEPS, eta=ETA, scale=SCALE)
 
 
 def prepare(args: argparse.Namespace) -> tuple[Trained, Judged, dict]:

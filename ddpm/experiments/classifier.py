@@ -15,7 +15,7 @@ EXAMPLE = "python -m ddpm classifier --data cifar10 --replace"
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    cli.add_flags(parser, data=..., data_dir="data", seed=0)
+    cli.add_flags(parser, "data_dir", data=..., seed=0)
     parser.add_argument("--epochs", type=cli.positive, help="times through the training set; by default the recipe's")
     parser.add_argument("--replace", action="store_true", help="replace the shipped classifier of this dataset")
 

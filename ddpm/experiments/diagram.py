@@ -177,7 +177,7 @@ def draw(unet: UNet, noisy: np.ndarray | None = None, predicted: np.ndarray | No
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    cli.add_flags(parser, model="shapes", out="results")
+    cli.add_flags(parser, "out", model="shapes")
 
 
 def prepare(args: argparse.Namespace) -> tuple[UNet, Path]:

@@ -17,7 +17,6 @@ from ..diffusion import VARIANCES
 from ..model import LARGEST_BATCH, Trained, in_batches, load
 from ..noise import Noise
 from ..utils import cli
-from ..utils.device import best_device
 from ..utils.files import write_json
 from ..utils.images import from_bytes, save_figure
 from . import common
@@ -87,11 +86,10 @@ def curve(bound: Bound, parts: int = 50) -> tuple[list[float], list[float]]:
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    cli.add_flags(parser, model="shapes", data_dir="data", split="test", n=64)
+    cli.add_flags(parser, "device", "data_dir", "out", model="shapes", split="test", n=64)
     parser.add_argument("--times", type=cli.positive, help="random t for each image (default: all of them, T calls)")
     parser.add_argument("--variance", choices=VARIANCES, default="posterior", help="of p(x_(t-1) | x_t)")
     parser.add_argument("--null", action="store_true", help="the empty prompt instead of captions")
-    cli.add_flags(parser, device=best_device(), out="results")
 
 
 def prepare(args: argparse.Namespace) -> tuple[Trained, Dataset, Path]:

@@ -17,7 +17,6 @@ import ddim
 from ..data import Dataset
 from ..model import Trained, load
 from ..utils import cli
-from ..utils.device import best_device
 from ..utils.files import write_json
 from ..utils.images import save_figure
 from . import records
@@ -79,8 +78,7 @@ def plot(path: Path, samples: np.ndarray, training: np.ndarray, distances: dict[
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    cli.add_flags(parser, model="shapes", data_dir="data", n=500, steps=STEPS, eta=ETA, scale=SCALE)
-    cli.add_flags(parser, device=best_device(), out="results")
+    cli.add_flags(parser, "device", "data_dir", "out", model="shapes", n=500, steps=STEPS, eta=ETA, scale=SCALE)
 
 
 def prepare(args: argparse.Namespace) -> tuple[Trained, Dataset, list[str], np.ndarray, np.ndarray | None]:

@@ -21,7 +21,7 @@ from ..data import load_data
 from ..evaluation.features import KINDS, fetched
 from ..training import RECIPES
 from ..utils import cli
-from ..utils.device import best_device, usable
+from ..utils.device import usable
 from ..utils.files import CHECKPOINT, read_json, write_json, write_text
 from . import records, speed
 
@@ -93,7 +93,7 @@ def write_page(out: Path, parts: list[tuple[float, str, list[str], Path]]) -> No
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", choices=EDITS, default="cifar10", help="the dataset")
-    cli.add_flags(parser, data_dir="data", device=best_device(), out="results/reproduce")
+    cli.add_flags(parser, "device", "data_dir", out="results/reproduce")
     parser.add_argument("--minutes", type=cli.finite, default=720.0, help="for all of it")
     parser.add_argument("--features", choices=KINDS, help="by default inception (FID) for photographs")
     parser.add_argument("--dry-run", action="store_true", help="print the plan, and stop")

@@ -16,7 +16,7 @@ from ..model import Sampler, Trained, load
 from ..noise import Noise
 from ..schedule import Schedule
 from ..utils import cli
-from ..utils.device import best_device, check_memory
+from ..utils.device import check_memory
 from ..utils.files import whole_file
 from ..utils.images import grid
 from .common import batches_of, calls_bar
@@ -30,8 +30,8 @@ MOST_ON_A_SHEET = 1024
 
 
 def shared_flags(parser: argparse.ArgumentParser) -> None:
+    cli.add_flags(parser, "device", "out")
     """Captions, and how the images are kept."""
-    cli.add_flags(parser, device=best_device(), out="results")
     parser.add_argument("--prompts", nargs="+", help="captions, each in quotes; by default two of the model's data")
     each = "a PNG for each image, 000000.png and so on, in the folder --out, and no sheet"
     parser.add_argument("--separate", action="store_true", help=each)

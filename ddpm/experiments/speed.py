@@ -24,7 +24,7 @@ from ..model import Trained
 from ..schedule import Schedule
 from ..training import RECIPES
 from ..utils import cli
-from ..utils.device import best_device, check_memory, device_name, usable
+from ..utils.device import check_memory, device_name, usable
 from ..utils.files import first_line
 from . import common
 
@@ -107,11 +107,11 @@ def measure(works: dict[tuple, Callable], repeats: int, device: torch.device) ->
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
+    cli.add_flags(parser, "device", "out")
     parser.add_argument("--presets", nargs="+", choices=PRESETS, default=["cifar10"], help="networks")
     parser.add_argument("--batch", type=cli.positive, default=16, help="images")
     parser.add_argument("--repeats", type=cli.positive, default=10, help="of each work, in turns")
     parser.add_argument("--precision", choices=PRECISIONS, default="auto", help="of the networks")
-    cli.add_flags(parser, device=best_device(), out="results")
 
 
 def prepare(args: argparse.Namespace) -> torch.device:

@@ -23,6 +23,7 @@ import torch
 
 from unet.vocabulary import split_words
 
+from .device import best_device
 from .files import CHECKPOINT
 from .interrupt import leave
 
@@ -318,8 +319,9 @@ FLAGS: dict[str, dict[str, Any]] = {
 }
 
 
-def add_flags(parser: argparse.ArgumentParser, **defaults: Any) -> None:
-    """Add flags of `FLAGS` by name, each with its default (`...`: required)."""
-    for name, default in defaults.items():
+def add_flags(parser: argparse.ArgumentParser, *usual: str, **defaults: Any) -> None:
+    """Add flags of `FLAGS` by name, each with its default (`...`: required), or with its usual one."""
+    known = {"device": best_device(), "data_dir": "data", "out": "results"}
+    for name, default in (defaults | {name: known[name] for name in usual}).items():
         value = dict(required=True) if default is ... else dict(default=default)
         parser.add_argument(f"--{name.replace('_', '-')}", **FLAGS[name], **value)

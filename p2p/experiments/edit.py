@@ -24,7 +24,6 @@ from ddpm.experiments.common import finite, image_and_source
 from ddpm.experiments.page import is_page
 from ddpm.model import Trained
 from ddpm.utils import cli
-from ddpm.utils.device import best_device
 from ddpm.utils.images import from_bytes, overlay, sheet, squared_error, to_bytes
 from unet.vocabulary import GRAMMAR
 
@@ -74,8 +73,8 @@ def word_share(text: str) -> tuple[str, float]:
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    cli.add_flags(parser, model="scenes", source=None, target=None, image=None, data_dir=None, seeds=None)
-    cli.add_flags(parser, steps=50, scale=None, device=best_device(), out="results")
+    cli.add_flags(parser, "device", "out", model="scenes", source=None, target=None, image=None, data_dir=None)
+    cli.add_flags(parser, seeds=None, steps=50, scale=None)
     word = dict(action="append", default=[])
     parser.add_argument("--weight", type=word_values, **word, metavar="WORD=X", help="factor of a word's map")
     parser.add_argument("--word-until", type=word_share, **word, metavar="WORD=X", help="a word's own --cross-until")
@@ -127,9 +126,9 @@ def check_flags(args: argparse.Namespace) -> None:
     ):  # fmt: skip
         if wrong:
             raise ValueError(message)
-    said = {"--target": [" ".join(split(target)) for target in args.target or []], "--cross-until": shares}
-    said |= {"--blend": split(" ".join(args.blend or [])), "--weight": [word for word, _ in args.weight]}
-    for flag, values in (said | {"--word-until": [word for word, _ in args.word_until]} | weights).items():
+    said = {"--blend": split(" ".join(args.blend or [])), "--weight": [word for word, _ in args.weight]}
+    said["--word-until"] = [word for word, _ in args.word_until]
+    for flag, values in (said | weights).items():
         if repeated := [value for value in values if values.count(value) > 1]:
             raise ValueError(f"{flag} has {repeated[0]!r} twice: give it once")
     if unchanged := [flag for flag, values in weights.items() if values == [1]]:

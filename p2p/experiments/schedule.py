@@ -15,7 +15,6 @@ from ddpm.diffusion import last
 from ddpm.experiments.common import finite
 from ddpm.model import Trained
 from ddpm.utils import cli
-from ddpm.utils.device import best_device
 from ddpm.utils.images import sheet, to_bytes
 
 from ..editing import edit
@@ -32,8 +31,7 @@ SHARES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    cli.add_flags(parser, model="scenes", source=..., seed=0, steps=20, scale=GUIDANCE, device=best_device())
-    cli.add_flags(parser, out="results")
+    cli.add_flags(parser, "device", "out", model="scenes", source=..., seed=0, steps=20, scale=GUIDANCE)
     parser.add_argument("--target", required=True, help="caption of the edit")
 
 

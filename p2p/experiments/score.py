@@ -28,7 +28,6 @@ from ddpm.experiments.common import model_facts, shown_words
 from ddpm.experiments.records import Cell
 from ddpm.model import Trained
 from ddpm.utils import cli
-from ddpm.utils.device import best_device
 from ddpm.utils.files import write_text
 from ddpm.utils.images import enlarge, squared_error, to_bytes
 
@@ -268,18 +267,8 @@ def best_overlap(maps: Tensor, masks: Tensor) -> Tensor:
     return best
 
 
-class Plan(NamedTuple):
-    """What can be known before the first image."""
-
-    trained: Trained
-    todo: dict[str, tuple[EditSettings, Task, list[str]]]  # kind of edit -> how, on what, and the ways that are missing
-    facts: dict[str, dict]  # kind of edit -> the settings in its record
-    path: Path
-
-
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    cli.add_flags(parser, model="scenes", device=best_device(), n=500, steps=None, scale=None, out="results")
-    cli.add_flags(parser, data_dir=None)
+    cli.add_flags(parser, "device", "out", model="scenes", n=500, steps=None, scale=None, data_dir=None)
     parser.add_argument("--kinds", nargs="+", help="kinds of edit, such as colour; by default all of the model's data")
     parser.add_argument("--ways", nargs="+", choices=list(WAYS), help=f"ways of editing, by default {' '.join(SCORED)}")
     parser.add_argument("--sampler", choices=PAIR_SAMPLERS, help="ddpm: eta = 1, with the same noise for both images")
@@ -287,8 +276,12 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(f"--{name}", type=cli.share, help="in place of that of each kind")
 
 
-def prepare(args: argparse.Namespace) -> Plan:
-    """Load the model, and look at every flag, all prompts and earlier results. ValueError, OSError."""
+def prepare(
+    args: argparse.Namespace,
+) -> tuple[Trained, dict[str, tuple[EditSettings, Task, list[str]]], dict[str, dict], Path]:
+    """The model; for each kind how, on what and in which ways it is still to be edited, and the settings in its record;
+    the record's file. ValueError, OSError.
+    """
     trained = ddpm.load(args.model, device=args.device)
     if (data := trained.info["data"]) not in PAIR_KINDS:
         raise ValueError(f"no kinds of edit of the dataset {data!r}: expected one of {', '.join(PAIR_KINDS)}")
@@ -311,11 +304,10 @@ def prepare(args: argparse.Namespace) -> Plan:
         classifier.load(data)  # refused now where it is missing
     for kind, how in settings.items():
         ways = [way for way in args.ways if way not in cells.get(kind, {})]
-        is_missing = kind not in cells if kind == MAPS else bool(ways)
-        if is_missing:
+        if kind not in cells if kind == MAPS else ways:
             todo[kind] = how, task_of(trained, kind, args.n, args.data_dir or "data"), ways
             baselines.words_of(trained, todo[kind][1].sources + todo[kind][1].targets)
-    return Plan(trained, todo, facts, path)
+    return trained, todo, facts, path
 
 
 def run(args: argparse.Namespace) -> None:

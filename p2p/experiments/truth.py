@@ -21,7 +21,6 @@ from ddpm.experiments.common import model_facts, shown_words
 from ddpm.experiments.records import Cell
 from ddpm.model import Trained
 from ddpm.utils import cli
-from ddpm.utils.device import best_device
 from ddpm.utils.images import from_bytes, sheet, squared_error, to_bytes
 
 from .. import real
@@ -80,8 +79,7 @@ class Plan(NamedTuple):
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    cli.add_flags(parser, model="scenes", source=None, n=500, seed=0, steps=None, scale=None)
-    cli.add_flags(parser, device=best_device(), out="results")
+    cli.add_flags(parser, "device", "out", model="scenes", source=None, n=500, seed=0, steps=None, scale=None)
     parser.add_argument("--target", help="caption of the edit")
     parser.add_argument("--kinds", nargs="+", choices=TRUE_KINDS, help="kinds of edit, by default all")
     parser.add_argument("--ways", nargs="+", choices=list(WAYS), default=TRIED, help="ways of editing")
