@@ -39,9 +39,8 @@ def measure(
     """The bound of the first n images of a dataset, in bits per dimension: see `bits_per_dim`.
 
     captioned: the network reads each image's first caption, or else the empty prompt. Image i draws from seed i.
-    ValueError: what `check_number` and `bits_per_dim` raise; a bound that is not finite.
+    ValueError: what `bits_per_dim` raises; a bound that is not finite.
     """
-    check_number(data, n)
     parts = []
     for part in in_batches(n, trained.device):
         rows = range(part.start, part.stop)
@@ -51,12 +50,6 @@ def measure(
         if not parts[-1].total.isfinite().all():
             raise ValueError(f"the bound of images {part.start} .. {part.stop - 1} is not finite: the model is broken")
     return Bound(*(torch.cat([getattr(part, f.name) for part in parts]) for f in fields(Bound)))
-
-
-def check_number(data: Dataset, n: int) -> None:
-    """ValueError unless a dataset has n images, and n has a standard error."""
-    if not 2 <= n <= len(data):
-        raise ValueError(f"n is {n}: a standard error needs 2 images or more, and {data.name} has {len(data)} here")
 
 
 def summary(bound: Bound) -> dict[str, dict[str, float]]:
@@ -101,7 +94,9 @@ def prepare(args: argparse.Namespace) -> tuple[Trained, Dataset, Path]:
     check_bound(trained.schedule, torch.zeros(1), args.variance, args.times, 256)
     path = common.own_record(args, f"bound-{cli.name_of(args.model)}", "a record of ddpm bound", "bits per dimension")
     data = common.model_data(trained, args.data_dir, args.split)
-    check_number(data, args.n)
+    if not 2 <= args.n <= len(data):
+        needed = f"a standard error needs 2 images or more, and {data.name} has {len(data)} here"
+        raise ValueError(f"n is {args.n}: {needed}")
     trained.tokens([] if args.null else [captions[0] for captions in data.captions[: args.n]])
     return trained, data, path
 

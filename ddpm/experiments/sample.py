@@ -30,8 +30,8 @@ MOST_ON_A_SHEET = 1024
 
 
 def shared_flags(parser: argparse.ArgumentParser) -> None:
-    cli.add_flags(parser, "device", "out")
     """Captions, and how the images are kept."""
+    cli.add_flags(parser, "device", "out")
     parser.add_argument("--prompts", nargs="+", help="captions, each in quotes; by default two of the model's data")
     each = "a PNG for each image, 000000.png and so on, in the folder --out, and no sheet"
     parser.add_argument("--separate", action="store_true", help=each)

@@ -30,28 +30,23 @@ from .interrupt import leave
 # ---- commands ------------------------------------------------------------------------------------------------------
 
 
-class Once(argparse.Action):
-    """A flag with a value; typed twice it is refused, because the first value would have no effect."""
+class Once:
+    """A flag that is typed twice is refused, because the first value would have no effect."""
 
     def __call__(self, parser, namespace, values, option_string=None):
-        check_once(self, namespace)
-        setattr(namespace, self.dest, values)
-
-
-class Switch(argparse.BooleanOptionalAction):
-    """--flag or --no-flag; both are refused."""
-
-    def __call__(self, parser, namespace, values, option_string=None):
-        check_once(self, namespace)
+        typed = namespace.__dict__.setdefault("_typed", set())
+        if self.dest in typed:
+            raise argparse.ArgumentError(self, "typed twice: give it once")
+        typed.add(self.dest)
         super().__call__(parser, namespace, values, option_string)
 
 
-def check_once(flag: argparse.Action, namespace: argparse.Namespace) -> None:
-    """ArgumentError for a flag that was typed before."""
-    typed = namespace.__dict__.setdefault("_typed", set())
-    if flag.dest in typed:
-        raise argparse.ArgumentError(flag, "typed twice: give it once")
-    typed.add(flag.dest)
+class Value(Once, argparse._StoreAction):
+    """A flag with a value."""
+
+
+class Switch(Once, argparse.BooleanOptionalAction):
+    """--flag or --no-flag; both are refused."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -60,7 +55,7 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, **about: Any):
         super().__init__(**{"formatter_class": argparse.RawDescriptionHelpFormatter} | about)
         for name in (None, "store"):
-            self.register("action", name, Once)
+            self.register("action", name, Value)
 
     def error(self, message: str) -> NoReturn:
         """The line, and exit code 2."""

@@ -266,15 +266,17 @@ def prepare(args: argparse.Namespace) -> Plan:
 
 
 def start_of(plan: Plan, args: argparse.Namespace) -> dict[str, Any]:
-    """Where an edit starts, as keywords of `p2p.edit`: noise, or what the image is inverted to."""
+    """Keywords of `p2p.edit` for all edits: x_T is noise, or what the image is inverted to."""
     trained, source, steps = plan.trained, [" ".join(plan.source)], args.steps
-    if plan.image is None:
-        x_T = ddpm.Noise(args.seeds).start(trained.shape, trained.device)
-        return {"x_T": x_T, "sampler": sampler_of(args.sampler or "ddim", args.seeds)}
-    x_0 = from_bytes(plan.image[None]).to(trained.device)
-    if args.inversion == "exact":
-        return {"x_T": real.latent_pair(trained, source, x_0, steps, args.scale), "sampler": ddim.sample_exact}
-    start: dict[str, Any] = {"x_T": real.latent(trained, source, x_0, steps)}
+    start: dict[str, Any] = {"steps": steps, "scale": args.scale}
+    x_0 = None if plan.image is None else from_bytes(plan.image[None]).to(trained.device)
+    if x_0 is None:
+        start["x_T"] = ddpm.Noise(args.seeds).start(trained.shape, trained.device)
+        start["sampler"] = sampler_of(args.sampler or "ddim", args.seeds)
+    elif args.inversion == "exact":
+        start |= {"x_T": real.latent_pair(trained, source, x_0, steps, args.scale), "sampler": ddim.sample_exact}
+    else:
+        start["x_T"] = real.latent(trained, source, x_0, steps)
     if args.inversion == "null-text":
         found = tqdm(finite(real.null_text(trained, source, x_0, steps, args.scale), args.scale), "null text", steps)
         start["null"] = real.null_of(trained, {t: states for t, _, states in found})
@@ -287,7 +289,7 @@ def run(args: argparse.Namespace) -> None:
     start, (edits, *_), n = start_of(plan, args), levels.values(), len(rows)
     size, prompt = map_size(trained, MAP_SIZES.get(trained.info["data"])), " ".join(source)
     if is_page(args):
-        path = page.write(path, trained, source, levels, start, rows, args.steps, args.scale, size)
+        path = page.write(path, trained, source, levels, start, rows, size)
         return print("\n".join([*lines, str(path)]))
     jobs = [(f"Prompt-to-Prompt\n{edit.label}", edit.target, edit.how) for edit in edits]
     for target in dict.fromkeys(edit.target for edit in edits if edit.target != prompt):
@@ -298,7 +300,7 @@ def run(args: argparse.Namespace) -> None:
     with tqdm(total=len(jobs) * args.steps, desc="edits", unit=" steps") as bar:
         for job in jobs:
             name, target, how = job
-            how = {"steps": args.steps, "scale": args.scale, "store": store if job is first else None} | start | how
+            how = start | {"store": store if job is first else None} | how
             for t, x, _ in finite(editing.edit(trained, prompt, target, **how), args.scale):
                 if job is first:
                     states.append((t, to_bytes(x[:n])))

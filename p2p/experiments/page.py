@@ -47,31 +47,24 @@ def tracks(source: Words, target: Words, how: dict[str, Any], steps: int, length
 
 
 def write(
-    path: Path,
-    trained: Trained,
-    source: Words,
-    levels: dict[str, list],
-    start: dict[str, Any],
-    names: list[str],
-    steps: int,
-    scale: float,
-    size: int | None,
+    path: Path, trained: Trained, source: Words, levels: dict[str, list], start: dict, rows: list[str], size: int | None
 ) -> Path:
     """Edit n images and write their page; returns its path.
 
     levels: share of the steps with injection -> the edits (`edit.Edit`) at it, as many at each; several shares are for
-    one image. start: x_T of the n images, and other keywords of `p2p.edit`. names: of the images. size: of the maps, by
-    default the largest. ValueError: an image that is not finite.
+    one image. start: x_T of the n images, steps, scale and other keywords of `p2p.edit`. rows: names of the images. size: of
+    the maps, by default the largest. ValueError: an image that is not finite.
     """
     frames, maps, choices, scenes = page.Atlas(), page.Atlas(), [], []
+    steps, scale = start["steps"], start["scale"]
     x_T = start["x_T"] if isinstance(start["x_T"], tuple) else (start["x_T"],)
-    n, length, grid = len(names), trained.unet.config.words, as_grid(trained.schedule.T, steps)
+    n, length, grid = len(rows), trained.unet.config.words, as_grid(trained.schedule.T, steps)
     labels, prompt = [f"step {k} of {steps}, t = {t}" for k, t in enumerate(grid)], " ".join(source)
     for at_each in zip(*levels.values(), strict=True):
         scenes.append([])
         for label, target, how in at_each:
             store, name = AttentionStore([prompt] * n + [target] * n, by_time=True), ", ".join(label.splitlines())
-            way = editing.edit(trained, prompt, target, **start, steps=steps, scale=scale, store=store, **how)
+            way = editing.edit(trained, prompt, target, **start, store=store, **how)
             states = list(tqdm(finite(way, scale), name, steps))
             seen, size = page.frames_of([torch.cat([x, x]) for x in x_T], states), size or store.largest
             # at each time, mean over heads and layers, and at t = 0 over all times; of a latent pair the network sees
@@ -92,7 +85,7 @@ def write(
                 scenes[-1].append(shared | scene)
         pairs = [(i - 1, j - 1) for i, j in swap_map(source, split(target), length).nonzero().tolist() if i > 0]
         choices.append({"name": name, "captions": captions, "pairs": pairs})
-    level = {"name": "share", "values": list(levels)} if len(levels) > 1 else {"name": "image", "values": names}
+    level = {"name": "share", "values": list(levels)} if len(levels) > 1 else {"name": "image", "values": rows}
     data = {
         "note": NOTE.format(steps=steps, scale=scale, size=size), "reserve": RESERVE, "rows": [ROW],
         "level": level, "start": {"level": len(levels) // 2, "step": steps}, "choices": choices, "scenes": scenes,
