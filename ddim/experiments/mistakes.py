@@ -141,10 +141,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def prepare(args: argparse.Namespace) -> Plan:
-    """Load the model, the images and the features, and look at every flag and at earlier results.
-
-    ValueError, OSError: what cannot be loaded; too few or too many images or steps; results of other settings.
-    """
+    """Load the model, the images and the features, and look at every flag and earlier results. ValueError, OSError."""
     trained = ddpm.load(args.model, device=args.device)
     fast, data = trained.for_many_images(compiled=False), trained.info["data"]
     test, network = model_data(trained, args.data_dir, "test"), features.load("classifier", data)

@@ -164,12 +164,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def prepare(args: argparse.Namespace) -> Plan:
-    """Load the model and the images, and look at every flag and at the cells that are there already.
-
-    ValueError, OSError: more images than there are, an S outside 1..T, a single step for BDIA, cells of other settings.
-    """
+    """Load the model and the images, and look at every flag and at earlier cells. ValueError, OSError."""
     trained = ddpm.load(args.model, device=args.device)
-    rows, columns = list(dict.fromkeys(args.variants)), list(dict.fromkeys(args.steps))
+    rows, columns = list(args.variants), list(args.steps)
     for S in columns:
         exact = [name for name in rows if VARIANTS[name].inversion == EXACT]
         if len(timesteps(trained.schedule.T, S, args.spacing)) == 2 and exact:

@@ -225,13 +225,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def prepare(args: argparse.Namespace) -> Plan:
-    """Load the model, the features and the real images; look at every flag and at the cells that are there already.
-
-    ValueError, OSError: see `ddpm.load`, `features.load`, `reference.real_images`; an S outside 1..T, a grid that does
-    not start from noise, flags without effect, cells of other settings.
-    """
-    rows = list(dict.fromkeys(args.rows))
-    real_rows, sampled = [[row for row in rows if (row in reference.ROWS) == real] for real in (True, False)]
+    """Load model, features and real images, and look at every flag and at earlier cells. ValueError, OSError."""
+    real_rows, sampled = [[row for row in args.rows if (row in reference.ROWS) == real] for real in (True, False)]
     if args.n < 2:
         raise ValueError("--n is 1: a distance between sets needs 2 images or more")
     if args.scale != 1 and not args.captions:
@@ -239,7 +234,7 @@ def prepare(args: argparse.Namespace) -> Plan:
     if typed := [flag for flag in ("columns", "spacing", "captions") if getattr(args, flag) and not sampled]:
         raise ValueError(f"--{typed[0]} is for samples, and --rows has real images only: leave it out")
     trained = ddpm.load(args.model, device=args.device).for_many_images(args.precision)
-    schedule, columns = trained.schedule, list(dict.fromkeys(args.columns or COLUMNS))
+    schedule, columns = trained.schedule, list(args.columns or COLUMNS)
     spacing = args.spacing or usual_spacing(trained)
     calls(schedule.T, [(row, S) for row in sampled for S in columns], spacing)  # looks at every S
     first = timesteps(schedule.T, 1, spacing)[0]

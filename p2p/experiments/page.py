@@ -52,8 +52,8 @@ def write(
     """Edit n images and write their page; returns its path.
 
     levels: share of the steps with injection -> the edits (`edit.Edit`) at it, as many at each; several shares are for
-    one image. start: x_T of the n images, steps, scale and other keywords of `p2p.edit`. rows: names of the images. size: of
-    the maps, by default the largest. ValueError: an image that is not finite.
+    one image. start: x_T of the n images, steps, scale and other keywords of `p2p.edit`. rows: names of the images.
+    size: of the maps, by default the largest. ValueError: an image that is not finite.
     """
     frames, maps, choices, scenes = page.Atlas(), page.Atlas(), [], []
     steps, scale = start["steps"], start["scale"]
