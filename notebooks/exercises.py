@@ -103,13 +103,16 @@ def posterior(f):
 
 @exercise("product, alpha_bar[0] = 1, length")
 def alpha_bar(f):
+    def ends(*numbers):  # with or without the 1 at the start
+        return lambda x: close(x[-len(numbers) :], torch.tensor(numbers, dtype=torch.float64))
+
     agree("alpha_bar", f(torch.tensor([0.36, 0.4375, 0.5], dtype=torch.float64)), [1, 0.64, 0.36, 0.18], {
         "this is one number: alpha_bar has T + 1, one for each t": lambda x: x.dim() == 0,
         "alpha_bar[0] = 1 is missing: T betas give T + 1 values": [0.64, 0.36, 0.18],
         "the 1 stands at the end: it belongs to t = 0, the data": [0.64, 0.36, 0.18, 1],
-        "these are the alpha_t: multiply them up": lambda x: close(x[-3:], torch.tensor([0.64, 0.5625, 0.5]).double()),
-        "the betas are multiplied, not the alpha_t = 1 - beta_t": lambda x: abs(x[-1] - 0.36 * 0.4375 * 0.5) < 1e-6,
-        "the betas are added up: the factors 1 - beta_t are multiplied": lambda x: abs(x[-1] + 0.2975) < 1e-6,
+        "these are the alpha_t: multiply them up": ends(0.64, 0.5625, 0.5),
+        "the betas are multiplied, not the alpha_t = 1 - beta_t": ends(0.07875),
+        "the betas are added up: the factors 1 - beta_t are multiplied": ends(-0.2975),
     })
 
 
@@ -126,6 +129,7 @@ def forward(x_0: Tensor, t: Tensor, noise: Tensor) -> tuple[Tensor, dict]:
         "alpha_t is used where the formula has alpha_bar_t": mix(alpha.sqrt(), (1 - alpha).sqrt()),
         "the roots are missing: the noise takes the root of its variance": mix(now, 1 - now),
         "the noise is multiplied by the variance 1 - alpha_bar_t: it takes the root": mix(signal, 1 - now),
+        "the image is not shrunk: it is multiplied by sqrt(alpha_bar_t)": mix(now**0, spread),
         "the two coefficients are swapped": mix(spread, signal),
         "the table is read at t - 1: its entry t belongs to time t": mix(before.sqrt(), (1 - before).sqrt()),
         "t runs along the columns: the coefficients of image i need the shape (B, 1, 1, 1)": mix(signal, spread, -1),
@@ -181,26 +185,32 @@ def ancestral_step(f):
 def sdedit_start(f):
     (x_0, noise), grid = draws(2, 2, 3, 1, 1), [40, 30, 12, 5, 0]
     table = torch.cos(torch.arange(41, dtype=torch.float64) / 40 * 1.5) ** 2
-    for n, time in ((1, 5), (2, 12), (4, 40), (0, 0)):
-        t, x_t = parts(f(x_0, n / 4, grid, noise, table), "t", "x_t")
-        agree(f"t of strength {n / 4}", t, time, {
+    for n, time, strength in ((1, 5, 0.25), (2, 12, 0.5), (4, 40, 1.0), (0, 0, 0.0), (3, 30, 0.7)):
+        t, x_t = parts(f(x_0, strength, grid, noise, table), "t", "x_t")
+        agree(f"t of strength {strength}", t, time, {
+            "the order is wrong: t comes first, then x_t": lambda t: t.dim() > 0,
+            "strength times steps is cut off: it is rounded": lambda t, s=strength: s == 0.7 and t == 12,
             "strength is counted from the noisy end: a small strength starts near the image": grid[n],
             "the first value is a place in the grid: expected the time there": lambda t, n=n: t in (n, 4 - n),
             "strength is a share of T: it is a share of the grid's steps": 10 * n,
             "off by one in the grid": lambda t, n=n: t in (grid[max(3 - n, 0)], grid[min(5 - n, 4)]),
         })
         signal, spread = table[time].sqrt(), (1 - table[time]).sqrt()
-        agree(f"x_t of strength {n / 4}", x_t, signal * x_0 + spread * noise, {
+        agree(f"x_t of strength {strength}", x_t, signal * x_0 + spread * noise, {
             "the image is not noised: x_t = x_0": x_0,
             "the image is not shrunk: it is multiplied by sqrt(alpha_bar_t)": x_0 + spread * noise,
             "the noise is subtracted: it is added": signal * x_0 - spread * noise,
             "the noise is multiplied by the variance: it takes the root": signal * x_0 + spread**2 * noise,
+            "the roots are missing": signal**2 * x_0 + spread**2 * noise,
+            "the two coefficients are swapped": spread * x_0 + signal * noise,
+            "no noise is added": signal * x_0,
         })
 
 
 @exercise("the pixels that count, the scale, one number for each image")
 def change_elsewhere(f):
     difference = torch.tensor([[[[0.6, 0.2], [-0.4, 1.0]]] * 3, [[[0.8, -0.2], [0.0, 0.4]]] * 3], dtype=torch.float64)
+    difference = difference * torch.tensor([1.0, -1.0, 1.0]).view(3, 1, 1)  # of other sign in the second channel
     x, same = draws(2, 3, 2, 2), torch.tensor([[[True, False], [True, False]], [[False, True], [True, True]]])
     # halved and squared: 0.09, 0.01, 0.04, 0.25 and 0.16, 0.01, 0, 0.04
     agree("the change", f(x, x + difference, same), [0.13 / 2, 0.05 / 3], {
@@ -210,6 +220,7 @@ def change_elsewhere(f):
         "it is divided by the number of all pixels: divide by the number of those that count": [0.13 / 4, 0.05 / 4],
         "the squares are added up: take their mean over the pixels": [0.13, 0.05],
         "the channels are added up: take their mean": [0.39 / 2, 0.05],
+        "the mean over the channels is squared: square first": [0.13 / 18, 0.05 / 27],
         "the difference is not squared": [0.25, 0.1],
         "this is one number: each image has its own": lambda x: x.dim() == 0,
         "this is the root: the change is the mean of the squares": [0.065**0.5, (0.05 / 3) ** 0.5],
@@ -231,7 +242,7 @@ def timesteps(f):
             "this is i (T // S): take the floor of each i T / S": [i * (T // S) for i in places],
             "the step is T // S, but S may not divide T: take the floor of each i T / S": [*range(T, -1, -(T // S))],
             "the times are no whole numbers: take the floor": [i * T / S for i in places],
-            "the times are rounded: the formula takes the floor": lambda x, S=S: len(x) == S + 1 and 8 in x,
+            "the times are rounded: the formula takes the floor": lambda x: len(x) == 5 and x[-1] == 0 and 8 in x,
         })
         if not all(isinstance(t, int) for t in answer):
             raise Wrong(f"{what} holds a {type(answer[0]).__name__}, expected ints: the times are places in a table")
@@ -255,7 +266,10 @@ def ddim_step(f):
         "the random noise is missing": terms(of_noise=0),
         "the random noise is multiplied by sigma^2: it takes sigma, the standard deviation": terms(of_noise=sigma**2),
         "the predicted x_0 is not multiplied by sqrt(a_s)": terms(of_x_0=1),
-        "the predicted x_0 is multiplied by sqrt(a_t): it is sqrt(a_s)": terms(of_x_0=0.6),
+        "the predicted x_0 has the wrong a: divide by sqrt(a_t), multiply by sqrt(a_s)": terms(of_x_0=0.6),
+        "the random noise is not multiplied by sigma": terms(of_noise=1),
+        "the random noise is subtracted: it is added": terms(of_noise=-sigma),
+        "the direction's root has + sigma^2: it is 1 - a_s - sigma^2": terms(of_eps=(0.36 + sigma**2).sqrt()),
         "the predicted x_0 is clipped to [-1, 1]: the formula does not clip": terms(x_0=x_0.clamp(-1, 1)),
         "the predicted x_0 has the wrong sign: the noise is subtracted from x_t": terms(x_0=(x_t + 0.8 * eps) / 0.6),
         "the predicted x_0 is not divided by sqrt(a_t)": terms(x_0=x_t - 0.8 * eps),
@@ -357,7 +371,7 @@ def inject(f):
         "the wrong half is replaced: the first half, the sources, stays": torch.cat([target, target]),
         "the halves are swapped: the first half, the sources, stays": torch.cat([target, source]),
         "nothing is replaced in an early step": both,
-        "one half is returned: sources and targets leave the hook together": lambda w: len(w) == 2,
+        "one half is returned: sources and targets leave the hook together": lambda w: w.shape == source.shape,
     })
     for kind, done, mistake in (
         ("cross", 0.75, "late steps are replaced too: from done = share on the target keeps its own maps"),
@@ -413,39 +427,44 @@ def align_words(f):
 
 @exercise("the union of two masks, each a share of its map's range, the right side")
 def local_blend(f):
-    source, target = draws(2, 3, 1, 8)
-    old = torch.tensor([[0.12, 0.46, 0.25, 0.06, 0.07, 0.07, 0.11, 0.51]], dtype=torch.float64)
-    new = torch.tensor([[0.13, 0.39, 0.21, 0.53, 0.21, 0.32, 0.27, 0.18]], dtype=torch.float64)
+    source, target = draws(2, 3, 16, 16)
+    old, new = 0.1 + 0.5 * torch.rand(2, 16, 16, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) ** 2
 
     def masked(inside):
-        return torch.where(torch.as_tensor(inside) > 0, target, source)
+        return torch.where(torch.as_tensor(inside), target, source)
 
     def above(weights, share=0.3):
         return weights - weights.min() > share * (weights.max() - weights.min())
 
-    agree("the blended x", f(source, target, old, new, 0.3), masked([0, 1, 1, 1, 0, 1, 1, 1]), {
+    agree("the blended x", f(source, target, old, new, 0.3), masked(above(old) | above(new)), {
         "the sides are swapped: the target inside the mask, the source outside": masked(~(above(old) | above(new))),
         "only the target's map makes the mask: the old object must go too": masked(above(new)),
         "only the source's map makes the mask: the new object needs its own pixels": masked(above(old)),
         "the masks are intersected: take their union": masked(above(old) & above(new)),
         "the threshold is absolute: it is a share of each map's range": masked((old > 0.3) | (new > 0.3)),
-        "the threshold is a share of the maximum: it is one of the range, least to largest":
-            masked((old > 0.3 * old.max()) | (new > 0.3 * new.max())),
-        "the least value is not added to the share of the range":
-            masked((old > 0.3 * (old.max() - old.min())) | (new > 0.3 * (new.max() - new.min()))),
+        "the threshold is a share of the maximum: it is one of the range, least to largest": masked(
+            (old > 0.3 * old.max()) | (new > 0.3 * new.max())
+        ),
+        "the least value is left out: the share of the range is counted from it": masked(
+            (old > 0.3 * (old.max() - old.min())) | (new > 0.3 * (new.max() - new.min()))
+        ),
         "the two maps are added before the threshold: each has its own mask": masked(above(old + new)),
         "the maps' larger values make one mask: each map has its own range": masked(above(torch.maximum(old, new))),
         "the range is that of both maps together: each has its own": masked(above(torch.stack([old, new])).any(0)),
         "a share of 1 - threshold is taken: the mask begins at `threshold`": masked(above(old, 0.7) | above(new, 0.7)),
         "the pixels below the threshold make the mask: those above do": masked(~above(old) | ~above(new)),
         "one of the two masks only, not both (^): take their union": masked(above(old) ^ above(new)),
+        "nothing is put back: outside of the mask the source": target,
         "this is the mask: return x_t": lambda x: x.shape == old.shape,
     })
+    source, target = draws(2, 3, 1, 4)
+    maps = torch.tensor([[[0.5, 0.2, 0.0, 0.1]], [[0.08, 0.12, 0.2, 0.08]]], dtype=torch.float64)
+    agree("the blended x of four pixels", f(source, target, *maps, 0.3), masked([True, True, True, False]))
 
 
 @exercise("both terms, squares, roots; four pairs of Gaussians worked out by hand")
 def frechet_1d(f):
-    cases = ((1, 4, 3, 9, 4 + 1), (-1, 0.25, 0.5, 6.25, 2.25 + 4), (2, 1, 2, 0, 0 + 1), (5, 16, 5, 16, 0))
+    cases = ((1, 4, 6, 25, 25 + 9), (-1, 0.25, 0.5, 6.25, 2.25 + 4), (2, 1, 2, 0, 0 + 1), (5, 16, 5, 16, 0))
     for *given, truth in cases:
         mu_1, var_1, mu_2, var_2 = (torch.tensor(number, dtype=torch.float64) for number in given)
         means, spreads, product = (mu_1 - mu_2) ** 2, (var_1.sqrt() - var_2.sqrt()) ** 2, (var_1 * var_2).sqrt()
@@ -454,7 +473,8 @@ def frechet_1d(f):
             "the means are left out: their squared difference is the first term": spreads,
             "the variances are left out: the second term is the squared difference of their roots": means,
             "the variances are taken for standard deviations: take their roots": means + (var_1 - var_2) ** 2,
-            "the difference of the means is not squared": lambda d, m=mu_1 - mu_2, s=spreads: abs(d - s) in (m, -m),
+            "the difference of the means is not squared, and negative": mu_1 - mu_2 + spreads,
+            "the difference of the means is not squared": (mu_1 - mu_2).abs() + spreads,
             "- 2 sqrt(var_1 var_2) is missing": means + var_1 + var_2,
             "the factor 2 is missing: it is - 2 sqrt(var_1 var_2)": means + var_1 + var_2 - product,
             "the root is missing: it is - 2 sqrt(var_1 var_2)": means + var_1 + var_2 - 2 * var_1 * var_2,

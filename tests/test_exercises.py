@@ -181,6 +181,8 @@ WRONG = {  # exercise -> what a class answers, and words that the message has
         (lambda x_0, s, grid, noise, a: solutions.sdedit_start(x_0, s, grid, -noise, a), "noise is subtracted"),
         (lambda x_0, s, grid, noise, a: solutions.sdedit_start(x_0, s, [40, 30, 20, 10, 0], noise, a), "share of T"),
         (lambda *given: solutions.sdedit_start(*given)[1], "expected 2 values"),
+        (lambda *given: solutions.sdedit_start(*given)[::-1], "the order is wrong"),
+        (lambda x_0, s, *rest: solutions.sdedit_start(x_0, int(s * 4) / 4, *rest), "cut off"),
     ],
     "change_elsewhere": [
         (lambda x, y, same: 4 * solutions.change_elsewhere(x, y, same), "halve the difference"),
@@ -189,6 +191,7 @@ WRONG = {  # exercise -> what a class answers, and words that the message has
         (lambda x, y, same: solutions.change_elsewhere(x, y, same) * same.sum((1, 2)) / 4, "number of all pixels"),
         (lambda x, y, same: 3 * solutions.change_elsewhere(x, y, same), "channels are added up"),
         (lambda x, y, same: ((x - y) / 2).square().mean((1, 2, 3)), "all pixels count"),
+        (lambda x, y, same: solutions.change_elsewhere(x.mean(1, True), y.mean(1, True), same), "square first"),
     ],
     "timesteps": [
         (lambda T, S: solutions.timesteps(T, S)[::-1], "the times rise"),
@@ -289,6 +292,8 @@ WRONG = {  # exercise -> what a class answers, and words that the message has
         (lambda s, t, *maps: blend(s, t, [m > maps[2] * (m.max() - m.min()) for m in maps[:2]]), "least value"),
         (lambda s, t, old, new, share: solutions.local_blend(s, t, old + new, old + new, share), "maps are added"),
         (lambda s, t, *maps: solutions.local_blend(s, t, *[torch.maximum(*maps[:2])] * 2, maps[2]), "larger values"),
+        (lambda s, t, *maps: blend(s, t, [m > maps[2] * m.max() for m in maps[:2]], torch.logical_and), "off by"),
+        (lambda s, t, *maps: t, "nothing is put back"),
         (lambda s, t, *maps: blend(s, t, [above(m, 1 - maps[2]) for m in maps[:2]]), "share of 1 - threshold"),
     ],
     "frechet_1d": [
