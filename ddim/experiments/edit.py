@@ -83,9 +83,6 @@ def check_methods(trained: Trained, args: argparse.Namespace, strengths: list[fl
     return grids
 
 
-# ---- a sheet ---------------------------------------------------------------------------------------------------------
-
-
 class Plan(NamedTuple):
     """What can be known before the first step."""
 

@@ -2,7 +2,6 @@
 
 import argparse
 import math
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,10 +10,8 @@ import torch
 from PIL import Image
 
 from ..data.captions import examples
-from ..diffusion import EpsFn, sample
+from ..diffusion import sample
 from ..model import Sampler, Trained, load
-from ..noise import Noise
-from ..schedule import Schedule
 from ..utils import cli
 from ..utils.device import check_memory
 from ..utils.files import whole_file
@@ -88,11 +85,6 @@ def draw(args: argparse.Namespace, plan: Plan, sampler: Sampler, steps: int) -> 
     print(path)
 
 
-def ancestral(eps: EpsFn, schedule: Schedule, x_T: torch.Tensor, noise: Noise) -> Iterator:
-    """`ddpm.sample` as a sampler of `generate`."""
-    return sample(eps, schedule, x_T, generator=noise)
-
-
 def add_flags(parser: argparse.ArgumentParser) -> None:
     cli.add_flags(parser, model="scenes", n=8, seed=0, scale=2.0)
     shared_flags(parser)
@@ -108,4 +100,5 @@ def prepare(args: argparse.Namespace) -> Plan:
 def run(args: argparse.Namespace) -> None:
     """Write n images of every prompt, the same n seeds for each."""
     made = prepare(args)
-    draw(args, made, ancestral, made.trained.schedule.T)
+    steps = made.trained.schedule.T
+    draw(args, made, lambda eps, schedule, x_T, noise: sample(eps, schedule, x_T, generator=noise), steps)
