@@ -216,7 +216,7 @@ def destination(text: str) -> str:
             pass
     except OSError:
         raise argparse.ArgumentTypeError(f"{text!r}: cannot write there ({there})") from None
-    if path.is_file() and not is_file_name(text):
+    if path.exists() and not path.is_dir() and not is_file_name(text):
         raise argparse.ArgumentTypeError(f"{text!r} is a file: expected a folder, or a name with an ending")
     return text
 
