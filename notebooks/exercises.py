@@ -76,6 +76,10 @@ def kl_of_gaussians(f):
         "the factor 1/2 is missing": 2 * each.sum(-1),
         "the variances are taken for standard deviations": kl(mu_1, var_1**2, mu_2, var_2**2).sum(-1),
         "- d is missing: each dimension subtracts 1 inside the bracket": (each + 0.5).sum(-1),
+        "the difference of the means is missing": kl(mu_1, var_1, mu_1, var_2).sum(-1),
+        "the difference of the means is divided by var_1: it is var_2": (
+            kl(mu_1, var_1, mu_1, var_2) + (mu_1 - mu_2) ** 2 / var_1 / 2
+        ).sum(-1),
         "the logarithm is upside down: it is log(var_2 / var_1)": (each - log).sum(-1),
     })
 
@@ -177,6 +181,9 @@ def ancestral_step(f):
             "the predicted x_0 is clipped to [-1, 1]: the formula does not clip": clipped + z,
             "the predicted noise is added: it is subtracted": (x_t + weight * eps) / alpha.sqrt() + z,
             "alpha_bar_t is used where the formula has alpha_t": (x_t - weight * eps) / now.sqrt() + z,
+            "eps is divided by 1 - alpha_bar_t: its root": (x_t - (1 - alpha) / (1 - now) * eps) / alpha.sqrt() + z,
+            "the mean is divided by alpha_t: it is its root": (x_t - weight * eps) / alpha + z,
+            "z is not multiplied by sigma": mean + noise,
             "the factor 1 / sqrt(alpha_t) is missing": x_t - weight * eps + z,
         })
 
@@ -298,6 +305,8 @@ def inversion_step(f):
         "the predicted x_0 is not divided by sqrt(a_s)": 0.6 * (x_s - 0.6 * eps) + 0.8 * eps,
         "the roots are missing": 0.36 * (x_s - 0.36 * eps) / 0.64 + 0.64 * eps,
         "the noise keeps sqrt(1 - a_s): in x_t it has sqrt(1 - a_t)": 0.6 * x_0 + 0.6 * eps,
+        "the predicted x_0 is not multiplied by sqrt(a_t)": x_0 + 0.8 * eps,
+        "the noise is subtracted in the new x_t: it is added": 0.6 * x_0 - 0.8 * eps,
         "the predicted x_0 is clipped to [-1, 1]: then the step cannot be undone": 0.6 * x_0.clamp(-1, 1) + 0.8 * eps,
     })
     agree("x_t of the first step", f(eps, x_0, TABLE[0], TABLE[1]), x_s)

@@ -17,6 +17,8 @@ import solutions  # noqa: E402
 from checking import CHECKERS, diagnose  # noqa: E402
 from exercises import check  # noqa: E402
 
+import p2p  # noqa: E402
+
 
 def embedding(t, frequencies, dim=1):
     angles = t[:, None] * frequencies
@@ -126,6 +128,7 @@ WRONG = {  # exercise -> what a class answers, and words that the message has
         (lambda *given: kl(*given), "not added up"),
         (lambda *given: kl(*given, start=0).sum(-1), "- d is missing"),
         (lambda *given: kl(*given).mean(-1), "averaged"),
+        (lambda m, v, n, w: kl(m, v, m, w).sum(-1), "means is missing"),
         (lambda m, v, n, w: kl(m, v, n, w).sum(-1) - (w / v).log().sum(-1), "upside down"),
     ],
     "posterior": [
@@ -171,6 +174,7 @@ WRONG = {  # exercise -> what a class answers, and words that the message has
         (lambda *given: ancestral(*given, sign=0), "no noise is added"),
         (lambda *given: ancestral(*given, clip=True), "is clipped"),
         (lambda eps, *given: ancestral(-eps, *given), "predicted noise is added"),
+        (lambda *given: ancestral(*given, power=0), "not multiplied by sigma"),
         (last_alone, "every branch"),
     ],
     "sdedit_start": [
@@ -225,6 +229,7 @@ WRONG = {  # exercise -> what a class answers, and words that the message has
         (lambda eps, x_s, a_s, a_t: solutions.inversion_step(eps, x_s, a_t, a_s), "a_s and a_t are swapped"),
         (lambda eps, x_s, a_s, a_t: a_t.sqrt() * x_s + (1 - a_t).sqrt() * eps, "as if it were the image"),
         (lambda eps, x_s, a_s, a_t: x_s, "x_t = x_s"),
+        (lambda *given: solutions.inversion_step(*given) - 2 * (1 - given[3]).sqrt() * given[0], "noise is subtracted"),
         (lambda eps, x_s, a_s, a_t: solutions.inversion_step(eps, x_s, a_s, a_t)
             + ((1 - a_s).sqrt() - (1 - a_t).sqrt()) * eps, "the noise keeps"),
         (lambda eps, x_s, a_s, a_t: a_t.sqrt() * (x_s - (1 - a_s).sqrt() * eps) + (1 - a_t).sqrt() * eps,
@@ -364,3 +369,10 @@ def test_the_notebooks_have_each_exercise_once_with_the_solutions_signature():
                 assert name not in stubs and "# your code" in "".join(cell["source"])
                 stubs[name] = inspect.signature(names[name])
     assert stubs == {name: inspect.signature(getattr(solutions, name)) for name in CHECKERS}
+
+
+def test_the_solution_of_align_words_is_the_map_that_the_repository_uses():
+    for pair in torch.randint(4, (200, 2, 7), generator=torch.Generator().manual_seed(1)).tolist():
+        source, target = (["abcd"[i] for i in words] for words in pair)
+        rows = p2p.refine_map(source, target, 8)[1:, 1:].T
+        assert solutions.align_words(source, target) == [row.argmax().item() if row.any() else None for row in rows]
