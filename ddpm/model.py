@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unet import Hook, Tokenizer, UNet, UNetConfig
+from unet import ControlledUNet, Hook, Tokenizer, UNet, UNetConfig
 from unet.attention import Text
 from unet.precision import autocast
 from unet.vocabulary import split_words
@@ -31,7 +31,8 @@ class Trained:
     """A trained model: `unet`, `tokenizer`, `schedule`, and `info` (dataset, words of its captions, images seen, ...).
 
     precision: of the arithmetic in the network, a key of `unet.precision.DTYPES`; weights and results are float32
-    either way. compiled: the network as `torch.compile` made it, for calls without a hook.
+    either way. compiled: the network as `torch.compile` made it, for calls without a hook. condition, strength: of a
+    ControlNet, see `controlled`.
     """
 
     unet: UNet
@@ -40,6 +41,8 @@ class Trained:
     info: dict[str, Any]
     precision: str = "float32"
     compiled: Callable | None = None
+    condition: Tensor | None = None
+    strength: float = 1.0
 
     def for_many_images(self, precision: str = "auto", compiled: bool = True) -> "Trained":
         """The same model for sampling at a GPU's full speed: in float16, compiled (a minute at the first call).
@@ -53,6 +56,26 @@ class Trained:
         precision = "float16" if precision == "auto" else precision
         network = torch.compile(self.unet, dynamic=False) if compiled and not cannot_compile("cuda") else None
         return replace(self, precision=precision, compiled=network)
+
+    def controlled(self, drawings: np.ndarray | Tensor, strength: float = 1.0) -> "Trained":
+        """The same model with a ControlNet's condition: every eps that it gives from now on follows the drawings.
+
+        drawings: (B, 1, H, W), one for each image of a batch or a single one for all, uint8 0..255 or floats in [0, 1],
+        where 0 is blank and the largest a line. strength: factor of what the ControlNet adds, 0 for nothing.
+        ValueError: a model without a ControlNet, drawings of another size, a strength that is not finite.
+        """
+        if not isinstance(self.unet, ControlledUNet):
+            raise ValueError(
+                "this model has no ControlNet and takes no drawing: expected one such as scenes-control"
+            )
+        condition = torch.as_tensor(drawings)
+        condition = condition.float() / (1 if condition.is_floating_point() else 255)
+        size = self.unet.config.size
+        if condition.ndim != 4 or condition.shape[1:] != (1, size, size):
+            raise ValueError(f"the drawings have the shape {tuple(condition.shape)}: expected (B, 1, {size}, {size})")
+        if not math.isfinite(strength):
+            raise ValueError(f"the strength of control is {strength}: expected a finite number, 1 is what was trained")
+        return replace(self, condition=condition.to(self.device), strength=strength)
 
     @property
     def device(self) -> torch.device:
@@ -75,14 +98,23 @@ class Trained:
         return self.tokenizer.encode(prompts, self.unet.config.words).to(self.device)
 
     def eps(
-        self, prompts: list[str] | None, scale: float = 1.0, hook: Hook | None = None, null: EpsFn | None = None
+        self,
+        prompts: list[str] | None,
+        scale: float = 1.0,
+        hook: Hook | None = None,
+        null: EpsFn | None = None,
+        control: np.ndarray | Tensor | None = None,
+        control_scale: float = 1.0,
     ) -> EpsFn:
         """The model as an EpsFn: (x_t (B,3,H,W), t (B,) long) -> eps like x_t, float32.
 
         prompts: one for each image of the batch, or a single one for all; None is the unconditional model. scale:
         guidance (Ho & Salimans 2022), 1 for none. hook: sees the attention of the conditional call, once for each site.
-        null: the unconditional model of guidance, by default the prediction for the empty prompt.
+        null: the unconditional model of guidance, by default the prediction for the empty prompt. control,
+        control_scale: line drawings and their strength, see `controlled`; they steer both models of guidance.
         """
+        if control is not None:
+            return self.controlled(control, control_scale).eps(prompts, scale, hook, null)
         if isinstance(prompts, str):
             raise ValueError(f"prompts is the string {prompts!r}: expected a list of prompts, such as [{prompts!r}]")
         if not math.isfinite(scale):
@@ -107,9 +139,16 @@ class Trained:
                     f"{len(prompts)} prompts for {len(x_t)} images: expected one for each, or a single one"
                 )
             states, mask = (part.expand(len(x_t), *part.shape[1:]) for part in text)
+            control = {}
+            if self.condition is not None:
+                if len(self.condition) not in (1, len(x_t)):
+                    given = f"{len(self.condition)} drawings for {len(x_t)} images"
+                    raise ValueError(f"{given}: expected one for each, or a single one")
+                drawings = self.condition.expand(len(x_t), *self.condition.shape[1:])
+                control = {"condition": drawings, "strength": self.strength}
             network = self.compiled if self.compiled is not None and hook is None else self.unet
             with torch.no_grad(), autocast(self.device, self.precision):
-                return network(x_t, t, Text(states, mask), hook)
+                return network(x_t, t, Text(states, mask), hook, **control)
 
         return eps
 
@@ -162,18 +201,20 @@ def read(path: Path, keys: tuple[str, ...] = MODEL) -> dict:
     missing = [key for key in keys if not isinstance(content, dict) or key not in content]
     if missing:
         hint = "; its weights can still be a start: --init" if keys == RUN and missing[0] not in MODEL else ""
-        raise CheckpointError(
-            f"{path} is no {'run to resume' if hint else 'checkpoint'}: it has no {missing[0]}{hint}"
-        )
+        raise CheckpointError(f"{path} is no {'run to resume' if hint else 'checkpoint'}: it has no {missing[0]}{hint}")
     ema, info = content["ema"], content["info"]
     if not (isinstance(ema, dict) and isinstance(info, dict) and isinstance(info.get("data"), str)):
         raise CheckpointError(f"{path} is no checkpoint: its ema has no averages, or its info does not say the data")
     return content
 
 
-def description(config: UNetConfig, tokenizer: Tokenizer, schedule: Schedule) -> dict:
-    """What a checkpoint says beside its weights, so that the model is rebuilt without a flag."""
+def description(config: UNetConfig, tokenizer: Tokenizer, schedule: Schedule, base: dict | None = None) -> dict:
+    """What a checkpoint says beside its weights, so that the model is rebuilt without a flag.
+
+    base: name and sha256 of the frozen model of a ControlNet, whose checkpoint has the weights of the copy alone.
+    """
     return {
+        **({"base": base} if base else {}),
         "unet_config": asdict(config),
         "words": tokenizer.words,
         "known": tokenizer.known,
@@ -195,6 +236,11 @@ def known_words(content: dict) -> Sequence[str]:
 def build(content: dict) -> tuple[UNet, Tokenizer, Schedule]:
     """The untrained network, tokenizer and schedule that a checkpoint describes."""
     tokenizer, schedule = Tokenizer(content["words"], known_words(content)), Schedule(**content["schedule"])
+    if base := content.get("base"):
+        path = find(base["model"])
+        if files.sha256(path) != base["sha256"]:
+            raise CheckpointError(f"{path} is not the model that the ControlNet was trained on: bring that one back")
+        return ControlledUNet(load(path).unet), tokenizer, schedule
     return UNet(UNetConfig(**content["unet_config"]), len(tokenizer), schedule.alpha_bar), tokenizer, schedule
 
 
@@ -211,7 +257,7 @@ def load(name: str | Path, ema: float | None = None, device: str | torch.device 
     share, average = choose_average(path, content, ema)
     with fitting(path):
         unet, tokenizer, schedule = build(content)
-        unet.load_state_dict({key: value.float() for key, value in average.items()})
+        unet.trainable.load_state_dict({key: value.float() for key, value in average.items()})
     if broken := [name for name, values in unet.state_dict().items() if not values.isfinite().all()]:
         raise CheckpointError(f"{path} is broken: its {broken[0]} is not finite; take another model, or train again")
     unet.eval().requires_grad_(False)

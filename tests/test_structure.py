@@ -12,7 +12,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGES = ("unet", "ddpm", "ddim", "p2p")
 BUILT_ON = {"torch", "numpy", "matplotlib", "einops", "tqdm", "PIL"}  # Pillow comes with matplotlib
 LECTURE = {  # the root of a package: the lecture's method, and beside it one face and one command line
-    "unet": "attention blocks cost precision presets text unet vocabulary",
+    "unet": "attention blocks control cost precision presets text unet vocabulary",
     "ddpm": "analytic bound diffusion guidance mhvae model noise schedule",
     "ddim": "bdia dpm_solver editing interpolation inversion sampler",
     "p2p": "blend editing maps real store words",

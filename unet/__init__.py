@@ -1,6 +1,7 @@
 """The network: attention in the open, blocks, the U-Net, tokenizer and text encoder."""
 
 from .attention import Attention, Hook, Site, Text
+from .control import ControlledUNet, ControlNet
 from .cost import cost
 from .presets import PRESETS
 from .text import TextEncoder, Tokenizer, UnknownWordError
@@ -9,6 +10,8 @@ from .unet import UNet, UNetConfig
 __all__ = [
     "PRESETS",
     "Attention",
+    "ControlNet",
+    "ControlledUNet",
     "Hook",
     "Site",
     "Text",

@@ -4,6 +4,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from .control import ControlledUNet
 from .unet import UNet
 
 
@@ -16,8 +17,9 @@ def costs(unet: UNet) -> dict[str, tuple[int, float]]:
     config, device = unet.config, unet.alpha_bar.device
     x, t = torch.zeros(1, 3, config.size, config.size, device=device), torch.ones(1, dtype=torch.long, device=device)
     tokens = torch.ones(1, config.words, dtype=torch.long, device=device)
+    drawing = {"condition": x[:, :1]} if isinstance(unet, ControlledUNet) else {}
     with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-        unet(x, t, tokens)
+        unet(x, t, tokens, **drawing)
     flop = {name: sum(operations.values()) for name, operations in counter.get_flop_counts().items()}
     whole = type(unet).__name__  # the counter puts the class before each name
     return {

@@ -1,5 +1,6 @@
 """The network of the project: a U-Net that reads a noisy image, its time and a caption, and predicts the noise."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -132,15 +133,16 @@ class UNet(nn.Module):
         self.time = TimeEmbedding(config.channels)
         widths = list(config.widths)
         self.first = nn.Conv2d(3 * config.stem**2, config.channels, 3, padding=1)
-        self.down, skips = self._way_down(widths)
+        self.down, self.skip_channels = self._way_down(widths)
         self.middle = nn.ModuleList(
             Layer(config, widths[-1], widths[-1], config.map_sizes[-1], "middle", f"middle.{i}") for i in range(2)
         )
-        self.up = self._way_up(widths, skips)
+        self.up = self._way_up(widths, self.skip_channels)
         self.norm = nn.GroupNorm(config.groups, widths[0])
         self.last = nn.Conv2d(widths[0], 3 * config.stem**2, 3, padding=1)
         nn.init.zeros_(self.last.weight)
         nn.init.zeros_(self.last.bias)
+        self.text.requires_grad_(bool(config.cross_sizes))  # without cross-attention nothing reads the caption
         self.to(memory_format=torch.channels_last)
 
     def _way_down(self, widths: list[int]) -> tuple[nn.ModuleList, list[int]]:
@@ -174,23 +176,38 @@ class UNet(nn.Module):
         """The sites of all attention layers, in the order in which a hook sees them."""
         return [layer.site for layer in self.modules() if isinstance(layer, Attention)]
 
-    def forward(self, x: Tensor, t: Tensor, tokens: Tensor | Text, hook: Hook | None = None) -> Tensor:
+    @property
+    def trainable(self) -> nn.Module:
+        """What training changes and a checkpoint keeps: the whole network, of a `ControlledUNet` its copy."""
+        return self
+
+    def forward(
+        self,
+        x: Tensor,
+        t: Tensor,
+        tokens: Tensor | Text,
+        hook: Hook | None = None,
+        residuals: Sequence[Tensor] | None = None,
+    ) -> Tensor:
         """x (B, 3, size, size) noisy images, t (B,) long in 1..T, tokens (B, words) long -> eps like x, float32.
 
         tokens may also be the `Text` that `self.text(tokens)` gave: a sampler encodes a prompt once.
-        hook: see `unet.attention.Hook`; it fires once for each of `self.sites`.
+        hook: see `unet.attention.Hook`; it fires once for each of `self.sites`. residuals: see `unet.control`.
         """
         text = tokens if isinstance(tokens, Text) else self.text(tokens)
         time = self.time(t)
         at_t = None if hook is None else lambda weights, site: hook(weights, site, t)
-        out = self._body(x.contiguous(memory_format=torch.channels_last), time, text, at_t).to(x.dtype)
+        out = self._body(x.contiguous(memory_format=torch.channels_last), time, text, at_t, residuals)
+        out = out.to(x.dtype)
         if self.config.predicts == "eps":
             return out
         alpha_bar = self.alpha_bar[t][:, None, None, None]
         # v = sqrt(alpha_bar) eps - sqrt(1 - alpha_bar) x_0 (Salimans & Ho 2022), and x_t holds x_0: solved for eps
         return alpha_bar.sqrt().to(x.dtype) * out + (1 - alpha_bar).sqrt().to(x.dtype) * x
 
-    def _body(self, x: Tensor, time: Tensor, text: Text, hook: SiteHook | None) -> Tensor:
+    def _body(
+        self, x: Tensor, time: Tensor, text: Text, hook: SiteHook | None, residuals: Sequence[Tensor] | None
+    ) -> Tensor:
         x = self.first(F.pixel_unshuffle(x, self.config.stem))  # (B, channels, size / stem, size / stem)
         skips = [x]
         for layer in self.down:
@@ -198,6 +215,8 @@ class UNet(nn.Module):
             skips.append(x)
         for layer in self.middle:
             x = layer(x, time, text, hook)
+        if residuals is not None:  # one for each skip connection, then one for the middle
+            *skips, x = (kept + residual for kept, residual in zip([*skips, x], residuals, strict=True))
         for layer in self.up:
             # (B, c, h, w) and the skip connection (B, c', h, w), concatenated along the channels
             x = layer(torch.cat([x, skips.pop()], dim=1), time, text, hook) if isinstance(layer, Layer) else layer(x)

@@ -29,11 +29,13 @@ class Dataset:
     images: uint8 (N, 3, H, W), values 0..255, H == W.
     captions: for each image a non-empty tuple of sentences that are all true of it, the fullest first. Training draws
         one of them afresh each time it shows the image, so a sentence that stands twice is drawn twice as often.
+    drawings: for a ControlNet, a line drawing of each image: uint8 (N, 1, H, W), 0 is blank and 255 a line.
     """
 
     name: str
     images: np.ndarray
     captions: list[tuple[str, ...]]
+    drawings: np.ndarray | None = None
 
     def __post_init__(self):
         shape = self.images.shape
@@ -46,9 +48,11 @@ class Dataset:
 
     @cached_property
     def sha256(self) -> str:
-        """The hash of all images and captions: a resumed run must find the same."""
+        """The hash of all images, captions and drawings: a resumed run must find the same."""
         digest = hashlib.sha256(np.ascontiguousarray(self.images).data)
         digest.update(repr(self.captions).encode())
+        if self.drawings is not None:
+            digest.update(self.drawings.tobytes())
         return digest.hexdigest()
 
     def __len__(self) -> int:

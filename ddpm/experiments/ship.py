@@ -40,6 +40,7 @@ def ship(run: str | Path, name: str, numbers: dict[str, Any], ema: float | None 
     if infinite := [key for key, value in weights.items() if not value.isfinite().all()]:
         raise files.CheckpointError(f"{path}: {infinite[0]} has values that half precision cannot hold")
     kept = {key: content[key] for key in ("unet_config", "words", "schedule")} | {"known": model.known_words(content)}
+    kept |= {"base": content["base"]} if "base" in content else {}
     content = kept | {"ema": {share: weights}, "info": content["info"] | {"ema": share, "numbers": numbers}}
     return files.ship(model.SHIPPED, name, content, MOST_BYTES, replace, model.load)
 

@@ -18,16 +18,20 @@ from .settings import Settings
 
 
 class Batch(NamedTuple):
-    """Images x_0 (B, 3, H, W) in [-1, 1], tokens (B, L), times t (B,) in 1..T and standard normal noise like x_0."""
+    """Images x_0 (B, 3, H, W) in [-1, 1], tokens (B, L), times t (B,) in 1..T and standard normal noise like x_0.
+
+    condition: of a ControlNet, (B, 1, H, W) in [0, 1], a line drawing of each image.
+    """
 
     x_0: Tensor
     tokens: Tensor
     t: Tensor
     noise: Tensor
+    condition: Tensor | None = None
 
     def part(self, i: int, n: int) -> "Batch":
         """Every n-th row from row i: times are sorted in a batch, so parts must interleave."""
-        return Batch(self.x_0[i::n], self.tokens[i::n], self.t[i::n], self.noise[i::n])
+        return Batch(*(None if rows is None else rows[i::n] for rows in self))
 
 
 class Batches:
@@ -44,6 +48,7 @@ class Batches:
             )
         self.settings, self.device = settings, device
         self.images = torch.from_numpy(data.images).to(device)
+        self.drawings = None if data.drawings is None else torch.from_numpy(data.drawings).to(device)
         captions = sorted({caption for captions in data.captions for caption in captions})
         row = {caption: i for i, caption in enumerate(captions)}
         self.tokens = tokenizer.encode(captions, max_tokens).to(device)
@@ -76,9 +81,13 @@ class Batches:
         source = generator(settings.seed, "draws", step, self.device)
         u_caption, u_dropout, u_flip, u_time = torch.rand(4, settings.batch, generator=source, device=self.device)
 
-        x_0 = from_bytes(self.images[i])
+        x_0, condition = from_bytes(self.images[i]), None
+        if self.drawings is not None:
+            condition = self.drawings[i].float() / 255
         if settings.flip:
-            x_0 = torch.where((u_flip < 0.5)[:, None, None, None], x_0.flip(3), x_0)
+            mirrored = (u_flip < 0.5)[:, None, None, None]
+            x_0 = torch.where(mirrored, x_0.flip(3), x_0)
+            condition = condition if condition is None else torch.where(mirrored, condition.flip(3), condition)
 
         variant = (u_caption * self.caption_count[i]).long().clamp(max=self.caption_count[i] - 1)
         tokens = self.tokens[self.caption_rows[self.caption_start[i] + variant]]
@@ -86,7 +95,8 @@ class Batches:
 
         strata = (torch.arange(settings.batch, device=self.device) + u_time) / settings.batch
         t = 1 + (strata * settings.T).long().clamp(max=settings.T - 1)
-        return Batch(x_0, tokens, t, torch.randn(x_0.shape, generator=source, device=self.device))
+        noise = torch.randn(x_0.shape, generator=source, device=self.device)
+        return Batch(x_0, tokens, t, noise, condition)
 
 
 def generator(seed: int, purpose: str, number: int, device: torch.device | str = "cpu") -> torch.Generator:

@@ -90,9 +90,9 @@ class Training:
         # float16 has no gradients below 6e-8: the loss is scaled up, and a step whose gradients overflow is skipped
         self.scaler = torch.amp.GradScaler(self.device.type, 2.0**12, enabled=self.precision == "float16")
         self.batches = Batches(data, tokenizer, unet.config.words, settings, self.device)
-        unet.text.requires_grad_(bool(unet.config.cross_sizes))  # unused weights: processes would wait for a gradient
-        self.averages = {s: {name: p.detach().clone() for name, p in unet.named_parameters()} for s in settings.ema}
-        self.optimizer = torch.optim.AdamW(unet.parameters(), weight_decay=settings.weight_decay, fused=True)
+        trained = unet.trainable  # of a ControlNet the copy alone
+        self.averages = {s: {name: p.detach().clone() for name, p in trained.named_parameters()} for s in settings.ema}
+        self.optimizer = torch.optim.AdamW(trained.parameters(), weight_decay=settings.weight_decay, fused=True)
         self.step, self.seconds, self.interrupted, self.stopped = 0, 0.0, False, False
         self.network = torch.compile(unet, dynamic=False) if settings.compile else unet
         self.parts = self.fitting_parts()
@@ -131,11 +131,11 @@ class Training:
             self.scaler.scale(loss).backward()  # 5: the gradient of || noise - eps(x_t, t) ||^2
             total += loss.detach()
         self.scaler.unscale_(self.optimizer)
-        norm = nn.utils.clip_grad_norm_(self.unet.parameters(), self.settings.grad_clip)
+        norm = nn.utils.clip_grad_norm_(self.unet.trainable.parameters(), self.settings.grad_clip)
         self.optimizer.param_groups[0]["lr"] = learning_rate
         self.scaler.step(self.optimizer)  # skipped where a float16 gradient overflowed
         self.scaler.update()
-        update_averages(self.averages, self.unet, self.images, self.settings.batch)
+        update_averages(self.averages, self.unet.trainable, self.images, self.settings.batch)
         self.step += 1
         return total, norm
 
@@ -144,7 +144,9 @@ class Training:
 
         def eps(x_t: Tensor, t: Tensor) -> Tensor:
             with autocast(self.device, self.precision):
-                return self.network(x_t, t, batch.tokens)
+                if batch.condition is None:
+                    return self.network(x_t, t, batch.tokens)
+                return self.network(x_t, t, batch.tokens, condition=batch.condition)
 
         return simple_loss(eps, self.schedule, batch.x_0, batch.t, batch.noise, self.settings.weighting).mean()
 
@@ -168,7 +170,8 @@ class Training:
         """
         share, on_cpu = self.settings.batch // self.world, self.device.type == "cpu"
         least = math.ceil(share / ROWS_ON_CPU) if on_cpu else 1
-        held = [torch.empty_like(p) for p in self.unet.parameters() for _ in range(3)]  # Adam's and DDP's, later
+        weights = self.unet.trainable.parameters()
+        held = [torch.empty_like(p) for p in weights for _ in range(3)]  # Adam's and DDP's, later
         for parts in (n for n in range(1, share + 1) if share % n == 0):
             if parts < least:
                 continue
@@ -203,13 +206,13 @@ class Training:
     def averaged(self, share: float) -> UNet:
         """A copy of the network with one of the averages for weights, ready for sampling."""
         unet = copy.deepcopy(self.unet).eval().requires_grad_(False)
-        unet.load_state_dict(self.averages[share])
+        unet.trainable.load_state_dict(self.averages[share])
         return unet
 
     def state(self) -> dict:
         """Everything that `restore` needs to resume exactly: weights, averages, optimizer, step and time used."""
         return {
-            "unet": self.unet.state_dict(),
+            "unet": self.unet.trainable.state_dict(),
             "ema": self.averages,
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
@@ -219,7 +222,7 @@ class Training:
 
     def restore(self, state: dict) -> None:
         """Continue from a saved state."""
-        self.unet.load_state_dict(state["unet"])
+        self.unet.trainable.load_state_dict(state["unet"])
         for share, average in self.averages.items():
             for name, tensor in average.items():
                 tensor.copy_(state["ema"][share][name])

@@ -13,11 +13,12 @@ from typing import NamedTuple
 
 import torch
 
-from unet import PRESETS, Tokenizer, UNet, UNetConfig
+from unet import PRESETS, ControlledUNet, Tokenizer, UNet, UNetConfig
 from unet.vocabulary import VOCABULARY
 
 from .. import model
 from ..data import Dataset, load_data
+from ..data.lines import with_drawings
 from ..model import Sampler, Trained, generate
 from ..schedule import Schedule
 from ..utils import files, images
@@ -48,6 +49,11 @@ def new(given: dict, network: dict, device: str) -> Plan:
     if settings.init and network:
         raise ValueError(f"--init brings its own network: leave out {', '.join(sorted(network))}")
     start = model.load(settings.init) if settings.init else None
+    if start and isinstance(start.unet, ControlledUNet):
+        raise ValueError(f"--init {settings.init} has a ControlNet: take the model that it was trained on")
+    if settings.control:
+        check_base(settings, start, given)
+        settings = replace(settings, T=start.schedule.T, schedule=start.schedule.kind)
     config = start.unet.config if start else replace(PRESETS[preset], **network)
     if config.predicts == "eps":  # what Ho et al. 2020 train it with
         settings = replace(settings, **{"schedule": "linear", "weighting": "eps"} | given)
@@ -56,6 +62,16 @@ def new(given: dict, network: dict, device: str) -> Plan:
         worth = device == "cuda" and (settings.minutes >= 10 or settings.images >= 5_000_000)
         settings = replace(settings, compile=worth)
     return Plan(settings, config, start=start)
+
+
+def check_base(settings: Settings, base: Trained | None, given: dict) -> None:
+    """ValueError unless a ControlNet can be trained on this model, with these flags."""
+    if base is None:
+        raise ValueError("--control trains a ControlNet on a model that stays frozen: say which with --init")
+    if base.info["data"] != settings.data:
+        raise ValueError(f"--init {settings.init} is of {base.info['data']}, --data is {settings.data}: match them")
+    if kept := sorted({"T", "schedule"} & set(given)):
+        raise ValueError(f"--control keeps the frozen model's {' and '.join(kept)}: leave it out")
 
 
 def resumed(folder: Path, given: dict) -> Plan:
@@ -94,6 +110,7 @@ class Run:
     tokenizer: Tokenizer
     data: Dataset
     began: float
+    base: dict | None = None  # of a ControlNet: the name and sha256 of its frozen model
 
     @property
     def info(self) -> dict:
@@ -133,15 +150,18 @@ class Run:
     def save(self) -> None:
         """The checkpoint, replaced as a whole."""
         training = self.training
-        about = model.description(training.unet.config, self.tokenizer, training.schedule)
+        about = model.description(training.unet.config, self.tokenizer, training.schedule, self.base)
         content = about | {"settings": asdict(training.settings), "info": self.info} | training.state()
         files.save(self.folder / CHECKPOINT, content)
 
     def save_samples(self, sampler: Sampler, scale: float) -> Path:
         """Samples for 32 captions of the dataset in a grid, and the loss curve; returns the grid's path."""
         seed = torch.Generator().manual_seed(self.training.settings.seed)
-        captions = [self.data.captions[i][0] for i in torch.randperm(len(self.data), generator=seed)[:32]]
-        (grid,) = generate(self.trained, captions, list(range(len(captions))), sampler, scale)
+        shown, trained = torch.randperm(len(self.data), generator=seed)[:32].tolist(), self.trained
+        captions = [self.data.captions[i][0] for i in shown]
+        if self.data.drawings is not None:
+            trained = trained.controlled(self.data.drawings[shown])
+        (grid,) = generate(trained, captions, list(range(len(captions))), sampler, scale)
         (self.folder / "samples").mkdir(exist_ok=True)
         images.loss_curve(self.folder / "loss.png", records(self.folder / "metrics.jsonl"))
         return images.grid(self.folder / "samples" / f"{self.training.images:09d}.png", grid, captions)
@@ -161,6 +181,8 @@ def begin(plan: Plan, device: str, place: Path, smaller_batch: bool) -> Run:
     with processes.rank_zero_first():
         source = settings.data, settings.data_dir, "train", config.size
         data = load_data(*source, words=(*VOCABULARY, *words), longest=config.words - 1)
+        if settings.control:
+            data = with_drawings(data, settings.data_dir, "train")
     if content and content["info"].get("data_sha256", data.sha256) != data.sha256:
         raise ValueError(
             f"the dataset {settings.data} in {settings.data_dir} is not the one that this run began with: "
@@ -174,7 +196,10 @@ def begin(plan: Plan, device: str, place: Path, smaller_batch: bool) -> Run:
     training = Training(settings, unet.to(own), tokenizer, schedule, data)
     if content:
         training.restore(content)
-    run = Run(None, training, tokenizer, data, began)
+    base = content.get("base") if content else None
+    if settings.control and not base:
+        base = {"model": settings.init, "sha256": files.sha256(Path(start.info["path"]))}
+    run = Run(None, training, tokenizer, data, began, base)
     if processes.rank() == 0:
         run.folder = place if content else new_folder(place, settings.preset)
         files.clear_leftovers(run.folder / CHECKPOINT)
@@ -190,9 +215,11 @@ def assemble(
     """A new run's network, fresh from the seed or with the weights of --init, its tokenizer and schedule.
 
     The model learns the words of the data's captions. Those without a token in the weights of --init get new ones,
-    whose embeddings come from the seed.
+    whose embeddings come from the seed. With --control the model of --init stays as it is, and gets a `ControlNet`.
     """
     torch.manual_seed(settings.seed)
+    if settings.control:
+        return ControlledUNet(start.unet), start.tokenizer, start.schedule
     own, schedule = start.tokenizer if start else Tokenizer(known=()), Schedule(settings.T, settings.schedule)
     tokenizer = own.extended({caption for captions in data.captions for caption in captions})
     unet = UNet(config, len(tokenizer), schedule.alpha_bar)  # of this run's schedule, not of that of the weights
@@ -207,8 +234,9 @@ def on_paper(plan: Plan, device: str) -> UNet:
     """The plan's network without numbers. ValueError: the device has no memory for its training, batches aside."""
     with torch.device("meta"):
         unet = UNet(plan.config, len(Tokenizer()), torch.ones(plan.settings.T + 1)).to("meta")
+        unet = ControlledUNet(unet) if plan.settings.control else unet
     copies = 4 + len(plan.settings.ema)  # weights, gradients, Adam's two moments, averages
-    needed = 4 * copies * sum(p.numel() for p in unet.parameters())
+    needed = 4 * copies * sum(p.numel() for p in unet.trainable.parameters())
     check_memory(needed, torch.device(device), "training this network (--channels, --text-width and the like)")
     return unet
 

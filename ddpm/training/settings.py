@@ -20,6 +20,7 @@ class Settings:
     data_dir: str = option("data", "where the dataset is, or is downloaded to (shapes needs none)")
     preset: str = option("", "network and settings by name; by default the one for this dataset and device")
     init: str = option("", "start from these weights (a model's name, a run folder or a file) with a fresh optimizer")
+    control: bool = option(False, "train a ControlNet that reads line drawings on the model of --init, which is frozen")
     minutes: float = option(0.0, "stop after this many minutes of training (0: no limit)", 0, 10**7)
     images: int = option(0, "stop after this many images (0: no limit)", 0, 10**12)
     batch: int = option(64, "images per step, over all processes; smaller by itself where there are fewer", 1, 10**6)
@@ -62,6 +63,9 @@ RECIPES: dict[str, Settings] = {
         SMALL, data="shapes", images=150_016, batch=32, learning_rate=2e-3, warmup=100, lr_decay=0.8, flip=False
     ),
     "scenes": replace(SMALL, data="scenes", images=600_000, learning_rate=1e-3),
+    "scenes-control": replace(
+        SMALL, data="scenes", init="scenes", control=True, images=250_000, learning_rate=1e-3, caption_dropout=0.2
+    ),
     "cifar10-cpu": replace(SMALL, data="cifar10", images=5_000_000, learning_rate=1e-3),
     "celeba64-cpu": replace(SMALL, data="celeba", images=2_000_000, learning_rate=6e-4),
     "cifar10": replace(LARGE, data="cifar10"),

@@ -131,6 +131,8 @@ def fitting(path: Path) -> Iterator[None]:
     """Errors of a checkpoint that does not match this version of the code, as a CheckpointError with its path."""
     try:
         yield
+    except CheckpointError:
+        raise
     except (TypeError, ValueError, KeyError, AttributeError, RuntimeError) as error:
         raise CheckpointError(f"{path} does not fit this version of the code: {first_line(error)}") from error
 
