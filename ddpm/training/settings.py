@@ -64,7 +64,7 @@ RECIPES: dict[str, Settings] = {
     ),
     "scenes": replace(SMALL, data="scenes", images=600_000, learning_rate=1e-3),
     "scenes-control": replace(
-        SMALL, data="scenes", init="scenes", control=True, images=250_000, learning_rate=1e-3, caption_dropout=0.2
+        SMALL, data="scenes", init="scenes", control=True, images=200_000, learning_rate=1e-3, caption_dropout=0.2
     ),
     "cifar10-cpu": replace(SMALL, data="cifar10", images=5_000_000, learning_rate=1e-3),
     "celeba64-cpu": replace(SMALL, data="celeba", images=2_000_000, learning_rate=6e-4),
