@@ -1,6 +1,6 @@
 """DDIM: the family q_sigma, sampling with few steps, inversion, editing, interpolation and Frechet distance."""
 
-from ddpm.evaluation.frechet import frechet_distance
+from ddpm.evaluation.frechet import frechet_distance, kernel_distance
 
 from .bdia import invert_exact, sample_exact
 from .dpm_solver import sample_2m
@@ -16,6 +16,7 @@ __all__ = [
     "frechet_distance",
     "invert",
     "invert_exact",
+    "kernel_distance",
     "q_sigma",
     "sample",
     "sample_2m",

@@ -1,6 +1,7 @@
 """Distances of feature sets against closed forms and brute force."""
 
 import math
+import statistics
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import torch
 from helpers import normal
 
 import ddim
-from ddpm.evaluation.frechet import Reference, jackknife_error, moments, plus_minus
+from ddpm.evaluation.frechet import Reference, Sums, jackknife_error, moments, plus_minus
 
 
 def covariance(d, seed=0):
@@ -64,21 +65,46 @@ def test_frechet_distance_is_0_for_the_same_and_symmetric():
     assert there == pytest.approx(back, rel=1e-10) and there > 1
 
 
-def test_the_distance_is_frechets_and_its_error_the_jackknife_of_numpys_moments():
-    """At 64 features far from the origin: subtracting a part's sums leaves the moments of the rest."""
-    reference, ours = normal(300, 64, seed=1) + 100, normal(200, 64, seed=2) + 100.5
-    measure, left_out = Reference(reference).measure(ours), []
-    assert measure["distance"] == pytest.approx(ddim.frechet_distance(*moments(ours), *moments(reference)), rel=1e-9)
+def test_leaving_a_part_out_by_subtraction_is_computing_without_it():
+    """At 64 features far from the origin, against NumPy's moments of the rest; and the error bar of those moments."""
+    reference, ours = Reference(normal(300, 64, seed=1) + 100), normal(200, 64, seed=2) + 100.5
+    left_out = []
     for part in range(10):
         rest = np.delete(ours.numpy(), slice(20 * part, 20 * part + 20), axis=0)
-        of_rest = rest.mean(0), np.cov(rest, rowvar=False)
-        left_out.append(ddim.frechet_distance(*moments(reference), *of_rest))
-    assert measure["error"] == pytest.approx(jackknife_error(left_out), rel=1e-7)
+        moments_of_rest = rest.mean(0), np.cov(rest, rowvar=False)
+        sums = Sums.of(ours, reference.mu).without(Sums.of(ours[20 * part : 20 * part + 20], reference.mu))
+        for found, expected in zip(sums.moments(reference.mu), moments_of_rest, strict=True):
+            np.testing.assert_allclose(found.numpy(), expected, rtol=1e-10, atol=1e-10)
+        left_out.append(ddim.frechet_distance(reference.mu, reference.cov, *moments_of_rest))
+    assert reference.measure(ours)["error"] == pytest.approx(jackknife_error(left_out), rel=1e-7)
+
+
+def test_kernel_distance_is_the_double_sum_over_different_pairs():
+    x, y, d = normal(5, 3), normal(7, 3, seed=1) + 0.5, 3
+
+    def k(a, b):
+        return (sum(p * q for p, q in zip(a.tolist(), b.tolist(), strict=True)) / d + 1) ** 3
+
+    def within(z):
+        return sum(k(a, b) for i, a in enumerate(z) for j, b in enumerate(z) if i != j) / (len(z) * (len(z) - 1))
+
+    across = sum(k(a, b) for a in x for b in y) / (len(x) * len(y))
+    assert ddim.kernel_distance(x, y) == pytest.approx(within(x) + within(y) - 2 * across, rel=1e-10)
+
+
+def test_the_distance_is_frechets_and_kids():
+    reference, ours = normal(300, 3, seed=1), normal(40, 3, seed=2) + 0.5
+    measure = Reference(reference).measure(ours)
+    assert measure["distance"] == pytest.approx(ddim.frechet_distance(*moments(ours), *moments(reference)), rel=1e-9)
+    parts = [ddim.kernel_distance(ours[i : i + 4], reference) for i in range(0, 40, 4)]
+    assert measure["kid"] == pytest.approx(sum(parts) / 10, rel=1e-9)
+    assert measure["kid_error"] == pytest.approx(statistics.stdev(parts) / 10**0.5, rel=1e-9)
 
 
 def test_a_set_has_distance_0_to_itself_in_plain_numbers():
     """Numbers that JSON and checkpoints keep as they are, and print without the sign of a rounding error."""
-    measure = Reference(normal(40, 3)).measure(normal(40, 3))
+    x = normal(40, 3)
+    measure = Reference(x).measure(x)
     assert all(type(value) is float for value in measure.values())
     assert plus_minus(measure["distance"], None) == plus_minus(-1e-9, None) == "0.000"
     assert plus_minus(-0.25, 0.5) == "-0.250 ± 0.500" and plus_minus(123.456, None) == "123.5"
@@ -98,19 +124,24 @@ def test_the_error_bar_is_the_spread_of_independent_repetitions():
 
 
 @pytest.mark.parametrize("n", [2, 3, 4, 5, 19, 21, 64])
-def test_any_number_of_images_from_4_on_has_an_error_bar(n):
+def test_any_number_of_images_from_4_on_has_error_bars(n):
     measure = Reference(normal(50, 3)).measure(normal(n, 3, seed=1))
     assert np.isfinite(measure["distance"])
-    assert measure["error"] > 0 if n >= 4 else measure["error"] is None
+    if n >= 4:
+        assert measure["error"] > 0 and measure["kid_error"] > 0
+    else:
+        assert measure["error"] is None and measure["kid_error"] is None
 
 
-def test_wrong_arguments_get_one_clear_line():
-    mu, cov = torch.zeros(4), torch.eye(4)
-    for call, message in (
-        (lambda: moments(torch.zeros(1, 4)), r"shape \(1, 4\), expected \(n, d\) with n at least 2"),
-        (lambda: Reference(torch.eye(4)).measure(torch.zeros(1, 4)), "n at least 2"),
-        (lambda: ddim.frechet_distance(mu, cov, mu[:3], cov[:3, :3]), r"shapes .*\(3,\), \(3, 3\)\], expected"),
-        (lambda: ddim.frechet_distance(mu, cov, mu, cov * math.nan), "not finite"),
-    ):
-        with pytest.raises(ValueError, match=message):
-            call()
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda m, c: moments(torch.zeros(1, 4)), r"shape \(1, 4\), expected \(n, d\) with n at least 2"),
+        (lambda m, c: ddim.kernel_distance(torch.zeros(5, 4), torch.zeros(5, 3)), "4 and 3 features, expected as many"),
+        (lambda m, c: ddim.frechet_distance(m, c, m[:3], c[:3, :3]), r"shapes .*\(3,\), \(3, 3\)\], expected"),
+        (lambda m, c: ddim.frechet_distance(m, c, m, c * math.nan), "not finite"),
+    ],
+)
+def test_wrong_arguments_get_one_clear_line(call, message):
+    with pytest.raises(ValueError, match=message):
+        call(torch.zeros(4), torch.eye(4))

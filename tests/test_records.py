@@ -14,7 +14,7 @@ from ddpm.utils.files import manifest
 RESULTS = Path(__file__).parent.parent / "notebooks" / "results" / "ddim"
 SHIPPED = sorted(RESULTS.rglob("*.json"))
 SETTINGS = {"distance": "FID", "model": "m", "data": "cifar10", "n": 4, "spacing": "linear", "T": 1000, "seed": 0}
-CELL = {"distance": 2.0, "error": 0.1}
+CELL = {"distance": 2.0, "error": 0.1, "kid": 0.003, "kid_error": 0.001}
 
 
 def filled(path, rows, columns, measure, settings=SETTINGS):

@@ -11,7 +11,7 @@ from ddpm.data import shapes
 from ddpm.evaluation.frechet import Measure, Reference
 
 SETTINGS = {"distance": "FID", "model": "m", "data": "cifar10", "n": 4, "spacing": "linear", "T": 1000, "seed": 0}
-CELL = {"distance": 2.0, "error": 0.1}
+CELL = {"distance": 2.0, "error": 0.1, "kid": 0.003, "kid_error": 0.001}
 
 
 @pytest.mark.parametrize("spacing", ["linear", "quadratic"])

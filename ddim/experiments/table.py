@@ -8,6 +8,7 @@ what a distance means. The result is a record of `records`: a second call measur
 import argparse
 import hashlib
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,7 +20,7 @@ from tqdm import tqdm
 
 import ddpm
 from ddpm.evaluation import features
-from ddpm.evaluation.frechet import Measure, Reference, plus_minus
+from ddpm.evaluation.frechet import Measure, Reference, plus_minus, thousandfold
 from ddpm.experiments import records
 from ddpm.experiments.common import calls_bar, images_of, model_data, model_facts, named, write
 from ddpm.experiments.records import NUMBER, columns_of, rows_of
@@ -55,7 +56,7 @@ PAPER = {  # FID of the official network at 50,000 samples, columns as in COLUMN
     },
 }
 REAL = 0  # the column of real images, which take no steps
-CELL = {"distance": NUMBER, "error": NUMBER | None}
+CELL = {"distance": NUMBER, "error": NUMBER | None, "kid": NUMBER, "kid_error": NUMBER | None}
 THEIRS = {
     "cifar10": "FID of the official network, 50,000 samples, quadratic grid",
     "celeba": "FID of the official network, 50,000 samples, of 64 x 64 images",
@@ -116,14 +117,20 @@ def paper_cell(data: str, row: str, S: int) -> float | None:
 
 
 def text(record: dict) -> str:
-    """The table with the paper's cells in brackets, and the foot."""
+    """The table with the paper's cells in brackets, the kernel distance, and the foot."""
     settings, cells, rows = record["settings"], record["cells"], rows_of(record, (*ROWS, *reference.ROWS))
     columns, width = columns_of(record), max(8, *(len(label(row)) + 1 for row in rows))
     paper = any(paper_cell(settings["data"], row, S) is not None for row in rows for S in columns)
 
-    def distance(row: str, S: int) -> str:
-        if (cell := cells[row].get(str(S))) is None:
-            return ""
+    def block(title: str, written: Callable[[str, int, Measure], str]) -> list[str]:
+        names = [f"S = {S}" if S != REAL else "real images" for S in columns]
+        lines = [title, f"{'':{width}s}" + "".join(f"{name:>24s}" for name in names)]
+        for row in rows:
+            found = [written(row, S, cells[row][str(S)]) if str(S) in cells[row] else "" for S in columns]
+            lines.append(f"{label(row):{width}s}" + "".join(f"{cell:>24s}" for cell in found))
+        return lines
+
+    def distance(row: str, S: int, cell: Measure) -> str:
         known = paper_cell(settings["data"], row, S)
         return plus_minus(cell["distance"], cell["error"]) + (f" ({known})" if known is not None else "")
 
@@ -134,11 +141,8 @@ def text(record: dict) -> str:
     foot += [grid_line(settings["T"], S, settings["spacing"]) for S in columns if S != REAL]
     hat = "hat: t = 1 before 0, one call more, so that noise is added down to there, where the published code ends"
     foot += [hat] * (HAT in rows)
-    names = [f"S = {S}" if S != REAL else "real images" for S in columns]
-    lines = [head + beside, f"{'':{width}s}" + "".join(f"{name:>24s}" for name in names)]
-    for row in rows:
-        lines.append(f"{label(row):{width}s}" + "".join(f"{distance(row, S):>24s}" for S in columns))
-    return "\n".join([*lines, "", *foot]) + "\n"
+    kernel = block("KID x 1000", lambda row, S, cell: thousandfold(cell))
+    return "\n".join([*block(head + beside, distance), "", *kernel, "", *foot]) + "\n"
 
 
 def grid_line(T: int, S: int, spacing: str) -> str:

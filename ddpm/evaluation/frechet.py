@@ -1,16 +1,22 @@
-"""Frechet distance between two sets of images, on the features of a network, with its error bar.
+"""Distances between two sets of images, on features of a network: Frechet distance and kernel distance, error bars.
 
 A distance depends on the feature network, the reference images and the number of images n: it is biased upwards for
 small n. So n stands beside every number, and numbers of different n are not compared. Only on the official Inception
-network (see `features`) is it called FID.
+network (see `features`) is the Frechet distance called FID.
 """
+
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
 PARTS = 10  # for the error bars
+MOST_IN_KERNEL = 1000  # reference images that KID compares with: its matrix has a number for each pair
 Measure = dict[str, float | None]
+
+
+# ---- Frechet distance ------------------------------------------------------------------------------------------------
 
 
 def check_features(features: Tensor) -> None:
@@ -57,42 +63,101 @@ def symmetric_root(matrix: Tensor) -> Tensor:
     return vectors * values.clamp(min=0).sqrt() @ vectors.T
 
 
+# ---- kernel distance -------------------------------------------------------------------------------------------------
+
+
+def kernel_distance(features_1: Tensor, features_2: Tensor) -> float:
+    """KID: squared maximum mean discrepancy of two feature sets (n, d), (m, d) under k(x, y) = (x.y / d + 1)^3.
+
+    Binkowski et al. 2018, section 3: unbiased for all n and m >= 2, and so slightly negative at times when the sets
+    agree. Usually printed times 1000. ValueError: fewer than 2 rows, unequal d.
+    """
+    check_features(features_1)
+    check_features(features_2)
+    if features_1.shape[1] != features_2.shape[1]:
+        raise ValueError(f"the sets have {features_1.shape[1]} and {features_2.shape[1]} features, expected as many")
+    x, y, within = features_1.double(), features_2.double(), 0
+
+    def kernel(a: Tensor, b: Tensor) -> Tensor:
+        return (a @ b.T / a.shape[1] + 1) ** 3
+
+    for z in (x, y):  # all pairs of different rows: without each row's product with itself nothing is biased
+        products, n = kernel(z, z), len(z)
+        within = within + (products.sum() - products.trace()) / (n * (n - 1))
+    return (within - 2 * kernel(x, y).mean()).item()
+
+
+# ---- a reference set, and error bars ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Sums:
+    """n features about an origin: their sum (d,) and the sum of their outer products (d, d), float64.
+
+    Sums of parts add up, so leaving a part out is a subtraction.
+    """
+
+    n: int
+    first: Tensor
+    second: Tensor
+
+    @classmethod
+    def of(cls, features: Tensor, origin: Tensor) -> "Sums":
+        """Of features (n, d); an origin near their mean keeps the digits."""
+        centred = features.double() - origin
+        return cls(len(features), centred.sum(0), centred.T @ centred)
+
+    def without(self, part: "Sums") -> "Sums":
+        """What is left when a part is taken out."""
+        return Sums(self.n - part.n, self.first - part.first, self.second - part.second)
+
+    def moments(self, origin: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean (d,) and unbiased covariance (d, d)."""
+        mean = self.first / self.n
+        return origin + mean, (self.second - self.n * torch.outer(mean, mean)) / (self.n - 1)
+
+
 class Reference:
-    """Frechet distances of sets of features (n, d) to a reference set (N, d), computed where the reference is."""
+    """Distances of sets of features (n, d) to a reference set (N, d), N and n at least 2, computed where it is."""
 
     def __init__(self, features: Tensor):
         self.mu, self.cov = moments(features)
         self.root = symmetric_root(self.cov)
+        self.kernel_sample = features[:: -(-len(features) // MOST_IN_KERNEL)]
+
+    def frechet(self, sums: Sums) -> float:
+        """Frechet distance of features to the reference; sums: about its mean."""
+        return distance_by_root(self.root, self.mu, self.cov, *sums.moments(self.mu))
 
     def measure(self, features: Tensor) -> Measure:
-        """{"distance", "error"}: the distance and its standard error, None for fewer than 4 features (n, d), n >= 2.
+        """{"distance", "error", "kid", "kid_error"}: Frechet and kernel distance with their standard errors.
 
-        The error is the jackknife over PARTS parts of the features: each is left out once, by subtracting its sums.
+        The Frechet distance's error is the jackknife over PARTS parts of the features, each left out once; the kernel
+        distance, which has no bias, is the mean over the parts. Fewer than 4 features have no error bar: None.
+        ValueError: fewer than 2 features.
         """
         check_features(features)
-        centred = features.double() - self.mu  # about the reference's mean, which keeps the digits
-        whole, error = sums(centred), None
-        parts = [sums(part) for part in centred.tensor_split(min(PARTS, len(features) // 2))]
+        parts = features.tensor_split(min(PARTS, len(features) // 2))
+        kernel = [kernel_distance(part, self.kernel_sample) for part in parts]
+        whole, error, kernel_error = Sums.of(features, self.mu), None, None
         if len(parts) > 1:
-            left_out = [[a - b for a, b in zip(whole, part, strict=True)] for part in parts]
-            error = jackknife_error([self.from_sums(*rest) for rest in left_out])
-        return {"distance": self.from_sums(*whole), "error": error}
-
-    def from_sums(self, n: int, first: Tensor, second: Tensor) -> float:
-        """The distance of n features whose `sums` about the reference's mean are known."""
-        mean = first / n
-        cov = (second - n * torch.outer(mean, mean)) / (n - 1)
-        return distance_by_root(self.root, self.mu, self.cov, self.mu + mean, cov)
-
-
-def sums(features: Tensor) -> tuple[int, Tensor, Tensor]:
-    """n, the sum (d,) of features (n, d) and that of their outer products (d, d): those of parts add up."""
-    return len(features), features.sum(0), features.T @ features
+            error = jackknife_error([self.frechet(whole.without(Sums.of(part, self.mu))) for part in parts])
+            kernel_error = float(np.std(kernel, ddof=1) / len(kernel) ** 0.5)
+        kid = float(np.mean(kernel))
+        return {"distance": self.frechet(whole), "error": error, "kid": kid, "kid_error": kernel_error}
 
 
 def jackknife_error(values: list[float]) -> float:
     """Standard error of a statistic from its K values with one of K parts left out: sqrt((K-1)/K sum (v - mean)^2)."""
     return float((np.var(values) * (len(values) - 1)) ** 0.5)
+
+
+# ---- as text ---------------------------------------------------------------------------------------------------------
+
+
+def thousandfold(measure: Measure) -> str:
+    """The kernel distance times 1000, as it is usually printed."""
+    return plus_minus(1000 * measure["kid"], measure["kid_error"] and 1000 * measure["kid_error"])
 
 
 def plus_minus(value: float, error: float | None) -> str:
