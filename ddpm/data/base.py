@@ -4,7 +4,7 @@ import hashlib
 import os
 import sys
 import urllib.request
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -41,10 +41,8 @@ class Dataset:
         shape = self.images.shape
         if self.images.dtype != np.uint8 or len(shape) != 4 or shape[1] != 3 or shape[2] != shape[3]:
             raise DataError(f"{self.name}: images must be uint8 (N, 3, H, H), got {self.images.dtype} {shape}")
-        if len(self.images) != len(self.captions):
-            raise DataError(f"{self.name}: {len(self.images)} images but {len(self.captions)} caption entries")
-        if not all(self.captions):
-            raise DataError(f"{self.name}: image {list(map(bool, self.captions)).index(False)} has no caption")
+        if len(self.images) != len(self.captions) or not all(self.captions):
+            raise DataError(f"{self.name}: expected one or more captions for each of {len(self.images)} images")
 
     @cached_property
     def sha256(self) -> str:
@@ -57,6 +55,12 @@ class Dataset:
 
     def __len__(self) -> int:
         return len(self.images)
+
+
+def check_split(name: str, split: str, known: Collection[str]) -> None:
+    """DataError unless a dataset has this split."""
+    if split not in known:
+        raise DataError(f"{name} has no split {split!r}: expected {', '.join(known)}")
 
 
 # ---- files -----------------------------------------------------------------------------------------------------------

@@ -5,7 +5,6 @@ checked against what it names. (The shapes have their own grammar in `shapes`.)
 """
 
 import random
-import re
 from dataclasses import dataclass, fields, replace
 from functools import cache
 
@@ -63,19 +62,15 @@ def thing_sentence(thing: Thing, background_first: bool = False) -> str:
     return joined(photo, place, "with", words) if background_first else joined(photo, words, "on", place)
 
 
-_COLOUR = "|".join(COLOURS)
-_THING = re.compile(
-    rf"a (?:(?P<light>{'|'.join(LIGHTS)}) )?photo of (?:an? (?P<first>{_COLOUR}) background with )?"
-    rf"an? (?:(?P<colour>{_COLOUR}) )?(?P<kind>{'|'.join(CLASSES)})(?: on an? (?P<last>{_COLOUR}) background)?"
-)
-
-
 def parse_thing(sentence: str) -> Thing:
     """The attributes that a sentence of the CIFAR-10 grammar states. Raises ValueError for any other sentence."""
-    if match := _THING.fullmatch(sentence):
-        thing = Thing(match["kind"], match["colour"], match["first"] or match["last"], match["light"])
-        if sentence in (thing_sentence(thing), thing_sentence(thing, background_first=True)):
-            return thing
+    words = sentence.split()
+    kind, light = (next((word for word in words if word in group), None) for group in (CLASSES, LIGHTS))
+    before = dict(zip(words[1:], words, strict=False))  # word -> the word before it
+    colours = [before.get(noun) for noun in (kind, "background")]
+    thing = Thing(kind, *(colour if colour in COLOURS else None for colour in colours), light)
+    if kind and sentence in (thing_sentence(thing), thing_sentence(thing, background_first=True)):
+        return thing
     example = thing_sentence(Thing("horse", "white", "green"))
     raise ValueError(f"{sentence!r} is no sentence of the CIFAR-10 grammar, such as {example!r}")
 
@@ -83,15 +78,10 @@ def parse_thing(sentence: str) -> Thing:
 @cache
 def thing_captions(thing: Thing) -> tuple[str, ...]:
     """The captions that training draws from, the fullest first: half of the time the full one."""
-    full = thing_sentence(thing)
-    other = (
-        thing_sentence(thing, background_first=True),
-        thing_sentence(replace(thing, light=None)),
-        thing_sentence(replace(thing, colour=None)),
-        thing_sentence(replace(thing, background=None)),
-        thing_sentence(Thing(thing.kind)),
-    )
-    other = tuple(sentence for sentence in dict.fromkeys(other) if sentence != full)
+    shorter = [replace(thing, **{name: None}) for name in ("light", "colour", "background")]
+    full, turned = thing_sentence(thing), thing_sentence(thing, background_first=True)
+    other = dict.fromkeys([turned, *map(thing_sentence, [*shorter, Thing(thing.kind)])])  # each once
+    other = tuple(sentence for sentence in other if sentence != full)
     return (full,) * max(1, len(other)) + other
 
 
@@ -126,10 +116,9 @@ def face_sentence(face: Face, order: random.Random | None = None) -> str:
     """A photo of a smiling young woman with wavy hair and eyeglasses wearing a hat; order shuffles its lists."""
     looks = article(face.smiling and "smiling", face.age, face.bald and "bald", face.person)
     hair = joined(face.style, face.hair, "hair") if face.style or face.hair else None
-    features = [hair, face.beard, *(name for name in FEATURES if getattr(face, name))]
-    worn = [name for name in WORN if getattr(face, name)]
+    features, worn = ([name for name in names if getattr(face, name)] for names in (FEATURES, WORN))
     sentence = ["a photo of", looks]
-    for verb, names in (("with", features), ("wearing", worn)):
+    for verb, names in (("with", [hair, face.beard, *features]), ("wearing", worn)):
         items = [article(name) if name in WITH_ARTICLE else name for name in names if name]
         if order:
             order.shuffle(items)
@@ -144,25 +133,13 @@ def _parts(sentence: str) -> tuple[str, list[str], list[str]]:
     return who, sorted(features.split(" and ")), sorted(worn.split(" and "))
 
 
-_HAIR = re.compile(rf"(?:({'|'.join(STYLES)}) )?(?:({'|'.join(HAIR_COLOURS)}) )?hair")
-
-
 def parse_face(sentence: str) -> Face:
     """The attributes that a sentence of the CelebA grammar states, things in any order. Else raises ValueError."""
-    who, features, worn = _parts(sentence)
-    *looks, person = who.split() or [""]
-    age = next((word for word in looks if word in AGES), None)
-    attributes = {"smiling": "smiling" in looks, "bald": "bald" in looks, "age": age}
-    for item in features + worn:
-        name = item.removeprefix("a ")
-        if match := _HAIR.fullmatch(item):
-            attributes |= {"style": match[1], "hair": match[2]}
-        elif name in BEARDS:
-            attributes["beard"] = name
-        elif name in FEATURES + WORN:
-            attributes[name] = True
-    face = Face(person, **attributes)
-    if person in PEOPLE and _parts(face_sentence(face)) == (who, features, worn):
+    words = sentence.split()
+    groups = {"person": PEOPLE, "age": AGES, "style": STYLES, "hair": HAIR_COLOURS, "beard": BEARDS}
+    said = {name: next((word for word in words if word in group), None) for name, group in groups.items()}
+    face = Face(**said, **{name: name in words for name in ("smiling", "bald", *FEATURES, *WORN)})
+    if face.person and _parts(face_sentence(face)) == _parts(sentence):
         return face
     example = face_sentence(Face("woman", smiling=True, age="young", hair="blond", eyeglasses=True))
     raise ValueError(f"{sentence!r} is no sentence of the CelebA grammar, such as {example!r}")

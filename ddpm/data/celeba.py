@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .base import DataError, Dataset, cached, decode, open_image, read_lines, to_array
+from .base import DataError, Dataset, cached, check_split, decode, open_image, read_lines, to_array
 from .captions import Face, face_captions, parse_face
 
 IMAGES, ATTRIBUTES = "img_align_celeba", "list_attr_celeba"
@@ -15,46 +15,36 @@ CROP = (25, 57, 153, 185)  # left, top, right, bottom: 64 pixels around row 121,
 HAIR = {"Black_Hair": "black", "Blond_Hair": "blond", "Brown_Hair": "brown", "Gray_Hair": "gray"}
 STYLE = {"Wavy_Hair": "wavy", "Straight_Hair": "straight"}
 YES_OR_NO = {
-    "Smiling": "smiling",
-    "Bangs": "bangs",
-    "Eyeglasses": "eyeglasses",
-    "Wearing_Earrings": "earrings",
-    "Wearing_Hat": "hat",
-    "Wearing_Necktie": "necktie",
-    "Wearing_Lipstick": "lipstick",
-}
+    "Smiling": "smiling", "Bangs": "bangs", "Eyeglasses": "eyeglasses", "Wearing_Earrings": "earrings",
+    "Wearing_Hat": "hat", "Wearing_Necktie": "necktie", "Wearing_Lipstick": "lipstick",
+}  # fmt: skip
 NEEDED = ("Male", "Young", "Bald", "No_Beard", "Goatee", "Mustache", *HAIR, *STYLE, *YES_OR_NO)
 SOURCE = "https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html"
-
-
-def fields_of(line: str) -> list[str]:
-    """The fields of a line, between spaces or commas."""
-    return line.replace(",", " ").split()
 
 
 def read_attributes(path: Path) -> dict[str, dict[str, bool]]:
     """File name -> attribute -> whether it holds: of the official list, whose first line may be a count, or Kaggle's
     .csv. Raises DataError that names the file and the line.
     """
-    lines = read_lines(path, f"put CelebA's list there, from {SOURCE}")
-    counted = lines[0].strip().isdecimal()
-    names = fields_of(lines[counted]) if len(lines) > counted else []
-    if names[:1] == ["image_id"]:  # Kaggle's
-        del names[0]
+    text = read_lines(path, f"put CelebA's list there, from {SOURCE}")
+    lines = [line.replace(",", " ").split() for line in text]
+    counted = text[0].strip().isdecimal()
+    names = [name for name in lines[counted] if name != "image_id"] if len(lines) > counted else []
     if missing := [name for name in NEEDED if name not in names]:
         raise DataError(f"{path}:{counted + 1}: expected the names of 40 attributes, but {missing[0]} is not there")
     rows: dict[str, dict[str, bool]] = {}
     for number, line in enumerate(lines[counted + 1 :], counted + 2):
-        if not line.strip():
+        if not line:
             continue
-        name, *values = fields_of(line) or [""]
+        name, *values = line
         if len(values) != len(names) or not set(values) <= {"1", "-1"}:
-            raise DataError(f"{path}:{number}: expected a file name and {len(names)} values 1 or -1, got {line[:60]!r}")
+            found = text[number - 1][:60]
+            raise DataError(f"{path}:{number}: expected a file name and {len(names)} values 1 or -1, got {found!r}")
         if not Path(name).stem.isdecimal() or name in rows:
             raise DataError(f"{path}:{number}: expected file names such as 000017.jpg, each once, got {name!r}")
-        rows[name] = dict(zip(names, (value == "1" for value in values), strict=True))
-    if counted and int(lines[0]) != len(rows):
-        raise DataError(f"{path} announces {lines[0].strip()} images but lists {len(rows)}: fetch it again")
+        rows[name] = {attribute: value == "1" for attribute, value in zip(names, values, strict=True)}
+    if counted and int(text[0]) != len(rows):
+        raise DataError(f"{path} announces {text[0].strip()} images but lists {len(rows)}: fetch it again")
     return rows
 
 
@@ -93,18 +83,15 @@ def face_image(path: Path, size: int) -> np.ndarray:
 
 def files_of(data_dir: str | Path, split: str = "train") -> dict[Path, dict[str, bool]]:
     """The images of a split that are there, in order, with their attributes; see `celeba`."""
-    if split not in SPLITS:
-        raise DataError(f"celeba has no split {split!r}: expected {', '.join(SPLITS)}")
+    check_split("celeba", split, SPLITS)
     root, (first, last) = Path(data_dir) / "celeba", SPLITS[split]
     if not root.is_dir() and any(Path(data_dir).glob(f"{IMAGES}*")):
         root = Path(data_dir)
     folder = root / IMAGES
     if not folder.is_dir():
         others = " and ".join(sorted(path.name for path in root.glob(f"{IMAGES}*")))
-        raise DataError(
-            f"{folder} is missing: put CelebA's aligned JPEG images there, unpacked, from {SOURCE}"
-            + (f"; there is only {others}" if others else "")
-        )
+        only = f"; there is only {others}" if others else ""
+        raise DataError(f"{folder} is missing: put CelebA's aligned JPEG images there, unpacked, from {SOURCE}{only}")
     if (folder / IMAGES).is_dir():  # as Kaggle has them
         folder = folder / IMAGES
     table = root / f"{ATTRIBUTES}.csv"
@@ -120,8 +107,10 @@ def files_of(data_dir: str | Path, split: str = "train") -> dict[Path, dict[str,
 def load_images(data_dir: str | Path, files: list[Path], size: int, split: str) -> np.ndarray:
     """These files, uint8 (N, 3, size, size), decoded once; split is for the progress bar."""
     state = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
-    name, modules = f"celeba-{split}-{size}", ("celeba", "base")
-    return cached(data_dir, name, state, modules, lambda: decode(files, size, face_image, f"celeba {split}"))
+    return cached(
+        data_dir, f"celeba-{split}-{size}", state, ("celeba", "base"),
+        lambda: decode(files, size, face_image, f"celeba {split}"),
+    )  # fmt: skip
 
 
 def celeba(data_dir: str | Path, split: str = "train", size: int = 64) -> Dataset:
@@ -141,14 +130,11 @@ def where_words_show(faces: Dataset, share: float = 0.1) -> dict[str, np.ndarray
 
     The faces are aligned, so that a mouth is at one place in all of them. The hair is that of blond against black.
     """
-    said = [parse_face(captions[0]) for captions in faces.captions]
-    blond, black = (np.array([face.hair == colour for face in said]) for colour in ("blond", "black"))
-    groups = {"hair": (blond, black)}
-    for word in ("smiling", "eyeglasses"):
-        has = np.array([getattr(face, word) for face in said])
-        groups[word] = has, ~has
-    differences = {
-        kind: abs(faces.images[a].mean(axis=0) - faces.images[b].mean(axis=0)).sum(axis=0)
-        for kind, (a, b) in groups.items()
-    }
-    return {kind: values > np.quantile(values, 1 - share) for kind, values in differences.items()}
+    said, shown = [parse_face(captions[0]) for captions in faces.captions], {}
+    groups = {"hair": ("blond", "black"), "smiling": (True, False), "eyeglasses": (True, False)}
+    for kind, pair in groups.items():
+        words = np.array([getattr(face, kind) for face in said])
+        means = [faces.images[words == word].mean(axis=0) for word in pair]
+        difference = abs(means[0] - means[1]).sum(axis=0)
+        shown[kind] = difference > np.quantile(difference, 1 - share)
+    return shown

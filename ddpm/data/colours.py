@@ -1,66 +1,43 @@
-"""Which colour words are true of an image: pixels get names in CIELAB, then the middle is compared with the border.
+"""What can be said of a CIFAR-10 image: its pixels get names in CIELAB, then the middle is compared with the border.
 
 Everything is numpy on whole batches; 50,000 images of 32 x 32 take a few seconds. Only clear cases get a word.
 """
 
-from functools import lru_cache
+from functools import cache
 
 import numpy as np
 
-from unet.vocabulary import COLOURS
+from unet.vocabulary import CLASSES, COLOURS
 
-# Four more names that no caption uses: what they count for depends on where they are seen (see `votes`).
+from .captions import Thing
+
+# ---- names of colours ------------------------------------------------------------------------------------------------
+
+# Four more names that no caption uses: what they count for depends on where they are seen (see `_votes`).
 NAMES = (*COLOURS, "charcoal", "silver", "pale", "unclear")
-LEVELS = 8  # lightness has eight steps, so that a dark car is not hidden by a light road of the same name
 ANY = (0, 999)
-
-# name, hue in degrees (from > to wraps around 0), chroma, lightness. Later rows overrule earlier ones.
-RULES = (
-    ("red", (350, 46), ANY, ANY),
-    ("orange", (46, 76), ANY, ANY),
-    ("yellow", (76, 100), ANY, ANY),
-    ("green", (100, 185), ANY, ANY),
-    ("unclear", (185, 200), ANY, ANY),  # teal: people disagree
-    ("blue", (200, 312), ANY, ANY),
-    ("purple", (312, 335), ANY, ANY),
-    ("pink", (335, 350), ANY, ANY),
+RULES = (  # name, hue in degrees (from > to wraps around 0), chroma, lightness. Later rules overrule earlier ones.
+    ("red", (350, 46), ANY, ANY), ("orange", (46, 76), ANY, ANY), ("yellow", (76, 100), ANY, ANY),
+    ("green", (100, 185), ANY, ANY), ("unclear", (185, 200), ANY, ANY),  # teal: people disagree
+    ("blue", (200, 312), ANY, ANY), ("purple", (312, 335), ANY, ANY), ("pink", (335, 350), ANY, ANY),
     ("pink", (330, 45), (18, 60), (58, 100)),
-    ("unclear", (76, 100), (0, 45), ANY),  # khaki
-    ("unclear", (76, 100), ANY, (0, 58)),  # olive
+    ("unclear", (76, 100), (0, 45), ANY), ("unclear", (76, 100), ANY, (0, 58)),  # khaki, olive
     ("unclear", (335, 46), (0, 32), (48, 58)),  # between red and pink
-    ("brown", (44, 76), ANY, (0, 50)),
-    ("brown", (44, 76), (0, 42), (0, 75)),
-    ("brown", (15, 44), (0, 30), (0, 50)),
-    ("brown", (76, 93), (0, 40), (0, 68)),
-    ("unclear", (100, 113), (0, 25), ANY),
-    ("unclear", (100, 113), ANY, (75, 100)),
-    ("unclear", (44, 105), (0, 35), (75, 100)),  # cream
-    ("unclear", (44, 97), (0, 14), (50, 75)),
-    ("unclear", (97, 35), (0, 13), ANY),
-    ("unclear", (300, 35), (0, 15), ANY),
+    ("brown", (44, 76), ANY, (0, 50)), ("brown", (44, 76), (0, 42), (0, 75)),
+    ("brown", (15, 44), (0, 30), (0, 50)), ("brown", (76, 93), (0, 40), (0, 68)),
+    ("unclear", (100, 113), (0, 25), ANY), ("unclear", (100, 113), ANY, (75, 100)),
+    ("unclear", (44, 105), (0, 35), (75, 100)), ("unclear", (44, 97), (0, 14), (50, 75)),  # cream
+    ("unclear", (97, 35), (0, 13), ANY), ("unclear", (300, 35), (0, 15), ANY),
     ("unclear", (200, 300), (0, 18), (0, 40)),  # the sky's reflection on a black car
-    ("gray", (0, 360), (0, 9), (0, 60)),
-    ("silver", (0, 360), (0, 9), (60, 72)),
-    ("pale", (0, 360), (0, 10), (72, 101)),
-    ("white", (0, 360), (0, 12), (82, 101)),
-    ("white", (0, 360), (0, 18), (90, 101)),
-    ("brown", (40, 92), (8, 10), (0, 50)),
-    ("charcoal", (0, 360), (0, 8), (17, 27)),
-    ("unclear", (0, 360), (0, 9), (27, 31)),
-    ("black", (0, 360), (0, 9), (0, 20)),
-    ("black", (0, 360), (0, 16), (0, 14)),
-    ("black", (0, 360), ANY, (0, 9)),
+    ("gray", (0, 360), (0, 9), (0, 60)), ("silver", (0, 360), (0, 9), (60, 72)),
+    ("pale", (0, 360), (0, 10), (72, 101)), ("white", (0, 360), (0, 12), (82, 101)),
+    ("white", (0, 360), (0, 18), (90, 101)), ("brown", (40, 92), (8, 10), (0, 50)),
+    ("charcoal", (0, 360), (0, 8), (17, 27)), ("unclear", (0, 360), (0, 9), (27, 31)),
+    ("black", (0, 360), (0, 9), (0, 20)), ("black", (0, 360), (0, 16), (0, 14)), ("black", (0, 360), ANY, (0, 9)),
+)  # fmt: skip
+LINEAR_TO_XYZ = np.array(  # IEC 61966-2-1
+    [[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]
 )
-
-# IEC 61966-2-1
-LINEAR_TO_XYZ = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
-# A word for the background needs these shares of the border and of the upper corners, where objects seldom reach.
-BORDER_SHARE, CORNER_SHARE = 0.50, 0.40
-# A word for the object needs this share of what the middle has more of than the border; shade is gray or black too.
-OBJECT_SHARE = np.array([{"gray": 0.65, "black": 0.60}.get(word, 0.50) for word in COLOURS])
-UNCLEAR_WEIGHT = 0.6  # an unclear pixel speaks against every word, but less than a pixel of another colour does
-LEAST_EXCESS, LEAST_MIDDLE = 0.13, 0.13
-FILLED = 0.85  # an object without a visible border is named by the middle alone, when nearly all of it agrees
 
 
 def to_lab(rgb: np.ndarray) -> np.ndarray:
@@ -84,30 +61,27 @@ def name_colours(rgb: np.ndarray) -> np.ndarray:
     return names
 
 
-@lru_cache(maxsize=1)
+# ---- where they are seen ---------------------------------------------------------------------------------------------
+
+LEVELS = 8  # lightness has eight steps, so that a dark car is not hidden by a light road of the same name
+
+
+@cache
 def _table() -> tuple[np.ndarray, np.ndarray]:
-    """Name and lightness of all colours of 6 bits a channel: cheaper to name 262,144 once than 51 million pixels."""
+    """Bin (name and level of lightness as one number) and lightness of all colours of 6 bits a channel: cheaper to name
+    262,144 once than 51 million pixels.
+    """
     value = np.arange(64) * 4 + 2
     rgb = np.stack(np.meshgrid(value, value, value, indexing="ij"), axis=-1).reshape(-1, 3)
-    return name_colours(rgb), to_lab(rgb)[:, 0].astype(np.float32)
-
-
-def _entry(images: np.ndarray) -> np.ndarray:
-    """(N, H, W): each pixel's row in `_table`."""
-    red, green, blue = np.moveaxis(images >> 2, 1, 0).astype(np.uint32)
-    return red << 12 | green << 6 | blue
-
-
-def lightness(images: np.ndarray) -> np.ndarray:
-    """(N,): the mean CIELAB lightness, 0..100, of uint8 images (N, 3, H, W)."""
-    return _table()[1][_entry(images)].mean(axis=(1, 2))
+    light = to_lab(rgb)[:, 0].astype(np.float32)
+    return name_colours(rgb) * LEVELS + np.minimum(light * LEVELS / 100, LEVELS - 1).astype(np.int32), light
 
 
 def _areas(size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Weights (size, size), sum 1, of the middle, the border and the upper corners.
 
     A Gaussian around the middle, a fifth of the image wide; a frame an eighth wide, of which the lower edge counts
-    half, as there objects stand; the triangles in the two upper corners.
+    half, as there objects stand; the triangles in the two upper corners, where objects seldom reach.
     """
     offset = (np.arange(size) + 0.5) / size - 0.5
     middle = np.exp(-(offset[:, None] ** 2 + offset**2) / (2 * 0.2**2))
@@ -127,65 +101,83 @@ def _shares(bins: np.ndarray, weight: np.ndarray) -> np.ndarray:
     return total.reshape(count, len(NAMES), LEVELS)
 
 
-def votes(
-    palette: tuple[str, ...], same: dict[str, str], scenery: tuple[str, ...], weight: dict[str, float]
-) -> np.ndarray:
-    """(names, colours + 1): what a pixel of each name says about an object; the last column is "unclear".
+# ---- what words they give --------------------------------------------------------------------------------------------
 
-    palette: the words such an object may get. same: names that count for another ("pale" is white in the shade).
-    scenery: names that belong to the surroundings and say nothing. weight: names that count less (or more) than 1.
-    """
+PALETTES = {  # the colours that each class may have
+    "airplane": "red orange yellow white black",
+    "car": "red orange yellow green blue purple pink white gray black",
+    "bird": "red orange yellow brown white gray black",
+    "cat": "brown white gray black",
+    "deer": "brown white",
+    "dog": "brown white gray black",
+    "frog": "red orange yellow green brown",
+    "horse": "brown white gray black",
+    "ship": "red orange yellow white black",
+    "truck": "red orange yellow green blue white gray black",
+}
+FURRED, MADE = ("cat", "deer", "dog", "horse"), ("airplane", "car", "ship", "truck")
+SHADE = {"charcoal": "black", "pale": "white", "silver": "unclear"}
+FUR = {"red": "brown", "orange": "brown", "yellow": "brown"}  # people call foxy and sandy fur brown
+SCENERY = ("green", "blue", "purple", "pink", "brown")  # grass, sky, flowers, earth: around what has no such colour
+NEUTRAL = ("gray", "black", "charcoal", "silver", "unclear")  # windows and tyres: on made things they weigh half
+DARK, BRIGHT = 30.0, 75.0  # mean lightness, of 0..100, below or above which the photo as a whole is called so
+GRAY, WHITE = COLOURS.index("gray"), COLOURS.index("white")
+# A word for the object needs this share of what the middle has more of than the border; shade is gray or black too.
+OBJECT_SHARE = np.array([{"gray": 0.65, "black": 0.60}.get(word, 0.50) for word in COLOURS])
+
+
+def _votes(kind: str) -> np.ndarray:
+    """(names, colours + 1): what a pixel of each name says about an object; the last column is "unclear"."""
+    palette, same = PALETTES[kind].split(), SHADE | (FUR if kind in FURRED else {})
     table = np.zeros((len(NAMES), len(COLOURS) + 1))
     for row, name in enumerate(NAMES):
         word = same.get(name, name)
-        if word in palette:
-            table[row, COLOURS.index(word)] = weight.get(name, 1.0)
-        elif word not in scenery:
-            table[row, -1] = weight.get(name, 1.0)
+        if word in palette or word not in SCENERY:
+            column = COLOURS.index(word) if word in palette else -1
+            table[row, column] = 0.5 if kind in MADE and name in NEUTRAL else 1.0
     return table
+
+
+VOTES = np.stack([_votes(kind) for kind in CLASSES])
+BACKGROUND_VOTES = np.eye(len(NAMES), len(COLOURS))
+BACKGROUND_VOTES[NAMES.index("silver"), GRAY] = 1
 
 
 def _background(border: np.ndarray, corners: np.ndarray) -> list[str | None]:
     """The colour word of each background: of the border, where the upper corners agree. Both: `_shares`."""
-    table = votes(COLOURS, {"silver": "gray"}, (), {})[:, :-1]
-    border, corners = (shares.sum(axis=2) @ table for shares in (border, corners))
-    best = border.argmax(axis=1)
-    clear = (_pick(border, best) > BORDER_SHARE) & (_pick(corners, best) > CORNER_SHARE)
-    return _words(best, clear)
-
-
-def _object(middle: np.ndarray, border: np.ndarray, tables: np.ndarray, may_fill: np.ndarray) -> list[str | None]:
-    """The colour word of each object: of what the middle has more of than the border. Both: `_shares`.
-
-    None where it is gray with so much white in the middle that it is rather a white thing in the shade.
-    """
-    excess = np.einsum("nk,nkc->nc", np.maximum(middle - border, 0).sum(axis=2), tables)
-    middle = np.einsum("nk,nkc->nc", middle.sum(axis=2), tables)
-    best, most = excess[:, :-1].argmax(axis=1), middle[:, :-1].argmax(axis=1)
-    total = excess[:, :-1].sum(axis=1) + UNCLEAR_WEIGHT * excess[:, -1]
-    gray, white = COLOURS.index("gray"), COLOURS.index("white")
-    shaded_white = (best == gray) & (middle[:, white] > 0.4 * middle[:, gray])
-    clear = (total > LEAST_EXCESS) & (_pick(excess, best) > OBJECT_SHARE[best] * total)
-    clear &= (_pick(middle, best) > LEAST_MIDDLE) & ~shaded_white
-    return _words(np.where(clear, best, most), clear | may_fill & (_pick(middle, most) > FILLED))
-
-
-def _pick(shares: np.ndarray, best: np.ndarray) -> np.ndarray:
-    return shares[np.arange(len(best)), best]
-
-
-def _words(best: np.ndarray, clear: np.ndarray) -> list[str | None]:
+    border, corners = (shares.sum(axis=2) @ BACKGROUND_VOTES for shares in (border, corners))
+    images, best = np.arange(len(border)), border.argmax(axis=1)
+    clear = (border[images, best] > 0.50) & (corners[images, best] > 0.40)
     return [COLOURS[i] if sure else None for i, sure in zip(best, clear, strict=True)]
 
 
-def colour_words(images: np.ndarray, tables: np.ndarray, may_fill: np.ndarray) -> list[tuple[str | None, str | None]]:
-    """The colour words of object and background of each image, None where none is clear.
+def _object(middle: np.ndarray, border: np.ndarray, labels: np.ndarray) -> list[str | None]:
+    """The colour word of each object: of what the middle has more of than the border. Both: `_shares`.
 
-    images: uint8 (N, 3, H, W), H == W >= 8. tables: (N, names, colours + 1), the `votes` for each image's object.
-    may_fill: bool (N,): whether the object may fill the frame, so that its colour is read off without a border.
+    None where it is gray with so much white in the middle that it is rather a white thing in the shade. Animals are
+    often photographed from close by: without a visible border the middle alone gives the word, if nearly all agrees.
     """
-    names, light = _table()
-    level = np.minimum(light * LEVELS / 100, LEVELS - 1).astype(np.int32)
-    bins = (names * np.int32(LEVELS) + level)[_entry(images)]  # name and lightness level of each pixel as one number
-    middle, border, corners = (_shares(bins, weight) for weight in _areas(images.shape[2]))
-    return list(zip(_object(middle, border, tables, may_fill), _background(border, corners), strict=True))
+    excess = np.einsum("nk,nkc->nc", np.maximum(middle - border, 0).sum(axis=2), VOTES[labels])
+    middle = np.einsum("nk,nkc->nc", middle.sum(axis=2), VOTES[labels])
+    images, best, most = np.arange(len(labels)), excess[:, :-1].argmax(axis=1), middle[:, :-1].argmax(axis=1)
+    total = excess[:, :-1].sum(axis=1) + 0.6 * excess[:, -1]  # an unclear pixel speaks against every word, but less
+    clear = (total > 0.13) & (excess[images, best] > OBJECT_SHARE[best] * total) & (middle[images, best] > 0.13)
+    clear &= ~((best == GRAY) & (middle[:, WHITE] > 0.4 * middle[:, GRAY]))
+    may_fill = np.isin(np.array(CLASSES)[labels], (*FURRED, "frog"))
+    sure = clear | may_fill & (middle[images, most] > 0.85)
+    return [COLOURS[i] if each else None for i, each in zip(np.where(clear, best, most), sure, strict=True)]
+
+
+def describe(images: np.ndarray, labels: np.ndarray) -> list[Thing]:
+    """What can be said of each image: its class, and the colours and the light as far as they are clear.
+
+    images: uint8 (N, 3, 32, 32). labels: (N,), 0..9 in the order of `CLASSES`.
+    """
+    bins, light = _table()
+    red, green, blue = np.moveaxis(images >> 2, 1, 0).astype(np.uint32)
+    entry = red << 12 | green << 6 | blue  # each pixel's row in the table
+    middle, border, corners = (_shares(bins[entry], weight) for weight in _areas(images.shape[2]))
+    means = light[entry].mean(axis=(1, 2))
+    shades = [("dark" if mean < DARK else "bright" if mean > BRIGHT else None) for mean in means]
+    columns = labels, _object(middle, border, labels), _background(border, corners), shades
+    return [Thing(CLASSES[label], *words) for label, *words in zip(*columns, strict=True)]

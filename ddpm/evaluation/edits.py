@@ -15,7 +15,7 @@ from unet.vocabulary import SHAPES
 from ..data import scenes, shapes
 from ..data.base import DataError, Dataset
 from ..data.captions import AGES, Face, Thing, face_sentence, parse_face, parse_thing, thing_sentence
-from ..data.cifar10 import PALETTES
+from ..data.colours import PALETTES
 
 HELD_OUT_SEED = 1  # the datasets draw their shapes with seed 0
 RELATIVES = {

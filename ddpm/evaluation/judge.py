@@ -2,7 +2,7 @@
 
 Shapes are read exactly. For the others a classifier gives the words of a scene, the class of a CIFAR-10 image or the
 attributes of a face; the colour words of CIFAR-10 are read off the pixels by the rule that wrote the captions
-(`cifar10.describe`).
+(`colours.describe`).
 """
 
 import numpy as np
@@ -13,7 +13,7 @@ from ..data import scenes, shapes
 from ..data.base import DataError
 from ..data.captions import Face, parse_face, parse_thing
 from ..data.celeba import HAIR, YES_OR_NO
-from ..data.cifar10 import describe
+from ..data.colours import describe
 from .classifier import PARTS, scene_class, scene_heads
 
 Probabilities = dict[str, np.ndarray]
