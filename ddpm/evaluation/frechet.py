@@ -5,8 +5,6 @@ small n. So n stands beside every number, and numbers of different n are not com
 network (see `features`) is the Frechet distance called FID.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -90,33 +88,6 @@ def kernel_distance(features_1: Tensor, features_2: Tensor) -> float:
 # ---- a reference set, and error bars ---------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Sums:
-    """n features about an origin: their sum (d,) and the sum of their outer products (d, d), float64.
-
-    Sums of parts add up, so leaving a part out is a subtraction.
-    """
-
-    n: int
-    first: Tensor
-    second: Tensor
-
-    @classmethod
-    def of(cls, features: Tensor, origin: Tensor) -> "Sums":
-        """Of features (n, d); an origin near their mean keeps the digits."""
-        centred = features.double() - origin
-        return cls(len(features), centred.sum(0), centred.T @ centred)
-
-    def without(self, part: "Sums") -> "Sums":
-        """What is left when a part is taken out."""
-        return Sums(self.n - part.n, self.first - part.first, self.second - part.second)
-
-    def moments(self, origin: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean (d,) and unbiased covariance (d, d)."""
-        mean = self.first / self.n
-        return origin + mean, (self.second - self.n * torch.outer(mean, mean)) / (self.n - 1)
-
-
 class Reference:
     """Distances of sets of features (n, d) to a reference set (N, d), N and n at least 2, computed where it is."""
 
@@ -125,26 +96,37 @@ class Reference:
         self.root = symmetric_root(self.cov)
         self.kernel_sample = features[:: -(-len(features) // MOST_IN_KERNEL)]
 
-    def frechet(self, sums: Sums) -> float:
-        """Frechet distance of features to the reference; sums: about its mean."""
-        return distance_by_root(self.root, self.mu, self.cov, *sums.moments(self.mu))
-
     def measure(self, features: Tensor) -> Measure:
         """{"distance", "error", "kid", "kid_error"}: Frechet and kernel distance with their standard errors.
 
-        The Frechet distance's error is the jackknife over PARTS parts of the features, each left out once; the kernel
-        distance, which has no bias, is the mean over the parts. Fewer than 4 features have no error bar: None.
-        ValueError: fewer than 2 features.
+        The Frechet distance's error is the jackknife over PARTS parts of the features: each is left out once, which is
+        a subtraction of its sums. The kernel distance, which has no bias, is the mean over the parts. Fewer than 4
+        features have no error bar: None. ValueError: fewer than 2 features.
         """
         check_features(features)
         parts = features.tensor_split(min(PARTS, len(features) // 2))
         kernel = [kernel_distance(part, self.kernel_sample) for part in parts]
-        whole, error, kernel_error = Sums.of(features, self.mu), None, None
+        whole, error, kernel_error = self.sums(features), None, None
         if len(parts) > 1:
-            error = jackknife_error([self.frechet(whole.without(Sums.of(part, self.mu))) for part in parts])
+            rests = [[a - b for a, b in zip(whole, self.sums(part), strict=True)] for part in parts]
+            error = jackknife_error([self.frechet(*rest) for rest in rests])
             kernel_error = float(np.std(kernel, ddof=1) / len(kernel) ** 0.5)
         kid = float(np.mean(kernel))
-        return {"distance": self.frechet(whole), "error": error, "kid": kid, "kid_error": kernel_error}
+        return {"distance": self.frechet(*whole), "error": error, "kid": kid, "kid_error": kernel_error}
+
+    def sums(self, features: Tensor) -> tuple[int, Tensor, Tensor]:
+        """n, the sum (d,) of features (n, d) and that of their outer products (d, d); those of parts add up.
+
+        They are about the reference's mean, which keeps the digits.
+        """
+        centred = features.double() - self.mu
+        return len(features), centred.sum(0), centred.T @ centred
+
+    def frechet(self, n: int, first: Tensor, second: Tensor) -> float:
+        """Frechet distance to the reference of n features with these `sums`."""
+        mean = first / n
+        cov = (second - n * torch.outer(mean, mean)) / (n - 1)
+        return distance_by_root(self.root, self.mu, self.cov, self.mu + mean, cov)
 
 
 def jackknife_error(values: list[float]) -> float:
