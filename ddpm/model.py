@@ -68,7 +68,7 @@ class Trained:
             raise ValueError(
                 "this model has no ControlNet and takes no drawing: expected one such as scenes-control"
             )
-        condition = torch.as_tensor(drawings)
+        condition = torch.tensor(drawings) if isinstance(drawings, np.ndarray) else drawings
         condition = condition.float() / (1 if condition.is_floating_point() else 255)
         size = self.unet.config.size
         if condition.ndim != 4 or condition.shape[1:] != (1, size, size):

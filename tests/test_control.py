@@ -1,60 +1,65 @@
-"""ControlNet: it starts as the frozen network, trains its copy alone, and refuses what cannot steer it."""
+"""ControlNet: it starts as the frozen network, trains its copy alone, follows a drawing; sketches from files."""
 
 from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
+import pytest
 import torch
-from tiny import CONFIG, PREDICTS_V, awake, make_data, make_unet
+from PIL import Image
+from tiny import CONFIG, PREDICTS_V, awake, make_data, make_trained, make_unet
 
 from ddpm import Schedule
+from ddpm.data import DataError, lines
 from ddpm.training import Settings, Training
 from unet import ControlledUNet, Tokenizer
 
-SETTINGS = Settings(batch=8, images=32, learning_rate=1e-2, warmup=0, weighting="v", control=True)
-
-
-def inputs(n: int = 2) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """x_t, t, tokens and a condition of random lines."""
-    source = torch.Generator().manual_seed(0)
-    tokens = Tokenizer().encode(["a red circle"] * n, CONFIG.words)
-    lines = (torch.rand(n, 1, 8, 8, generator=source) > 0.7).float()
-    return torch.randn(n, 3, 8, 8, generator=source), torch.tensor([3, 700])[:n], tokens, lines
-
-
-def make_control_training() -> Training:
-    data = make_data(24)
-    data = replace(data, drawings=255 - data.images[:, :1])
-    return Training(SETTINGS, ControlledUNet(make_unet(PREDICTS_V)), Tokenizer(), Schedule(), data)
+SOURCE = torch.Generator().manual_seed(0)
+LINES = (torch.rand(2, 1, 8, 8, generator=SOURCE) > 0.7).float()
+X = (
+    torch.randn(2, 3, 8, 8, generator=SOURCE),
+    torch.tensor([3, 700]),
+    Tokenizer().encode(["a red circle"] * 2, CONFIG.words),
+)
 
 
 def test_a_new_controlnet_is_the_frozen_network_bit_for_bit():
-    base, (x, t, tokens, lines) = make_unet(), inputs()
-    assert torch.equal(ControlledUNet(base)(x, t, tokens, condition=lines), base(x, t, tokens))
-
-
-def test_training_changes_the_copy_and_nothing_of_the_frozen_network():
-    training = make_control_training()
-    before = {name: p.clone() for name, p in training.unet.named_parameters()}
-    for _ in training.run():
-        pass
-    for name, p in training.unet.named_parameters():
-        if name.startswith("control."):
-            assert not torch.equal(p, before[name]), name
-        else:
-            assert p.grad is None and torch.equal(p, before[name]), name
-    assert set(training.state()["unet"]) == {name[8:] for name in before if name.startswith("control.")}
-
-
-def test_a_mirrored_image_has_a_mirrored_drawing():
-    batch = make_control_training().batches[0]  # of images whose drawing is 255 - red
-    torch.testing.assert_close(batch.condition, (1 - batch.x_0[:, :1]) / 2, rtol=0, atol=1e-6)
+    base = make_unet()
+    assert torch.equal(ControlledUNet(base)(*X, condition=LINES), base(*X))
 
 
 def test_a_drawing_acts_by_its_strength_and_without_one_the_frozen_network_answers():
-    base, (x, t, tokens, lines) = make_unet(), inputs()
-    unet = awake(ControlledUNet(base).eval())
-    unet.load_state_dict(base.state_dict(), strict=False)  # the frozen part as it was
-    frozen = base(x, t, tokens)
-    assert torch.equal(unet(x, t, tokens), frozen)
-    assert torch.equal(unet(x, t, tokens, condition=lines, strength=0.0), frozen)
-    full, blank = unet(x, t, tokens, condition=lines), unet(x, t, tokens, condition=torch.zeros_like(lines))
-    assert (full - frozen).abs().max() > 1e-3 and (full - blank).abs().max() > 1e-3
+    base = make_unet()
+    unet = ControlledUNet(base).eval()
+    awake(unet.control)
+    assert torch.equal(unet(*X), base(*X)) and torch.equal(unet(*X, condition=LINES, strength=0.0), base(*X))
+    for other in (base(*X), unet(*X, condition=1 - LINES), unet(*X, condition=LINES, strength=0.5)):
+        assert (unet(*X, condition=LINES) - other).abs().max() > 1e-3
+
+
+def test_training_changes_all_of_the_copy_and_nothing_else_and_mirrors_drawings_with_images():
+    data, settings = make_data(24), Settings(batch=8, images=32, learning_rate=1e-2, warmup=0, weighting="v")
+    data = replace(data, drawings=255 - data.images[:, :1])
+    training = Training(settings, ControlledUNet(make_unet(PREDICTS_V)), Tokenizer(), Schedule(), data)
+    batch, before = training.batches[0], {name: p.clone() for name, p in training.unet.named_parameters()}
+    torch.testing.assert_close(batch.condition, (1 - batch.x_0[:, :1]) / 2, rtol=0, atol=1e-6)  # half are mirrored
+    list(training.run())
+    for name, p in training.unet.named_parameters():
+        is_copy = name.startswith("control.")
+        assert torch.equal(p, before[name]) != is_copy and (p.grad is None) != is_copy, name
+
+
+def test_a_sketch_of_any_size_is_its_lines_and_an_empty_or_a_missing_one_is_refused(tmp_path: Path):
+    paper = np.full((320, 480), 255, dtype=np.uint8)
+    for name, rows in (("empty", slice(0)), ("dark", slice(0, 320)), ("line", slice(100, 110))):
+        Image.fromarray(np.where(np.isin(np.arange(320), np.arange(320)[rows])[:, None], 0, paper)).save(
+            tmp_path / f"{name}.png"
+        )
+    expected = np.zeros((1, 32, 32), dtype=np.uint8)
+    expected[0, 10] = 255  # rows 100 to 109 of 320
+    assert np.array_equal(lines.sketch(tmp_path / "line.png"), expected)
+    for name, reason in (("empty", "is empty"), ("dark", "is dark"), ("none", "is missing")):
+        with pytest.raises(DataError, match=f"{name}.png {reason}"):
+            lines.sketch(tmp_path / f"{name}.png")
+    with pytest.raises(ValueError, match="has no ControlNet"):
+        make_trained().eps(["a red circle"], control=LINES)

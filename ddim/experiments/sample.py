@@ -3,8 +3,7 @@
 import argparse
 from functools import partial
 
-import ddpm
-from ddpm.experiments.common import named
+from ddpm.experiments.common import add_control_flags, load_controlled, named
 from ddpm.experiments.sample import Plan, draw, plan, shared_flags
 from ddpm.model import Sampler
 from ddpm.utils import cli
@@ -20,6 +19,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     names = "ddim (default), 2m (DPM-Solver++, second order) or exact (BDIA, which can be inverted)"
     parser.add_argument("--sampler", choices=("ddim", "2m", "exact"), default="ddim", help=names)
     parser.add_argument("--clip", action="store_true", help="keep the predicted x_0 in [-1, 1], as DDPM's sampler does")
+    add_control_flags(parser)
     shared_flags(parser)
 
 
@@ -31,7 +31,7 @@ def prepare(args: argparse.Namespace) -> tuple[Plan, Sampler]:
         raise ValueError(f"--clip is for --sampler ddim, {args.sampler} does not clip: drop one")
     if args.sampler == "exact" and args.steps < 2:
         raise ValueError(f"--steps {args.steps}: the exact sampler needs two or more")
-    trained = ddpm.load(args.model, device=args.device)
+    trained = load_controlled(args)
     timesteps(trained.schedule.T, args.steps)
     how = dict(eta=args.eta or 0.0, clip=args.clip) if args.sampler == "ddim" else {}
     return plan(args, trained, args.seeds), partial(named, args.sampler, steps=args.steps, **how)

@@ -11,6 +11,7 @@ from . import scenes
 from .base import DataError, Dataset, cached, open_image, square, to_array
 from .scenes import FINE, PARTS, SIZE, Scene
 
+COUNT = 30_000  # scenes of a split
 THING_ONLY = 3  # every third drawing shows the thing alone, so that a person need not draw the rest
 
 
@@ -43,10 +44,22 @@ def with_drawings(data: Dataset, data_dir: str | Path, split: str) -> Dataset:
 def sketch(path: Path, size: int = SIZE) -> np.ndarray:
     """What a person drew in black on white: uint8 (1, size, size), 255 on the darkest line, 0 where it is white.
 
-    The square in the middle of the image is shrunk by averaging. DataError: no image, or nothing is drawn in it.
+    The square in the middle of the image is shrunk by averaging. DataError: no image, or no black lines on white.
     """
     grey = to_array(square(open_image(path)), size).mean(axis=0)
     ink = grey.max() - grey
-    if ink.max() < 8:
-        raise DataError(f"the sketch {path} is empty: expected black lines on white")
+    if (dark := grey.mean() < 128) or ink.max() < 8:
+        raise DataError(f"the sketch {path} is {'dark' if dark else 'empty'}: expected black lines on white")
     return np.round(255 * ink / ink.max()).astype(np.uint8)[None]
+
+
+def drawing(name: str, size: int = SIZE) -> np.ndarray:
+    """What --control names, the sketch in a file or the lines of a scene of the test split: uint8 (1, size, size).
+
+    DataError: see `sketch`; no such scene.
+    """
+    if not name.isdecimal():
+        return sketch(Path(name), size)
+    if int(name) >= COUNT:
+        raise DataError(f"--control is {name}, but the test split has the scenes 0 .. {COUNT - 1}")
+    return outlines(scenes.scatter(int(name) + 1, "test", 0)[-1])

@@ -20,7 +20,7 @@ import ddpm
 from ddim.sampler import as_grid
 from ddpm.data.base import open_image
 from ddpm.evaluation.edits import kind_between, kind_of_word
-from ddpm.experiments.common import finite, image_and_source
+from ddpm.experiments.common import add_control_flags, finite, image_and_source, load_controlled
 from ddpm.experiments.page import is_page
 from ddpm.model import Trained
 from ddpm.utils import cli
@@ -75,6 +75,7 @@ def word_share(text: str) -> tuple[str, float]:
 def add_flags(parser: argparse.ArgumentParser) -> None:
     cli.add_flags(parser, "device", "out", model="scenes", source=None, target=None, image=None, data_dir=None)
     cli.add_flags(parser, seeds=None, steps=50, scale=None)
+    add_control_flags(parser)
     word = dict(action="append", default=[])
     parser.add_argument("--weight", type=word_values, **word, metavar="WORD=X", help="factor of a word's map")
     parser.add_argument("--word-until", type=word_share, **word, metavar="WORD=X", help="a word's own --cross-until")
@@ -108,6 +109,7 @@ def check_flags(args: argparse.Namespace) -> None:
     several = [flag for flag, values in weights.items() if len(values) > 1]
     columns = 1 + 2 * len(args.target or [1]) * max(map(len, weights.values()), default=1)
     for wrong, message in (
+        (given and args.control, "--control is for generated images, and --image gives a real one: drop one"),
         (not args.target and not weights, "nothing to edit: give a --target, or a --weight for a word of the source"),
         (args.inversion == "null-text" and args.scale == 1,
          "--inversion null-text corrects guidance, and --scale 1 has none: take another of the two"),
@@ -241,7 +243,7 @@ class Plan(NamedTuple):
 def prepare(args: argparse.Namespace) -> Plan:
     """Load the model and the image, and look at every flag and prompt. ValueError, OSError: what cannot be edited."""
     check_flags(args)
-    trained, page_wanted = ddpm.load(args.model, device=args.device), is_page(args)
+    trained, page_wanted = load_controlled(args), is_page(args)
     grid, n = as_grid(trained.schedule.T, args.steps), 1 if args.image is not None else len(args.seeds)
     targets, image = words_of(trained, args.target or []), None
     if args.source is None:
