@@ -87,7 +87,7 @@ def test_a_box_stands_on_the_middle_of_its_lower_edge():
 
 @pytest.mark.parametrize(("data", "kind"), [(data, kind) for data, kinds in PAIR_KINDS.items() for kind in kinds])
 def test_a_pair_differs_in_its_kind_of_word_alone(data, kind):
-    name, found = {"class": "kind"}.get(kind, kind.split()[-1]), pairs(data, kind, 50)
+    name, found = kind.split()[-1], pairs(data, kind, 50)
     for source, target in zip(found.sources, found.targets, strict=True):
         before, after = PARSERS[data](source), PARSERS[data](target)
         assert {key for key in before if before[key] != after[key]} == {name}

@@ -249,18 +249,9 @@ def read(images: np.ndarray, least_fit: float = 0.75, most_distance: float = 60.
     return readings
 
 
-def shown_words(images: np.ndarray, prompts: list[str]) -> list[dict[str, bool]]:
-    """For each image, uint8 (N, 3, 16, 16): does it show the size, colour, shape, background that its prompt names?"""
-    rows = []
-    for reading, prompt in zip(read(images), prompts, strict=True):
-        words = {kind: word for kind, word in parse(prompt).items() if word is not None}
-        rows.append({kind: getattr(reading, kind) == word for kind, word in words.items()})
-    return rows
-
-
 def score(images: np.ndarray, prompts: list[str]) -> dict[str, float]:
     """Share of images, uint8 (N, 3, 16, 16), that show their prompt's background, colour, size, shape, and "all"."""
-    rows = shown_words(images, prompts)
     kinds = ("background", "colour", "size", "shape")
-    shares = {kind: float(np.mean([row.get(kind, True) for row in rows])) for kind in kinds}
-    return shares | {"all": float(np.mean([all(row.values()) for row in rows]))}
+    pairs = list(zip(map(parse, prompts), read(images), strict=True))
+    right = np.array([[words[kind] in (None, getattr(reading, kind)) for kind in kinds] for words, reading in pairs])
+    return dict(zip(kinds, right.mean(axis=0).tolist(), strict=True)) | {"all": float(right.all(axis=1).mean())}

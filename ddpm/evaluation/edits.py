@@ -14,8 +14,9 @@ from unet.vocabulary import SHAPES
 
 from ..data import scenes, shapes
 from ..data.base import DataError, Dataset
-from ..data.captions import AGES, Face, Thing, face_sentence, parse_face, parse_thing, thing_sentence
+from ..data.captions import AGES, Face, Thing, face_sentence, thing_sentence
 from ..data.colours import PALETTES
+from .judge import PARSERS, Words, thing_words
 
 HELD_OUT_SEED = 1  # the datasets draw their shapes with seed 0
 RELATIVES = {
@@ -43,13 +44,9 @@ PAIR_KINDS: dict[str, tuple[str, ...]] = {
     "celeba": ("smiling", "eyeglasses", "hair", "age"),
 }
 EDIT_KINDS = {"shapes": PAIR_KINDS["shapes"], "cifar10": ("class",), "celeba": ("smiling", "eyeglasses")}
-PARSERS: dict[str, Callable[[str], dict]] = {
-    "shapes": shapes.parse,
-    "scenes": lambda caption: {
-        name: (name if word is True else word or None) for name, word in scenes.parse(caption).items()
-    },
-    "cifar10": lambda caption: vars(parse_thing(caption)),
-    "celeba": lambda caption: vars(parse_face(caption)),
+SENTENCES: dict[str, Callable[[Words], str]] = {  # what `PARSERS` give, back to a caption
+    "cifar10": lambda words: thing_sentence(Thing(*words.values())),
+    "celeba": lambda words: face_sentence(Face(**words)),
 }
 
 
@@ -61,12 +58,10 @@ def another(rng: np.random.Generator, words: Iterable[str], *taken: str) -> str:
 def changed(s: shapes.Shape, kind: str, rng: np.random.Generator | None = None) -> shapes.Shape:
     """The same image with the next, or a random, colour, background or shape; object and background stay different."""
     words, taken = (SHAPES, (s.shape,)) if kind == "shape" else (tuple(shapes.PALETTE), (s.colour, s.background))
-    if rng is None:
-        place = words.index(getattr(s, kind))
-        new = next(word for word in words[place:] + words[:place] if word not in taken)
-    else:
-        new = another(rng, words, *taken)
-    return replace(s, **{kind: new})
+    if rng is not None:
+        return replace(s, **{kind: another(rng, words, *taken)})
+    place = words.index(getattr(s, kind))
+    return replace(s, **{kind: next(word for word in words[place:] + words[:place] if word not in taken)})
 
 
 # ---- edits of real images ------------------------------------------------------------------------------------------
@@ -102,13 +97,10 @@ def edits(dataset: Dataset, kind: str, n: int) -> Edits:
         keep = (images == shapes.draw(after)).all(axis=1)
         return Edits(images, *([shapes.variants(s)[0] for s in group] for group in (before, after)), keep)
     sources = [captions[0] for captions in dataset.captions]
-    if dataset.name == "cifar10":
-        rows, things = list(range(len(sources)))[:n], [parse_thing(source) for source in sources[:n]]
-        targets = [thing_sentence(replace(thing, kind=RELATIVES[thing.kind])) for thing in things]
-    else:
-        faces = [parse_face(source) for source in sources]
-        rows = [i for i, face in enumerate(faces) if not getattr(face, kind)][:n]
-        targets = [face_sentence(replace(faces[i], **{kind: True})) for i in rows]
+    said = [PARSERS[dataset.name](source) for source in sources]
+    rows = [i for i, words in enumerate(said) if words[kind] is not True][:n]
+    new = [RELATIVES[said[i]["class"]] if kind == "class" else True for i in rows]
+    targets = [SENTENCES[dataset.name](said[i] | {kind: word}) for i, word in zip(rows, new, strict=True)]
     images = dataset.images[rows]
     return Edits(images, [sources[i] for i in rows], targets, np.ones((len(rows), *images.shape[2:]), dtype=bool))
 
@@ -145,32 +137,29 @@ def pairs(data: str, kind: str, n: int, seed: int = 0) -> CaptionPairs:
         drawn = shapes.scatter(n, "train", seed)
         captions = [(shapes.variants(s)[0], shapes.variants(changed(s, kind, rng))[0]) for s in drawn]
     else:
-        captions = [(thing_pair if data == "cifar10" else face_pair)(kind, rng) for _ in range(n)]
+        drawn = [(thing_edit if data == "cifar10" else face_edit)(kind, rng) for _ in range(n)]
+        captions = [(SENTENCES[data](words), SENTENCES[data](words | {kind: new})) for words, new in drawn]
     sources, targets = ([pair[i] for pair in captions] for i in (0, 1))
     word = None if kind == "drop colour" else kind.split()[-1]  # the colour may stay as it is
     return CaptionPairs(sources, targets, word, removed=kind == "drop flag")
 
 
-def thing_pair(kind: str, rng: np.random.Generator) -> tuple[str, str]:
-    """Captions of CIFAR-10. Both classes of a swap may have the colour that the captions name."""
+def thing_edit(kind: str, rng: np.random.Generator) -> tuple[Words, str]:
+    """What a caption of CIFAR-10 says, and a new word. Both classes of a swap may have the colour."""
     old = another(rng, SWAPPED)
-    colours, new = PALETTES[old].split(), RELATIVES[old]
-    colour = another(rng, [word for word in colours if word in PALETTES[new].split()])
-    before = Thing(old, colour, another(rng, BACKGROUNDS, colour))
+    colours, relative = PALETTES[old].split(), RELATIVES[old]
+    colour = another(rng, [word for word in colours if word in PALETTES[relative].split()])
+    words = thing_words(Thing(old, colour, another(rng, BACKGROUNDS, colour)))
     if kind == "class":
-        after = replace(before, kind=new)
-    else:
-        words = colours if kind == "colour" else BACKGROUNDS
-        after = replace(before, **{kind: another(rng, words, colour, before.background)})
-    return thing_sentence(before), thing_sentence(after)
+        return words, relative
+    return words, another(rng, colours if kind == "colour" else BACKGROUNDS, colour, words["background"])
 
 
-def face_pair(kind: str, rng: np.random.Generator) -> tuple[str, str]:
-    """Captions of CelebA."""
+def face_edit(kind: str, rng: np.random.Generator) -> tuple[Words, str | bool]:
+    """What a caption of CelebA says, and a new word, or that something is there."""
     age, hair = another(rng, AGES), another(rng, HAIR)
-    before, words = Face(another(rng, ("man", "woman")), age=age, hair=hair), {"age": AGES, "hair": HAIR}
-    new = another(rng, words[kind], getattr(before, kind)) if kind in words else True
-    return face_sentence(before), face_sentence(replace(before, **{kind: new}))
+    words, groups = vars(Face(another(rng, ("man", "woman")), age=age, hair=hair)), {"age": AGES, "hair": HAIR}
+    return words, another(rng, groups[kind], words[kind]) if kind in groups else True
 
 
 @dataclass(frozen=True)
@@ -212,7 +201,7 @@ def scene_edits(kind: str, n: int, seed: int = 0) -> list[SceneEdit]:
 # ---- which edit it is ----------------------------------------------------------------------------------------------
 
 
-def words_of(data: str, caption: str) -> dict:
+def words_of(data: str, caption: str) -> Words:
     """What a dataset's caption says, kind -> word; nothing where it is no caption of it."""
     try:
         return PARSERS[data](caption)
@@ -229,8 +218,7 @@ def kind_between(data: str, source: str, target: str) -> str | None:
     if len(names) != 1:
         return None
     (name,) = names
-    verb = "add " if before[name] is None else "drop " if after[name] is None else ""
-    kind = verb + {"kind": "class"}.get(name, name)
+    kind = ("add " if before[name] is None else "drop " if after[name] is None else "") + name
     return kind if kind in PAIR_KINDS[data] else None
 
 

@@ -5,21 +5,40 @@ attributes of a face; the colour words of CIFAR-10 are read off the pixels by th
 (`colours.describe`).
 """
 
+from collections.abc import Callable
+
 import numpy as np
 
 from unet.vocabulary import CLASSES
 
 from ..data import scenes, shapes
 from ..data.base import DataError
-from ..data.captions import Face, parse_face, parse_thing
+from ..data.captions import Thing, parse_face, parse_thing
 from ..data.celeba import HAIR, YES_OR_NO
 from ..data.colours import describe
-from .classifier import PARTS, scene_class, scene_heads
+from .classifier import PARTS, scene_heads
 
 Probabilities = dict[str, np.ndarray]
 """The output of a classifier: head -> probabilities (N, classes), and of each pixel's part (N, parts, H, W)."""
+Words = dict[str, str | bool | None]
+"""What a caption says: kind of word -> the word; None or False for what it leaves out."""
 
 ATTRIBUTE = {word: name for name, word in (YES_OR_NO | HAIR).items()} | {"bald": "Bald"}
+
+
+def thing_words(thing: Thing) -> Words:
+    """What is said of an image of CIFAR-10."""
+    return {"class": thing.kind, "colour": thing.colour, "background": thing.background, "light": thing.light}
+
+
+PARSERS: dict[str, Callable[[str], Words]] = {
+    "shapes": shapes.parse,
+    "scenes": lambda caption: {
+        kind: (kind if word is True else word or None) for kind, word in scenes.parse(caption).items()
+    },
+    "cifar10": lambda caption: thing_words(parse_thing(caption)),
+    "celeba": lambda caption: vars(parse_face(caption)),
+}
 
 
 def judged(
@@ -31,54 +50,44 @@ def judged(
     cifar10 with the head "class", for celeba with the 40 attributes, each (no, yes); shapes need none.
     ValueError: a sentence of another grammar; DataError: a dataset without a judge.
     """
-    if name == "shapes":
-        rows = shapes.shown_words(images, prompts)
-    elif name == "scenes":
-        rows = scenes_shown(prompts, probabilities)
-    elif name == "cifar10":
-        rows = things_shown(images, prompts, probabilities)
-    elif name == "celeba":
+    if name not in PARSERS:
+        raise DataError(f"nothing judges images of {name!r}: expected {', '.join(PARSERS)}")
+    said = [PARSERS[name](prompt) for prompt in prompts]
+    if name == "celeba":
         holds = {attribute: np.asarray(p)[:, 1] > 0.5 for attribute, p in probabilities.items()}
-        rows = [face_shown(parse_face(p), {k: bool(v[i]) for k, v in holds.items()}) for i, p in enumerate(prompts)]
+        rows = [face_shown(words, {k: bool(v[i]) for k, v in holds.items()}) for i, words in enumerate(said)]
     else:
-        raise DataError(f"nothing judges images of {name!r}: expected shapes, scenes, cifar10 or celeba")
+        seen = words_seen(name, images, said, probabilities)
+        rows = [
+            {kind: found[kind] == word for kind, word in words.items() if word}
+            for words, found in zip(said, seen, strict=True)
+        ]
     kinds = dict.fromkeys(kind for row in rows for kind in row)
     return {kind: np.array([row.get(kind, np.nan) for row in rows], dtype=float) for kind in kinds}
 
 
-def scenes_shown(prompts: list[str], probabilities: Probabilities) -> list[dict[str, bool]]:
-    """For each image: kind of word -> does it show the scene's?"""
-    heads = scene_heads()
-    seen = {head: np.asarray(probabilities[head]).argmax(axis=1) for head in heads}
-    rows = []
-    for i, prompt in enumerate(prompts):
-        words = {head: word for head, word in scenes.parse(prompt).items() if word}
-        rows.append({head: heads[head][seen[head][i]] == scene_class(word) for head, word in words.items()})
-    return rows
+def words_seen(name: str, images: np.ndarray, said: list[Words], probabilities: Probabilities | None) -> list[Words]:
+    """What each image shows; the colours of CIFAR-10 are those that a thing of the class said can have."""
+    if name == "shapes":
+        return [vars(reading) for reading in shapes.read(images)]
+    best = {head: np.asarray(values).argmax(axis=1) for head, values in probabilities.items()}
+    if name == "cifar10":
+        things = describe(images, np.array([CLASSES.index(words["class"]) for words in said]))
+        return [thing_words(thing) | {"class": CLASSES[i]} for thing, i in zip(things, best["class"], strict=True)]
+    classes = {head: [head if word == "yes" else word for word in words] for head, words in scene_heads().items()}
+    return [{head: words[best[head][i]] for head, words in classes.items()} for i in range(len(images))]
 
 
-def things_shown(images: np.ndarray, prompts: list[str], probabilities: Probabilities) -> list[dict[str, bool]]:
-    """For each image: kind of word -> does it show the one of the thing?"""
-    things = [parse_thing(prompt) for prompt in prompts]
-    labels = np.array([CLASSES.index(thing.kind) for thing in things])
-    right = np.asarray(probabilities["class"]).argmax(axis=1) == labels
-    rows = []
-    for thing, seen, is_right in zip(things, describe(images, labels), right, strict=True):
-        words = {kind: getattr(thing, kind) for kind in ("colour", "background", "light") if getattr(thing, kind)}
-        rows.append({"class": is_right} | {kind: getattr(seen, kind) == word for kind, word in words.items()})
-    return rows
-
-
-def face_shown(face: Face, holds: dict[str, bool]) -> dict[str, bool]:
-    """Kind of word -> does the image show the one of the face? holds: attribute -> whether the image has it."""
-    row = {"sex": holds["Male"] == (face.person == "man")}
-    if face.age:
-        row["age"] = holds["Young"] == (face.age == "young")
-    if face.hair:
-        row["hair"] = holds[ATTRIBUTE[face.hair]]
-    if face.beard:
+def face_shown(words: Words, holds: dict[str, bool]) -> dict[str, bool]:
+    """Kind of word -> does the image show that of the face? holds: attribute -> whether the image has it."""
+    row = {"sex": holds["Male"] == (words["person"] == "man")}
+    if words["age"]:
+        row["age"] = holds["Young"] == (words["age"] == "young")
+    if words["hair"]:
+        row["hair"] = holds[ATTRIBUTE[words["hair"]]]
+    if words["beard"]:
         row["beard"] = not holds["No_Beard"]
-    return row | {w: holds[ATTRIBUTE[w]] for w in ("bald", *YES_OR_NO.values()) if getattr(face, w)}
+    return row | {word: holds[ATTRIBUTE[word]] for word in ("bald", *YES_OR_NO.values()) if words[word]}
 
 
 def all_shown(judged: dict[str, np.ndarray]) -> np.ndarray:
