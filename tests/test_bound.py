@@ -5,7 +5,7 @@ import math
 
 import pytest
 import torch
-from helpers import Recorder, code_of, normal
+from helpers import Recorder, normal
 from PIL import Image
 from tiny import CONFIG, make_data, make_unet, save_model
 
@@ -262,27 +262,6 @@ def test_the_command_prints_writes_and_plots_the_terms(flags, tmp_path, capsys):
     assert command.main([*flags, "--n", "3", "--times", "4", "--null", "--variance", "beta"]) == 0
     assert json.loads(out.read_text())["bits per dimension"]["denoising"]["times"] > 0
     assert "from sampled times" in capsys.readouterr().out
-
-
-def test_what_the_command_cannot_do_is_one_line_and_nothing_is_made(flags, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(likelihood, "bits_per_dim", None)  # refused before the first image
-    other = tmp_path / "other.json"
-    other.write_text('{"hello": 1}')
-    before = sorted(tmp_path.iterdir())
-    for typed, message in (
-        (["--n", "1"], "n is 1: a standard error needs 2 images or more, and shapes has 4 here"),
-        (["--n", "5"], "n is 5: a standard error needs 2 images or more, and shapes has 4 here"),
-        (["--n", "3", "--times", "1"], "--times is 1: expected 2 .. 11"),
-        (["--n", "3", "--times", "12"], "--times is 12: expected 2 .. 11"),
-        (["--n", "3", "--times", "1000000000"], "--times is 1000000000: expected 2 .. 11"),
-        (["--n", "3", "--variance", "both"], "invalid choice: 'both'"), (["--n", "3", "--device", "tpu"], "'tpu'"),
-        (["--n", "3", "--out", str(other)], f"{other} is not a record of ddpm bound"),
-    ):  # fmt: skip
-        line = [*flags[: -2 if "--out" in typed else None], *typed]
-        assert code_of(command.main, *line) == 2
-        error = capsys.readouterr().err
-        assert message in error and error.count("\n") == 1
-    assert sorted(tmp_path.iterdir()) == before and other.read_text() == '{"hello": 1}'
 
 
 def test_a_bound_that_is_not_finite_is_an_error():

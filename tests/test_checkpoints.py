@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers import code_of
 from matplotlib.figure import Figure
 from test_real_data import Evil
 from tiny import CONFIG, make_training
@@ -19,7 +18,6 @@ from tiny import CONFIG, make_training
 import ddim
 import ddpm
 from ddpm import Schedule
-from ddpm.__main__ import main
 from ddpm.data import scenes, shapes
 from ddpm.experiments import ship as shipping
 from ddpm.experiments.ship import ship
@@ -172,8 +170,7 @@ def test_an_interrupted_save_leaves_the_old_checkpoint_whole(folder, monkeypatch
     monkeypatch.setattr(torch, "save", half)
     with pytest.raises((OSError, KeyboardInterrupt)):
         save(folder / CHECKPOINT, {"step": 99})
-    assert [path.name for path in folder.iterdir()] == [CHECKPOINT]
-    assert (folder / CHECKPOINT).read_bytes() == before
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == {CHECKPOINT: before}
 
 
 def test_a_save_replaces_the_old_file_and_leaves_nothing_else(folder, training):
@@ -181,20 +178,6 @@ def test_a_save_replaces_the_old_file_and_leaves_nothing_else(folder, training):
     save(folder / CHECKPOINT, content_of(training) | {"step": 99})
     assert read(folder / CHECKPOINT)["step"] == 99
     assert [path.name for path in folder.iterdir()] == [CHECKPOINT]
-
-
-def test_a_file_is_flushed_through_a_writable_handle_and_its_mode_is_no_part_of_it(tmp_path, monkeypatch):
-    """Windows refuses to flush what is open for reading; some mounts refuse every chmod; a umask is somebody's wish."""
-    flush, flushed = os.fsync, []
-
-    def windows(handle):
-        os.write(handle, b"")  # EBADF unless it is open for writing
-        flushed.append(flush(handle))
-
-    monkeypatch.setattr(os, "fsync", windows)
-    assert (files.write_text(tmp_path / "new" / "x.txt", "a").stat().st_mode & 0o777) == 0o666 & ~files.UMASK
-    monkeypatch.setattr(os, "chmod", lambda *_: os.mkdir(tmp_path))  # FileExistsError
-    assert files.write_text(tmp_path / "new" / "x.txt", "b").read_text(encoding="utf-8") == "b" and len(flushed) == 2
 
 
 @pytest.mark.parametrize("name", ["file/x.pt", "x.pt", "x.json", "x.txt", "x.png"])
@@ -205,17 +188,16 @@ def test_what_cannot_be_written_is_named_and_the_old_file_stays(tmp_path, monkey
         raise OSError(errno.ENOSPC, "No space left on device")
 
     path = tmp_path / name
-    (tmp_path / path.relative_to(tmp_path).parts[0]).write_bytes(b"old")
+    (tmp_path / name.split("/")[0]).write_bytes(b"old")
     monkeypatch.setattr(os, "fsync", full_disk)
     kinds = {".json": files.write_json, ".png": lambda p, _: save_figure(Figure(), p), ".pt": save}
-    write = kinds.get(path.suffix, files.write_text)
     with pytest.raises(OSError, match=f"cannot write {re.escape(str(path))}: .*unchanged"):
-        write(path, "new")
+        kinds.get(path.suffix, files.write_text)(path, "new")
     assert [file.read_bytes() for file in tmp_path.iterdir()] == [b"old"]
 
 
 def test_shipped_models_are_half_the_size_and_found_by_name(folder, shelf, training):
-    ship(folder, "zebra", {})  # the run's own choice of average
+    ship(folder, "zebra", {"a": np.float64(1.5), "b": [np.int64(3), torch.tensor(4)]})  # the run's own average
     ship(folder, "ant", {"checks": 0.98}, ema=0.05)
     manifest = json.loads((shelf / "manifest.json").read_text())
     assert list(manifest) == ["ant", "zebra"]
@@ -227,8 +209,7 @@ def test_shipped_models_are_half_the_size_and_found_by_name(folder, shelf, train
         for key, value in content["ema"][share].items():
             assert value.dtype == torch.float16 and torch.equal(value, training.averages[share][key].half())
         assert load(name).info["ema"] == share
-    assert load("ant").info["numbers"] == {"checks": 0.98}
-    torch.testing.assert_close(eps_of(load("ant")), eps_of(load(folder, ema=0.05)), rtol=0, atol=0.05)  # 11 bits
+    assert load("ant").info["numbers"] == {"checks": 0.98} and load("zebra").info["numbers"] == {"a": 1.5, "b": [3, 4]}
     with pytest.raises(CheckpointError, match=r"a shipped model \(ant, zebra\)"):
         load("bee")
 
@@ -246,12 +227,7 @@ def test_a_shipped_file_that_changed_is_refused_and_so_is_a_damaged_manifest(fol
             load("tiny")
 
 
-def test_numbers_of_numpy_and_pytorch_are_shipped_as_plain_numbers(folder, shelf):
-    ship(folder, "tiny", {"a": np.float64(1.5), "b": [np.int64(3), torch.tensor(4)], "c": np.array([0.5, 2])})
-    assert load("tiny").info["numbers"] == {"a": 1.5, "b": [3, 4], "c": [0.5, 2]}
-
-
-def test_a_model_that_cannot_be_shipped_changes_nothing(folder, shelf, training, monkeypatch):
+def test_a_model_that_cannot_be_shipped_changes_nothing(folder, shelf, monkeypatch):
     """Neither the files nor the manifest: not even where the old model may be replaced."""
     ship(folder, "tiny", {})
     (shelf / "foreign.pt").write_bytes(b"not in the manifest")
@@ -259,39 +235,19 @@ def test_a_model_that_cannot_be_shipped_changes_nothing(folder, shelf, training,
     before = {path.name: path.read_bytes() for path in shelf.iterdir()}
     weights = content["ema"][0.5]
     first = next(iter(weights))
-    for change, message in (
-        ({key: value for key, value in weights.items() if key != first}, "tiny would not load, and was not"),
-        (weights | {first: weights[first] + 1e6}, f"{first} has values that half precision cannot hold"),
+    save(damaged, content | {"ema": {0.5: weights | {first: weights[first] + 1e6}}})
+    for file, name, numbers, how, message in (
+        (damaged, "tiny", {}, {"replace": True}, f"{first} has values that half precision cannot hold"),
+        (folder, "tiny", {"x": float("nan")}, {"replace": True}, "is among the measured numbers"),
+        (folder, "foreign", {}, {}, "there is a shipped 'foreign'"),
+        (folder, "other", {}, {"ema": 0.3}, r"no average 0\.3"),
     ):
-        save(damaged, content | {"ema": {0.5: change}})
-        with pytest.raises(CheckpointError, match=message):
-            ship(damaged, "tiny", {}, replace=True)
-    for numbers in ({"x": object()}, {"x": float("nan")}):
-        with pytest.raises(ValueError, match="is among the measured numbers"):
-            ship(folder, "tiny", numbers, replace=True)
-    with pytest.raises(CheckpointError, match="there is a shipped 'foreign'"):
-        ship(folder, "foreign", {})
-    with pytest.raises(CheckpointError, match=r"no average 0\.3"):
-        ship(folder, "other", {}, ema=0.3)
+        with pytest.raises(ValueError, match=message):
+            ship(file, name, numbers, **how)
     monkeypatch.setattr(shipping, "MOST_BYTES", 1000)
-    for name in ("tiny", "other"):
-        with pytest.raises(CheckpointError, match=f"{name} would take"):
-            ship(folder, name, {"checks": 1}, replace=True)
+    with pytest.raises(CheckpointError, match="tiny would take"):
+        ship(folder, "tiny", {"checks": 1}, replace=True)
     assert {path.name: path.read_bytes() for path in shelf.iterdir()} == before
-
-
-def test_the_file_of_numbers_is_named_when_it_has_none(folder, shelf, capsys):
-    numbers = folder / "numbers.json"
-    for content, message in (
-        ("", "Expecting value"), ("[1]", "expected names and numbers"), ('{"a": NaN}', "expected finite numbers"),
-        ("7", "expected names and numbers"), ("\xff", "codec can't decode"),
-    ):  # fmt: skip
-        numbers.write_bytes(content.encode("latin-1"))
-        assert code_of(main, "ship", folder, "tiny", "--numbers", numbers) == 2
-        error = capsys.readouterr().err
-        assert f"--numbers {numbers}" in error and message in error and error.count("\n") == 1
-    assert code_of(main, "ship", folder, "tiny", "--numbers", folder / "none.json") == 2
-    assert "none.json" in capsys.readouterr().err and not shelf.exists()
 
 
 @pytest.fixture

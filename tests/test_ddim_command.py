@@ -275,54 +275,6 @@ def test_sweep_measures_each_method_at_each_strength(run, tmp_path):
     assert (tmp_path / "sweep-tiny.json").read_bytes() == record
 
 
-@pytest.mark.parametrize(
-    ("flags", "named"),
-    [
-        (("table", "--columns", 2, "--features", "classifier", "--inception", "x.pt"), "x.pt has no effect"),
-        (("table", "--columns", 21), "S is 21 steps, expected a whole number in 1..20"),
-        (("table", "--rows", 1.5), "'1.5': expected a number in [0, 1]"),
-        (("table", "--rows", "half"), "expected a number, or one of hat, 2m, train, test"),
-        (("table", "--columns", 2, "--reference", "elsewhere"), "'elsewhere': expected train, test, half, or a folder"),
-        (("table", "--spacing", "quadratic", "--columns", 2), "t = 17, where alpha_bar of the cosine"),
-        (("table", "--n", 10**12, "--columns", 2), "--n 1000000000000 takes"),
-        (("sweep", "--n", 10**12, "--steps", 4, "--strengths", 1), "--n 1000000000000 takes"),
-        (("table", "--n", 1, "--columns", 2), "--n is 1: a distance between sets needs 2 images"),
-        (("table", "--scale", 2, "--columns", 2), "--scale is guidance towards captions: give --captions"),
-        (("table", "--captions", "--scale", "1e30"), "'1e30': expected a number in -100 .. 100"),
-        (("table", "--rows", "blur", "--columns", 2, "--reference", "half"), "--columns is for samples"),
-        (("table", "--rows", "0", "test", "--columns", 2, "--reference", "test"), "the reference set itself"),
-        (("table", "--rows", "blur"), "--rows blur takes images of the reference set itself: give --reference half"),
-        (("table", "--rows", "test", "--n", 61), "--n is 61, but for --rows test there are 60 images"),
-        (("table", "--rows", "jpeg", "--n", 31, "--reference", "half"), "for --rows jpeg there are 30 images"),
-        (("table", "--seed", 2**63 - 2, "--n", 4), "expected a whole number in 0 .. 2^62"),
-        (("reconstruct", "--steps", 2, 1, "--n", 4), "--steps 1 is one step, and the variant 'exact' needs two"),
-        (("reconstruct", "--steps", 2, 21, "--n", 4), "S is 21 steps, expected a whole number in 1..20"),
-        (("reconstruct", "--steps", 2, "--n", 61), "--n is 61, but the test split has 60 images"),
-        (("sweep", "--n", 2, "--steps", 10), "strength 0.1 of 10 steps is one step, and exact inversion needs two"),
-        (("mistakes", "--n", 4, "--steps", 11), "--steps is 11, expected 1 .. 10"),
-        (("mistakes", "--n", 1), "--n is 1, expected 2 .. 60"),
-        (("mistakes", "--seed", -1), "'-1': expected a whole number in 0 .. 2^62"),
-        (("edit", "--image", 0, "--target", TARGET, "--steps", 21), "S is 21 steps"),
-        (("edit", "--image", 0, "--target", TARGET, "--steps", 4, "--strength", 0.1), "is no step: take 0.5 or more"),
-        (("edit", "--image", 0, "--target", TARGET, "--steps", 4, "--strength", 0), "an edit is the image itself"),
-        (("edit", "--image", 0, "--target", TARGET, "--iterations", -1), "'-1': expected a whole number, 0 or more"),
-        (("edit", "--image", 0, "--target", TARGET, "--methods", "ddim", "--eta", 0), "--eta is for sdedit"),
-        (("edit", "--image", 0, "--target", TARGET, "--methods", "exact", "--iterations", 2), "is for ddim"),
-        (("edit", "--image", 0, "--target", TARGET, "--scale", 0), "0 would leave the caption out"),
-        (("sweep", "--n", 2, "--steps", 4, "--strengths", 0.5, 0.6), "0.5 and 0.6 are both 2 of 4 steps"),
-        (("edit", "--image", "no.png", "--source", PROMPT, "--target", TARGET, "--steps", 4), "no.png: no such file"),
-        (("edit", "--image", 0, "--target", "a photo of a zebra", "--steps", 4), "'zebra'"),
-    ],
-)
-def test_bad_input_is_named_in_one_line_before_the_network_is_called_or_a_file_made(
-    run, tmp_path, capsys, monkeypatch, flags, named
-):
-    monkeypatch.setattr(ddpm.Trained, "eps", lambda *_: pytest.fail("called the network"))
-    assert run(*flags) == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    assert named in line and not list(tmp_path.iterdir())
-
-
 # mistakes
 
 

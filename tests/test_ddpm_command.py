@@ -2,13 +2,11 @@
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
 from dataclasses import replace
 from functools import partial
-from importlib import import_module
 from io import BytesIO, TextIOWrapper
 from pathlib import Path
 from types import SimpleNamespace
@@ -25,7 +23,6 @@ import ddpm
 from ddpm.__main__ import main
 from ddpm.data.cifar10 import load_images
 from ddpm.evaluation import classifier
-from ddpm.model import SHIPPED
 from ddpm.utils import cli
 
 ROOT = Path(__file__).parent.parent
@@ -69,47 +66,6 @@ def test_what_a_command_reads_it_does_not_write_and_a_folder_of_its_name_is_no_h
     (tmp_path / "edit.png").mkdir()
     with pytest.raises(ValueError, match="edit.png is a folder, and a file is to be written"):
         cli.output(SimpleNamespace(out=str(tmp_path)), "edit", ".png")
-
-
-def test_what_is_typed_acts_or_is_named(model, capsys, tmp_path):
-    """Empty texts, a flag or an entry twice, too many samples, endings that are not written, files of others."""
-    (tmp_path / "notes.txt").write_text("mine")
-    (tmp_path / "other.json").write_text('{"hello": 1}')
-    model = shutil.copy(SHIPPED / "shapes.pt", tmp_path / "model.npz")
-    image = ("ddim", "edit", "--image", "1", "--target", "a red circle")
-    samples = ("ddpm", "sample", "--model", model, "--prompts", PROMPT)
-    for words, said in [
-        (("ddpm", "sample", "--model", ""), "--model is empty"),
-        (("ddpm", "sample", "--prompts", "a red circle", " "), "--prompts is empty"),
-        (("ddim", "sample", "--prompts", "a red circle", "..."), "--prompts is empty"),
-        ((*image[:-1], "a red circle", ","), "--target is empty"),
-        (("ddpm", "sample", "--prompts", "a red circle", "a red circle"), "'a red circle' twice"),
-        (("ddpm", "sample", "--prompts", "a red circle", "A  red circle."), "'a red circle' twice"),
-        (("ddim", "table", "--columns", "10", "20", "10"), "--columns has '10' twice"),
-        (("ddim", "sample", "--seeds", "1,2,1"), "--seeds has '1' twice"),
-        (("ddim", "sample", "--seeds", "3-1"), "expected seeds such as"),
-        (("ddim", "sample", "--seeds", "0-99999999"), "at most 1,000,000 seeds"),
-        (("ddim", "sample", "--seeds", str(2**63)), "below 2^63"),
-        (("ddim", "sample", "--steps", "4", "--steps", "5"), "--steps: typed twice"),
-        (("ddim", "sample", "--out", tmp_path / "x.json"), "sample --out"),
-        (("ddim", "sample", "--out", tmp_path / "photo.jpg"), "no command writes .jpg"),
-        (("ddim", "sample", "--out", tmp_path / ("a" * 300)), "the name is too long"),
-        (("ddim", "sample", "--out", "~nobody-of-this-name/x"), "no such user"),
-        (("ddim", "sample", "--out", tmp_path / "notes.txt" / "new"), "cannot write there"),
-        ((*image, "--out", tmp_path / "x.npz"), "a name that ends in .png, .html"),
-        ((*samples, "--n", 1025, "--out", tmp_path), "a sheet shows at most 1,024"),
-        ((*samples, "--n", 10**9, "--out", tmp_path), "at most 1,000,000 images"),
-        ((*samples, "--n", 4, "--separate", "--out", tmp_path / "x.png"), "give a folder"),
-        (("ddpm", "reproduce", "--out", tmp_path / "x.html"), "expected a folder"),
-        (("ddim", "table", "--out", tmp_path / "notes.json"), "notes.txt is there and no result of table"),
-        (("p2p", "score", "--out", tmp_path / "notes.json"), "notes.txt is there and no result of score"),
-        (("ddim", "sample", "--model", model, "--out", model), "model.npz is read by this command"),
-        (("ddim", "sample", "--model", tmp_path / "other.json" / "checkpoint.pt"), "no model"),
-    ]:
-        assert helpers.code_of(import_module(f"{words[0]}.__main__").main, *words[1:]) == 2
-        error = capsys.readouterr().err
-        assert said in error and error.count("\n") == 1, (words, error)
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["model.npz", "notes.txt", "other.json"]
 
 
 def test_ctrl_c_while_pytorch_is_imported_is_one_line():
