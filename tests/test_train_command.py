@@ -110,24 +110,18 @@ def test_a_run_folder_explains_itself(whole):
     for name in images:
         with Image.open(whole / name) as image:
             assert min(image.size) > 100 and np.ptp(np.asarray(image.convert("L"))) > 50
-
-
-def test_the_report_has_the_accuracy_of_the_model_in_the_checkpoint(whole):
     report = json.loads((whole / "report.json").read_text())
-    assert report["images"] == 240 and report["seconds"] > 0 and report["checks"]["n"] == 8
-    for name in SPLITS.values():
-        assert all(0 <= share <= 1 for share in report["checks"][name].values())
-    assert report["checks"]["on real renderings"]["all"] == 1
+    assert report["images"] == 240 and report["checks"]["n"] == 8 and set(SPLITS.values()) <= set(report["checks"])
     info = ddpm.model.load(whole).info
     assert info["images"] == 240 and info["preset"] == "shapes" and "init" not in info
 
 
 def test_run_folders_are_numbered_and_never_overwritten(tmp_path):
-    (tmp_path / "00006-mine").mkdir()
-    assert [new_folder(tmp_path, "a").name for _ in range(2)] == ["00007-a", "00008-a"]
-    for name in ("99999-x", "100000-y", "²³-z", "notes.txt"):
+    for name in ("00006-mine", "²³-z", "notes.txt"):
         (tmp_path / name).mkdir()
-    assert [new_folder(tmp_path, "a").name for _ in range(2)] == ["100001-a", "100002-a"]
+    assert [new_folder(tmp_path, "a").name for _ in range(2)] == ["00007-a", "00008-a"]
+    (tmp_path / "100000-y").mkdir()
+    assert new_folder(tmp_path, "a").name == "100001-a"
 
 
 def test_a_dry_run_prints_what_it_would_do_and_makes_nothing(tmp_path, capsys):
@@ -189,16 +183,13 @@ def test_an_interrupted_run_keeps_its_last_step_and_says_how_it_goes_on(
     same(weights(folder), weights(whole))
 
 
-def test_a_resumed_run_keeps_the_precision_that_was_measured_at_its_start(whole, tmp_path):
+def test_what_is_not_typed_fits_what_is(whole, tmp_path, monkeypatch, capsys):
+    """A prediction of eps takes Ho et al.'s pair; a resumed run the precision that was measured at its start; without
+    a compiler a GPU trains uncompiled, or --compile ends."""
     content = ddpm.model.read(whole / CHECKPOINT)
     content["settings"]["precision"], content["info"]["precision"] = "auto", "bfloat16"
     files.save(tmp_path / CHECKPOINT, content)
     assert configured("--resume", tmp_path)[0].precision == "bfloat16"
-    assert configured("--resume", tmp_path, "--precision", "float32")[0].precision == "float32"
-
-
-def test_what_is_not_typed_fits_what_is(monkeypatch, capsys):
-    """A prediction of eps takes Ho et al.'s pair; without a compiler a GPU trains uncompiled, or --compile ends."""
     settings = configured("--predicts", "eps")[0]
     assert (settings.schedule, settings.weighting, settings.T) == ("linear", "eps", 1000)
     monkeypatch.setattr(train, "cannot_compile", lambda device: "no compiler")
@@ -206,14 +197,6 @@ def test_what_is_not_typed_fits_what_is(monkeypatch, capsys):
     assert not configured()[0].compile and capsys.readouterr().out == "not compiled: no compiler\n"
     with pytest.raises(ValueError, match="cannot compile here .no compiler.*leave it out"):
         configured("--compile")
-
-
-def test_a_dataset_of_fewer_images_than_a_batch_makes_it_smaller(tmp_path, capsys):
-    args = train.parser().parse_args(["--device", "cpu", "--preset", "shapes", "--images", "400"])
-    plan = train.prepare(args)
-    plan = plan._replace(settings=replace(plan.settings, batch=256))
-    assert run_folder.begin(plan, "cpu", tmp_path, smaller_batch=True).training.settings.batch == 200
-    assert capsys.readouterr().out.startswith("shapes has 200 images here: batch 200\n")
 
 
 def test_a_diverged_run_ends_with_1_and_keeps_its_good_checkpoint(tmp_path, no_grids, monkeypatch, capsys):
