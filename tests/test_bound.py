@@ -185,20 +185,6 @@ def test_sampled_times_estimate_the_sum_with_an_honest_error_bar():
     assert bound.standard_error.square().mean().sqrt().item() == pytest.approx(spread.item(), rel=0.25)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"x_0": torch.full((1, 2), 1.5)}, r"values reach 1.5, expected them in \[-1, 1\]"),
-        ({"variance": "both"}, "variance is 'both', expected one of posterior, beta"),
-        ({"schedule": Schedule(1)}, "T = 1, expected at least 2"),
-    ],
-)
-def test_wrong_arguments_get_one_clear_line(arguments, message):
-    defaults = {"eps": lambda x, t: x, "schedule": Schedule(5), "x_0": torch.zeros(1, 2)}
-    with pytest.raises(ValueError, match=message):
-        bits_per_dim(**(defaults | arguments))
-
-
 @pytest.mark.parametrize("samples", [None, 3])
 def test_an_image_costs_the_same_in_any_batch(samples, monkeypatch):
     """Cut into batches of two, with captions and without: each image as by itself, with its own caption and seed."""

@@ -383,29 +383,3 @@ def test_slerp_without_an_arc_is_the_straight_line():
         assert torch.allclose(ddim.slerp(x, factor * x, 0.25), (0.75 + 0.25 * factor) * x, atol=1e-5)
     x, y = torch.tensor([[1.0, 0.0]]).double(), torch.tensor([[-1.0, 1e-6]]).double()
     assert torch.allclose(ddim.slerp(x, y, 0.25), 0.75 * x + 0.25 * y, rtol=0, atol=1e-9)
-
-
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda eps, s, x: ddim.timesteps(10, 11), r"S is 11 steps, expected a whole number in 1\.\.10"),
-        (lambda eps, s, x: ddim.timesteps(10, 2.5), "S is 2.5 steps"),
-        (lambda eps, s, x: ddim.timesteps(10, 5, "cubic"), "spacing is 'cubic', expected one of linear, quadratic"),
-        (lambda eps, s, x: next(ddim.sample(eps, s, x, [3, 3, 0])), r"\[3, 3, 0\] must be .* strictly descending"),
-        (lambda eps, s, x: next(ddim.sample(eps, s, x, [11, 0])), r"\[11, 0\] must be"),
-        (lambda eps, s, x: next(ddim.sample(eps, s, x, 11)), "S is 11 steps"),
-        (lambda eps, s, x: ddim.step(s, x, x, 5, -1), r"t is -1, expected a time in 0\.\.10"),
-        (lambda eps, s, x: ddim.step(s, x, x, 5, 11), "t is 11"),
-        (lambda eps, s, x: next(ddim.sample(eps, s, x, 5, eta=math.nan)), "eta is nan"),
-        (lambda eps, s, x: next(ddim.invert(eps, s, x, 5, iterations=-1)), "iterations is -1, expected 0 or more"),
-    ],
-)
-def test_wrong_arguments_get_one_clear_line(call, message):
-    with pytest.raises(ValueError, match=message):
-        call(lambda x, t: x, Schedule(10), torch.zeros(2, 3))
-
-
-def test_a_step_with_noise_but_none_given_says_what_is_missing():
-    x = torch.zeros(1, 3, 4, 4)
-    with pytest.raises(ValueError, match="eta is 0.5 and noise None"):
-        ddim.step(ddpm.Schedule(10), x, x, 5, 4, eta=0.5)

@@ -249,18 +249,3 @@ def test_with_variance_0_the_mixture_samples_its_points_with_their_weights():
     for image, weight in enumerate((0.6, 0.3, 0.1)):
         share = (nearest == image).double().mean().item()
         assert abs(share - weight) < 4 * math.sqrt(weight * (1 - weight) / n)
-
-
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda s, x: step(s, x, x, 5), "from t = 5 to 4 adds noise, but none was given"),
-        (lambda s, x: next(sample(lambda x, t: x, s, x, "tilde")), "variance is 'tilde'"),
-        (lambda s, x: next(sample(lambda x, t: x, s, x, start=11)), r"start is 11, expected a time in 1\.\.10"),
-        (lambda s, x: next(sample(lambda x, t: x, s, x, generator=Noise([1]))), "2 images, but the noise has 1 seeds"),
-        (lambda s, x: MixtureEps(s, torch.tensor([0.5, 0.6]), x, torch.ones(2)), "positive numbers with sum 1"),
-    ],
-)
-def test_wrong_arguments_get_one_clear_line(call, message):
-    with pytest.raises(ValueError, match=message):
-        call(Schedule(10), torch.zeros(2, 3))

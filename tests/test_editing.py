@@ -32,21 +32,6 @@ def test_strength_is_the_share_of_the_steps_rounded_to_the_nearest(strength, ste
     assert last_steps(1000, quadratic, strength) == quadratic[-1 - round(strength * (len(quadratic) - 1)) :]
 
 
-@pytest.mark.parametrize(
-    ("steps", "strength", "says"),
-    [
-        (10, 1.1, "strength is 1.1"),
-        ([900, 500, 100], 0.5, "an edit must end at the image"),
-        ([900, 2.7, 0], 0.5, "the time 2.7 is no whole number"),
-        (10, 0.1, "at least 2"),
-    ],
-)
-def test_an_edit_needs_a_share_of_whole_times_that_end_at_the_image(steps, strength, says):
-    """Exact inversion needs two steps besides."""
-    with pytest.raises(ValueError, match=says):
-        edited("exact", WIDE, WIDE, strength, steps)
-
-
 @pytest.mark.parametrize("method", METHODS)
 def test_an_edit_goes_up_and_down_the_same_times_and_strength_0_leaves_the_image_alone(method):
     assert torch.equal(edited(method, NARROW, WIDE, 0), IMAGES)

@@ -98,16 +98,3 @@ def test_one_call_per_step_and_never_at_time_0(dtype):
 def test_the_default_gamma_loses_the_same_share_over_any_number_of_steps():
     for S in (2, 10, 1000):
         assert check_gamma(None, list(range(S, -1, -1))) ** S == pytest.approx(math.exp(-2), rel=1e-12)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"steps": 1}, r"the times \[10, 0\] make 1 step, expected at least 2"),
-        ({"steps": 5, "gamma": 0}, r"gamma is 0, expected a number in \(0, 1\]"),
-    ],
-)
-def test_wrong_arguments_get_one_clear_line(arguments, message):
-    for walk in (ddim.sample_exact, ddim.invert_exact):
-        with pytest.raises(ValueError, match=message):
-            next(walk(lambda x, t: x, Schedule(10), torch.zeros(1, 2), **arguments))

@@ -84,22 +84,6 @@ def test_null_text_of_an_image_does_not_depend_on_the_other():
     assert (together[1] - alone[0]).abs().max() < 1e-3
 
 
-@pytest.mark.parametrize(
-    ("how", "says"),
-    [
-        ({"x_0": IMAGES[:, :, :8, :8]}, r"x_0 has the shape \(2, 3, 8, 8\): expected \(2, 3, 16, 16\)"),
-        ({"x_0": IMAGES[:1]}, "for 2 prompts"),
-        ({"inner_steps": -1}, "inner_steps is -1"),
-        ({"learning_rate": float("nan")}, "learning_rate is nan"),
-        ({"tokens": 0}, "tokens is 0"),
-        ({"scale": float("nan")}, "scale is nan"),
-    ],
-)
-def test_bad_input_of_null_text_is_named_at_its_first_step(how, says):
-    with pytest.raises(ValueError, match=says):
-        next(real.null_text(**{"trained": TRAINED, "prompts": PROMPTS, "x_0": IMAGES, "steps": 2, "scale": 2.0} | how))
-
-
 def test_null_prompts_of_other_steps_are_refused():
     null = real.null_of(TRAINED, {20: real.null_states(TRAINED, 2, 4)})
     with pytest.raises(ValueError, match=r"no null prompts for t = 10: edit with the steps of null_text, \[20\]"):

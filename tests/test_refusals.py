@@ -1,17 +1,25 @@
 """What is typed wrong ends with code 2 and one line that names it, before the network is called or a file is made."""
 
 import shlex
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 
 import pytest
+import torch
 from helpers import code_of
-from tiny import save_model
+from tiny import CONFIG, make_unet, save_model
 
+import ddim
 import ddpm
+import p2p
 import train
-from ddpm.data import shapes
+from ddpm import Schedule, Trained
+from ddpm.data import scenes, shapes
+from ddpm.training import Settings
 from ddpm.utils.cli import exit_code
+from p2p import real
+from unet import Site, Tokenizer
 
 # a command, and words that its line has; x.json, list.json, nan.json and notes.txt are somebody's files
 ROWS = {
@@ -145,3 +153,120 @@ def test_what_is_typed_wrong_is_named(command, tmp_path, monkeypatch, capsys):
         assert named in error and error.count("\n") == 1, (row, error)
     assert sorted(tmp_path.rglob("*")) == before
     assert {n: Path(n).read_text(encoding="utf-8") for n in FILES} == FILES
+
+
+PYTHON = """
+    Schedule(0) | T is 0
+    Schedule(2.5) | T is 2.5
+    Schedule(10, "sigmoid") | 'sigmoid', expected one of linear, cosine
+    schedule.at("beta", -1, x) | t is -1, expected a time in 0..10
+    schedule.at("beta", 11, x) | t is 11
+    ddpm.diffusion.step(schedule, x, x, 5) | from t = 5 to 4 adds noise, but none was given
+    next(ddpm.sample(eps, schedule, x, "tilde")) | variance is 'tilde'
+    next(ddpm.sample(eps, schedule, x, start=11)) | start is 11, expected a time in 1..10
+    next(ddpm.sample(eps, schedule, x, generator=ddpm.Noise([1]))) | 2 images, but the noise has 1 seeds
+    ddpm.MixtureEps(schedule, torch.tensor([0.5, 0.6]), x, torch.ones(2)) | positive numbers with sum 1
+    ddpm.bits_per_dim(eps, schedule, x + 1.5) | values reach 1.5, expected them in [-1, 1]
+    ddpm.bits_per_dim(eps, schedule, x, variance="both") | variance is 'both', expected one of posterior, beta
+    ddpm.bits_per_dim(eps, Schedule(1), x) | T = 1, expected at least 2
+    ddim.timesteps(10, 11) | S is 11 steps, expected a whole number in 1..10
+    ddim.timesteps(10, 2.5) | S is 2.5 steps
+    ddim.timesteps(10, 5, "cubic") | spacing is 'cubic', expected one of linear, quadratic
+    next(ddim.sample(eps, schedule, x, [3, 3, 0])) | strictly descending
+    next(ddim.sample(eps, schedule, x, [11, 0])) | [11, 0] must be
+    next(ddim.sample(eps, schedule, x, 5, eta=NAN)) | eta is nan
+    ddim.step(schedule, x, x, 5, -1) | t is -1, expected a time in 0..10
+    ddim.step(schedule, x, x, 5, 4, eta=0.5) | eta is 0.5 and noise None
+    next(ddim.invert(eps, schedule, x, 5, iterations=-1)) | iterations is -1, expected 0 or more
+    next(ddim.sample_exact(eps, schedule, x, 1)) | the times [10, 0] make 1 step, expected at least 2
+    next(ddim.invert_exact(eps, schedule, x, 5, gamma=0)) | gamma is 0, expected a number in (0, 1]
+    next(ddim.edit_inverted(eps, eps, schedule, x, 1.1, 10)) | strength is 1.1
+    list(ddim.edit_exact(eps, eps, schedule, x, 0.1, 10)) | at least 2
+    next(ddim.edit_naive(eps, schedule, x, 0.5, [9, 5, 1])) | an edit must end at the image
+    next(ddim.edit_naive(eps, schedule, x, 0.5, [9, 2.7, 0])) | the time 2.7 is no whole number
+    replace(CONFIG, predicts="x0") | predicts is 'x0'
+    replace(CONFIG, size=0) | size is 0: expected 1 to
+    replace(CONFIG, size=9) | size 9
+    replace(CONFIG, size="8") | size is '8': expected 1
+    replace(CONFIG, dropout=NAN) | dropout is nan
+    replace(CONFIG, blocks=1.5) | blocks is 1.5
+    replace(CONFIG, multipliers=(1, 0)) | multipliers is (1, 0)
+    replace(CONFIG, cross_sizes=(8, 3)) | cross_sizes has [3]
+    replace(CONFIG, channels=9, groups=3) | 9 channels: expected an even number
+    replace(CONFIG, channels=10) | groups 4
+    replace(CONFIG, text_heads=3) | text_heads 3
+    replace(CONFIG, channels=20, self_sizes=(8,), head_channels=6) | head_channels 6
+    Tokenizer(("red", "blue", "red")) | a word twice
+    Tokenizer(("red", "Blue")) | name 'Blue'
+    Tokenizer(("red", "polar bear")) | name 'polar bear'
+    Tokenizer(("red",), ("red", "blue")) | name 'blue'
+    Tokenizer().encode(["a large red circle"], 4) | has 4 words
+    Settings(minutes=NAN) | minutes is nan
+    Settings(lr_decay=1.5) | lr_decay is 1.5
+    Settings(ema=(0.5, 1.0)) | ema is (0.5, 1.0)
+    trained.eps("a red circle") | a list of prompts
+    trained.eps(["a", "a", "a"])(image, t) | 3 prompts for 2 images
+    trained.eps([]) | no prompt given
+    trained.eps(None)(image.byte(), t) | uint8, expected
+    next(ddim.sample(trained.eps(None), Schedule(), image[0], 5)) | expected (B, 3, 8, 8)
+    next(ddim.invert_exact(trained.eps(None), Schedule(), image[:, :, :4], 5)) | expected (B, 3, 8, 8)
+    edit(x_T=torch.zeros(2, 3, 4, 4)) | x_T has the shape (2, 3, 4, 4): expected (n, 3, 8, 8)
+    edit(x_T=(image, image[:1])) | x_T has the shape (1, 3, 8, 8)
+    edit(x_T=(image, image)) | x_T is a latent pair: expected sampler=ddim.sample_exact
+    edit(weights={"green": 2.0}) | 'green' is not in the prompt 'a blue circle'
+    edit(weights={"blue": 6.0}) | weight of 'blue' is 6.0: expected -2 .. 5
+    edit(weights={"blue": NAN}) | weight of 'blue' is nan
+    edit(cross_until=1.5) | cross_until is 1.5: expected 0 .. 1
+    edit(scale=float("inf")) | scale is inf: expected a finite number
+    edit(kind="swap") | kind is 'swap': expected one of replace, refine
+    edit(source="...") | the prompt '...' has no word
+    edit(source=["a red circle"] * 3) | 3 prompts for 2 images: expected one for each, or a single one
+    edit(word_until=[{}]) | 1 mappings for 2 pairs: expected one for each, or a single one
+    edit(blend=p2p.LocalBlend(mask=torch.ones(4, 5))) | the mask has 4x5 pixels, the image 8x8
+    edit(blend=p2p.LocalBlend(mask=torch.ones(3, 8, 8))) | 3 masks for 2 pairs: expected one for each
+    edit(blend=p2p.LocalBlend(WORDS[:3])) | the blend has words for 3 prompts: expected 4, sources first
+    edit(blend=p2p.LocalBlend(WORDS[::-1])) | 'blue' is not in the prompt 'a red circle'
+    edit(blend=p2p.LocalBlend(WORDS, size=16)) | the blend reads maps of size 16: expected one of [4, 8]
+    edit(blend=p2p.LocalBlend(WORDS), scale=0) | with guidance 0 the network does not read the prompt
+    edit(store=p2p.AttentionStore(["a red circle"] * 3)) | the store has 3 prompts: expected 4, sources first
+    edit(store=p2p.AttentionStore(["a red circle"] * 4)) | expected 'a blue circle'
+    edit(store=used) | has maps of another trajectory
+    p2p.LocalBlend() | needs either words or a drawn mask
+    p2p.LocalBlend(WORDS, mask=torch.ones(8, 8)) | needs either words or a drawn mask
+    p2p.LocalBlend(WORDS, threshold=NAN) | threshold is nan: expected 0 .. 1
+    p2p.LocalBlend(WORDS, grow=0.5) | grow is 0.5: expected 0 or more whole pixels
+    p2p.LocalBlend(mask=torch.ones(8)) | the mask has the shape (8,)
+    p2p.AttentionStore("a red circle") | prompts is the string 'a red circle'
+    p2p.AttentionStore(["a red circle"], kinds=("words",)) | kinds is ('words',): expected
+    edit(sampler=p2p.shared_noise([])) | no seeds given
+    null_text(x_0=image[:, :, :4, :4]) | x_0 has the shape (2, 3, 4, 4): expected (2, 3, 8, 8)
+    null_text(x_0=image[:1]) | for 2 prompts
+    null_text(inner_steps=-1) | inner_steps is -1
+    null_text(learning_rate=NAN) | learning_rate is nan
+    null_text(tokens=0) | tokens is 0
+    scenes.Scene("cat", "gray", "mountain") | thing is 'cat'
+    scenes.Scene("cat", "orange", "couch") | colour is 'orange'
+    scenes.parse("a photo of a cat on a mountain with a flag") | no sentence
+    scenes.scatter(1, "validation", 0) | validation
+"""
+
+
+def test_from_python_it_is_a_value_error_in_one_line():
+    """Before the first step: `edit` is not even asked for one."""
+    trained = Trained(make_unet(), Tokenizer(), Schedule(1000), {})
+    image, used = torch.zeros(2, 3, 8, 8), p2p.AttentionStore(["a red circle"])
+    used(torch.ones(1, 1, 16, 8) / 8, Site("x", "cross", "up", 4), torch.tensor([1]))
+    pair = {"trained": trained, "source": "a red circle", "target": "a blue circle", "x_T": image, "steps": 4}
+    null = {"trained": trained, "prompts": ["a circle"] * 2, "x_0": image, "steps": 2, "scale": 2.0}
+    names = dict(torch=torch, ddpm=ddpm, ddim=ddim, p2p=p2p, scenes=scenes, replace=replace, CONFIG=CONFIG)
+    names |= dict(Schedule=Schedule, Settings=Settings, Tokenizer=Tokenizer) | {
+        "eps": lambda x, t: x, "schedule": Schedule(10), "x": torch.zeros(2, 3), "NAN": float("nan"), "image": image,
+        "t": torch.ones(2, dtype=torch.long), "trained": trained, "WORDS": [["red"]] * 2 + [["blue"]] * 2, "used": used,
+        "edit": lambda **how: p2p.edit(**pair | how), "null_text": lambda **how: next(real.null_text(**null | how)),
+    }  # fmt: skip
+    for row in PYTHON.strip().splitlines():
+        call, _, named = row.strip().rpartition(" | ")
+        with pytest.raises(ValueError) as caught:
+            eval(call, names)
+            pytest.fail(f"was let through: {call}")
+        assert named in str(caught.value) and "\n" not in str(caught.value), (call, caught.value)

@@ -63,18 +63,3 @@ def test_at_gives_shapes_that_multiply_a_batch():
     assert torch.equal(schedule.at("beta", t, point).flatten(), schedule.beta[t])
     assert schedule.at("snr", 5, image) == schedule.snr[5]
     assert cast(image, schedule.at("beta", t, image))[0].dtype == torch.float32
-
-
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda: Schedule(10).at("beta", -1, torch.zeros(1)), r"t is -1, expected a time in 0\.\.10"),
-        (lambda: Schedule(10).at("beta", 11, torch.zeros(1)), "t is 11"),
-        (lambda: Schedule(2.5), "T is 2.5, .* at least 1"),
-        (lambda: Schedule(0), "T is 0"),
-        (lambda: Schedule(10, "sigmoid"), "'sigmoid', expected one of linear, cosine"),
-    ],
-)
-def test_wrong_arguments_get_one_clear_line(call, message):
-    with pytest.raises(ValueError, match=message):
-        call()
