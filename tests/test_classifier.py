@@ -29,10 +29,12 @@ def tiny(seed: int = 0, size: int = 16) -> Classifier:
     return Classifier(size, (4, 8, 8, 12), HEADS, {"data": "shapes"}).eval()
 
 
-def drawings(n: int, split: str = "train", seed: int = 5) -> tuple[np.ndarray, np.ndarray]:
+def drawings(n: int, split: str = "train", seed: int = 5) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Images of n shapes, and their labels for `HEADS`."""
     drawn = scatter(n, split, seed)
-    return draw(drawn), np.array([[SHAPES.index(s.shape), COLOURS.index(s.background)] for s in drawn])
+    return draw(drawn), {
+        head: np.array([classes.index(getattr(s, head)) for s in drawn]) for head, classes in HEADS.items()
+    }
 
 
 @pytest.fixture
@@ -123,7 +125,7 @@ def test_the_command_trains_and_ships(shelf, tmp_path, monkeypatch, capsys):
     command.main([*flags, "--epochs", "2"])
     network, (images, labels) = load("cifar10"), load_images(tmp_path, "test")
     assert network.info["epochs"] == 2 and network.heads["class"][3] == "cat"
-    assert network.info["accuracy"] == network.scores(images, labels[:, None])
+    assert network.info["accuracy"] == network.scores(images, {"class": labels})
     assert str(shelf / "cifar10.pt") in capsys.readouterr().out
     assert command.main(flags) == 2 and "shipped 'cifar10'" in capsys.readouterr().err
 
@@ -173,22 +175,22 @@ def test_a_fetched_page_that_is_no_network_is_not_kept(tmp_path, monkeypatch):
 def test_labels_of_the_shapes_are_what_can_be_read_off_them():
     data = load_labelled("shapes", "", "test")
     rows = np.random.default_rng(0).choice(len(data.images), 100, replace=False)
-    for reading, label in zip(read(data.images[rows]), data.labels[rows], strict=True):
-        words = {head: classes[i] for (head, classes), i in zip(data.heads.items(), label, strict=True)}
+    for row, reading in zip(rows, read(data.images[rows]), strict=True):
+        words = {head: classes[data.labels[head][row]] for head, classes in data.heads.items()}
         assert words == {head: getattr(reading, head) for head in data.heads}
 
 
 def test_labels_of_real_images_are_those_of_their_files(tmp_path):
     write_cifar(tmp_path)
     data, (images, labels) = load_labelled("cifar10", tmp_path, "train"), load_images(tmp_path, "train")
-    assert (data.images == images).all() and (data.labels[:, 0] == labels).all()
+    assert (data.images == images).all() and (data.labels["class"] == labels).all()
     assert data.heads["class"][3] == "cat"
     facts = {"000001.jpg": "Smiling Bald", "000002.jpg": "Eyeglasses"}
     write_celeba(tmp_path, {name: noise((64, 64)) for name in facts}, facts)
     data = load_labelled("celeba", tmp_path, "train", 32)
-    assert data.images.shape == (2, 3, 32, 32)
-    heads = list(data.heads)
-    said = [{heads[i] for i in np.flatnonzero(row)} for row in data.labels]
-    assert said == [{"Smiling", "Bald"}, {"Eyeglasses"}]
+    assert data.images.shape == (2, 3, 32, 32) and len(data.heads) == 40
+    assert [{head for head, labels in data.labels.items() if labels[i]} for i in (0, 1)] == [
+        {"Smiling", "Bald"}, {"Eyeglasses"},
+    ]  # fmt: skip
     with pytest.raises(DataError, match="no labels for the dataset 'folder'"):
         load_labelled("folder", "")

@@ -5,6 +5,7 @@ checked against what it names. (The shapes have their own grammar in `shapes`.)
 """
 
 import random
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, fields, replace
 from functools import cache
 
@@ -39,6 +40,11 @@ class Thing:
     light: str | None = None
 
 
+def first_of(group: Collection[str], words: Iterable[str]) -> str | None:
+    """The first of the words that is one of a group; None where none is."""
+    return next((word for word in words if word in group), None)
+
+
 def joined(*words: str | None) -> str:
     """The words that there are, with spaces between."""
     return " ".join(word for word in words if word)
@@ -65,7 +71,7 @@ def thing_sentence(thing: Thing, background_first: bool = False) -> str:
 def parse_thing(sentence: str) -> Thing:
     """The attributes that a sentence of the CIFAR-10 grammar states. Raises ValueError for any other sentence."""
     words = sentence.split()
-    kind, light = (next((word for word in words if word in group), None) for group in (CLASSES, LIGHTS))
+    kind, light = (first_of(group, words) for group in (CLASSES, LIGHTS))
     before = dict(zip(words[1:], words, strict=False))  # word -> the word before it
     colours = [before.get(noun) for noun in (kind, "background")]
     thing = Thing(kind, *(colour if colour in COLOURS else None for colour in colours), light)
@@ -137,7 +143,7 @@ def parse_face(sentence: str) -> Face:
     """The attributes that a sentence of the CelebA grammar states, things in any order. Else raises ValueError."""
     words = sentence.split()
     groups = {"person": PEOPLE, "age": AGES, "style": STYLES, "hair": HAIR_COLOURS, "beard": BEARDS}
-    said = {name: next((word for word in words if word in group), None) for name, group in groups.items()}
+    said = {name: first_of(group, words) for name, group in groups.items()}
     face = Face(**said, **{name: name in words for name in ("smiling", "bald", *FEATURES, *WORN)})
     if face.person and _parts(face_sentence(face)) == _parts(sentence):
         return face

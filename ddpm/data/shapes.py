@@ -8,15 +8,18 @@ splits: the test split consists of those that training never shows.
 import math
 from dataclasses import dataclass
 from functools import cache
+from itertools import product
 
 import numpy as np
 from einops import rearrange
 
 from unet.vocabulary import SHAPES, SIZES
 
-from .base import DataError, Dataset
+from .base import Dataset, check_split
+from .captions import first_of
 
 SIZE = 16  # pixels
+SPLITS = ("train", "test")
 PALETTE: dict[str, tuple[int, int, int]] = {
     "red": (214, 39, 40),
     "green": (44, 160, 60),
@@ -27,7 +30,6 @@ PALETTE: dict[str, tuple[int, int, int]] = {
 }
 RADII = {"small": 3.0, "large": 5.0}  # pixels
 REACH = {"circle": 1.0, "square": 0.8, "triangle": 1.35, "cross": 1.2}  # farthest extent along an axis, in radii
-_RGB = np.array(list(PALETTE.values()), dtype=np.float64)
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,7 @@ class Shape:
 # ---- captions ------------------------------------------------------------------------------------------------------
 
 
+@cache  # 30,000 images have 424 different captions
 def caption(size: str | None, colour: str | None, shape: str, background: str | None) -> str:
     """The sentence of the grammar: a photo of a [size] [colour] shape [on a colour background]."""
     place = f" on a {background} background" if background else ""
@@ -61,31 +64,20 @@ def caption(size: str | None, colour: str | None, shape: str, background: str | 
 
 def variants(s: Shape) -> tuple[str, ...]:
     """The captions that training draws from: half of the time the full caption, else something is left out."""
-    return sentences(s.size, s.colour, s.shape, s.background)
-
-
-@cache
-def sentences(size: str, colour: str, shape: str, background: str) -> tuple[str, ...]:
-    """`variants` of what a caption names: 30,000 images have 424 different captions."""
     shorter = (
-        caption(None, colour, shape, background),
-        caption(size, None, shape, background),
-        caption(size, colour, shape, None),
-        caption(None, None, shape, None),
+        caption(None, s.colour, s.shape, s.background),
+        caption(s.size, None, s.shape, s.background),
+        caption(s.size, s.colour, s.shape, None),
+        caption(None, None, s.shape, None),
     )
-    return (caption(size, colour, shape, background),) * len(shorter) + shorter
+    return (caption(s.size, s.colour, s.shape, s.background),) * len(shorter) + shorter
 
 
 def parse(sentence: str) -> dict[str, str | None]:
     """A sentence of the grammar -> {"size", "colour", "shape", "background"}, None for what it leaves out."""
     head, _, place = sentence.removeprefix("a photo of a ").partition(" on a ")
-    words = head.split()
-    parts = {
-        "size": next((w for w in words if w in SIZES), None),
-        "colour": next((w for w in words if w in PALETTE), None),
-        "shape": words[-1] if words and words[-1] in SHAPES else None,
-        "background": next((w for w in place.split() if w in PALETTE), None),
-    }
+    said = {"size": (head, SIZES), "colour": (head, PALETTE), "shape": (head, SHAPES), "background": (place, PALETTE)}
+    parts = {kind: first_of(known, text.split()) for kind, (text, known) in said.items()}
     if parts["shape"] is None or caption(**parts) != sentence:
         example = caption("small", "red", "circle", "blue")
         raise ValueError(f"{sentence!r} is no sentence of the shapes grammar, such as {example!r}")
@@ -139,18 +131,18 @@ def draw(shapes: list[Shape]) -> np.ndarray:
 
 def combinations(split: str) -> list[tuple[str, str, str]]:
     """All (colour, shape, background) of a split; one in eight belongs to "test", and training never shows it."""
-    if split not in ("train", "test"):
-        raise DataError(f"shapes has no split {split!r}: expected 'train' or 'test'")
-    names = list(PALETTE)
-    every = [(c, s, b) for c in range(len(names)) for s in range(len(SHAPES)) for b in range(len(names)) if c != b]
-    part = [(c, s, b) for c, s, b in every if ((c + 2 * s + 3 * b) % 8 == 0) == (split == "test")]
-    return [(names[c], SHAPES[s], names[b]) for c, s, b in part]
+    check_split("shapes", split, SPLITS)
+    return [
+        (colour, shape, background)
+        for (c, colour), (s, shape), (b, background) in product(*map(enumerate, (PALETTE, SHAPES, PALETTE)))
+        if c != b and ((c + 2 * s + 3 * b) % 8 == 0) == (split == "test")
+    ]
 
 
 def scatter(n: int, split: str, seed: int) -> list[Shape]:
     """n random attributes of a split: combinations and sizes equally often on average, centres on the pixel grid."""
     pool, drawn = combinations(split), []
-    rng = np.random.default_rng([seed, ("train", "test").index(split)])
+    rng = np.random.default_rng([seed, SPLITS.index(split)])
     for choice, big in zip(rng.integers(len(pool), size=n), rng.integers(2, size=n), strict=True):
         colour, shape, background = pool[choice]
         margin = math.ceil(REACH[shape] * RADII[SIZES[big]])
@@ -168,10 +160,10 @@ def shapes(split: str = "train", n: int = 30_000, seed: int = 0) -> Dataset:
 # ---- reading an image ---------------------------------------------------------------------------------------------
 
 
-def _nearest(colours: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Colours (N, 3) -> index of the nearest colour of the palette and its distance, both (N,)."""
-    distances = np.linalg.norm(colours[:, None] - _RGB, axis=2)
-    return distances.argmin(axis=1), distances.min(axis=1)
+def _colour_words(colours: np.ndarray, most_distance: float) -> list[str | None]:
+    """Colours (N, 3) -> the nearest one's word in the palette, None where it is farther than most_distance."""
+    distances = np.linalg.norm(colours[:, None] - list(PALETTE.values()), axis=2)
+    return [list(PALETTE)[row.argmin()] if row.min() <= most_distance else None for row in distances]
 
 
 def _separate(images: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -194,7 +186,7 @@ def _unit(shape: str) -> tuple[float, float]:
     return fine.sum() / 1600, ((np.arange(128) + 0.5) @ fine.sum(axis=1) / fine.sum() - 64) / 40
 
 
-_UNIT = {shape: _unit(shape) for shape in SHAPES}
+_AREAS, _DROPS = np.array([_unit(shape) for shape in SHAPES]).T[:, :, None]  # (shapes, 1) each
 
 
 @dataclass(frozen=True)
@@ -223,28 +215,21 @@ def read(images: np.ndarray, least_fit: float = 0.75, most_distance: float = 60.
     pixels = np.arange(images.shape[3]) + 0.5
     area = np.maximum(masks.sum(axis=(1, 2)), 1e-9)
     x, y = (masks.sum(axis=1) @ pixels) / area, (masks.sum(axis=2) @ pixels) / area
-    radii, ys, fits = {}, {}, {}
-    for shape, (unit_area, unit_drop) in _UNIT.items():
-        radii[shape] = np.sqrt(area / unit_area)
-        ys[shape] = y - unit_drop * radii[shape]
-        drawn = coverage(shape, x, ys[shape], radii[shape], images.shape[3])
-        either, both = np.maximum(drawn, masks).sum(axis=(1, 2)), np.minimum(drawn, masks).sum(axis=(1, 2))
-        fits[shape] = both / np.maximum(either, 1e-9)  # a blank image has neither
-    best = np.stack([fits[shape] for shape in SHAPES]).argmax(axis=0)
-    (back_i, back_d), (front_i, front_d) = _nearest(back), _nearest(front)
-    names, middle = list(PALETTE), sum(RADII.values()) / 2
-    readings = []
-    for i in range(len(images)):
-        shape = SHAPES[best[i]]
-        good = fits[shape][i] >= least_fit
-        background = names[back_i[i]] if back_d[i] <= most_distance else None
-        colour = names[front_i[i]] if front_d[i] <= most_distance else None
+    radius = np.sqrt(area / _AREAS)  # (shapes, N), as are the next ones
+    centre = y - _DROPS * radius
+    drawn = [coverage(shape, x, centre[i], radius[i], images.shape[3]) for i, shape in enumerate(SHAPES)]
+    either, both = np.maximum(drawn, masks).sum(axis=(2, 3)), np.minimum(drawn, masks).sum(axis=(2, 3))
+    fit = both / np.maximum(either, 1e-9)  # a blank image has neither
+    readings, middle = [], sum(RADII.values()) / 2
+    words = zip(fit.argmax(axis=0), *(_colour_words(colours, most_distance) for colours in (front, back)), strict=True)
+    for i, (best, colour, background) in enumerate(words):
+        good = fit[best, i] >= least_fit
         readings.append(Reading(
-            shape=shape if good else None,
+            shape=SHAPES[best] if good else None,
             colour=None if colour == background else colour,  # a blank image: the colour of no object
             background=background,
-            size=SIZES[int(radii[shape][i] > middle)] if good else None,
-            x=x[i], y=ys[shape][i], radius=radii[shape][i], fit=fits[shape][i], mask=masks[i],
+            size=SIZES[int(radius[best, i] > middle)] if good else None,
+            x=x[i], y=centre[best, i], radius=radius[best, i], fit=fit[best, i], mask=masks[i],
         ))
     return readings
 

@@ -6,6 +6,7 @@ as features, and one linear layer for each label (a head).
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,8 @@ SHIPPED = Path(__file__).parent.parent / "weights" / "classifiers"
 MOST_BYTES = 8 * 2**20
 PARTS = "parts"  # the name of the output that says what each pixel belongs to
 NO_YES = ("no", "yes")
-Heads = dict[str, tuple[str, ...]]
+Heads = dict[str, tuple[str, ...]]  # label -> its classes
+Labels = dict[str, np.ndarray]  # label -> indices of classes (N,), PARTS -> those of each pixel's part (N, H, W)
 
 
 @dataclass(frozen=True)
@@ -69,8 +71,7 @@ class Segmentation(nn.Module):
 
     def __init__(self, widths: tuple[int, ...], parts: int):
         super().__init__()
-        fine, coarse = widths[-2::-1], widths[:0:-1]
-        self.up = nn.ModuleList(convolution(a + b, b) for a, b in zip(coarse, fine, strict=True))
+        self.up = nn.ModuleList(convolution(a + b, b) for a, b in pairwise(reversed(widths)))
         self.last = nn.Conv2d(widths[0], parts, 1)
 
     def forward(self, maps: list[Tensor]) -> Tensor:
@@ -89,52 +90,46 @@ class Classifier(nn.Module):
     """
 
     def __init__(
-        self,
-        size: int,
-        widths: tuple[int, ...],
-        heads: Heads,
-        info: dict | None = None,
-        parts: tuple[str, ...] = (),
+        self, size: int, widths: tuple[int, ...], heads: Heads, info: dict | None = None, parts: tuple[str, ...] = ()
     ):
         super().__init__()
-        self.size, self.widths, self.info, self.sha256 = size, tuple(widths), info or {}, ""
-        self.heads, self.parts = {name: tuple(classes) for name, classes in heads.items()}, tuple(parts)
-        stem, *rest = self.widths
-        self.body = nn.Sequential(
-            convolution(3, stem), *(Block(a, b) for a, b in zip([stem, *rest], rest, strict=False))
-        )
-        self.last = nn.ModuleList(nn.Linear(rest[-1], len(classes)) for classes in self.heads.values())
+        self.size, self.widths, self.heads, self.parts = size, tuple(widths), heads, tuple(parts)
+        self.info, self.sha256 = info or {}, ""
+        self.body = nn.Sequential(convolution(3, widths[0]), *(Block(a, b) for a, b in pairwise(widths)))
+        self.last = nn.ModuleList(nn.Linear(widths[-1], len(classes)) for classes in heads.values())
         self.segmentation = Segmentation(self.widths, len(self.parts)) if self.parts else None
         self.to(memory_format=torch.channels_last)
 
-    def features(self, x: Tensor) -> Tensor:
-        """Images in [-1, 1] (B, 3, size, size) -> (B, widths[-1])."""
-        return self.body(x.contiguous(memory_format=torch.channels_last)).mean(dim=(2, 3))
-
-    def forward(self, x: Tensor) -> dict[str, Tensor]:
+    def maps(self, x: Tensor) -> list[Tensor]:
+        """Images in [-1, 1] (B, 3, size, size) -> the maps of all stages, finest first."""
         maps = [x.contiguous(memory_format=torch.channels_last)]
         for stage in self.body:
             maps.append(stage(maps[-1]))
+        return maps[1:]
+
+    def features(self, x: Tensor) -> Tensor:
+        """Images in [-1, 1] (B, 3, size, size) -> (B, widths[-1])."""
+        return self.maps(x)[-1].mean(dim=(2, 3))
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        maps = self.maps(x)
         features = maps[-1].mean(dim=(2, 3))
         logits = {name: layer(features) for name, layer in zip(self.heads, self.last, strict=True)}
-        return logits | ({PARTS: self.segmentation(maps[1:])} if self.segmentation else {})
+        return logits | ({PARTS: self.segmentation(maps)} if self.segmentation else {})
 
     @torch.no_grad()
     def probabilities(self, images: np.ndarray, batch: int = 256) -> dict[str, Tensor]:
-        """uint8 (N, 3, H, W), square -> {head: (N, classes) probabilities}. Other sizes are resized.
+        """uint8 (N, 3, H, W), square -> {head: (N, classes) probabilities}, PARTS: (N, parts, size, size).
 
-        With parts also PARTS: (N, parts, size, size).
+        Images of other sizes are resized.
         """
         logits = [self(x) for x in batches(images, self.size, batch)]
         return {name: torch.cat([each[name] for each in logits]).softmax(dim=1) for name in logits[0]}
 
-    def scores(self, images: np.ndarray, labels: np.ndarray, parts: np.ndarray | None = None) -> dict[str, float]:
-        """Share of images uint8 (N, 3, H, W) whose label (N, heads) is the likeliest class, for each head; with parts
-        (N, H, W) also PARTS, the share of all pixels whose part is the likeliest.
-        """
-        truth = dict(zip(self.heads, labels.T, strict=True)) | ({} if parts is None else {PARTS: parts})
+    def scores(self, images: np.ndarray, labels: Labels) -> dict[str, float]:
+        """Share of images uint8 (N, 3, H, W), of PARTS of pixels, whose label is the likeliest class, for each head."""
         answers = self.probabilities(images)
-        return {name: float((answers[name].argmax(dim=1).numpy() == right).mean()) for name, right in truth.items()}
+        return {name: float((answers[name].argmax(dim=1).numpy() == right).mean()) for name, right in labels.items()}
 
 
 def batches(images: np.ndarray, size: int, batch: int = 256) -> Iterator[Tensor]:
@@ -153,15 +148,11 @@ def batches(images: np.ndarray, size: int, batch: int = 256) -> Iterator[Tensor]
 
 @dataclass(frozen=True)
 class Labelled:
-    """images uint8 (N, 3, H, W); heads: labels and their classes; labels (N, heads) int64, indices of classes.
-
-    parts: of the scenes, uint8 (N, H, W), the part that each pixel belongs to, an index of `scenes.PARTS`.
-    """
+    """images uint8 (N, 3, H, W) with labels, of the scenes also PARTS."""
 
     images: np.ndarray
     heads: Heads
-    labels: np.ndarray
-    parts: np.ndarray | None = None
+    labels: Labels
 
 
 def load_labelled(name: str, data_dir: str | Path, split: str = "train", size: int = 32) -> Labelled:
@@ -169,28 +160,34 @@ def load_labelled(name: str, data_dir: str | Path, split: str = "train", size: i
 
     size is celeba's choice alone. Raises DataError for an unknown name, and what the dataset's loader raises.
     """
-    data_dir, drawn = Path(data_dir).expanduser(), 30_000 if split == "train" else 5_000
+    data_dir, n = Path(data_dir).expanduser(), 30_000 if split == "train" else 5_000
     if name == "shapes":
-        every = shapes.scatter(drawn, "train", 0 if split == "train" else 1)
-        colours = tuple(shapes.PALETTE)
+        drawn, colours = shapes.scatter(n, "train", 0 if split == "train" else 1), tuple(shapes.PALETTE)
         heads = {"shape": SHAPES, "colour": colours, "background": colours, "size": SIZES}
-        rows = [[classes.index(getattr(s, head)) for head, classes in heads.items()] for s in every]
-        return Labelled(shapes.draw(every), heads, np.array(rows))
+        return Labelled(shapes.draw(drawn), heads, indices(heads, [vars(shape) for shape in drawn]))
     if name == "scenes":
-        every, heads = scenes.scatter(drawn, split, 0), scene_heads()
-        captions = [scenes.parse(scenes.caption(scene)) for scene in every]
-        rows = [[classes.index(scene_class(c[head])) for head, classes in heads.items()] for c in captions]
-        images, parts = (np.stack([draw(scene) for scene in every]) for draw in (scenes.draw, scenes.parts))
-        return Labelled(images, heads, np.array(rows), parts)
+        drawn, heads = scenes.scatter(n, split, 0), scene_heads()
+        rows = [scenes.parse(scenes.caption(scene)) for scene in drawn]
+        images, parts = (np.stack([draw(scene) for scene in drawn]) for draw in (scenes.draw, scenes.parts))
+        return Labelled(images, heads, indices(heads, rows) | {PARTS: parts})
     if name == "cifar10":
         images, labels = cifar10.load_images(data_dir, split)
-        return Labelled(images, {"class": CLASSES}, labels.astype(np.int64)[:, None])
+        return Labelled(images, {"class": CLASSES}, {"class": labels})
     if name == "celeba":
-        files_of = celeba.files_of(data_dir, split)
-        heads = dict.fromkeys(next(iter(files_of.values())), NO_YES)
-        rows = [[int(attributes[head]) for head in heads] for attributes in files_of.values()]
-        return Labelled(celeba.load_images(data_dir, list(files_of), size, split), heads, np.array(rows))
+        rows = celeba.files_of(data_dir, split)
+        heads = dict.fromkeys(next(iter(rows.values())), NO_YES)
+        images = celeba.load_images(data_dir, list(rows), size, split)
+        return Labelled(images, heads, indices(heads, list(rows.values())))
     raise DataError(f"no labels for the dataset {name!r}: expected shapes, scenes, cifar10 or celeba")
+
+
+def indices(heads: Heads, rows: list[dict]) -> Labels:
+    """The labels of images of which this is true: head -> a word, or whether something is there."""
+    names = {None: "no", False: "no", True: "yes"}
+    return {
+        head: np.array([classes.index(names.get(row[head], row[head])) for row in rows])
+        for head, classes in heads.items()
+    }
 
 
 def scene_heads() -> Heads:
@@ -201,60 +198,50 @@ def scene_heads() -> Heads:
     return heads | {"flag": NO_YES, "spikey": NO_YES}
 
 
-def scene_class(word: str | bool | None) -> str:
-    """A value of `scenes.parse` as a class of `scene_heads`."""
-    return NO_YES[bool(word)] if not isinstance(word, str) else word
-
-
 # ---- training ------------------------------------------------------------------------------------------------------
 
 
 def varied(x: Tensor, reach: int, source: torch.Generator) -> Tensor:
     """Every image mirrored half of the time and moved by up to `reach` pixels; what comes in is a reflection."""
-    n, channels, height, width = x.shape
+    n, _, height, width = x.shape
     flips = torch.rand(n, generator=source) < 0.5
-    x = torch.where(flips[:, None, None, None], x.flip(3), x)
-    dy, dx = torch.randint(0, 2 * reach + 1, (2, n), generator=source)
-    padded = F.pad(x, (reach,) * 4, mode="reflect")
-    rows = (torch.arange(height) + dy[:, None])[:, None, :, None]
-    columns = (torch.arange(width) + dx[:, None])[:, None, None, :]
-    return padded[torch.arange(n)[:, None, None, None], torch.arange(channels)[:, None, None], rows, columns]
+    padded = F.pad(torch.where(flips[:, None, None, None], x.flip(3), x), (reach,) * 4, mode="reflect")
+    moves = torch.randint(0, 2 * reach + 1, (2, n), generator=source).T.tolist()
+    return torch.stack([image[:, y : y + height, x : x + width] for image, (y, x) in zip(padded, moves, strict=True)])
 
 
 def train(
     network: Classifier,
     images: np.ndarray,
-    labels: np.ndarray,
+    labels: Labels,
     epochs: int,
     batch: int = 128,
     rate: float = 0.1,
     seed: int = 0,
-    parts: np.ndarray | None = None,
 ) -> Iterator[tuple[float, float]]:
-    """Train in place on images uint8 (N, 3, size, size), labels (N, heads); yields (progress in 0..1, loss).
+    """Train in place on images uint8 (N, 3, size, size) with labels; yields (progress in 0..1, loss).
 
     SGD with momentum; the learning rate rises to `rate` over a fifth of the steps and falls to zero. Cross-entropy
-    with smoothed labels, averaged over the heads; plus that of parts (N, size, size), the part of each pixel, if given.
+    with smoothed labels, averaged over the heads; plus that of each pixel's part, if labels have PARTS.
     """
-    source, targets = torch.Generator().manual_seed(seed), torch.from_numpy(labels).long()
-    batch = min(batch, len(images))
-    steps = epochs * (len(images) // batch)
+    source, batch = torch.Generator().manual_seed(seed), min(batch, len(images))
     optimizer = torch.optim.SGD(network.parameters(), rate, momentum=0.9, weight_decay=5e-4, nesterov=True)
+    each_epoch = len(images) // batch
     network.train()
-    for step in range(steps):
-        if step % (len(images) // batch) == 0:
+    for step in range(epochs * each_epoch):
+        if step % each_epoch == 0:
             order = torch.randperm(len(images), generator=source).split(batch)
-        rows = order[step % (len(images) // batch)]
-        done = (step + 1) / steps
+        rows, done = order[step % each_epoch].numpy(), (step + 1) / (epochs * each_epoch)
         optimizer.param_groups[0]["lr"] = rate * min(done / 0.2, (1 - done) / 0.8)
-        (x,) = batches(images[rows.numpy()], network.size, batch)
-        if parts is not None:  # they move with their image
-            x = torch.cat([x, torch.from_numpy(parts[rows.numpy()])[:, None].to(x)], dim=1)
+        (x,) = batches(images[rows], network.size, batch)
+        if PARTS in labels:  # they move with their image
+            x = torch.cat([x, torch.from_numpy(labels[PARTS][rows])[:, None].to(x)], dim=1)
         x = varied(x, network.size // 16, source)
         logits = network(x[:, :3])
-        heads = zip(network.heads, targets[rows].T, strict=True)
-        loss = torch.stack([F.cross_entropy(logits[name], y, label_smoothing=0.1) for name, y in heads]).mean()
-        if parts is not None:
+        right = {name: torch.from_numpy(labels[name][rows]) for name in network.heads}
+        losses = [F.cross_entropy(logits[name], y, label_smoothing=0.1) for name, y in right.items()]
+        loss = torch.stack(losses).mean()
+        if PARTS in labels:
             loss = loss + F.cross_entropy(logits[PARTS], x[:, 3].long())
         optimizer.zero_grad()
         loss.backward()

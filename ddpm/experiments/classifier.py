@@ -33,16 +33,13 @@ def prepare(args: argparse.Namespace) -> tuple[classifier.Recipe, Labelled, Labe
 def run(args: argparse.Namespace) -> None:
     recipe, training, test = prepare(args)
     torch.manual_seed(args.seed)
-    parts, epochs = () if training.parts is None else scenes.PARTS, args.epochs or recipe.epochs
+    parts, epochs = scenes.PARTS if classifier.PARTS in training.labels else (), args.epochs or recipe.epochs
     network = classifier.Classifier(recipe.size, recipe.widths, training.heads, parts=parts)
     with tqdm(total=100, bar_format="{l_bar}{bar}| [{elapsed}<{remaining}]{postfix}") as bar:
-        steps = classifier.train(
-            network, training.images, training.labels, epochs, seed=args.seed, parts=training.parts
-        )
-        for progress, loss in steps:
+        for progress, loss in classifier.train(network, training.images, training.labels, epochs, seed=args.seed):
             bar.set_postfix_str(f"loss {loss:.3f}", refresh=False)
             bar.update(100 * progress - bar.n)
-    accuracy = {name: round(share, 4) for name, share in network.scores(test.images, test.labels, test.parts).items()}
+    accuracy = {name: round(share, 4) for name, share in network.scores(test.images, test.labels).items()}
     network.info.update(data=args.data, epochs=epochs, seed=args.seed, accuracy=accuracy)
     path = classifier.ship(network, args.data, args.replace)
     print(f"right in {len(test.images)} test images: " + ", ".join(f"{h} {100 * s:.1f} %" for h, s in accuracy.items()))
