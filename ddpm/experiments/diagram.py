@@ -3,12 +3,9 @@
 import argparse
 from itertools import groupby
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 from torch import nn
 
 from unet import UNet
@@ -17,7 +14,11 @@ from unet.unet import Layer
 
 from ..model import load
 from ..utils import cli
-from ..utils.images import save_figure
+from ..utils.images import save_figure, subplots
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 EXAMPLE = "python -m ddpm diagram --model shapes"
 ENDINGS = (".png",)
@@ -90,18 +91,18 @@ def rows_of(unet: UNet) -> Rows:
 # ---- the diagram ---------------------------------------------------------------------------------------------------
 
 
-def arrow(axis: Axes, start: tuple[float, float], end: tuple[float, float], colour: str = FLOW, **style) -> None:
+def arrow(axis: "Axes", start: tuple[float, float], end: tuple[float, float], colour: str = FLOW, **style) -> None:
     """An arrow from one point to another."""
     style = dict(arrowstyle="-|>", color=colour, lw=1.1, shrinkA=0, shrinkB=0, mutation_scale=9) | style
     axis.annotate("", end, start, arrowprops=style, zorder=2)
 
 
-def draw_bars(axis: Axes, block: Block, x: float, low: float, largest: int, bottom: float) -> None:
+def draw_bars(axis: "Axes", block: Block, x: float, low: float, largest: int, bottom: float) -> None:
     """A block's bars, from top to bottom in the left column and upwards in the right one; time and text enter."""
     out, wide = (1 if x > CENTRE else -1), 2.2 + 1.6 * block.size / largest
     for i, (kind, label) in enumerate(block.bars if x > CENTRE else block.bars[::-1]):
         y = low + i * HIGH
-        axis.add_patch(Rectangle((x - wide / 2, y), wide, HIGH, facecolor=COLOURS[kind], edgecolor=FLOW, lw=0.6))
+        axis.bar(x, HIGH, wide, bottom=y, facecolor=COLOURS[kind], edgecolor=FLOW, lw=0.6)
         axis.text(x, y + HIGH / 2, label, ha="center", va="center", fontsize=8)
         if kind in ENTERS:
             colour, away, below = ENTERS[kind]
@@ -110,7 +111,7 @@ def draw_bars(axis: Axes, block: Block, x: float, low: float, largest: int, bott
             arrow(axis, (line, y), (x + out * wide / 2, y), colour)
 
 
-def draw_rows(axis: Axes, rows: Rows, edges: list[float]) -> None:
+def draw_rows(axis: "Axes", rows: Rows, edges: list[float]) -> None:
     """All blocks, the arrows from one to the next, and the skip connections."""
     above = {LEFT: HIGH, RIGHT: HIGH}  # the lower end of the block above
     for row, edge in zip(rows, edges[1:], strict=True):
@@ -132,7 +133,7 @@ def draw_rows(axis: Axes, rows: Rows, edges: list[float]) -> None:
     arrow(axis, (RIGHT, turn), (RIGHT, above[RIGHT]))
 
 
-def draw(unet: UNet, noisy: np.ndarray | None = None, predicted: np.ndarray | None = None) -> Figure:
+def draw(unet: UNet, noisy: np.ndarray | None = None, predicted: np.ndarray | None = None) -> "Figure":
     """The diagram of a U-Net, read off the module, whatever its configuration.
 
     Left the way down, right the way up, below the middle. noisy, predicted: images uint8 (3, H, W) to put at the input
@@ -142,8 +143,7 @@ def draw(unet: UNet, noisy: np.ndarray | None = None, predicted: np.ndarray | No
     for row in rows:
         edges.append(edges[-1] - HIGH * max(len(block.bars) for block in row if block) - GAP)
     low, high = edges[-1] - 1.4, 1.1 if noisy is None and predicted is None else 2.6
-    figure = Figure(figsize=(9, 0.66 * (high - low)), dpi=90, layout="constrained")
-    axis = figure.subplots()
+    figure, axis = subplots(9, 0.66 * (high - low))
     axis.axis("off")
     draw_rows(axis, rows, edges)
     # a grey band for each map size and for the middle

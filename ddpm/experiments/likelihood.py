@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from matplotlib.figure import Figure
 from tqdm import tqdm
 
 from ..bound import Bound, bits_per_dim, check_bound
@@ -18,7 +17,7 @@ from ..model import LARGEST_BATCH, Trained, in_batches, load
 from ..noise import Noise
 from ..utils import cli
 from ..utils.files import write_json
-from ..utils.images import from_bytes, save_figure
+from ..utils.images import from_bytes, save_figure, subplots
 from . import common
 from .records import arithmetic
 
@@ -114,8 +113,7 @@ def run(args: argparse.Namespace) -> None:
     for title, part in zip(TITLES, parts.values(), strict=True):
         sampled = f"   of it {part['times']:.5f} from sampled times" if part.get("times") else ""
         print(f"{title:28s}{part['mean']:10.5f}  +- {part['standard error']:.5f}{sampled}")
-    figure = Figure(figsize=(6, 3.5), layout="constrained")
-    axis = figure.subplots()
+    figure, axis = subplots(6, 3.5)
     axis.plot(times, terms, ".-", ms=5, lw=0.8)
     axis.set(xlabel="t", ylabel="$L_{t-1}$, bits per dimension", xscale="log", yscale="log")
     axis.set_title(f"{args.n} images of {trained.info['data']}, {args.split} split")

@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from einops import rearrange
-from matplotlib.figure import Figure
 
 import ddim
 
@@ -18,7 +17,7 @@ from ..data import Dataset
 from ..model import Trained, load
 from ..utils import cli
 from ..utils.files import write_json
-from ..utils.images import save_figure
+from ..utils.images import save_figure, subplots
 from . import records
 from .caption_accuracy import ETA, SCALE, STEPS, random_rows, samples_of
 from .common import model_data, own_record
@@ -61,8 +60,7 @@ def plot(path: Path, samples: np.ndarray, training: np.ndarray, distances: dict[
 
     distances: the name of a set of images, and how far each is from its nearest; drawn as cumulative shares.
     """
-    figure = Figure(figsize=(10, 4.6), layout="constrained")
-    left, right = figure.subplots(1, 2, width_ratios=(1.2, 1))
+    figure, (left, right) = subplots(10, 4.6, 1, 2, width_ratios=(1.2, 1))
     wide = min(8, len(samples))
     whole = np.stack([samples, training])[:, : len(samples) // wide * wide]
     pairs = rearrange(whole, "two (r k) c h w -> (r two h) (k w) c", k=wide)

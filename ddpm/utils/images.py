@@ -5,18 +5,19 @@ from collections.abc import Sequence
 from io import BytesIO
 from itertools import pairwise
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import matplotlib
 import numpy as np
 import torch
 import torch.nn.functional as F
 from einops import rearrange
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from PIL import Image
 
 from .files import whole_file
+
+if TYPE_CHECKING:  # matplotlib is imported where something is drawn: it takes as long as all of ours
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 
 def to_bytes(x_0: torch.Tensor) -> np.ndarray:
@@ -42,31 +43,43 @@ def enlarge(maps: torch.Tensor, size: int) -> torch.Tensor:
 
 def overlay(images: np.ndarray, maps: torch.Tensor) -> np.ndarray:
     """uint8 (B, 3, H, W): maps (B, h, w) in colour, each from its least to its largest value, over grey images."""
+    from matplotlib import colormaps
+
     heat = enlarge(maps, images.shape[-1]).cpu().numpy()
     low, high = heat.min(axis=(1, 2), keepdims=True), heat.max(axis=(1, 2), keepdims=True)
-    colour = matplotlib.colormaps["inferno"]((heat - low) / np.maximum(high - low, 1e-9))[..., :3].transpose(0, 3, 1, 2)
+    colour = colormaps["inferno"]((heat - low) / np.maximum(high - low, 1e-9))[..., :3].transpose(0, 3, 1, 2)
     grey = images.mean(axis=1, keepdims=True) / 255
     return np.round(255 * ((1 - GREY) * colour + GREY * grey)).astype(np.uint8)
 
 
+# ---- figures ---------------------------------------------------------------------------------------------------------
+
 DPI = 100
 LEAST, MOST = 1.1, 2.2  # inches of one image on a sheet
 WIDE, TALL = 9.0, 12.0  # inches of all its images side by side, and below each other
+MOST_COLUMNS = 16  # of a grid
 
 
-def save_figure(figure: Figure, path: str | Path, margins: str | None = "tight") -> Path:
-    """Write a figure, whole or not at all, without needing a display; returns the path.
+def subplots(wide: float, tall: float, rows: int = 1, columns: int = 1, **how: Any) -> tuple["Figure", Any]:
+    """A figure of so many inches and its axes, as those of pyplot, which would need a display."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(wide, tall), layout="constrained")
+    return figure, figure.subplots(rows, columns, **how)
+
+
+def save_figure(figure: "Figure", path: str | Path, margins: str | None = "tight") -> Path:
+    """Write a figure, whole or not at all; returns the path.
 
     margins: None leaves the figure's own; to find tight ones it is drawn twice.
     """
     path = Path(path).expanduser()
-    FigureCanvasAgg(figure)
     with whole_file(path) as temporary:
         figure.savefig(temporary, dpi=DPI, format=path.suffix[1:] or "png", bbox_inches=margins)
     return path
 
 
-def small_png(figure: Figure, colours: int = 256) -> bytes:
+def small_png(figure: "Figure", colours: int = 256) -> bytes:
     """A figure as a PNG of at most so many colours (2..256), fewer bytes: for a notebook kept with its outputs."""
     whole, small = BytesIO(), BytesIO()
     figure.savefig(whole, format="png", bbox_inches="tight")
@@ -75,57 +88,10 @@ def small_png(figure: Figure, colours: int = 256) -> bytes:
     return small.getvalue()
 
 
-MOST_COLUMNS = 16
-
-
-def grid(path: str | Path, images: np.ndarray, captions: list[str], columns: int = 8) -> Path:
-    """Images uint8 (N, 3, H, W) in rows of `columns` (at most 16), each above its caption; returns the path."""
-    columns, (_, _, height, width) = min(columns, MOST_COLUMNS, len(images)), images.shape
-    rows, below = -(-len(images) // columns), round(0.35 * height)  # room for the caption
-    empty = np.full((rows * columns - len(images), *images.shape[1:]), 255, dtype=np.uint8)
-    framed = np.pad(np.concatenate([images, empty]), ((0, 0), (0, 0), (0, below), (0, 1)), constant_values=255)
-    tiled = rearrange(framed, "(r c) rgb h w -> (r h) (c w) rgb", c=columns)
-    scale = max(1, 128 // width) / DPI  # whole pixels of the file for each of an image
-    figure = Figure(figsize=(scale * tiled.shape[1], scale * tiled.shape[0]))
-    axis = figure.add_axes((0, 0, 1, 1))
-    axis.axis("off")
-    axis.imshow(tiled, interpolation="nearest")
-    for i, caption in enumerate(captions[: len(images)]):
-        x, y = i % columns * (width + 1) + width / 2, i // columns * (height + below) + height
-        axis.text(x, y, "\n".join(textwrap.wrap(caption, 26)), fontsize=6, ha="center", va="top")
-    return save_figure(figure, path, margins=None)
-
-
-def strip(
-    rows: dict[str, np.ndarray], columns: Sequence[str] = (), width: float = 6.0, text: float = 8.0, levels: int = 256
-) -> Figure:
-    """Named rows of equally many images, uint8 (N, 3, H, W) each, N columns named above or none: for a notebook.
-
-    One white pixel parts an image from the next. The figure is `width` inches wide; text is the size of the names.
-    levels: of each colour, rounded; few make a small file.
-    """
-    step = 256 // levels
-    padded = [np.pad(row, ((0, 0), (0, 0), (0, 1), (0, 1)), constant_values=255) for row in rows.values()]
-    whole = np.concatenate([np.concatenate([*row], axis=2) for row in padded], axis=1)  # (3, R (H+1), N (W+1))
-    side, lines = whole.shape[1] / len(rows), max((name.count("\n") + 1 for name in columns), default=0)
-    tall = 0.8 * width * whole.shape[1] / whole.shape[2] + 0.2 + lines * text / 50
-    figure = Figure(figsize=(width, tall), layout="constrained")
-    axis = figure.subplots()
-    rounded = np.minimum(np.round(whole / step) * step, 255).astype(np.uint8)
-    axis.imshow(rounded.transpose(1, 2, 0), interpolation="nearest")
-    axis.set_yticks(np.arange(len(rows)) * side + side / 2, rows, fontsize=text)
-    axis.set_xticks(np.arange(len(columns)) * side + side / 2, columns, fontsize=text)
-    axis.tick_params(length=0)
-    axis.xaxis.tick_top()
-    axis.spines[:].set_visible(False)
-    return figure
-
-
 def loss_curve(path: Path, records: list[dict]) -> Path:
     """The loss against the images seen: every record, and their mean over windows of a fortieth of the run."""
     images, losses = (np.array([record[key] for record in records]) for key in ("images", "loss"))
-    figure = Figure(figsize=(6, 3.5), layout="constrained")
-    axis = figure.subplots()
+    figure, axis = subplots(6, 3.5)
     axis.plot(images, losses, lw=0.5, alpha=0.35)
     window = max(1, len(losses) // 40)
     kept = len(losses) // window * window
@@ -133,6 +99,42 @@ def loss_curve(path: Path, records: list[dict]) -> Path:
     axis.set(xlabel="images seen", ylabel="loss", yscale="log")
     axis.grid(alpha=0.3, which="both")
     return save_figure(figure, path)
+
+
+def grid(path: str | Path, images: np.ndarray, captions: list[str], columns: int = 8) -> Path:
+    """Images uint8 (N, 3, H, W) in rows of `columns` (at most 16), each above its caption; returns the path."""
+    columns, (n, _, height, width) = min(columns, MOST_COLUMNS, len(images)), images.shape
+    rows, below = -(-n // columns), round(0.35 * height)  # room for the caption
+    framed = np.full((rows * columns, 3, height + below, width + 1), 255, dtype=np.uint8)
+    framed[:n, :, :height, :width] = images
+    tiled = rearrange(framed, "(r c) rgb h w -> (r h) (c w) rgb", c=columns)
+    scale = max(1, 128 // width) / DPI  # whole pixels of the file for each of an image
+    figure, axis = subplots(scale * tiled.shape[1], scale * tiled.shape[0])
+    figure.set_layout_engine("none")
+    axis.set_position((0, 0, 1, 1))
+    axis.axis("off")
+    axis.imshow(tiled, interpolation="nearest")
+    for i, caption in enumerate(captions[:n]):
+        x, y = i % columns * (width + 1) + width / 2, i // columns * (height + below) + height
+        axis.text(x, y, "\n".join(textwrap.wrap(caption, 26)), fontsize=6, ha="center", va="top")
+    return save_figure(figure, path, margins=None)
+
+
+def strip(
+    rows: dict[str, np.ndarray], columns: Sequence[str] = (), width: float = 6.0, text: float = 8.0, levels: int = 256
+) -> "Figure":
+    """Named rows of equally many images, uint8 (N, 3, H, W) each, N columns named above or none: for a notebook.
+
+    The figure is `width` inches wide; text is the size of the names. levels: of each colour, rounded; few make a small
+    file.
+    """
+    images, step = np.stack(list(rows.values())), 256 // levels
+    R, N, _, high, wide = images.shape
+    lines = max((name.count("\n") + 1 for name in columns), default=0)
+    figure, axis = subplots(width, 0.8 * width * R * (high + 1) / (N * (wide + 1)) + 0.2 + lines * text / 50)
+    rounded = np.minimum(np.round(images / step) * step, 255).astype(np.uint8)
+    draw_images(axis, rounded, list(rows), columns, 1, text)
+    return figure
 
 
 def sheet(
@@ -153,17 +155,17 @@ def sheet(
     widest = max(j - i for i, j in pairwise(cuts))
     side = min(max(LEAST, min(WIDE / widest, TALL / ((len(cuts) - 1) * len(rows)))), MOST)
     names = [wrapped(name, side) for name in columns]
-    blocks = [(images[:, i:j], names[i:j]) for i, j in pairwise(cuts)]
     longest = max(len(line) for name in rows for line in name.split("\n"))
     inches = max(4.0, 0.4 + 0.08 * longest + side * widest)
-    above = [wrapped(text, inches) for text in (title, *notes, *[""] * (len(blocks) - len(notes)))]
+    above = [wrapped(text, inches) for text in (title, *notes, *[""] * (len(cuts) - 1 - len(notes)))]
     lines = sum(text.count("\n") + 1 for text in above)
-    lines += sum(max(name.count("\n") for name in names) + 1 for _, names in blocks)
-    tall = 0.16 * lines + len(blocks) * (0.15 + side * len(rows))
-    figure = Figure(figsize=(inches, tall), layout="constrained")
-    axes = figure.subplots(len(blocks), 1, squeeze=False)[:, 0]
-    for axis, (images, names), note in zip(axes, blocks, above[1:], strict=True):
-        draw_block(axis, images, rows, names, widest)
+    lines += sum(max(name.count("\n") for name in names[i:j]) + 1 for i, j in pairwise(cuts))
+    tall = 0.16 * lines + (len(cuts) - 1) * (0.15 + side * len(rows))
+    figure, axes = subplots(inches, tall, len(cuts) - 1, squeeze=False)
+    for axis, (i, j), note in zip(axes[:, 0], pairwise(cuts), above[1:], strict=True):
+        white = ((0, 0), (0, widest - (j - i)), (0, 0), (0, 0), (0, 0))  # to the right of a narrower block
+        block = np.pad(images[:, i:j], white, constant_values=255)
+        draw_images(axis, block, rows, names[i:j], max(1, images.shape[-2] // 16), 8)
         axis.set_title(note, fontsize=8, loc="left")
     figure.suptitle(above[0], fontsize=8)
     return save_figure(figure, path)
@@ -174,20 +176,21 @@ def wrapped(text: str, inches: float) -> str:
     return "\n".join(part for line in text.splitlines() for part in textwrap.wrap(line, int(15 * inches)))
 
 
-def draw_block(axis: Axes, images: np.ndarray, rows: list[str], columns: list[str], widest: int) -> None:
-    """A block of images, with white to its right where it has fewer than `widest` columns."""
-    R, C, _, height, width = images.shape
-    gap = max(1, height // 16)
-    white = ((0, 0), (0, widest - C), (0, 0), (0, 0), (0, 0))
+def draw_images(
+    axis: "Axes", images: np.ndarray, rows: Sequence[str], columns: Sequence[str], gap: int, size: float
+) -> None:
+    """Images uint8 (R, C, 3, H, W), with `gap` white pixels after each; names of rows and columns in a font's size."""
+    *_, height, width = images.shape
     framed = np.pad(images, ((0, 0), (0, 0), (0, 0), (0, gap), (0, gap)), constant_values=255)
-    framed = np.pad(framed, white, constant_values=255)
     axis.imshow(rearrange(framed, "r c rgb h w -> (r h) (c w) rgb"), interpolation="nearest")
-    axis.set_xticks(np.arange(C) * (width + gap) + width / 2, columns, fontsize=8)
-    axis.set_yticks(np.arange(R) * (height + gap) + height / 2, rows, fontsize=8)
+    axis.set_xticks(np.arange(len(columns)) * (width + gap) + width / 2, columns, fontsize=size)
+    axis.set_yticks(np.arange(len(rows)) * (height + gap) + height / 2, rows, fontsize=size)
     axis.tick_params(length=0)
     axis.xaxis.tick_top()
     axis.spines[:].set_visible(False)
 
+
+# ---- squared error ---------------------------------------------------------------------------------------------------
 
 Images = np.ndarray | torch.Tensor
 
