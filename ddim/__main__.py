@@ -4,7 +4,7 @@ import sys
 
 from ddpm.utils import cli
 
-from .experiments import edit, figures, mistakes, reconstruct, sample, strength_sweep, table
+from .experiments import control, edit, figures, mistakes, reconstruct, sample, strength_sweep, table
 
 COMMANDS = {
     "sample": sample,
@@ -14,6 +14,7 @@ COMMANDS = {
     "reconstruct": reconstruct,
     "sweep": strength_sweep,
     "mistakes": mistakes,
+    "control": control,
 }
 
 

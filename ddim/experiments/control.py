@@ -1,0 +1,154 @@
+"""ControlNet: images that follow a drawing, shown and measured.
+
+Three sheets: one sketch with five captions, one caption with five sketches, a sketch at rising strength. Measured on
+scenes in combinations that training never shows: the overlap (intersection over union) of the thing in the image with
+the thing in the drawing, and the words of the caption that the image shows, with and without control.
+"""
+
+import argparse
+from typing import NamedTuple
+
+import numpy as np
+from tqdm import tqdm
+
+import ddpm
+from ddpm.data import scenes
+from ddpm.data.lines import drawing, outlines
+from ddpm.evaluation import classifier, judge
+from ddpm.experiments.caption_accuracy import ETA, HELD_OUT_SEED, SCALE, STEPS, few_steps
+from ddpm.experiments.common import model_facts, own_record, write
+from ddpm.model import Trained, generate, in_batches
+from ddpm.utils import cli
+from ddpm.utils.images import sheet
+
+EXAMPLE = "python -m ddim control --n 50"
+ENDINGS = (".json", ".txt", ".png")
+SKETCH, SKETCHES = "39", ("43", "52", "67", "82", "39")  # scenes of the test split: an animal on a couch
+CAPTIONS = [
+    "a photo of a gray cat on a red couch", "a photo of a white cat on a blue couch",
+    "a photo of a brown dog on a green couch", "a photo of a tiger on a purple couch",
+    "a photo of a black dog on a yellow couch",
+]  # fmt: skip
+STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
+SEEDS = [0, 1, 2]
+
+
+def follow(
+    trained: Trained, args: argparse.Namespace, prompts: list[str], seeds: list[int], drawings: np.ndarray | None,
+    strength: float = 1.0,
+) -> np.ndarray:  # fmt: skip
+    """An image for each prompt, seed and drawing, uint8 (n, 3, H, W). drawings: uint8 (n, 1, H, W), None for none."""
+    made, sampler = [], few_steps(trained.schedule.T, args.steps, args.eta)
+    for part in tqdm(in_batches(len(prompts), trained.device), "samples", unit=" batches", leave=False):
+        model = trained if drawings is None else trained.controlled(drawings[part], strength)
+        made += generate(model, prompts[part], seeds[part], sampler, args.scale)
+    return np.concatenate(made)
+
+
+# ---- measured --------------------------------------------------------------------------------------------------------
+
+
+def overlap(seen: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Intersection over union of masks, both bool (n, H, W) -> (n,); two empty masks overlap fully."""
+    union = (seen | wanted).sum(axis=(1, 2))
+    return np.where(union > 0, (seen & wanted).sum(axis=(1, 2)) / np.maximum(union, 1), 1.0)
+
+
+def judged(images: np.ndarray, shown: list[scenes.Scene]) -> dict[str, float]:
+    """What the judge sees in images of scenes: the mean overlap of the thing, and the shares of the words."""
+    probabilities = classifier.load("scenes").probabilities(images)
+    wanted = np.stack([scenes.parts(scene) == scenes.PARTS.index("thing") for scene in shown])
+    words = judge.judged("scenes", images, [scenes.caption(scene) for scene in shown], probabilities)
+    found = judge.places("scenes", images, probabilities)["thing"]
+    shares = {word: part["share"] for word, part in judge.accuracy(words).items()}
+    return {"overlap": float(overlap(found, wanted).mean()), "all words": shares.pop("all")} | shares
+
+
+def measure(trained: Trained, args: argparse.Namespace) -> dict[str, dict[str, float]]:
+    """Images -> overlap and shares of words, for n scenes that training never shows."""
+    shown = scenes.scatter(args.n, "test", HELD_OUT_SEED)
+    prompts, seeds = [scenes.caption(scene) for scene in shown], list(range(args.n))
+    rows = {"real drawings": judged(np.stack([scenes.draw(scene) for scene in shown]), shown)}
+    for name, drawings in (
+        ("without control", None),
+        ("control: outline of the thing", np.stack([outlines(scene, thing_only=True) for scene in shown])),
+        ("control: all lines", np.stack([outlines(scene) for scene in shown])),
+    ):
+        rows[name] = judged(follow(trained, args, prompts, seeds, drawings), shown)
+    return rows
+
+
+def table(rows: dict[str, dict[str, float]]) -> str:
+    """Overlap, and words in percent: a row for each set of images."""
+    names = list(next(iter(rows.values())))
+    lines = [f"{'':29s}" + "".join(f"{name:>15s}" for name in names)]
+    for row, values in rows.items():
+        cells = [f"{values[name]:15.3f}" if name == "overlap" else f"{100 * values[name]:13.1f} %" for name in names]
+        lines.append(f"{row:29s}" + "".join(cells))
+    return "\n".join(lines) + "\n"
+
+
+# ---- shown -----------------------------------------------------------------------------------------------------------
+
+
+class Column(NamedTuple):
+    """A column of a sheet: its name, and what its images are made of."""
+
+    name: str
+    prompt: str
+    sketch: np.ndarray  # uint8 (1, H, W), 255 on a line
+    strength: float = 1.0
+
+
+def columns_of(sketch: np.ndarray, sketches: list[np.ndarray]) -> dict[str, tuple[str, list[Column]]]:
+    """Name of a sheet -> its title and columns."""
+    several = [Column(f"scene {name}", CAPTIONS[0], each) for name, each in zip(SKETCHES, sketches, strict=True)]
+    strengths = [Column(f"{strength:g}", CAPTIONS[0], sketch, strength) for strength in STRENGTHS]
+    return {
+        "captions": ("one sketch, five captions", [Column(caption, caption, sketch) for caption in CAPTIONS]),
+        "sketches": (f"{CAPTIONS[0]}: one caption, five sketches", several),
+        "strength": (f"{CAPTIONS[0]}: strength of control", strengths),
+    }
+
+
+def draw(trained: Trained, args: argparse.Namespace, columns: list[Column]) -> np.ndarray:
+    """The images of a sheet, uint8 (1 + seeds, columns, 3, H, W): on top the sketch in black on white."""
+    found, k = [], len(SEEDS)
+    for _, prompt, sketch, strength in columns:
+        images = follow(trained, args, [prompt] * k, SEEDS, np.stack([sketch] * k), strength)
+        found.append(np.concatenate([np.repeat(255 - sketch[None], 3, axis=1), images]))
+    return np.stack(found, axis=1)
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    cli.add_flags(parser, "device", "out", model="scenes-control", n=500, steps=STEPS, eta=ETA, scale=SCALE)
+    cli.add_flags(parser, control=SKETCH)
+
+
+class Plan(NamedTuple):
+    """What can be known before the first image."""
+
+    trained: Trained
+    sheets: dict[str, tuple[str, list[Column]]]
+    facts: dict
+
+
+def prepare(args: argparse.Namespace) -> Plan:
+    """The model, its sheets, facts for the record. ValueError: a model without a ControlNet, a sketch of nothing."""
+    trained = ddpm.load(args.model, device=args.device)
+    sketch, *sketches = (drawing(name, trained.unet.config.size) for name in (args.control, *SKETCHES))
+    trained.controlled(sketch[None])
+    own_record(args, f"control-{cli.name_of(args.model)}", "a record of ddim control", "rows")
+    facts = model_facts(trained, args) | {"classifier": classifier.load("scenes").sha256}
+    facts |= {name: getattr(args, name) for name in ("n", "steps", "eta", "scale", "control")}
+    return Plan(trained, columns_of(sketch, sketches), facts)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Draw the sheets, measure, and write the table."""
+    (trained, sheets, facts), name = prepare(args), f"control-{cli.name_of(args.model)}"
+    for part, (title, columns) in sheets.items():
+        rows, names = ["sketch", *(f"seed {seed}" for seed in SEEDS)], [column.name for column in columns]
+        print(sheet(cli.output(args, name, ".png", f"-{part}"), draw(trained, args, columns), rows, names, title))
+    found = measure(trained, args)
+    write(args, name, {"settings": facts, "rows": found}, table(found))
