@@ -26,7 +26,7 @@ from ddpm.training import Settings, processes
 from ddpm.training.run import Plan, Run, begin, new, on_paper, resumed
 from ddpm.training.settings import without_effect
 from ddpm.utils import cli, files
-from ddpm.utils.device import best_device, cannot_compile, usable
+from ddpm.utils.device import best_device, cannot_compile, select_device
 from unet import UNetConfig, cost
 
 
@@ -42,7 +42,7 @@ def parser() -> argparse.ArgumentParser:
         for f in fields(record):
             how = {"type": f.type}
             if f.type is bool:
-                how = {"action": cli.Switch}
+                how = {"action": argparse.BooleanOptionalAction}
             elif get_origin(f.type) is tuple:
                 how = {"type": get_args(f.type)[0], "nargs": "*"}
             group.add_argument(f"--{f.name.replace('_', '-')}", default=None, help=f.metadata["help"], **how)
@@ -51,7 +51,7 @@ def parser() -> argparse.ArgumentParser:
 
 def prepare(args: argparse.Namespace) -> Plan:
     """What the flags ask for. ValueError: what cannot be, cannot work together, or would have no effect."""
-    usable(args.device)
+    select_device(args.device)
     typed = {name: tuple(v) if isinstance(v, list) else v for name, v in vars(args).items() if v is not None}
     given, network = ({f.name: typed[f.name] for f in fields(r) if f.name in typed} for r in (Settings, UNetConfig))
     if {"minutes", "images"} & set(given):  # a new budget replaces the whole of the preset's or the run's

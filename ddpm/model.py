@@ -21,7 +21,7 @@ from .guidance import guided
 from .noise import Noise
 from .schedule import Schedule
 from .utils import files
-from .utils.device import cannot_compile, usable
+from .utils.device import cannot_compile, select_device
 from .utils.files import CHECKPOINT, CheckpointError, fitting
 from .utils.images import to_bytes
 
@@ -251,7 +251,7 @@ def load(name: str | Path, ema: float | None = None, device: str | torch.device 
     files hold one. Raises CheckpointError for what is missing, damaged or changed since it was shipped, and for an
     average that is not there; ValueError for a device that PyTorch cannot use here.
     """
-    device = usable(device)
+    device = select_device(device)
     path = find(str(name))
     content = read(path)
     share, average = choose_average(path, content, ema)

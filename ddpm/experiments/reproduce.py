@@ -21,7 +21,7 @@ from ..data import load_data
 from ..evaluation.features import KINDS, fetched
 from ..training import RECIPES
 from ..utils import cli
-from ..utils.device import usable
+from ..utils.device import select_device
 from ..utils.files import CHECKPOINT, read_json, write_json, write_text
 from . import records, speed
 
@@ -103,7 +103,7 @@ def prepare(args: argparse.Namespace) -> dict:
     """Settings, network, rates, number of parts that are done: of plan.json, or new. ValueError: another's, no data."""
     if not 0 < args.minutes <= 10**7:
         raise ValueError(f"--minutes is {args.minutes:g}: expected more than 0, and at most 10,000,000")
-    device, path = usable(args.device), Path(args.out) / PLAN
+    device, path = select_device(args.device), Path(args.out) / PLAN
     args.features = args.features or ("inception" if args.data in PHOTOGRAPHS else "classifier")
     settings = {name: getattr(args, name) for name in ("data", "minutes", "features")}
     if path.exists():

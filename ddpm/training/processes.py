@@ -15,7 +15,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from ..utils.device import usable
+from ..utils.device import select_device
 
 TORCHRUN = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")  # what it tells the processes that it starts
 
@@ -31,7 +31,7 @@ def start(device: str) -> torch.device:
             f"RANK is set, which torchrun does, but {', '.join(missing)} not: "
             "start several processes with torchrun, or unset RANK to train in one"
         )
-    own = usable(torch.device(device, int(os.environ.get("LOCAL_RANK", 0)) if device == "cuda" else None))
+    own = select_device(torch.device(device, int(os.environ.get("LOCAL_RANK", 0)) if device == "cuda" else None))
     if device == "cuda":
         torch.cuda.set_device(own)  # before the first exchange, which would otherwise put every process on GPU 0
     if together:  # the first process may download or decode images while the others wait

@@ -14,7 +14,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
-from io import StringIO
+from io import StringIO, TextIOWrapper
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn, TextIO
@@ -30,44 +30,30 @@ from .interrupt import leave
 # ---- commands ------------------------------------------------------------------------------------------------------
 
 
-class Once:
-    """A flag that is typed twice is refused, because the first value would have no effect."""
-
-    def __call__(self, parser, namespace, values, option_string=None):
-        typed = namespace.__dict__.setdefault("_typed", set())
-        if self.dest in typed:
-            raise argparse.ArgumentError(self, "typed twice: give it once")
-        typed.add(self.dest)
-        super().__call__(parser, namespace, values, option_string)
-
-
-class Value(Once, argparse._StoreAction):
-    """A flag with a value."""
-
-
-class Switch(Once, argparse.BooleanOptionalAction):
-    """--flag or --no-flag; both are refused."""
-
-
 class Parser(argparse.ArgumentParser):
     """A parser that says what is wrong with a flag in one line, without the usage; so do its commands'."""
 
     def __init__(self, **about: Any):
-        super().__init__(**{"formatter_class": argparse.RawDescriptionHelpFormatter} | about)
-        for name in (None, "store"):
-            self.register("action", name, Value)
+        form = argparse.RawDescriptionHelpFormatter
+        super().__init__(**{"formatter_class": form, "allow_abbrev": False} | about)
 
     def error(self, message: str) -> NoReturn:
         """The line, and exit code 2."""
         self.exit(2, f"{self.prog}: error: {' '.join(message.split())}\n")
 
     def parse_known_args(self, args=None, namespace=None):
-        """As argparse does it; an empty text is refused, and so is what a list has twice, read as prompts are."""
+        """As argparse does it; refused are a flag or a value that is there twice, read as prompts are, and an empty
+        one.
+        """
+        args = sys.argv[1:] if args is None else args
+        typed = Counter(word.partition("=")[0] for word in args)
+        for action in (each for each in self._actions if not isinstance(each, argparse._AppendAction)):
+            if sum(typed[name] for name in action.option_strings) > 1:
+                self.error(f"{action.option_strings[0]}: typed twice: give it once")
         namespace, rest = super().parse_known_args(args, namespace)
-        namespace.__dict__.pop("_typed", None)
+        flags = {action.dest: (action.option_strings or [action.dest])[0] for action in self._actions}
         for name, value in vars(namespace).items():
-            values = value if isinstance(value, list) else [value]
-            flag = next((a.option_strings[0] for a in self._actions if a.dest == name and a.option_strings), name)
+            values, flag = value if isinstance(value, list) else [value], flags.get(name, name)
             read = split_words if name in ("source", "target", "prompts") else str.strip  # "..." has no word
             if empty := [each for each in values if isinstance(each, str) and not read(each)]:
                 self.error(f"{flag} is empty ({empty[0]!r}): give a value, or leave the flag out")
@@ -120,16 +106,16 @@ class Output:
 
     def __init__(self, stream: TextIO | None):
         self.stream = stream or StringIO()  # Python has None for what the shell has closed
+        if isinstance(self.stream, TextIOWrapper):
+            self.stream.reconfigure(errors="replace")
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.stream, name)
 
     def write(self, text: str) -> int:
         """Write and flush; once that failed, all goes to the null device."""
-        encoding = getattr(self.stream, "encoding", None) or "utf-8"
-        errors = "backslashreplace" if getattr(self.stream, "errors", "") == "backslashreplace" else "replace"
         try:
-            self.stream.write(text.encode(encoding, errors).decode(encoding))
+            self.stream.write(text)
             self.stream.flush()
         except OSError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), self.stream.fileno())
@@ -190,7 +176,7 @@ def is_read(path: Path, args: argparse.Namespace) -> bool:
 
 def is_file_name(out: str) -> bool:
     """Does --out name a file? It ends in one of `ENDINGS` and is no folder; the .5 of eta0.5 is no ending."""
-    return Path(out).suffix.lower() in ENDINGS and not out.endswith(("/", os.sep)) and not Path(out).is_dir()
+    return Path(out).suffix.lower() in ENDINGS and not out.endswith(("/", os.sep)) and not os.path.isdir(out)
 
 
 def name_of(model: str) -> str:
@@ -203,22 +189,23 @@ def name_of(model: str) -> str:
 def destination(text: str) -> str:
     """Where results can be written: a folder or a file, there already or to be made."""
     text = os.path.expanduser(text)
-    path = Path(text).absolute()
-    if text.startswith("~"):
-        raise argparse.ArgumentTypeError(f"{text!r}: there is no such user")
-    if len(os.fsencode(path)) > LONGEST_PATH or any(len(os.fsencode(part)) > LONGEST_NAME for part in path.parts):
-        raise argparse.ArgumentTypeError(f"{text[:40]!r}...: the name is too long")
-    there = next(place for place in (path, *path.parents) if place.exists())
-    if path.suffix.lower() in FOREIGN and not path.is_dir() and not text.endswith(("/", os.sep)):
-        raise argparse.ArgumentTypeError(f"{text!r}: no command writes {path.suffix}, expected {', '.join(ENDINGS)}")
+    path, named = Path(text).absolute(), is_file_name(text)
+    ending, is_folder = path.suffix.lower(), os.path.isdir(text) or text.endswith(("/", os.sep))
+    long_name = max(len(os.fsencode(part)) for part in path.parts) > LONGEST_NAME
+    for wrong, why in (
+        (text.startswith("~"), "there is no such user"),
+        (long_name or len(os.fsencode(path)) > LONGEST_PATH, "the name is too long"),
+        (ending in FOREIGN and not is_folder, f"no command writes {ending}, expected {', '.join(ENDINGS)}"),
+        (os.path.isfile(text) and not named, "is a file: expected a folder, or a name with an ending"),
+    ):
+        if wrong:
+            raise argparse.ArgumentTypeError(f"{text[:80]!r}: {why}")
+    there = next(place for place in (path.parent if named else path, *path.parents) if place.exists())
     try:  # what os.access answers root on a mount that only reads is no promise
-        with tempfile.TemporaryFile(dir=there if there != path or path.is_dir() else there.parent):
-            pass
+        with tempfile.TemporaryFile(dir=there):
+            return text
     except OSError:
         raise argparse.ArgumentTypeError(f"{text!r}: cannot write there ({there})") from None
-    if path.exists() and not path.is_dir() and not is_file_name(text):
-        raise argparse.ArgumentTypeError(f"{text!r} is a file: expected a folder, or a name with an ending")
-    return text
 
 
 def folder(text: str) -> str:
@@ -231,52 +218,28 @@ def folder(text: str) -> str:
 # ---- flags ---------------------------------------------------------------------------------------------------------
 
 
-def finite(text: str) -> float:
-    """A number that is neither infinite nor NaN."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise argparse.ArgumentTypeError(f"{text!r}: expected a number")
-    return value
+def checked(kind: type, holds: Callable[[Any], bool], expected: str) -> Callable[[str], Any]:
+    """A reader of text as a number of this kind. ArgumentTypeError, which says what is expected: it does not hold."""
+
+    def read(text: str) -> Any:
+        try:
+            value = kind(text)
+        except ValueError:
+            value = None
+        if value is None or not holds(value):
+            raise argparse.ArgumentTypeError(f"{text!r}: expected {expected}")
+        return value
+
+    return read
 
 
-def share(text: str) -> float:
-    """A number in [0, 1]."""
-    value = finite(text)
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"{text!r}: expected a number in [0, 1]")
-    return value
-
-
-def guidance(text: str) -> float:
-    """A guidance scale: 0 would leave the caption out, and beyond 100 nothing is left of an image."""
-    value = finite(text)
-    if not 0 < abs(value) <= 100:
-        what = "expected a number in -100 .. 100, 1 for no guidance; 0 would leave the caption out"
-        raise argparse.ArgumentTypeError(f"{text!r}: {what}")
-    return value
-
-
-def whole(text: str, least: int = 0) -> int:
-    """A whole number, by default from 0 on."""
-    if not text.isdecimal() or int(text) < least:
-        raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number, {least} or more")
-    return int(text)
-
-
-def positive(text: str) -> int:
-    """A whole number from 1 on."""
-    return whole(text, least=1)
-
-
-def seed(text: str) -> int:
-    """The seed of a first image: far enough below 2^63, where seeds end, for any number of images after it."""
-    if not text.isdecimal() or int(text) > 2**62:
-        raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number in 0 .. 2^62")
-    return int(text)
-
+finite = checked(float, math.isfinite, "a number")
+share = checked(float, lambda x: 0 <= x <= 1, "a number in [0, 1]")
+scale = "a number in -100 .. 100, 1 for no guidance; 0 would leave the caption out"
+guidance = checked(float, lambda x: 0 < abs(x) <= 100, scale)  # beyond, nothing is left of an image
+whole = checked(int, lambda n: n >= 0, "a whole number, 0 or more")
+positive = checked(int, lambda n: n >= 1, "a whole number, 1 or more")
+seed = checked(int, lambda n: 0 <= n <= 2**62, "a whole number in 0 .. 2^62")  # seeds, which count up, end at 2^63
 
 MOST_SEEDS = 1_000_000
 
@@ -286,9 +249,9 @@ def seeds(text: str) -> list[int]:
     try:
         parts = [part.partition("-") for part in text.split(",")]
         ranges = [range(whole(low), whole(high if dash else low) + 1) for low, dash, high in parts]
-    except (ValueError, argparse.ArgumentTypeError):
+    except argparse.ArgumentTypeError:
         ranges = [range(0)]
-    if not all(0 <= each.start < each.stop <= 2**63 for each in ranges):
+    if not all(each and each.stop <= 2**63 for each in ranges):
         raise argparse.ArgumentTypeError(f"{text!r}: expected seeds such as 0-3 or 0,4,9, each below 2^63")
     if sum(each.stop - each.start for each in ranges) > MOST_SEEDS:
         raise argparse.ArgumentTypeError(f"{text!r}: expected at most {MOST_SEEDS:,} seeds")

@@ -15,7 +15,7 @@ def best_device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def usable(device: str | torch.device) -> torch.device:
+def select_device(device: str | torch.device) -> torch.device:
     """A device on which PyTorch can compute here; ValueError for any other, "meta" too, which holds no numbers.
 
     On a GPU float32 products may then be computed in TF32, and convolutions are chosen by timing.
