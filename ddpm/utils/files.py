@@ -1,13 +1,11 @@
 """Files of weights and records: written whole or not at all, read without running what is inside, known by hash."""
 
-import errno
 import glob
 import hashlib
 import json
 import os
 import pickle
 import re
-import tempfile
 import zipfile
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
@@ -16,9 +14,6 @@ from typing import Any
 
 import torch
 
-UMASK = os.umask(0o022)  # it can only be read by setting it
-os.umask(UMASK)
-DISK_ERRORS = [getattr(errno, f"E{name}") for name in "NOSPC ROFS ACCES PERM NOENT IO NOTDIR EXIST NAMETOOLONG".split()]
 CHECKPOINT = "checkpoint.pt"  # of a run folder
 MANIFEST = "manifest.json"  # of a folder of shipped weights: name -> file, sha256, bytes; some with data and words
 
@@ -32,31 +27,22 @@ def whole_file(path: Path) -> Iterator[Path]:
     """A path to write to that becomes `path` only when all went well; on any error, even Ctrl-C, the old file stays as
     it was. Its folder is made. OSError, naming the file, where it cannot be written (a full disk).
     """
-    temporary = None
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        os.close(handle)
-        yield Path(temporary)
+        yield temporary
         with open(temporary, "r+b") as written:  # for update: Windows flushes nothing that is open for reading
             os.fsync(written.fileno())
-        with suppress(OSError):  # some mounts know no modes, and the file is whole without
-            os.chmod(temporary, 0o666 & ~UMASK)
         os.replace(temporary, path)
     except BaseException as error:
-        if temporary:
-            Path(temporary).unlink(missing_ok=True)
-        if is_disk_error(error):
-            cause = "is the disk full?" if isinstance(error, RuntimeError) else first_line(error)
+        with suppress(OSError):
+            temporary.unlink()
+        of_writer = any(name in str(error) for name in ("PytorchStreamWriter", "inline_container"))  # of torch.save
+        no_space = isinstance(error, RuntimeError) and of_writer
+        if no_space or isinstance(error, OSError):
+            cause = "is the disk full?" if no_space else first_line(error)
             raise OSError(f"cannot write {path}: {cause}; what was there before is unchanged") from error
         raise
-
-
-def is_disk_error(error: BaseException) -> bool:
-    """Is it about writing? torch.save raises a RuntimeError of its writer on a full disk."""
-    if isinstance(error, RuntimeError):
-        return "PytorchStreamWriter" in str(error) or "inline_container" in str(error)
-    return isinstance(error, OSError) and error.errno in DISK_ERRORS
 
 
 def clear_leftovers(path: Path) -> None:
@@ -84,13 +70,12 @@ def read_json(path: Path, what: str, keys: Collection[str] = ()) -> dict:
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        is_record = isinstance(content, dict)
-        lacks = [f"it has no {key}" for key in keys if key not in content] if is_record else ["no names and values"]
-        wrong = lacks[0] if lacks else ""
+        if not isinstance(content, dict):
+            raise ValueError("no names and values")
+        if lacks := [key for key in keys if key not in content]:
+            raise ValueError(f"it has no {lacks[0]}")
     except (ValueError, RecursionError) as error:
-        wrong = first_line(error)
-    if wrong:
-        raise ValueError(f"{path} is not {what} ({wrong}): move it away, or choose another --out")
+        raise ValueError(f"{path} is not {what} ({first_line(error)}): move it away, or choose another --out") from None
     return content
 
 
@@ -109,12 +94,10 @@ def read(path: Path) -> Any:
     try:
         with zipfile.ZipFile(path) as archive:  # torch.load does not look at the checksums that torch.save wrote
             if broken := archive.testzip():
-                raise CheckpointError(f"{path} is damaged: the checksum of its part {broken} is wrong")
+                raise ValueError(f"the checksum of its part {broken} is wrong")
         return torch.load(path, map_location="cpu", weights_only=True)
     except (FileNotFoundError, NotADirectoryError):
         raise CheckpointError(f"no checkpoint at {path}") from None
-    except CheckpointError:
-        raise
     except pickle.UnpicklingError:
         raise CheckpointError(f"{path} holds more than tensors and plain values: such a file is never opened") from None
     except Exception as error:  # inside a damaged file anything can go wrong
