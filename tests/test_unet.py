@@ -178,59 +178,39 @@ def test_sinusoids_are_cosines_and_sines_at_a_geometric_row_of_frequencies():
             assert row[6 + i] == pytest.approx(math.sin(angle), abs=2e-4)
 
 
-# Ho et al.'s CIFAR-10 network, layer by layer from their code (unet.py); appendix B says 35.7 million parameters.
-HO_WIDTHS, HO_TIME = [128, 256, 256, 256], 512
-
-
 def linear(a: int, b: int) -> int:
     """Parameters of a linear layer, or of a 1 x 1 convolution; a 3 x 3 one has 9 times the inputs."""
     return a * b + b
 
 
-def ho_block(a: int, b: int) -> int:
-    """Two norms, two 3 x 3 convolutions, the time's shift, and a 1 x 1 convolution beside where the width changes."""
-    return 2 * a + linear(9 * a, b) + linear(HO_TIME, b) + 2 * b + linear(9 * b, b) + (linear(a, b) if a != b else 0)
+def test_the_count_of_the_papers_network_is_the_papers():
+    """Ho et al.'s CIFAR-10 network, layer by layer from their code (unet.py); appendix B says 35.7 million parameters.
 
-
-def ho_blocks() -> list[tuple[int, int, int]]:
-    """(channels in, channels out, stage) of the 22 residual blocks."""
-    blocks, kept, c = [], [128], 128
-    for stage, width in enumerate(HO_WIDTHS):
+    The preset `ddpm` is that network but for four things: it reads text, the time scales beside shifting, the middle
+    has no attention, and query, key and value no biases.
+    """
+    blocks, kept, c, time = [], [128], 128, 512  # (channels in, channels out, stage) of the 22 residual blocks
+    for stage, width in enumerate((128, 256, 256, 256)):
         for _ in range(2):
             blocks.append((c, width, stage))
             kept.append(c := width)
         kept += [c] if stage < 3 else []
     blocks += 2 * [(c, c, 3)]
-    for stage in reversed(range(4)):
+    for stage, width in ((3, 256), (2, 256), (1, 256), (0, 128)):
         for _ in range(3):
-            blocks.append((c + kept.pop(), HO_WIDTHS[stage], stage))
-            c = HO_WIDTHS[stage]
-    return blocks
-
-
-HO_ATTENTION = 2 * 256 + 4 * linear(256, 256)  # a norm, and the linear layers of query, key, value and output
-
-
-def ho_parameters() -> int:
-    """All of them: time, first and last convolution, blocks, attention at 16 x 16 and in the middle, size changes."""
-    ends = linear(128, HO_TIME) + linear(HO_TIME, HO_TIME) + linear(27, 128) + 2 * 128 + linear(9 * 128, 3)
-    blocks = sum(ho_block(a, b) for a, b, _ in ho_blocks())
-    attention = (sum(stage == 1 for *_, stage in ho_blocks()) + 1) * HO_ATTENTION
-    return ends + blocks + attention + linear(9 * 128, 128) + 5 * linear(9 * 256, 256)
-
-
-def test_the_count_of_the_papers_network_is_the_papers():
-    assert round(ho_parameters() / 1e6, 1) == 35.7
-
-
-def test_the_preset_ddpm_is_the_papers_network_but_for_four_things():
-    """It reads text, the time scales beside shifting, the middle has no attention, query, key and value no biases."""
+            blocks.append((c + kept.pop(), width, stage))
+            c = width
+    ends = linear(128, time) + linear(time, time) + linear(27, 128) + 2 * 128 + linear(9 * 128, 3)
+    resizes, attention = linear(9 * 128, 128) + 5 * linear(9 * 256, 256), 2 * 256 + 4 * linear(256, 256)
+    with_attention = [width for _, width, stage in blocks if stage == 1]  # 16 x 16
+    paper = ends + resizes + (len(with_attention) + 1) * attention
+    for a, b, _ in blocks:  # two norms and 3 x 3 convolutions, the time's shift, 1 x 1 beside where the width changes
+        paper += 2 * a + linear(9 * a, b) + linear(time, b) + 2 * b + linear(9 * b, b) + linear(a, b) * (a != b)
+    assert round(paper / 1e6, 1) == 35.7
     with torch.device("meta"):
         unet = UNet(replace(PRESETS["ddpm"], cross_sizes=()), len(Tokenizer()), torch.ones(2))
     ours = sum(p.numel() for name, p in unet.named_parameters() if not name.startswith("text."))
-    scales = sum(linear(HO_TIME, b) for _, b, _ in ho_blocks())
-    biases = sum(3 * b for _, b, stage in ho_blocks() if stage == 1)
-    assert ours - ho_parameters() == scales - HO_ATTENTION - biases
+    assert ours - paper == sum(linear(time, b) for _, b, _ in blocks) - attention - sum(3 * b for b in with_attention)
 
 
 def test_cost_is_what_a_hand_counts():
