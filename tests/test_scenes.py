@@ -73,14 +73,6 @@ def test_a_pixels_part_is_what_covers_it():
             assert (scenes.parts(scene)[mask > 0.99] == part).all()
 
 
-def test_a_mask_is_where_another_colour_of_the_noun_shows():
-    """The images of two colours of a couch differ inside its mask and nowhere else."""
-    other = scenes.replace(CAT, setting_colour="blue")
-    differs = (scenes.draw(CAT) != scenes.draw(other)).any(axis=0)
-    mask = masks(CAT)["couch"]
-    assert not differs[mask == 0].any() and differs[mask > 0.9].all()
-
-
 @pytest.mark.parametrize("scene, change", EDITS)
 def test_a_true_edit_changes_what_is_named_and_nothing_else(scene, change):
     edited = scenes.replace(scene, **change)
@@ -90,11 +82,6 @@ def test_a_true_edit_changes_what_is_named_and_nothing_else(scene, change):
     inside = sum(masks.get(noun, 0) for masks in (before, after) for noun in changed) > 0
     differs = (scenes.draw(scene) != scenes.draw(edited)).any(axis=0)
     assert differs.any() and not differs[~(moved | inside)].any()
-
-
-def test_things_move_over_a_third_of_the_image_and_change_by_a_third_in_size():
-    shifts, scales = (np.array([getattr(scene, name) for scene in SCENES]) for name in ("x", "scale"))
-    assert np.ptp(shifts) > 10 and scales.max() / scales.min() > 4 / 3
 
 
 def test_the_same_seed_draws_the_same_dataset(tmp_path):
