@@ -89,31 +89,20 @@ def test_figures_show_samples_consistency_interpolation_and_terms(run, sheets, m
     monkeypatch.setattr(figures, "POINTS", 3)
     captions, model = [PROMPT, TARGET], save_model(tmp_path / "tiny.pt", T=10)
     assert run("figures", "--prompts", *captions, "--scale", 3, of=model) == 0
-    images, rows, columns, *_ = sheets["figures-tiny-samples"]
-    assert rows == ["eta 0", "eta 1"] and columns == ["small red circle\nblue", "small red square\nblue"] * 2
-    trained = ddpm.load(model)
-    for row, eta in enumerate((0.0, 1.0)):
-        noise = ddpm.Noise(range(2))
-        x_T = noise.start(trained.shape)
-        x = last(ddim.sample(trained.eps(captions, 3.0), trained.schedule, x_T, 10, eta, generator=noise))
-        assert same_bytes(x, images[row, 2:])
+    images, rows, *_ = sheets["figures-tiny-samples"]
+    trained, noise = ddpm.load(model), ddpm.Noise(range(2))
+    x_T = noise.start(trained.shape)
+    x = last(ddim.sample(trained.eps(captions, 3.0), trained.schedule, x_T, 10, 1.0, generator=noise))
+    assert rows == ["eta 0", "eta 1"] and same_bytes(x, images[1, 2:])
     assert sheets["figures-tiny-consistency"][2] == ["S = 5", "S = 10"]
     assert (sheets["figures-tiny-consistency"][0][:, 1] == images[0, 2:]).all()  # eta 0
     a, b = ddpm.Noise([2, 3]).start(trained.shape)  # the ends of the second row
-    angle = math.acos((a * b).sum() / (a.norm() * b.norm()))
-    halfway = (a + b)[None] / (2 * math.cos(angle / 2))
+    halfway = (a + b)[None] / (2 * math.cos(math.acos((a * b).sum() / (a.norm() * b.norm())) / 2))
     x = last(ddim.sample(trained.eps(captions[1:], 3.0), trained.schedule, halfway, 10))
     assert same_bytes(x[0], sheets["figures-tiny-interpolation"][0][1, 1])
     terms = sheets["figures-tiny-terms"][0]  # of steps from 9, 6, 3 and 1: (4, 3 etas x 4, 3, H, W)
     assert abs(terms[:, 2] - 127.5).max() < 1  # no noise at eta 0
     assert (terms[:, 0] == terms[:, 8]).all() and (terms[3, ::4] == terms[3, 3::4]).all()  # the last step gives x_0
-
-
-@pytest.mark.parametrize(
-    ("T", "steps"), [(1000, [(900, 800), (600, 500), (300, 200), (100, 0)]), (3, [(2, 1)]), (1, [(1, 0)])]
-)
-def test_terms_are_shown_of_steps_that_the_schedule_has(T, steps):
-    assert figures.tenths(T) == steps
 
 
 @pytest.mark.parametrize(("spacing", "grid"), [("linear", [1000, 500, 0]), ("quadratic", [801, 1, 0])])
@@ -138,13 +127,8 @@ def test_a_second_call_measures_only_what_is_missing_and_mixes_no_settings(run, 
     after = record_in(path)
     assert made == ["1", "2m"] and list(after["cells"]) == ["0", "hat", "1", "2m"]
     assert after["cells"]["hat"] == first["cells"]["hat"]
-    for others, named in (
-        (("--n", 7), "n 6, not 7"),
-        (("--n", 6, "--captions",), "'null', not 'captions'"),
-        (("--n", 6, "--precision", "bfloat16"), "'float32', not 'bfloat16'"),
-    ):
-        assert run("table", "--columns", 2, "--rows", 0, *others) == 2
-        assert named in capsys.readouterr().err.splitlines()[-1] and record_in(path) == after
+    assert run("table", "--columns", 2, "--rows", 0, "--n", 7) == 2  # other settings
+    assert "n 6, not 7" in capsys.readouterr().err and record_in(path) == after
 
 
 def test_prompts_are_captions_of_the_training_set_or_null(model):
@@ -155,13 +139,6 @@ def test_prompts_are_captions_of_the_training_set_or_null(model):
     assert not set(prompts) <= {several[0] for several in captions}  # not the fullest alone
     assert len(set(prompts)) > 20 and table.prompts_of(trained, args) == prompts
     assert table.prompts_of(trained, Namespace(captions=False, n=40)) == [""] * 40
-
-
-def test_bfloat16_reaches_the_network(run, monkeypatch, tmp_path):
-    seen, eps = [], ddpm.Trained.eps
-    monkeypatch.setattr(ddpm.Trained, "eps", lambda self, *a: seen.append(self.precision) or eps(self, *a))
-    assert run("table", "--n", 4, "--columns", 2, "--rows", 0, "--precision", "bfloat16") == 0
-    assert seen == ["bfloat16"] and record_in(tmp_path / "table-tiny.json")["settings"]["precision"] == "bfloat16"
 
 
 @pytest.mark.parametrize(
@@ -185,8 +162,6 @@ def test_rows_of_real_images_stand_in_the_table_beside_samples(run, tmp_path):
     others = train[np.sort(np.random.default_rng(0).permutation(60)[30:])]
     parts = [*moments(means(test[:6])), *moments(means(others))]
     assert both["cells"]["test"]["0"]["distance"] == pytest.approx(ddim.frechet_distance(*parts), rel=1e-6)
-    text = (tmp_path / "table-tiny.txt").read_text(encoding="utf-8")
-    assert "real images" in text and "blur, radius 0.6 pixels" in text
     alone = tmp_path / "alone"
     assert run("table", "--n", 6, "--rows", "noise", "train", "--reference", "test", "--out", alone) == 0
     assert record_in(alone / "table-tiny.json")["settings"]["reference_n"] == 60
@@ -258,10 +233,8 @@ def test_a_state_that_is_not_finite_ends_the_walk_at_its_step():
 
 
 def test_sweep_measures_each_method_at_each_strength(run, tmp_path):
-    flags = ("--n", 2, "--steps", 4, "--strengths", 1, 0, 0.5, "--edits", "colour", "shape")
-    assert run("sweep", *flags) == 0
-    record = (tmp_path / "sweep-tiny.json").read_bytes()
-    curves = json.loads(record)["curves"]
+    assert run("sweep", "--n", 2, "--steps", 4, "--strengths", 1, 0, 0.5, "--edits", "colour", "shape") == 0
+    curves = record_in(tmp_path / "sweep-tiny.json")["curves"]
     assert list(curves) == ["colour", "shape"]
     for methods in curves.values():
         assert list(methods) == list(edit.METHODS)
@@ -271,21 +244,13 @@ def test_sweep_measures_each_method_at_each_strength(run, tmp_path):
             assert points[1]["error"] > 0 and points[2]["error"] > 0
         assert len({points[2]["error"] for points in methods.values()}) == len(edit.METHODS)
     assert (tmp_path / "sweep-tiny.png").exists() and (tmp_path / "sweep-tiny-strip.png").exists()
-    assert run("sweep", *flags, "--seed", 7) == 2  # another seed is another result
-    assert (tmp_path / "sweep-tiny.json").read_bytes() == record
 
 
-# mistakes
-
-
-def test_mistakes_are_measured_beside_the_right_way_and_drawn(run, tmp_path, capsys):
-    """The file holds no last weights, which is said; other settings are not written over these."""
+def test_mistakes_are_measured_beside_the_right_way_and_drawn(run, tmp_path):
+    """The file holds no last weights, which is said."""
     assert run("mistakes", "--n", 4, "--steps", 3) == 0
     text = (tmp_path / "mistakes-tiny.txt").read_text()
     assert "averaged weights off: not measured, tiny is the average alone" in text
-    record = json.loads((tmp_path / "mistakes-tiny.json").read_text())
+    record = record_in(tmp_path / "mistakes-tiny.json")
     assert list(record["sampling"]) == list(mistakes.SAMPLING) and list(record["inversion"]) == list(mistakes.INVERSION)
-    assert record["settings"]["inverted"] == 4
     assert (tmp_path / "mistakes-tiny.png").stat().st_size > 10_000
-    assert run("mistakes", "--n", 5, "--steps", 3) == 2
-    assert "made with inverted 4, not 5" in capsys.readouterr().err
