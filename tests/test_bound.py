@@ -12,7 +12,7 @@ from tiny import CONFIG, make_data, make_unet, save_model
 from ddim import q_sigma
 from ddpm import GaussianEps, Noise, Schedule, Trained, bits_per_dim, gaussian_kl, posterior, q_sample
 from ddpm import __main__ as command
-from ddpm.bound import Bound, denoising_term, diagonal_kl, prior_term, reconstruction_term
+from ddpm.bound import denoising_term, diagonal_kl, prior_term, reconstruction_term
 from ddpm.data import shapes
 from ddpm.experiments import likelihood
 from ddpm.model import LARGEST_BATCH
@@ -180,19 +180,6 @@ def test_an_image_costs_the_same_in_any_batch(samples, monkeypatch):
             alone = bits_per_dim(eps, trained.schedule, x_0[i : i + 1], "beta", samples, Noise([i]))
             assert torch.equal(bound.times[i : i + 1], alone.times)
             assert bound.total[i].item() == pytest.approx(alone.total.item(), rel=1e-4)
-
-
-def test_the_summary_is_means_and_standard_errors():
-    """Two images of known costs: the mean of a and b has the standard error |a - b| / 2."""
-    prior, reconstruction, total = torch.tensor([0.1, 0.3]), torch.tensor([1.0, 2.0]), torch.tensor([2.0, 5.0])
-    denoising, times = torch.tensor([[0.5, 0.4], [1.7, 1.0]]), torch.tensor([[3, 2], [3, 2]])
-    bound = Bound(total, prior, denoising, reconstruction, times, torch.tensor([0.3, 0.4]))
-    parts = likelihood.summary(bound)
-    expected = {"prior": (0.2, 0.1), "denoising": (1.8, 0.9), "reconstruction": (1.5, 0.5), "total": (3.5, 1.5)}
-    for name, (mean, error) in expected.items():
-        assert (parts[name]["mean"], parts[name]["standard error"]) == pytest.approx((mean, error))
-    assert parts["denoising"]["times"] == pytest.approx(0.25)  # errors add in squares: 0.5 over two images
-    assert likelihood.curve(bound)[0] == [2, 3] and likelihood.curve(bound)[1] == pytest.approx([0.7, 1.1])
 
 
 @pytest.fixture

@@ -202,9 +202,8 @@ def test_ddim_eq_14_is_approached_with_order_1_and_by_dpm_solver_pp_with_order_2
     assert [math.log2(coarse / fine) for coarse, fine in pairwise(errors)] == pytest.approx([order] * 2, abs=within)
 
 
-@pytest.mark.parametrize("replaced", [False, True])
-def test_dpm_solver_pp_algorithm_2_on_numbers(replaced):
-    """The middle one of three steps, in the paper's letters; `on_step` may replace the first prediction, here by 0."""
+def test_dpm_solver_pp_algorithm_2_on_numbers():
+    """The middle one of three steps, in the paper's letters; here `on_step` replaces the first prediction by 0."""
     schedule, grid, seen = Schedule(), [900, 700, 450, 300], []
 
     def eps(x, t):
@@ -212,36 +211,30 @@ def test_dpm_solver_pp_algorithm_2_on_numbers(replaced):
         return torch.sin(3 * x)
 
     def on_step(s, x, x_0):
-        return x, torch.zeros_like(x_0) if replaced and s == 700 else x_0
+        return x, torch.zeros_like(x_0) if s == 700 else x_0
 
-    steps = list(ddim.sample_2m(eps, schedule, torch.tensor([[0.8]], dtype=torch.float64), grid, on_step=on_step))
-    alphas = [math.sqrt(schedule.alpha_bar[t]) for t in grid]
-    sigmas = [math.sqrt(1 - schedule.alpha_bar[t]) for t in grid]
-    lambdas = [math.log(alpha / sigma) for alpha, sigma in zip(alphas, sigmas, strict=True)]
-    before, now = ((x - sigmas[i] * math.sin(3 * x)) / alphas[i] for i, x in enumerate(seen[:2]))
-    before = 0 if replaced else before
-    h = lambdas[2] - lambdas[1]
-    r = (lambdas[1] - lambdas[0]) / h
-    D = (1 + 1 / (2 * r)) * now - 1 / (2 * r) * before
-    expected = sigmas[2] / sigmas[1] * seen[1] - alphas[2] * math.expm1(-h) * D
-    assert [x.item() for x in steps[1][1:]] == pytest.approx([expected, now], rel=1e-9)
+    x_T = torch.tensor([[0.8]], dtype=torch.float64)
+    for replaced in (None, on_step):
+        seen.clear()
+        steps = list(ddim.sample_2m(eps, schedule, x_T, grid, on_step=replaced))
+        alphas = [math.sqrt(schedule.alpha_bar[t]) for t in grid]
+        sigmas = [math.sqrt(1 - schedule.alpha_bar[t]) for t in grid]
+        lambdas = [math.log(alpha / sigma) for alpha, sigma in zip(alphas, sigmas, strict=True)]
+        before, now = ((x - sigmas[i] * math.sin(3 * x)) / alphas[i] for i, x in enumerate(seen[:2]))
+        h = lambdas[2] - lambdas[1]
+        r = (lambdas[1] - lambdas[0]) / h
+        D = (1 + 1 / (2 * r)) * now - 1 / (2 * r) * (0 if replaced else before)
+        expected = sigmas[2] / sigmas[1] * seen[1] - alphas[2] * math.expm1(-h) * D
+        assert [x.item() for x in steps[1][1:]] == pytest.approx([expected, now], rel=1e-9)
 
 
 @pytest.mark.parametrize("sampler", [ddim.sample, ddim.sample_2m, ddim.sample_exact])
 def test_on_step_is_called_with_s_and_the_next_step_starts_from_its_return(sampler):
     """Here it moves x_s and the predicted x_0."""
-    schedule, x_T, seen, inputs = Schedule(100), normal(2, 3), [], []
-
-    def eps(x, t):
-        inputs.append(x)
-        return 0.5 * x
-
-    def on_step(s, x, x_0):
-        seen.append((s, x, x_0))
-        return x + 1, x_0 + 2
-
-    double = {"dtype": torch.float64} if sampler is ddim.sample_exact else {}
-    steps = list(sampler(eps, schedule, x_T, 4, on_step=on_step, **double))
+    seen, inputs, double = [], [], {"dtype": torch.float64} if sampler is ddim.sample_exact else {}
+    eps = lambda x, t: inputs.append(x) or 0.5 * x  # noqa: E731
+    on_step = lambda s, x, x_0: seen.append((s, x, x_0)) or (x + 1, x_0 + 2)  # noqa: E731
+    steps = list(sampler(eps, Schedule(100), normal(2, 3), 4, on_step=on_step, **double))
     assert [s for s, _, _ in seen] == [s for s, _, _ in steps] == [75, 50, 25, 0]
     for (_, x, x_0), (_, before, before_0) in zip(steps, seen, strict=True):
         assert torch.equal(x, before + 1) and torch.equal(x_0, before_0 + 2)

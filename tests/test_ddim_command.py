@@ -182,22 +182,6 @@ def test_reconstruct_measures_every_variant(model, run, tmp_path, monkeypatch):
     assert (tmp_path / "reconstruct-tiny-3.png").exists()
 
 
-def test_reconstruct_measures_only_what_is_missing_and_a_gaussian_needs_no_network(run, tmp_path, monkeypatch, sheets):
-    """The few images of the sheet are made again; the quadratic grid of 10 steps lists coinciding times once."""
-    how, sizes, trip = ("reconstruct", "--n", 7, "--steps", 10, "--spacing", "quadratic"), [], reconstruct.round_trip
-    path = tmp_path / "reconstruct-tiny-7-quadratic.json"
-    assert run(*how, "--variants", "caption") == 0
-    first = record_in(path)["cells"]
-    assert first["caption"]["10"]["calls"] == 2 * len({int(i * i * 16 / 81) for i in range(10)})
-    monkeypatch.setattr(reconstruct, "round_trip", lambda *a: sizes.append(len(a[2])) or trip(*a))
-    assert run(*how, "--variants", reconstruct.GAUSSIAN) == 0
-    both = record_in(path)["cells"]
-    assert sizes == [7, 6] and both.keys() == {"caption", reconstruct.GAUSSIAN} and both["caption"] == first["caption"]
-    assert both[reconstruct.GAUSSIAN]["10"]["calls"] == 0
-    monkeypatch.setattr(ddpm.Trained, "eps", lambda *_: pytest.fail("called the network"))
-    assert run(*how, "--variants", reconstruct.GAUSSIAN, "--out", tmp_path / "alone") == 0
-
-
 def test_the_edits_are_those_by_hand(model, run, sheets, capsys):
     flags = ("--steps", 4, "--strength", 0.75, "--scale", 3, "--eta", 0.5, "--iterations", 2, "--seed", 5)
     assert run("edit", "--image", 3, "--target", TARGET, PROMPT, *flags) == 0

@@ -82,15 +82,12 @@ def test_ddpm_eq_11_is_the_unclipped_step(t):
 
 
 def test_both_variances_of_the_paper():
-    schedule, x = Schedule(), normal(1)
+    """A step moves by the square root of the variance times the noise."""
+    schedule, x, beta = Schedule(), normal(1), Schedule().beta[10].item()
     before, now = schedule.alpha_bar[9].item(), schedule.alpha_bar[10].item()
-    beta = schedule.beta[10].item()
-    assert reverse_variance(schedule, x, 10, "beta").item() == beta
-    assert reverse_variance(schedule, x, 10).item() == pytest.approx((1 - before) / (1 - now) * beta, rel=1e-12)
-    for variance in ("posterior", "beta"):
-        still = step(schedule, x, x, 10, torch.zeros_like(x), variance)[0]
-        moved = step(schedule, x, x, 10, torch.ones_like(x), variance)[0]
-        expected = reverse_variance(schedule, x, 10, variance).item()
+    for variance, expected in (("beta", beta), ("posterior", (1 - before) / (1 - now) * beta)):
+        still, moved = (step(schedule, x, x, 10, z, variance)[0] for z in (torch.zeros_like(x), torch.ones_like(x)))
+        assert reverse_variance(schedule, x, 10, variance).item() == pytest.approx(expected, rel=1e-12)
         assert (moved - still).item() ** 2 == pytest.approx(expected, rel=1e-9)
 
 

@@ -79,14 +79,10 @@ def test_imports_run_one_way():
 def test_an_upward_import_would_be_seen():
     for module, line in (
         ("unet.blocks", "from ddpm.schedule import Schedule"),
-        ("ddpm.diffusion", "from unet import UNet"),
         ("ddpm.bound", "from . import training"),
-        ("ddpm.model", "from .data import load_data"),
         ("ddpm.utils.files", "from ..model import Trained"),
         ("ddpm.data.shapes", "def f():\n    from ddim.sampler import sample"),
-        ("ddpm.data.folder", "from ..evaluation import judge"),
         ("ddim.sampler", "from .experiments import table"),
-        ("p2p.editing", "import train"),
     ):
         assert upward(line, module), (module, line)
     assert not upward("from unet import UNet\nfrom ..diffusion import posterior", "ddpm.training.loop")
@@ -152,10 +148,3 @@ def test_an_equation_that_is_named_has_a_test_of_its_name():
     tests = " ".join(re.findall(r"def (test_\w*eq_\w+)", " ".join(test.read_text(encoding="utf-8") for test in TESTS)))
     for path in FILES:
         assert {n for n in equations(path) if not re.search(rf"eq_{n}(?!\d)", tests)} == set(), path
-
-
-def test_alpha_means_one_thing():
-    """`alpha_bar` is DDPM's alpha with a bar; p2p, where papers use the letter for something else, never says it."""
-    for path in FILES:
-        if path.relative_to(ROOT).parts[0] == "p2p":
-            assert not re.search(r"\balphas?\b", path.read_text(encoding="utf-8"), re.IGNORECASE), path

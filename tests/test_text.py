@@ -61,8 +61,6 @@ def test_an_unknown_word_is_named_with_the_words_that_the_model_knows_the_neares
             shapes.encode(["a circle", prompt], 16)
         start = f"unknown {words} in the prompt {prompt!r}: this model knows, nearest first, {first}"
         assert str(caught.value).startswith(start) and "\n" not in str(caught.value)
-    with pytest.raises(UnknownWordError, match=r"zzzz.{,600} and \d+ more$"):
-        Tokenizer([f"w{i}" for i in range(999)]).encode(["zzzz"], 16)
 
 
 def test_a_model_learns_the_words_of_new_captions_and_its_own_keep_their_tokens(monkeypatch):

@@ -233,18 +233,6 @@ def test_four_steps_are_two_and_two():
     assert torch.equal(flat(first.unet), middle)  # the restored run shares no memory with the saved one
 
 
-def test_each_process_drops_other_values():
-    """The same mask for every process's share would be less dropout than the settings say."""
-    losses = set()
-    for rank in (0, 1):
-        training = make_training(SETTINGS, DROPOUT)
-        batch = training.batches[0]
-        training.loss = lambda _, loss=training.loss, batch=batch: loss(batch)  # the same rows for both
-        training.rank, training.world = rank, 2
-        losses.add(training.one_step(1e-3)[0].item())
-    assert len(losses) == 2
-
-
 WORKER = """
 import sys
 
