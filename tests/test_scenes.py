@@ -60,7 +60,7 @@ def masks(scene: scenes.Scene) -> dict[str, np.ndarray]:
     """For each noun of the image, float (32, 32) in 0..1: how much of each pixel it covers and nothing hides."""
     fine = {
         name: scenes.render(scene, "L", lambda noun, _, name=name: 255 * (noun == name))
-        for name in {noun for noun, _, _ in scenes.shapes_of(scene)}
+        for name in ("background", scene.setting, scene.thing, "flag")
     }
     return {name: np.asarray(image.reduce(scenes.FINE)) / 255 for name, image in fine.items()}
 

@@ -27,13 +27,13 @@ def load_data(
     data_dir = Path(data_dir).expanduser()
     if data_dir.is_file():
         raise DataError(f"{data_dir} is a file: expected the folder of the datasets")
-    own = {"shapes": shapes.SIZE, "scenes": scenes.SIZE, "cifar10": cifar10.SIZE}.get(name, size)
+    own = {"shapes": shapes.SIZE, "cifar10": cifar10.SIZE}.get(name, size)
     if size != own:
         raise DataError(f"{name} has images of {own} x {own}, the network has {size} x {size}: take one of size {own}")
     if name == "shapes":
         return shapes.shapes(split)
     if name == "scenes":
-        return scenes.scenes(data_dir, split)
+        return scenes.scenes(data_dir, split, size=size)
     if name == "cifar10":
         return cifar10.cifar10(data_dir, split)
     if name == "celeba":

@@ -23,7 +23,7 @@ from tqdm import tqdm
 from .base import DataError, Dataset, cached
 from .captions import article
 
-SIZE = 32  # pixels
+SIZE = 32  # pixels, and any multiple of it
 FINE = 8  # the drawing is made this many times as large, then averaged down
 BUILDINGS = ("house", "hotel", "tent", "car", "tree")
 ANIMALS = ("cat", "dog", "tiger")
@@ -164,25 +164,43 @@ def parse(text: str) -> dict[str, str | bool | None]:
 # ---- drawing -------------------------------------------------------------------------------------------------------
 
 Colour = tuple[int, int, int]
-Shape = tuple[str, Callable[[ImageDraw.ImageDraw, object], None], Colour]
 
 
+@dataclass(frozen=True)
 class Pen:
-    """Collects shapes in the units of one thing: its middle at (0, 0), y upwards, mirrored and scaled at the end."""
+    """Draws in the units of one thing: its middle at (0, 0), y upwards; a unit is a pixel of the image of 32 x 32.
 
-    def __init__(self, shapes: list[Shape], noun: str, x: float, y: float, scale: float = 1.0, mirror: bool = False):
-        self.shapes, self.noun, self.x, self.y = shapes, noun, x, y
-        self.scale, self.sign = scale, -1 if mirror else 1
+    paint: a shape's noun and colour -> the value that is drawn. unit: fine pixels in a unit. sharp: the image is larger
+    than 32 x 32 and shows details. x, y: the thing's middle in the image, from the top left. sign: -1 mirrors.
+    """
+
+    brush: ImageDraw.ImageDraw
+    paint: Callable[[str, Colour], object]
+    unit: int
+    sharp: bool
+    noun: str = "background"
+    x: float = 0.0
+    y: float = 0.0
+    scale: float = 1.0
+    sign: int = 1
 
     def place(self, points: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
         """Points of the thing -> points of the fine drawing."""
-        k = FINE * self.scale
-        return [(FINE * self.x + self.sign * k * x, FINE * self.y - k * y) for x, y in points]
+        k = self.unit * self.scale
+        return [(self.unit * self.x + self.sign * k * x, self.unit * self.y - k * y) for x, y in points]
+
+    def sides(self, x: float = 0.0, y: float = 0.0) -> tuple["Pen", "Pen"]:
+        """Two pens that draw what is symmetric about a point: the left half and the right one."""
+        middle = dict(x=self.x + self.sign * self.scale * x, y=self.y - self.scale * y)
+        return tuple(dataclasses.replace(self, sign=side * self.sign, **middle) for side in (-1, 1))
+
+    def width(self, units: float) -> int:
+        """A line's width in fine pixels."""
+        return max(1, round(units * self.unit * self.scale))
 
     def polygon(self, points: Iterable[tuple[float, float]], colour: Colour) -> None:
         """A filled polygon."""
-        corners = self.place(points)
-        self.shapes.append((self.noun, lambda d, c: d.polygon(corners, fill=c), colour))
+        self.brush.polygon(self.place(points), fill=self.paint(self.noun, colour))
 
     def box(self, x_0: float, y_0: float, x_1: float, y_1: float, colour: Colour) -> None:
         """An upright rectangle."""
@@ -196,16 +214,17 @@ class Pen:
         self.polygon([(x + c * u - s * v, y + s * u + c * v) for u, v in ring], colour)
 
     def line(self, points: Iterable[tuple[float, float]], width: float, colour: Colour) -> None:
-        """A line of a width in pixels."""
-        corners, pixels = self.place(points), max(1, round(width * FINE * self.scale))
-        self.shapes.append((self.noun, lambda d, c: d.line(corners, fill=c, width=pixels, joint="curve"), colour))
+        """A line of a width in units."""
+        ink = self.paint(self.noun, colour)
+        self.brush.line(self.place(points), fill=ink, width=self.width(width), joint="curve")
 
     def ring(self, x: float, y: float, r: float, width: float, colour: Colour) -> None:
         """A circle's outline."""
         ((u, v),) = self.place([(x, y)])
-        k, pixels = FINE * self.scale * r, max(1, round(width * FINE * self.scale))
-        box = (u - k, v - k, u + k, v + k)
-        self.shapes.append((self.noun, lambda d, c: d.ellipse(box, outline=c, width=pixels), colour))
+        k = self.unit * self.scale * r
+        self.brush.ellipse(
+            (u - k, v - k, u + k, v + k), outline=self.paint(self.noun, colour), width=self.width(width)
+        )
 
 
 def blend(one: Colour, other: Colour, share: float) -> Colour:
@@ -223,19 +242,18 @@ def lighter(colour: Colour, share: float = 0.35) -> Colour:
     return blend(colour, (255, 255, 255), share)
 
 
-def backdrop(scene: Scene, shapes: list[Shape]) -> None:
+def backdrop(scene: Scene, pen: Pen) -> None:
     """Sky and ground, wall and floor, or the garden behind a flower."""
-    pen, down = Pen(shapes, "background", 0, 0), -scene.ground
+    down = -scene.ground
     if scene.setting in SEATS:
         hues = [(225, 190, 200), (190, 215, 235), (200, 225, 190), (235, 222, 180), (215, 200, 235), (200, 205, 205)]
         wall = hues[int(scene.light * 5.999)]
         if scene.setting == "flower":
             wall = blend(wall, (90, 150, 110), 0.45)
         pen.box(0, 0, SIZE, -SIZE, wall)
-        if scene.setting == "couch":
-            pen.box(0, down, SIZE, -SIZE, blend((150, 110, 75), (120, 95, 90), scene.detail))
-        elif scene.setting == "bicycle":
-            pen.box(0, down, SIZE, -SIZE, blend((110, 112, 118), (150, 140, 125), scene.detail))
+        floors = {"couch": ((150, 110, 75), (120, 95, 90)), "bicycle": ((110, 112, 118), (150, 140, 125))}
+        if scene.setting in floors:
+            pen.box(0, down, SIZE, -SIZE, blend(*floors[scene.setting], scene.detail))
         return
     skies = [((110, 175, 245), (200, 230, 255)), ((250, 150, 100), (255, 215, 150)), ((20, 24, 66), (62, 62, 120))]
     high, low = skies[int(scene.light * 2.999)]
@@ -246,28 +264,36 @@ def backdrop(scene: Scene, shapes: list[Shape]) -> None:
         for i in range(7):
             x, y = (i * 9.7 + 40 * scene.detail) % SIZE, -1 - i * 5.3 % 13
             pen.box(x, y, x + 0.6, y + 0.6, (235, 235, 255))
-    night = darker if high[2] < 70 else (lambda colour, share=0: colour)
+    night = darker if high[2] < 70 else (lambda colour: colour)
+    land = dataclasses.replace(pen, noun=scene.setting)
     if scene.setting == "mountain":
-        land = Pen(shapes, "mountain", 0, 0)
         side = -1 if scene.x > 0 else 1  # the higher peak stands where the thing does not
         peaks = ((16 + side * (7 + 3 * scene.detail), 15, 11), (16 - side * (9 + 3 * scene.detail), 11, 9))
         for x, top, wide in [(x, down + high, wide) for x, high, wide in peaks]:
             land.polygon([(x - wide, down), (x, top), (x + wide, down)], night((120, 116, 128)))
             snow = top - 0.3 * (top - down)
             cap = [(x - 0.3 * wide, snow), (x, top), (x + 0.3 * wide, snow), (x, snow - 1)]
+            if land.sharp:  # a side in the shade, and a ragged edge of the snow
+                land.polygon([(x, top), (x + wide, down), (x + 0.2 * wide, down)], night((98, 94, 108)))
+                cap[3:] = [(x + 0.12 * wide, snow - 1.4), (x, snow - 0.2), (x - 0.14 * wide, snow - 1.6)]
             land.polygon(cap, night((250, 250, 255)))
         land.box(0, down, SIZE, -SIZE, night((98, 128, 88)))
     elif scene.setting == "beach":
-        land = Pen(shapes, "beach", 0, 0)
         land.box(0, down + 3.5, SIZE, down, night((35, 115, 200)))
+        if land.sharp:  # waves
+            for i in range(6):
+                x, y = (i * 7.7 + 29 * scene.detail) % SIZE, down + 1.5 + i % 3 * 0.6
+                land.box(x, y, x + 3, y + 0.25, night((120, 185, 235)))
         land.box(0, down + 0.8, SIZE, down, night((165, 215, 240)))
         land.box(0, down, SIZE, -SIZE, night((240, 215, 150)))
     else:
-        land = Pen(shapes, "field", 0, 0)
         land.box(0, down, SIZE, -SIZE, night((110, 190, 70)))
         for i in range(9):
             x = (i * 7.3 + 31 * scene.detail) % SIZE
             y = down - 1.5 - (i * 2.9 + 5 * scene.detail) % (SIZE - scene.ground - 2)
+            if land.sharp:  # grass
+                for dx in (-1.4, 0, 1.2):
+                    land.line([(x + dx, y - 0.8), (x + 1.3 * dx, y + 0.6)], 0.35, night((70, 150, 50)))
             land.ellipse(x, y, 0.55, 0.55, night([(255, 235, 90), (255, 255, 255), (250, 120, 150)][i % 3]))
 
 
@@ -276,23 +302,39 @@ def backdrop(scene: Scene, shapes: list[Shape]) -> None:
 
 def draw_house(pen: Pen, colour: Colour, lit: bool) -> None:
     """Walls in its colour, a brown roof with a chimney, a door and a window."""
+    glass = (255, 225, 120) if lit else (88, 120, 150)
     pen.box(2.6, 8, 4.3, 13, (120, 70, 60))
     pen.box(-5.5, 0, 5.5, 7.5, colour)
     pen.polygon([(-7, 7.3), (0, 13.5), (7, 7.3)], (128, 62, 46))
     pen.box(-3.6, 0, -0.9, 5, (96, 60, 36))
-    pen.box(1.2, 2.6, 4.2, 5.6, (255, 225, 120) if lit else (88, 120, 150))
-    pen.box(2.5, 2.6, 2.9, 5.6, INK)
+    if pen.sharp:
+        pen.line([(-6.9, 7.5), (6.9, 7.5)], 0.5, (88, 42, 32))
+        pen.ellipse(0, 9.7, 1.3, 1.3, CREAM)
+        pen.ellipse(0, 9.7, 0.9, 0.9, glass)
+        pen.ellipse(-1.5, 2.4, 0.3, 0.3, (240, 200, 90))
+        pen.box(0.8, 2.2, 4.6, 6, CREAM)
+    pen.box(1.2, 2.6, 4.2, 5.6, glass)
+    pen.box(2.5, 2.6, 2.9, 5.6, CREAM if pen.sharp else INK)
+    if pen.sharp:
+        pen.box(1.2, 3.9, 4.2, 4.3, CREAM)
 
 
 def draw_hotel(pen: Pen, colour: Colour, lit: bool) -> None:
     """A tower with a flat roof and rows of windows."""
     pen.box(-5, 0, 5, 17, colour)
     pen.box(-5.6, 16.6, 5.6, 18, darker(colour, 0.45))
-    for row in range(4):
-        for column in range(3):
-            x, y = -3.9 + 3 * column, 4.6 + 3 * row
-            pen.box(x, y, x + 1.8, y + 1.8, (255, 225, 120) if lit and (row + column) % 3 else (70, 95, 130))
+    columns, rows, wide = (4, 5, 1.3) if pen.sharp else (3, 4, 1.8)
+    for row, column in product(range(rows), range(columns)):
+        x, y = -3.9 + (7.8 - wide) / (columns - 1) * column, 4.6 + (12 / rows) * row
+        if pen.sharp:
+            pen.box(x - 0.3, y - 0.3, x + wide + 0.3, y + 1.8, CREAM)
+        tall = 1.5 if pen.sharp else 1.8
+        pen.box(x, y, x + wide, y + tall, (255, 225, 120) if lit and (row + column) % 3 else (70, 95, 130))
     pen.box(-1.6, 0, 1.6, 3.2, (70, 50, 40))
+    if pen.sharp:  # glass doors under a canopy
+        pen.box(-1.3, 0, -0.2, 2.8, (150, 190, 215))
+        pen.box(0.2, 0, 1.3, 2.8, (150, 190, 215))
+        pen.polygon([(-2.6, 3), (-2, 3.9), (2, 3.9), (2.6, 3)], (200, 50, 50))
 
 
 def draw_tent(pen: Pen, colour: Colour, lit: bool) -> None:
@@ -301,6 +343,10 @@ def draw_tent(pen: Pen, colour: Colour, lit: bool) -> None:
     pen.polygon([(0.8, 10.5), (8.5, 0), (4.4, 0)], darker(colour, 0.35))
     pen.polygon([(-3.6, 0), (0.2, 7.2), (2.4, 0)], (255, 215, 120) if lit else INK)
     pen.line([(0.8, 10), (0.8, 12)], 0.6, INK)
+    if pen.sharp:  # an open flap, a seam
+        pen.polygon([(-3.6, 0), (0.2, 7.2), (-2.2, 1.6), (-2.6, 0)], lighter(colour))
+        pen.polygon([(2.4, 0), (0.2, 7.2), (1.2, 1.6), (1.5, 0)], lighter(colour))
+        pen.line([(0.8, 10.3), (4.4, 0)], 0.3, darker(colour, 0.55))
 
 
 def draw_car(pen: Pen, colour: Colour, lit: bool) -> None:
@@ -310,6 +356,12 @@ def draw_car(pen: Pen, colour: Colour, lit: bool) -> None:
     pen.polygon([(0.3, 5.6), (0.3, 8.2), (2.2, 8.2), (3.9, 5.6)], (190, 225, 245))
     pen.polygon([(-8.5, 2), (-8.5, 4.8), (-7, 5.8), (7.4, 5.8), (8.7, 4.4), (8.7, 2)], colour)
     pen.box(7.6, 3.6, 8.8, 4.8, (255, 250, 180))
+    if pen.sharp:  # a door with its handle, a tail light, bumpers
+        edge = darker(colour, 0.4)
+        pen.line([(-2.4, 2.2), (-2.4, 5.4), (2.6, 5.4), (2.6, 2.2)], 0.25, edge)
+        pen.box(-2, 4.5, -0.8, 4.9, edge)
+        pen.box(-8.6, 3.9, -7.9, 4.9, (170, 30, 30))
+        pen.box(-8.8, 1.8, 9, 2.5, (90, 92, 98))
     for x in (-5, 5):
         pen.ellipse(x, 1.9, 2.2, 2.2, INK)
         pen.ellipse(x, 1.9, 0.9, 0.9, (200, 200, 205))
@@ -322,10 +374,22 @@ def draw_tree(pen: Pen, colour: Colour, lit: bool) -> None:
     for x, y, r in ((-3, 9.5, 4), (3, 9.5, 4), (0, 13, 4.6), (0, 9.6, 4.2)):
         pen.ellipse(x, y, r, r, (46, 134, 54))
     pen.ellipse(-1.6, 13.4, 1.9, 1.7, (92, 172, 84))
+    if pen.sharp:  # clumps of leaves, in the light and in the shade
+        for x, y in ((-4.3, 10.4), (2.4, 10.6), (2.2, 14.4)):
+            pen.ellipse(x, y, 1.3, 1, (92, 172, 84))
+        for x, y in ((-3.4, 7.4), (0, 9.4), (3.8, 7.8), (0.6, 12)):
+            pen.ellipse(x, y, 1.4, 0.9, (32, 104, 44))
 
 
 def draw_flag(pen: Pen) -> None:
     """A pole with a red flag that waves."""
+    if pen.sharp:
+        wave = [(0.3, 0), (2.4, -0.7), (4.6, 0.1), (7.2, -0.5)]
+        pen.line([(0, 0), (0, 19)], 0.8, (225, 225, 228))
+        for top, low, hue in ((18.6, 13.2, (225, 30, 40)), (16.8, 15, (255, 255, 255))):
+            pen.polygon([(x, top + y) for x, y in wave] + [(x, low + y) for x, y in wave[::-1]], hue)
+        pen.ellipse(0, 19.2, 0.7, 0.7, (240, 200, 60))
+        return
     pen.line([(0, 0), (0, 14)], 0.7, (150, 140, 135))
     pen.polygon([(0.2, 14), (2.6, 13.2), (5.4, 14), (5.4, 10.2), (2.6, 9.4), (0.2, 10.2)], (225, 40, 45))
 
@@ -350,39 +414,49 @@ def draw_animal(pen: Pen, thing: str, fur: Colour) -> None:
             pen.polygon([(-4.4, y), (-4.3, y + 1.3), (-0.8, y + 0.9)], INK)
         for y in (1.2, 3.2):
             pen.box(1.9, y, 3.3, y + 0.8, INK)
-    x, y = 1.2, 8.6
-    if thing == "cat":
-        for side in (-1, 1):
-            pen.polygon([(x + 0.7 * side, y + 2.2), (x + 3.4 * side, y + 1.2), (x + 3.1 * side, y + 5.2)], fur)
-            inner = [(x + 1.5 * side, y + 2.2), (x + 2.8 * side, y + 1.6), (x + 2.7 * side, y + 4)]
-            pen.polygon(inner, (240, 160, 165))
-    if thing == "tiger":
-        for side in (-1, 1):
-            pen.ellipse(x + 2.8 * side, y + 2.8, 1.5, 1.5, fur)
-            pen.ellipse(x + 2.8 * side, y + 2.8, 0.7, 0.7, CREAM)
-    pen.ellipse(x, y, 3.7, 3.4, fur)
+    for head in pen.sides(1.2, 8.6):  # ears, behind the face
+        if thing == "cat":
+            head.polygon([(0.7, 2.2), (3.4, 1.2), (3.1, 5.2)], fur)
+            head.polygon([(1.5, 2.2), (2.8, 1.6), (2.7, 4)], (240, 160, 165))
+        if thing == "tiger":
+            head.ellipse(2.8, 2.8, 1.5, 1.5, fur)
+            head.ellipse(2.8, 2.8, 0.7, 0.7, CREAM)
+    head.ellipse(0, 0, 3.7, 3.4, fur)
     if thing == "dog":
         ear = darker(fur, 0.35) if not dark else (78, 78, 88)
-        for side in (-1, 1):
-            pen.ellipse(x + 3.5 * side, y - 0.6, 1.3, 3.1, ear, -8 * side)
-        pen.ellipse(x, y - 1.4, 2.1, 1.7, lighter(fur, 0.6) if not dark else (120, 120, 128))
-        pen.ellipse(x, y - 0.7, 1.0, 0.75, INK)
-        pen.box(x - 0.5, y - 3.6, x + 0.5, y - 2.4, (235, 90, 105))
+        for half in pen.sides(1.2, 8.6):
+            half.ellipse(3.5, -0.6, 1.3, 3.1, ear, -8)
+        head.ellipse(0, -1.4, 2.1, 1.7, lighter(fur, 0.6) if not dark else (120, 120, 128))
+        head.ellipse(0, -0.7, 1.0, 0.75, INK)
+        head.box(-0.5, -3.6, 0.5, -2.4, (235, 90, 105))
     if thing == "cat":
-        pen.ellipse(x, y - 1.1, 0.6, 0.45, (235, 120, 130))
+        head.ellipse(0, -1.1, 0.6, 0.45, (235, 120, 130))
     if thing == "tiger":
-        pen.ellipse(x, y - 1.5, 2.2, 1.6, CREAM)
-        pen.ellipse(x, y - 0.9, 0.7, 0.5, INK)
-        for dx in (-1.5, 0, 1.5):
-            pen.polygon([(x + dx - 0.55, y + 3.4), (x + dx + 0.55, y + 3.4), (x + 0.7 * dx, y + 1.5)], INK)
-        for side in (-1, 1):
-            pen.polygon([(x + 3.8 * side, y + 0.7), (x + 3.8 * side, y - 0.5), (x + 2.3 * side, y - 0.1)], INK)
-            pen.polygon([(x + 3.5 * side, y - 1.2), (x + 3.0 * side, y - 2.3), (x + 2.1 * side, y - 1.3)], INK)
+        head.ellipse(0, -1.5, 2.2, 1.6, CREAM)
+        head.ellipse(0, -0.9, 0.7, 0.5, INK)
+        for x in (-1.5, 0, 1.5):
+            head.polygon([(x - 0.55, 3.4), (x + 0.55, 3.4), (0.7 * x, 1.5)], INK)
     eye = (150, 220, 90) if thing == "cat" else (255, 255, 255) if dark else INK
-    for side in (-1, 1):
-        pen.ellipse(x + 1.5 * side, y + 0.5, 0.75, 0.85, eye)
+    for half in pen.sides(1.2, 8.6):
+        if thing == "tiger":
+            half.polygon([(3.8, 0.7), (3.8, -0.5), (2.3, -0.1)], INK)
+            half.polygon([(3.5, -1.2), (3.0, -2.3), (2.1, -1.3)], INK)
+        if half.sharp:
+            face_details(half, thing, dark)
+        half.ellipse(1.5, 0.5, 0.75, 0.85, eye)
         if eye != INK:
-            pen.ellipse(x + 1.5 * side, y + 0.5, 0.35, 0.7, INK)
+            half.ellipse(1.5, 0.5, 0.35, 0.7, INK)
+        if half.sharp:
+            half.ellipse(1.7, 0.8, 0.22, 0.22, (255, 255, 255))
+
+
+def face_details(half: Pen, thing: str, dark: bool) -> None:
+    """What a face of 64 x 64 shows on each side: the mouth, and the whiskers of a cat and a tiger."""
+    line = (215, 215, 220) if dark and thing != "tiger" else INK
+    if thing != "dog":
+        for y in (-0.9, -1.7):
+            half.line([(1.1, -1.2), (4.3, y)], 0.2, line)
+    half.line([(0, -1.3), (0, -1.7), (0.5, -2.1), (1, -1.8)], 0.25, line)
 
 
 def draw_couch(pen: Pen, colour: Colour) -> None:
@@ -390,23 +464,38 @@ def draw_couch(pen: Pen, colour: Colour) -> None:
     pen.box(-10, 2, 10, 9.5, darker(colour, 0.28))
     pen.box(-9, 1.2, 9, 5, darker(colour, 0.1))
     pen.box(-0.2, 1.2, 0.2, 5, darker(colour, 0.35))
+    if pen.sharp:  # buttons of the back, the edge of the seat
+        pen.box(-9, 3.4, 9, 3.7, darker(colour, 0.3))
+        for x in (-7.5, -4.5, -1.5, 1.5, 4.5, 7.5):
+            pen.ellipse(x, 7.2, 0.4, 0.4, darker(colour, 0.55))
 
 
 def draw_arms(pen: Pen, colour: Colour) -> None:
     """The arms and the feet of a couch."""
-    for side in (-1, 1):
-        pen.box(7.6 * side, 1, 10.8 * side, 6.6, lighter(colour, 0.18))
-        pen.box(8.2 * side, 0, 9.4 * side, 1, (70, 48, 36))
+    for half in pen.sides():
+        half.box(7.6, 1, 10.8, 6.6, lighter(colour, 0.18))
+        half.box(8.2, 0, 9.4, 1, (70, 48, 36))
+        if half.sharp:
+            half.ellipse(9.2, 5.2, 1, 1, darker(colour, 0.15))
 
 
 def draw_bicycle(pen: Pen, colour: Colour) -> None:
     """Two wheels with a frame in its colour, a saddle and a handlebar."""
     for x in (-6, 6):
+        if pen.sharp:  # spokes
+            for i in range(6):
+                dx, dy = 3.5 * math.cos(math.pi * i / 6), 3.5 * math.sin(math.pi * i / 6)
+                pen.line([(x - dx, 3.8 - dy), (x + dx, 3.8 + dy)], 0.2, (190, 190, 195))
         pen.ring(x, 3.8, 3.9, 0.9, INK)
         pen.ellipse(x, 3.8, 0.7, 0.7, (160, 160, 165))
     rear = [(-6, 3.8), (-2.8, 8.4), (4.4, 8.4), (0, 3.4), (-6, 3.8)]
     for line in (rear, [(-2.8, 8.4), (0, 3.4)], [(6, 3.8), (4, 10.6)]):
         pen.line(line, 1.2, colour)
+    if pen.sharp:  # cranks and pedals
+        pen.ring(0, 3.4, 1.3, 0.5, (70, 70, 76))
+        pen.line([(-1.4, 1.6), (1.4, 5.2)], 0.5, (70, 70, 76))
+        pen.box(-2.3, 1.2, -0.7, 1.8, INK)
+        pen.box(0.7, 5, 2.3, 5.6, INK)
     pen.box(-4.8, 8.5, -1.2, 9.5, INK)
     pen.line([(4, 10.6), (6, 11)], 0.9, INK)
 
@@ -415,45 +504,66 @@ def draw_flower(pen: Pen, colour: Colour, spikey: bool, height: float) -> None:
     """A stem with a leaf, and a blossom that stands at `height`: round petals, or thin pointed ones."""
     pen.line([(0.6, -2), (0, height)], 1.1, (48, 130, 56))
     pen.polygon([(0.4, height * 0.35), (4.6, height * 0.35 + 2.6), (2.2, height * 0.35 - 0.6)], (70, 165, 76))
+    petals = 12 if spikey else 6
+    for i in range(petals):
+        a = 2 * math.pi * (i + 0.5) / 12 if spikey else 2 * math.pi * i / 6 + 0.3
+        c, s = math.cos(a), math.sin(a)
+        if spikey:
+            foot = [(2.2 * math.cos(a + side), height + 2.2 * math.sin(a + side)) for side in (-0.32, 0.32)]
+            pen.polygon([foot[0], (7.4 * c, height + 7.4 * s), foot[1]], colour)
+        else:
+            pen.ellipse(3.1 * c, height + 3.1 * s, 2.4, 1.9, colour, math.degrees(a))
+        if pen.sharp:
+            pen.line([(2 * c, height + 2 * s), (4.6 * c, height + 4.6 * s)], 0.3, darker(colour, 0.25))
     if spikey:
-        for i in range(12):
-            a = 2 * math.pi * (i + 0.5) / 12
-            tip, side = (7.4 * math.cos(a), height + 7.4 * math.sin(a)), 0.16
-            foot = [(2.2 * math.cos(a + s), height + 2.2 * math.sin(a + s)) for s in (-side * 2, side * 2)]
-            pen.polygon([foot[0], tip, foot[1]], colour)
         pen.ellipse(0, height, 2.3, 2.3, colour)
-    else:
+    heart = (250, 205, 60) if colour[2] > 90 or colour[1] < 120 else (150, 90, 40)
+    pen.ellipse(0, height, 1.7, 1.7, heart)
+    if pen.sharp:
         for i in range(6):
-            a = 2 * math.pi * i / 6 + 0.3
-            pen.ellipse(3.1 * math.cos(a), height + 3.1 * math.sin(a), 2.4, 1.9, colour, math.degrees(a))
-    pen.ellipse(0, height, 1.7, 1.7, (250, 205, 60) if colour[2] > 90 or colour[1] < 120 else (150, 90, 40))
+            pen.ellipse(math.cos(i * math.pi / 3), height + math.sin(i * math.pi / 3), 0.25, 0.25, darker(heart, 0.4))
 
 
 def draw_butterfly(pen: Pen, colour: Colour) -> None:
     """Four wings with a dark edge, a body and two antennae."""
-    for side in (-1, 1):
+    for half in pen.sides():
         for shrink, paint in ((0.0, darker(colour, 0.65)), (0.75, colour)):
-            pen.ellipse(3.7 * side - 0.4 * shrink * side, 2.7, 4.0 - shrink, 2.9 - shrink, paint, 38 * side)
-            pen.ellipse(2.7 * side - 0.3 * shrink * side, -1.9, 2.7 - shrink, 2.3 - shrink, paint, -35 * side)
-        pen.line([(0.2 * side, 3), (1.7 * side, 6.6)], 0.5, INK)
+            half.ellipse(3.7 - 0.4 * shrink, 2.7, 4.0 - shrink, 2.9 - shrink, paint, 38)
+            half.ellipse(2.7 - 0.3 * shrink, -1.9, 2.7 - shrink, 2.3 - shrink, paint, -35)
+        half.line([(0.2, 3), (1.7, 6.6)], 0.5, INK)
+        if half.sharp:  # spots, and knobs of the antennae
+            half.ellipse(1.7, 6.6, 0.5, 0.5, INK)
+            half.ellipse(5, 3.8, 0.9, 0.9, lighter(colour, 0.7))
+            half.ellipse(3.1, -2.3, 0.6, 0.6, darker(colour, 0.5))
+            half.line([(0.6, 0.8), (4.2, 3)], 0.3, darker(colour, 0.5))
     pen.ellipse(0, 0.4, 0.8, 3.6, INK)
 
 
-def shapes_of(scene: Scene) -> list[Shape]:
-    """Everything that is drawn, from back to front, each with the noun that it belongs to."""
-    shapes: list[Shape] = []
-    backdrop(scene, shapes)
+def render(scene: Scene, mode: str, paint: Callable[[str, Colour], object], size: int = SIZE) -> Image.Image:
+    """The scene from back to front in fine pixels; paint: a shape's noun and colour -> its value.
+
+    DataError: a size that is no multiple of 32.
+    """
+    if size < SIZE or size % SIZE:
+        raise DataError(f"scenes are drawn at 32 x 32 pixels or a multiple such as 64 x 64, not at {size} x {size}")
+    image = Image.new(mode, (size * FINE, size * FINE))
+    whole = Pen(ImageDraw.Draw(image), paint, FINE * size // SIZE, sharp=size > SIZE)
+    backdrop(scene, whole)
     colour, second = RGB[scene.colour], RGB[scene.setting_colour]
-    x, k = SIZE / 2 + scene.x, scene.scale
+    sign, k = -1 if scene.mirror else 1, scene.scale
 
     def pen(noun: str, y: float, dx: float = 0.0, scale: float = k) -> Pen:
-        return Pen(shapes, noun, x + dx * k * (-1 if scene.mirror else 1), y, scale, scene.mirror)
+        return dataclasses.replace(whole, noun=noun, x=SIZE / 2 + scene.x + dx * k * sign, y=y, scale=scale, sign=sign)
 
     if scene.setting in PLACES:
-        if scene.flag:
+        if scene.flag and not whole.sharp:
             draw_flag(pen("flag", scene.ground + 2.2, dx=-12 if scene.detail < 0.5 else 8.5))
         drawers = dict(house=draw_house, hotel=draw_hotel, tent=draw_tent, car=draw_car, tree=draw_tree)
         drawers[scene.thing](pen(scene.thing, scene.ground + 3), colour, scene.light > 2 / 3)
+        if scene.flag and whole.sharp:  # before the thing, on the side where there is more room, flying inwards
+            side = -1 if scene.x > 0 else 1
+            x = SIZE / 2 + side * (14 - 2 * scene.detail)
+            draw_flag(dataclasses.replace(whole, noun="flag", x=x, y=scene.ground + 3.5, sign=-side))
     elif scene.setting == "couch":
         draw_couch(pen("couch", scene.ground + 4), second)
         draw_animal(pen(scene.thing, scene.ground - 0.6 * k, dx=6 * scene.detail - 3.6), scene.thing, colour)
@@ -465,27 +575,18 @@ def shapes_of(scene: Scene) -> list[Shape]:
         height = 6 + 5 * scene.detail
         draw_flower(pen("flower", SIZE - 2), second, scene.spikey, height)
         draw_butterfly(pen("butterfly", SIZE - 2 - (height + 6.2) * k, dx=2.2, scale=0.9 * k), colour)
-    return shapes
-
-
-def render(scene: Scene, mode: str, paint: Callable[[str, Colour], object]) -> Image.Image:
-    """The shapes of a scene one over the other in fine pixels; paint: a shape's noun and colour -> its value."""
-    image = Image.new(mode, (SIZE * FINE, SIZE * FINE))
-    brush = ImageDraw.Draw(image)
-    for noun, put, colour in shapes_of(scene):
-        put(brush, paint(noun, colour))
     return image
 
 
-def draw(scene: Scene) -> np.ndarray:
-    """The image, uint8 (3, 32, 32), antialiased: the fine pixels averaged."""
-    return np.asarray(render(scene, "RGB", lambda _, colour: colour).reduce(FINE)).transpose(2, 0, 1)
+def draw(scene: Scene, size: int = SIZE) -> np.ndarray:
+    """The image, uint8 (3, size, size), antialiased: the fine pixels averaged. Larger ones show more details."""
+    return np.asarray(render(scene, "RGB", lambda _, colour: colour, size).reduce(FINE)).transpose(2, 0, 1)
 
 
-def parts(scene: Scene) -> np.ndarray:
-    """What is at the middle of each pixel, uint8 (32, 32): an index of PARTS."""
+def parts(scene: Scene, size: int = SIZE) -> np.ndarray:
+    """What is at the middle of each pixel, uint8 (size, size): an index of PARTS."""
     names = {scene.thing: "thing", scene.setting: "setting", "flag": "flag"}
-    image = render(scene, "L", lambda noun, _: PARTS.index(names.get(noun, "background")))
+    image = render(scene, "L", lambda noun, _: PARTS.index(names.get(noun, "background")), size)
     return np.asarray(image)[FINE // 2 :: FINE, FINE // 2 :: FINE]
 
 
@@ -550,12 +651,15 @@ def scatter(n: int, split: str, seed: int) -> list[Scene]:
     return [scene() for _ in range(n)]
 
 
-def scenes(data_dir: str | Path, split: str = "train", n: int = 30_000, seed: int = 0) -> Dataset:
-    """The dataset, the same from the same seed; its images are kept in data_dir. DataError: an unknown split."""
-    drawn = scatter(n, split, seed)
+def scenes(
+    data_dir: str | Path, split: str = "train", n: int = 30_000, seed: int = 0, size: int = SIZE
+) -> Dataset:
+    """The dataset, the same from the same seed; its images are kept in data_dir.
 
-    bar = tqdm(drawn, f"scenes {split}", unit=" images", leave=False, disable=None)
-    images = cached(
-        data_dir, f"scenes-{split}", [n, seed], ("scenes",), lambda: np.stack([draw(scene) for scene in bar])
-    )
+    DataError: an unknown split, a size that is no multiple of 32.
+    """
+    drawn = scatter(n, split, seed)
+    name = f"scenes{size if size != SIZE else ''}-{split}"
+    bar = tqdm(drawn, name, unit=" images", leave=False, disable=None)
+    images = cached(data_dir, name, [n, seed], ("scenes",), lambda: np.stack([draw(scene, size) for scene in bar]))
     return Dataset("scenes", images, [variants(scene) for scene in drawn])
