@@ -431,7 +431,7 @@ def test_what_is_wrong_with_a_folder_is_said_with_its_line(tmp_path, monkeypatch
         ("a.png\ta square\x0c\u2028\n\ttext\n", r"captions\.txt:2: expected a file name, a tab"),
         ("a.png\ta square\na.png\t... !\n", r"captions\.txt:2: expected .* a caption with words, got"),
         ("broken.png\ta square\r\nb.png\ta square\r\n", r"captions\.txt:2: there is no file .*b\.png"),
-        (words, r"corgi \(5 x: line 1, 2, 5, \.\.\.\), robot \(1 x: line 4\); .* unet/vocabulary\.py"),
+        (words, r"corgi \(5 x, first in line 1\), robot \(1 x, first in line 4\); .* unet/vocabulary\.py"),
         ("broken.png\ta square\n", r"broken\.png cannot be read as an image"),
         ("empty.png\ta square\n", r"empty\.png cannot be read as an image \(it is empty\)"),
         ("page.pdf\ta square\n", r"page\.pdf cannot be read as an image \(damaged, or no format of Pillow"),

@@ -7,6 +7,7 @@ pairs for images that a model samples itself, as Prompt-to-Prompt needs; `scene_
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -67,8 +68,7 @@ def changed(s: shapes.Shape, kind: str, rng: np.random.Generator | None = None) 
 # ---- edits of real images ------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Edits:
+class Edits(NamedTuple):
     """n edits of one kind.
 
     images: uint8 (n, 3, H, W). sources, targets: the captions. keep: bool (n, H, W), the pixels to leave alone: all of
@@ -128,8 +128,7 @@ def pairs(data: str, kind: str, n: int, seed: int = 0) -> CaptionPairs:
     DataError: a dataset or kind that has none.
     """
     if kind not in PAIR_KINDS.get(data, ()):
-        known = PAIR_KINDS.get(data) or f"a dataset of {tuple(PAIR_KINDS)}"
-        raise DataError(f"no edits {kind!r} of {data}: expected {known}")
+        raise DataError(f"no edits {kind!r} of {data}: expected {PAIR_KINDS.get(data, tuple(PAIR_KINDS))}")
     rng = np.random.default_rng([seed, PAIR_KINDS["shapes"].index(kind) if data == "shapes" else 0])
     if data == "scenes":
         captions = [(edit.source, edit.target) for edit in scene_edits(kind, n, seed)]
@@ -162,8 +161,7 @@ def face_edit(kind: str, rng: np.random.Generator) -> tuple[Words, str | bool]:
     return words, another(rng, groups[kind], words[kind]) if kind in groups else True
 
 
-@dataclass(frozen=True)
-class SceneEdit:
+class SceneEdit(NamedTuple):
     """A scene, the true edit of it, and their captions, which differ by the edit alone."""
 
     before: scenes.Scene

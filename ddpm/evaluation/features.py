@@ -55,16 +55,12 @@ def load(kind: str, data: str = "", path: str | Path | None = None, device: str 
     """
     if path is not None or kind == "inception":
         return inception(fetched() if path is None else Path(path).expanduser(), device)
-    if kind == "classifier":
-        return of_classifier(classifier.load(data).to(device))
-    raise ValueError(f"unknown feature network {kind!r}: expected one of {', '.join(KINDS)}")
-
-
-def of_classifier(network: classifier.Classifier) -> Features:
-    """The inputs of the classifier's last layer, computed on the device where it is."""
-    device = network.last[0].weight.device
+    if kind != "classifier":
+        raise ValueError(f"unknown feature network {kind!r}: expected one of {', '.join(KINDS)}")
+    network = classifier.load(data).to(device)
 
     def of_batch(images: np.ndarray) -> Tensor:
+        """The inputs of the classifier's last layer."""
         return torch.cat([network.features(x.to(device)) for x in classifier.batches(images, network.size)])
 
     return Features("FD-classifier", f"classifier {network.info['data']}", network.sha256, of_batch)
@@ -92,10 +88,8 @@ def inception(path: Path, device: str | torch.device = "cpu") -> Features:
 def check_official(path: Path, name: str) -> None:
     """CheckpointError unless the file at `path`, called `name`, is the official network."""
     if (found := files.sha256(path)) != SHA256:
-        raise files.CheckpointError(
-            f"{name} is damaged or not the official network (sha256 {found[:12]}..., expected {SHA256[:12]}...): "
-            f"fetch {URL}"
-        )
+        hashes = f"sha256 {found[:12]}..., expected {SHA256[:12]}..."
+        raise files.CheckpointError(f"{name} is damaged or not the official network ({hashes}): fetch {URL}")
 
 
 def fetched() -> Path:
@@ -109,8 +103,6 @@ def fetched() -> Path:
             with files.whole_file(CACHE) as temporary:
                 shutil.copyfile(network, temporary)
     except (OSError, http.client.HTTPException) as error:
-        raise files.CheckpointError(
-            f"the Inception network could not be fetched ({error}): put {URL} at {CACHE}, or give the file with "
-            "--inception; --features classifier needs no download"
-        ) from None
+        advice = f"put {URL} at {CACHE}, or give the file with --inception; --features classifier needs no download"
+        raise files.CheckpointError(f"the Inception network could not be fetched ({error}): {advice}") from None
     return CACHE
