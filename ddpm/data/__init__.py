@@ -30,19 +30,16 @@ def load_data(
     own = {"shapes": shapes.SIZE, "cifar10": cifar10.SIZE}.get(name, size)
     if size != own:
         raise DataError(f"{name} has images of {own} x {own}, the network has {size} x {size}: take one of size {own}")
-    if name == "shapes":
-        return shapes.shapes(split)
-    if name == "scenes":
-        return scenes.scenes(data_dir, split, size=size)
-    if name == "cifar10":
-        return cifar10.cifar10(data_dir, split)
-    if name == "celeba":
-        return celeba.celeba(data_dir, split, size)
-    if name == "folder":
-        if split != "train":
-            raise DataError(
-                f"a folder of images has no {split} split: all of its images were used for training; "
-                "give an image as a file, or --split train where the command has it"
-            )
-        return folder.folder(data_dir, size, words, longest)
-    raise DataError(f"unknown dataset {name!r}: expected shapes, scenes, cifar10, celeba or folder")
+    if name == "folder" and split != "train":
+        advice = "give an image as a file, or --split train where the command has it"
+        raise DataError(f"a folder of images has no {split} split: all of its images were used for training; {advice}")
+    loaders = {
+        "shapes": lambda: shapes.shapes(split),
+        "scenes": lambda: scenes.scenes(data_dir, split, size=size),
+        "cifar10": lambda: cifar10.cifar10(data_dir, split),
+        "celeba": lambda: celeba.celeba(data_dir, split, size),
+        "folder": lambda: folder.folder(data_dir, size, words, longest),
+    }
+    if name not in loaders:
+        raise DataError(f"unknown dataset {name!r}: expected {', '.join(loaders)}")
+    return loaders[name]()

@@ -35,9 +35,8 @@ RULES = (  # name, hue in degrees (from > to wraps around 0), chroma, lightness.
     ("charcoal", (0, 360), (0, 8), (17, 27)), ("unclear", (0, 360), (0, 9), (27, 31)),
     ("black", (0, 360), (0, 9), (0, 20)), ("black", (0, 360), (0, 16), (0, 14)), ("black", (0, 360), ANY, (0, 9)),
 )  # fmt: skip
-LINEAR_TO_XYZ = np.array(  # IEC 61966-2-1
-    [[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]
-)
+# IEC 61966-2-1
+LINEAR_TO_XYZ = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
 
 
 def to_lab(rgb: np.ndarray) -> np.ndarray:
@@ -68,9 +67,7 @@ LEVELS = 8  # lightness has eight steps, so that a dark car is not hidden by a l
 
 @cache
 def _table() -> tuple[np.ndarray, np.ndarray]:
-    """Bin (name and level of lightness as one number) and lightness of all colours of 6 bits a channel: cheaper to name
-    262,144 once than 51 million pixels.
-    """
+    """Bin (name and level of lightness as one number) and lightness of all 262,144 colours of 6 bits a channel."""
     value = np.arange(64) * 4 + 2
     rgb = np.stack(np.meshgrid(value, value, value, indexing="ij"), axis=-1).reshape(-1, 3)
     light = to_lab(rgb)[:, 0].astype(np.float32)
@@ -143,16 +140,16 @@ BACKGROUND_VOTES = np.eye(len(NAMES), len(COLOURS))
 BACKGROUND_VOTES[NAMES.index("silver"), GRAY] = 1
 
 
-def _background(border: np.ndarray, corners: np.ndarray) -> list[str | None]:
-    """The colour word of each background: of the border, where the upper corners agree. Both: `_shares`."""
+def _background(border: np.ndarray, corners: np.ndarray) -> np.ndarray:
+    """(N,): the colour of each background, -1 for none: of the border, where the corners agree. Both: `_shares`."""
     border, corners = (shares.sum(axis=2) @ BACKGROUND_VOTES for shares in (border, corners))
     images, best = np.arange(len(border)), border.argmax(axis=1)
     clear = (border[images, best] > 0.50) & (corners[images, best] > 0.40)
-    return [COLOURS[i] if sure else None for i, sure in zip(best, clear, strict=True)]
+    return np.where(clear, best, -1)
 
 
-def _object(middle: np.ndarray, border: np.ndarray, labels: np.ndarray) -> list[str | None]:
-    """The colour word of each object: of what the middle has more of than the border. Both: `_shares`.
+def _object(middle: np.ndarray, border: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """(N,): the colour of each object, -1 for none: of what the middle has more of than the border. Both: `_shares`.
 
     None where it is gray with so much white in the middle that it is rather a white thing in the shade. Animals are
     often photographed from close by: without a visible border the middle alone gives the word, if nearly all agrees.
@@ -164,8 +161,8 @@ def _object(middle: np.ndarray, border: np.ndarray, labels: np.ndarray) -> list[
     clear = (total > 0.13) & (excess[images, best] > OBJECT_SHARE[best] * total) & (middle[images, best] > 0.13)
     clear &= ~((best == GRAY) & (middle[:, WHITE] > 0.4 * middle[:, GRAY]))
     may_fill = np.isin(np.array(CLASSES)[labels], (*FURRED, "frog"))
-    sure = clear | may_fill & (middle[images, most] > 0.85)
-    return [COLOURS[i] if each else None for i, each in zip(np.where(clear, best, most), sure, strict=True)]
+    filled = may_fill & (middle[images, most] > 0.85)
+    return np.where(clear, best, np.where(filled, most, -1))
 
 
 def describe(images: np.ndarray, labels: np.ndarray) -> list[Thing]:
@@ -177,7 +174,9 @@ def describe(images: np.ndarray, labels: np.ndarray) -> list[Thing]:
     red, green, blue = np.moveaxis(images >> 2, 1, 0).astype(np.uint32)
     entry = red << 12 | green << 6 | blue  # each pixel's row in the table
     middle, border, corners = (_shares(bins[entry], weight) for weight in _areas(images.shape[2]))
-    means = light[entry].mean(axis=(1, 2))
-    shades = [("dark" if mean < DARK else "bright" if mean > BRIGHT else None) for mean in means]
-    columns = labels, _object(middle, border, labels), _background(border, corners), shades
-    return [Thing(CLASSES[label], *words) for label, *words in zip(*columns, strict=True)]
+    columns = labels, _object(middle, border, labels), _background(border, corners), light[entry].mean(axis=(1, 2))
+    words = (*COLOURS, None)
+    return [
+        Thing(CLASSES[k], words[i], words[j], "dark" if mean < DARK else "bright" if mean > BRIGHT else None)
+        for k, i, j, mean in zip(*columns, strict=True)
+    ]
