@@ -53,15 +53,3 @@ def test_a_cache_that_cannot_be_written_costs_one_line(tmp_path, monkeypatch, ca
     assert line.count("\n") == 1 and "images is computed at every start" in line
     assert not [path for path in tmp_path.rglob("*") if path.is_file() and path.stat().st_size]
     assert len(scenes(tmp_path, n=2)) == 2
-
-
-def test_an_interrupted_computation_keeps_nothing(tmp_path, array):
-    def interrupted() -> np.ndarray:
-        raise KeyboardInterrupt
-
-    for compute in (interrupted, interrupted, lambda: array(1)):
-        try:
-            cached(tmp_path, "images", 0, (), compute)
-        except KeyboardInterrupt:
-            assert not list(tmp_path.rglob("*.npz"))
-    assert len(list(tmp_path.rglob("*.npz"))) == 1

@@ -56,12 +56,12 @@ def test_colours_have_their_published_lab_and_their_word():
 def test_object_and_background_words_of_painted_cars():
     pairs = [pair for pair in itertools.permutations(RGB, 2) if pair[0] != "brown"]
     images = np.stack([painted(*pair) for pair in pairs])
-    things = describe(images, np.full(len(images), CLASSES.index("car")))
-    for thing, (colour, background) in zip(things, pairs, strict=True):
-        shaded = (colour, background) == ("gray", "white")  # perhaps a white thing: no word is right
-        assert (thing.kind, thing.colour, thing.background) == ("car", None if shaded else colour, background)
-        light = {("gray", "black"): "dark", ("gray", "white"): "bright", ("white", "green"): None}
-        assert thing.light == light.get((colour, background), thing.light)
+    said = dict(zip(pairs, describe(images, np.full(len(images), CLASSES.index("car"))), strict=True))
+    for pair, light in {("gray", "black"): "dark", ("gray", "white"): "bright", ("white", "green"): None}.items():
+        assert said[pair].light == light
+    shaded = said.pop(("gray", "white"))  # perhaps a white thing in the shade: no word is right
+    assert (shaded.colour, shaded.background) == (None, "white")
+    assert all((thing.kind, thing.colour, thing.background) == ("car", *pair) for pair, thing in said.items())
 
 
 def test_a_thing_only_gets_clear_colours_that_such_things_have():
@@ -180,21 +180,6 @@ def test_cifar10_reads_the_official_format(tmp_path, batch):
         cifar10(tmp_path)
 
 
-def test_a_damaged_batch_is_named(tmp_path):
-    path, images = tmp_path / "data_batch_1", np.zeros((2, 3, 32, 32), np.uint8)
-    whole = python_3_batch(images, [1, 2])
-    wrong = [
-        pickle.dumps({b"labels": [1]}, protocol=2),
-        python_3_batch(images[:, :, :31], [1, 2]),
-        python_3_batch(images, [1, 2, 3]),
-        python_3_batch(images, [1, 10]),
-    ]
-    for content in (*wrong, *(whole[:n] for n in (0, 40, 3000, -1))):
-        path.write_bytes(content)
-        with pytest.raises(DataError, match="data_batch_1"):
-            read_batch(path)
-
-
 class Evil:
     """An object whose unpickling calls a function."""
 
@@ -205,11 +190,17 @@ class Evil:
         return self.call
 
 
-def test_a_pickle_that_runs_code_is_refused(tmp_path):
-    path, marker = tmp_path / "data_batch_1", tmp_path / "marker"
+def test_a_damaged_batch_is_named_and_one_that_runs_code_is_refused(tmp_path):
+    path, marker, images = tmp_path / "data_batch_1", tmp_path / "marker", np.zeros((2, 3, 32, 32), np.uint8)
+    whole, damaged = python_3_batch(images, [1, 2]), "data_batch_1 is damaged"
+    wrong = [(whole[:n], damaged) for n in (0, 40, 3000, -1)]
+    wrong += [(python_3_batch(images, labels), damaged) for labels in ([1, 2, 3], [1, 10])]
+    wrong += [(python_3_batch(images[:, :, :31], [1, 2]), damaged), (pickle.dumps({b"labels": [1]}), damaged)]
     for evil in (Evil(os.system, f"touch {marker}"), Evil(os.mkdir, str(marker)), Evil(np.fromfile, "x")):
-        path.write_bytes(pickle.dumps({b"data": evil, b"labels": [1]}, protocol=2))
-        with pytest.raises(DataError, match="data_batch_1.* asks for"):
+        wrong.append((pickle.dumps({b"data": evil, b"labels": [1]}, protocol=2), f"{damaged}.* asks for"))
+    for content, message in wrong:
+        path.write_bytes(content)
+        with pytest.raises(DataError, match=message):
             read_batch(path)
     assert not marker.exists()
 
@@ -231,39 +222,34 @@ def test_a_failed_download_says_what_to_do_and_leaves_nothing(tmp_path, monkeypa
 
 
 def test_a_download_is_unpacked_and_nothing_lands_elsewhere(tmp_path, monkeypatch):
-    images = write_cifar(tmp_path / "origin")
-    archive = io.BytesIO()
+    images, archive = write_cifar(tmp_path / "origin"), io.BytesIO()
     with tarfile.open(fileobj=archive, mode="w:gz") as tar:
         tar.add(tmp_path / "origin" / "cifar-10-batches-py", "cifar-10-batches-py")
         tar.addfile(tarfile.TarInfo("../evil"), io.BytesIO())
     answer = archive.getvalue()
-    monkeypatch.setattr(urllib.request, "urlopen", lambda *_, **__: io.BytesIO(answer))
     monkeypatch.setattr(cifar10_module, "MD5", hashlib.md5(answer, usedforsecurity=False).hexdigest())
-    target = tmp_path / "new" / "data"
-    np.testing.assert_array_equal(cifar10(target).images, images)
-    assert sorted(path.name for path in target.iterdir()) == [".cache", "cifar-10-batches-py"]
-    assert [path.name for path in target.parent.iterdir()] == ["data"]
 
-    slower = tmp_path / "slower"
+    def check_fetched(place, meanwhile=lambda: None) -> None:
+        def urlopen(*_, **__):
+            meanwhile()
+            return io.BytesIO(answer)
 
-    def meanwhile(*_, **__):
-        """Another command puts the folder there while this one fetches."""
-        write_cifar(slower)
-        return io.BytesIO(answer)
+        monkeypatch.setattr(urllib.request, "urlopen", urlopen)
+        np.testing.assert_array_equal(cifar10(place).images, images)
+        assert sorted(path.name for path in place.iterdir()) == [".cache", "cifar-10-batches-py"]
 
-    monkeypatch.setattr(urllib.request, "urlopen", meanwhile)
-    np.testing.assert_array_equal(cifar10(slower).images, images)
-    assert sorted(path.name for path in slower.iterdir()) == [".cache", "cifar-10-batches-py"]
-
+    check_fetched(tmp_path / "new" / "data")
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["data"]
+    check_fetched(tmp_path / "slower", lambda: write_cifar(tmp_path / "slower"))  # another command is faster
     monkeypatch.setattr(urllib.request, "urlopen", None)  # from here on nothing is fetched
-    np.testing.assert_array_equal(cifar10(target / "cifar-10-batches-py").images, images)
-    fetched = tmp_path / "fetched"
-    fetched.mkdir()
-    (fetched / "cifar-10-python.tar.gz").write_bytes(answer[:-1])
-    with pytest.raises(DataError, match="fetched/cifar-10-python.tar.gz is not the official archive"):
-        cifar10(fetched)
-    (fetched / "cifar-10-python.tar.gz").write_bytes(answer)
-    np.testing.assert_array_equal(cifar10(fetched).images, images)
+    np.testing.assert_array_equal(cifar10(tmp_path / "new" / "data" / "cifar-10-batches-py").images, images)
+    local = tmp_path / "local" / "cifar-10-python.tar.gz"
+    local.parent.mkdir()
+    local.write_bytes(answer[:-1])
+    with pytest.raises(DataError, match="local/cifar-10-python.tar.gz is not the official archive"):
+        cifar10(local.parent)
+    local.write_bytes(answer)
+    np.testing.assert_array_equal(cifar10(local.parent).images, images)
 
 
 # ---- CelebA ----------------------------------------------------------------------------------------------------------
@@ -275,7 +261,7 @@ Sideburns Smiling Straight_Hair Wavy_Hair Wearing_Earrings Wearing_Hat Wearing_L
 Wearing_Necktie Young""".split()
 
 
-def write_celeba(root, images: dict[str, Image.Image], facts: dict[str, str] | None = None, count=True):
+def write_celeba(root, images: dict[str, Image.Image], facts: dict[str, str] | None = None):
     """The official layout; PNG content under a .jpg name keeps pixels exact. facts: name -> attributes that hold."""
     (root / "celeba" / "img_align_celeba").mkdir(parents=True)
     rows = []
@@ -283,8 +269,8 @@ def write_celeba(root, images: dict[str, Image.Image], facts: dict[str, str] | N
         image.save(root / "celeba" / "img_align_celeba" / name, format="PNG")
         held = (facts or {}).get(name, "Young No_Beard").split()
         rows.append(f"{name} " + " ".join(" 1" if attribute in held else "-1" for attribute in ATTRIBUTES))
-    head = [str(len(rows))] * count + [" ".join(ATTRIBUTES)]
-    (root / "celeba" / "list_attr_celeba.txt").write_text("\n".join(head + rows) + "\n")
+    lines = [str(len(rows)), " ".join(ATTRIBUTES), *rows, ""]
+    (root / "celeba" / "list_attr_celeba.txt").write_text("\n".join(lines))
 
 
 def noise(size: tuple[int, int]) -> Image.Image:
@@ -301,11 +287,10 @@ def test_celeba_crops_full_images_like_ddim(tmp_path):
     assert small.shape == (3, 64, 64) and abs(int(small[0, 0, 0]) - 57) <= 1
 
 
-@pytest.mark.parametrize("count", [True, False])
-def test_celeba_splits_by_file_number_and_skips_what_is_not_there(tmp_path, count):
+def test_celeba_splits_by_file_number_and_skips_what_is_not_there(tmp_path):
     names = ["202599.jpg", "162770.jpg", "162771.jpg", "000001.jpg", "182637.jpg", "182638.jpg", "000005.jpg"]
     facts = {name: f"No_Beard {'Young' * (i % 2)}" for i, name in enumerate(names)}
-    write_celeba(tmp_path, {name: noise((8, 8)) for name in names}, facts, count)
+    write_celeba(tmp_path, {name: noise((8, 8)) for name in names}, facts)
     (tmp_path / "celeba" / "img_align_celeba" / "000005.jpg").unlink()
     full = {split: [entry[0] for entry in celeba(tmp_path, split, 8).captions] for split in ("train", "valid", "test")}
     young, old = "a photo of a young woman", "a photo of an old woman"
@@ -343,17 +328,16 @@ def test_the_place_of_a_word_is_where_faces_with_and_without_it_differ():
 
 
 def test_celeba_is_read_as_its_authors_torchvision_and_kaggle_have_it(tmp_path):
-    """Kaggle: a .csv with the head image_id, images one folder deeper. All: data_dir may be the folder itself."""
+    """Kaggle: a .csv without a count, images one folder deeper. All: data_dir may be the folder itself."""
     facts = {"000001.jpg": "Smiling", "000002.jpg": "Male Young No_Beard"}
     write_celeba(tmp_path / "a", {name: noise((8, 8)) for name in facts}, facts)
-    official, root = celeba(tmp_path / "a", size=8), tmp_path / "b" / "celeba"
-    (tmp_path / "a" / "celeba" / "img_align_celeba.zip").write_bytes(b"")
-    shutil.copytree(tmp_path / "a" / "celeba" / "img_align_celeba", root / "img_align_celeba" / "img_align_celeba")
-    count, head, *rows = (tmp_path / "a" / "celeba" / "list_attr_celeba.txt").read_text().split("\n")
-    lines = [f"image_id {head}", *rows]
-    csv = "\r\n".join(",".join(line.split()) for line in lines)
-    (root / "list_attr_celeba.csv").write_text(csv, encoding="utf-8-sig", newline="")
-    for place in (tmp_path / "a", tmp_path / "a" / "celeba", tmp_path / "b", tmp_path / "b" / "celeba"):
+    official, theirs, kaggle = celeba(tmp_path / "a", size=8), tmp_path / "a" / "celeba", tmp_path / "b" / "celeba"
+    (theirs / "img_align_celeba.zip").write_bytes(b"")
+    shutil.copytree(theirs / "img_align_celeba", kaggle / "img_align_celeba" / "img_align_celeba")
+    _, head, *rows = (theirs / "list_attr_celeba.txt").read_text().split("\n")
+    csv = "\r\n".join(",".join(line.split()) for line in [f"image_id {head}", *rows])
+    (kaggle / "list_attr_celeba.csv").write_text(csv, encoding="utf-8-sig", newline="")
+    for place in (tmp_path / "a", theirs, tmp_path / "b", kaggle):
         found = celeba(place, size=8)
         assert (found.images == official.images).all() and found.captions == official.captions
 

@@ -23,7 +23,6 @@ from ..utils.images import from_bytes
 SHIPPED = Path(__file__).parent.parent / "weights" / "classifiers"
 MOST_BYTES = 8 * 2**20
 PARTS = "parts"  # the name of the output that says what each pixel belongs to
-NO_YES = ("no", "yes")
 Heads = dict[str, tuple[str, ...]]  # label -> its classes
 Labels = dict[str, np.ndarray]  # label -> indices of classes (N,), PARTS -> those of each pixel's part (N, H, W)
 
@@ -37,6 +36,15 @@ class Recipe:
     epochs: int
 
 
+NO_YES, PALETTE, COLOURS = ("no", "yes"), tuple(shapes.PALETTE), ("no", *scenes.RGB)
+HEADS: dict[str, Heads] = {  # dataset -> what its captions can name, and the words for it; "no" where they name nothing
+    "shapes": {"shape": SHAPES, "colour": PALETTE, "background": PALETTE, "size": SIZES},
+    "scenes": {
+        "thing": (*scenes.BUILDINGS, *scenes.ANIMALS, "butterfly"), "colour": COLOURS,
+        "setting": (*scenes.PLACES, *scenes.SEATS), "setting_colour": COLOURS, "flag": NO_YES, "spikey": NO_YES,
+    },
+    "cifar10": {"class": CLASSES},
+}  # fmt: skip
 RECIPES = {
     "shapes": Recipe(16, (16, 32, 48, 64), 3),
     "scenes": Recipe(32, (16, 32, 48, 64), 3),
@@ -162,17 +170,16 @@ def load_labelled(name: str, data_dir: str | Path, split: str = "train", size: i
     """
     data_dir, n = Path(data_dir).expanduser(), 30_000 if split == "train" else 5_000
     if name == "shapes":
-        drawn, colours = shapes.scatter(n, "train", 0 if split == "train" else 1), tuple(shapes.PALETTE)
-        heads = {"shape": SHAPES, "colour": colours, "background": colours, "size": SIZES}
-        return Labelled(shapes.draw(drawn), heads, indices(heads, [vars(shape) for shape in drawn]))
+        drawn = shapes.scatter(n, "train", 0 if split == "train" else 1)
+        return Labelled(shapes.draw(drawn), HEADS[name], indices(HEADS[name], [vars(shape) for shape in drawn]))
     if name == "scenes":
-        drawn, heads = scenes.scatter(n, split, 0), scene_heads()
-        rows = [scenes.parse(scenes.caption(scene)) for scene in drawn]
+        drawn = scenes.scatter(n, split, 0)
+        labels = indices(HEADS[name], [scenes.parse(scenes.caption(scene)) for scene in drawn])
         images, parts = (np.stack([draw(scene) for scene in drawn]) for draw in (scenes.draw, scenes.parts))
-        return Labelled(images, heads, indices(heads, rows) | {PARTS: parts})
+        return Labelled(images, HEADS[name], labels | {PARTS: parts})
     if name == "cifar10":
         images, labels = cifar10.load_images(data_dir, split)
-        return Labelled(images, {"class": CLASSES}, {"class": labels})
+        return Labelled(images, HEADS[name], {"class": labels})
     if name == "celeba":
         rows = celeba.files_of(data_dir, split)
         heads = dict.fromkeys(next(iter(rows.values())), NO_YES)
@@ -188,14 +195,6 @@ def indices(heads: Heads, rows: list[dict]) -> Labels:
         head: np.array([classes.index(names.get(row[head], row[head])) for row in rows])
         for head, classes in heads.items()
     }
-
-
-def scene_heads() -> Heads:
-    """What a caption of the scenes can name, and the words for it; "no" where it names nothing."""
-    colours = ("no", *scenes.RGB)
-    things = (*scenes.BUILDINGS, *scenes.ANIMALS, "butterfly")
-    heads = {"thing": things, "colour": colours, "setting": (*scenes.PLACES, *scenes.SEATS), "setting_colour": colours}
-    return heads | {"flag": NO_YES, "spikey": NO_YES}
 
 
 # ---- training ------------------------------------------------------------------------------------------------------

@@ -65,9 +65,6 @@ def changed(s: shapes.Shape, kind: str, rng: np.random.Generator | None = None) 
     return replace(s, **{kind: next(word for word in words[place:] + words[:place] if word not in taken)})
 
 
-# ---- edits of real images ------------------------------------------------------------------------------------------
-
-
 class Edits(NamedTuple):
     """n edits of one kind.
 
@@ -103,9 +100,6 @@ def edits(dataset: Dataset, kind: str, n: int) -> Edits:
     targets = [SENTENCES[dataset.name](said[i] | {kind: word}) for i, word in zip(rows, new, strict=True)]
     images = dataset.images[rows]
     return Edits(images, [sources[i] for i in rows], targets, np.ones((len(rows), *images.shape[2:]), dtype=bool))
-
-
-# ---- pairs for images that a model samples ------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -194,9 +188,6 @@ def scene_edits(kind: str, n: int, seed: int = 0) -> list[SceneEdit]:
             captions[verb == "drop"] |= {"colour": None}
         found.append(SceneEdit(before, after, *(scenes.sentence(**caption) for caption in captions)))
     return found
-
-
-# ---- which edit it is ----------------------------------------------------------------------------------------------
 
 
 def words_of(data: str, caption: str) -> Words:

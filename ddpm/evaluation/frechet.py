@@ -14,9 +14,6 @@ MOST_IN_KERNEL = 1000  # reference images that KID compares with: its matrix has
 Measure = dict[str, float | None]
 
 
-# ---- Frechet distance ------------------------------------------------------------------------------------------------
-
-
 def check_features(features: Tensor) -> None:
     """ValueError unless features are (n, d) with n >= 2."""
     if features.dim() != 2 or len(features) < 2:
@@ -61,31 +58,21 @@ def symmetric_root(matrix: Tensor) -> Tensor:
     return vectors * values.clamp(min=0).sqrt() @ vectors.T
 
 
-# ---- kernel distance -------------------------------------------------------------------------------------------------
-
-
 def kernel_distance(features_1: Tensor, features_2: Tensor) -> float:
     """KID: squared maximum mean discrepancy of two feature sets (n, d), (m, d) under k(x, y) = (x.y / d + 1)^3.
 
     Binkowski et al. 2018, section 3: unbiased for all n and m >= 2, and so slightly negative at times when the sets
     agree. Usually printed times 1000. ValueError: fewer than 2 rows, unequal d.
     """
-    check_features(features_1)
-    check_features(features_2)
+    for features in (features_1, features_2):
+        check_features(features)
     if features_1.shape[1] != features_2.shape[1]:
         raise ValueError(f"the sets have {features_1.shape[1]} and {features_2.shape[1]} features, expected as many")
-    x, y, within = features_1.double(), features_2.double(), 0
-
-    def kernel(a: Tensor, b: Tensor) -> Tensor:
-        return (a @ b.T / a.shape[1] + 1) ** 3
-
-    for z in (x, y):  # all pairs of different rows: without each row's product with itself nothing is biased
-        products, n = kernel(z, z), len(z)
-        within = within + (products.sum() - products.trace()) / (n * (n - 1))
-    return (within - 2 * kernel(x, y).mean()).item()
-
-
-# ---- a reference set, and error bars ---------------------------------------------------------------------------------
+    x, y, d = features_1.double(), features_2.double(), features_1.shape[1]
+    within, across = [(z @ z.T / d + 1) ** 3 for z in (x, y)], (x @ y.T / d + 1) ** 3
+    # all pairs of different rows: without each row's product with itself nothing is biased
+    means = [(k.sum() - k.trace()) / (len(k) * (len(k) - 1)) for k in within]
+    return (means[0] + means[1] - 2 * across.mean()).item()
 
 
 class Reference:
@@ -132,9 +119,6 @@ class Reference:
 def jackknife_error(values: list[float]) -> float:
     """Standard error of a statistic from its K values with one of K parts left out: sqrt((K-1)/K sum (v - mean)^2)."""
     return float((np.var(values) * (len(values) - 1)) ** 0.5)
-
-
-# ---- as text ---------------------------------------------------------------------------------------------------------
 
 
 def thousandfold(measure: Measure) -> str:

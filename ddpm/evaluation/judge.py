@@ -16,7 +16,7 @@ from ..data.base import DataError
 from ..data.captions import Thing, parse_face, parse_thing
 from ..data.celeba import HAIR, YES_OR_NO
 from ..data.colours import describe
-from .classifier import PARTS, scene_heads
+from .classifier import HEADS, PARTS
 
 Probabilities = dict[str, np.ndarray]
 """The output of a classifier: head -> probabilities (N, classes), and of each pixel's part (N, parts, H, W)."""
@@ -74,7 +74,7 @@ def words_seen(name: str, images: np.ndarray, said: list[Words], probabilities: 
     if name == "cifar10":
         things = describe(images, np.array([CLASSES.index(words["class"]) for words in said]))
         return [thing_words(thing) | {"class": CLASSES[i]} for thing, i in zip(things, best["class"], strict=True)]
-    classes = {head: [head if word == "yes" else word for word in words] for head, words in scene_heads().items()}
+    classes = {head: [head if word == "yes" else word for word in words] for head, words in HEADS["scenes"].items()}
     return [{head: words[best[head][i]] for head, words in classes.items()} for i in range(len(images))]
 
 
