@@ -20,13 +20,12 @@ from ddpm.utils import interrupt as interrupt  # isort: skip  (first: the others
 
 from tqdm import tqdm
 
-from ddpm.experiments import caption_accuracy
-from ddpm.experiments.caption_accuracy import ETA, SCALE, STEPS, few_steps
+from ddpm.experiments.caption_accuracy import ETA, SCALE, STEPS, few_steps, measure, of_shapes, table
 from ddpm.training import Settings, processes
 from ddpm.training.run import Plan, Run, begin, new, on_paper, resumed
 from ddpm.training.settings import without_effect
 from ddpm.utils import cli, files
-from ddpm.utils.device import best_device, cannot_compile, select_device
+from ddpm.utils.device import DEVICES, best_device, cannot_compile, select_device
 from unet import UNetConfig, cost
 
 
@@ -35,15 +34,13 @@ def parser() -> argparse.ArgumentParser:
     flags = cli.Parser(prog="train.py", description=__doc__)
     flags.add_argument("--resume", metavar="RUN", help="resume the run in this folder")
     flags.add_argument("--out", type=cli.folder, help="where run folders are made (default: runs)")
-    flags.add_argument("--device", choices=("cpu", "cuda"), default=best_device(), help="by default the best one here")
+    flags.add_argument("--device", choices=DEVICES, default=best_device(), help="by default the best one here")
     flags.add_argument("--dry-run", action="store_true", help="print what would be done, and stop")
     for record in (Settings, UNetConfig):  # a flag that is not typed is None, and the preset or the run decides
         group = flags.add_argument_group(f"{record.__name__}, by default the preset's")
         for f in fields(record):
-            how = {"type": f.type}
-            if f.type is bool:
-                how = {"action": argparse.BooleanOptionalAction}
-            elif get_origin(f.type) is tuple:
+            how = {"action": argparse.BooleanOptionalAction} if f.type is bool else {"type": f.type}
+            if get_origin(f.type) is tuple:
                 how = {"type": get_args(f.type)[0], "nargs": "*"}
             group.add_argument(f"--{f.name.replace('_', '-')}", default=None, help=f.metadata["help"], **how)
     return flags
@@ -56,12 +53,9 @@ def prepare(args: argparse.Namespace) -> Plan:
     given, network = ({f.name: typed[f.name] for f in fields(r) if f.name in typed} for r in (Settings, UNetConfig))
     if {"minutes", "images"} & set(given):  # a new budget replaces the whole of the preset's or the run's
         given = {"minutes": 0.0, "images": 0} | given
-    if args.resume is None:
-        plan = new(given, network, args.device)
-    elif args.out is None:
-        plan = resumed(Path(args.resume), given | network)
-    else:
+    if args.resume and args.out:
         raise ValueError(f"--out {args.out} has no effect, for --resume goes on in {args.resume}: leave it out")
+    plan = resumed(Path(args.resume), given | network) if args.resume else new(given, network, args.device)
     for name, why in without_effect(plan.settings, plan.config).items():
         if given.get(name) or name in network:
             raise ValueError(f"--{name.replace('_', '-')} has no effect, for {why}: leave it out")
@@ -105,8 +99,8 @@ def report(run: Run) -> None:
     """Measure the caption accuracy of a model of the shapes; write and print the report."""
     result, settings, text = run.info, run.training.settings, ""
     if settings.data == "shapes" and settings.report:
-        accuracy = caption_accuracy.measure(run.trained, caption_accuracy.of_shapes(settings.report), SCALE)
-        text = caption_accuracy.table(accuracy) + "\n"
+        accuracy = measure(run.trained, of_shapes(settings.report), SCALE)
+        text = table(accuracy) + "\n"
         result["checks"] = {"n": settings.report, "steps": STEPS, "eta": ETA, "scale": SCALE} | accuracy
     result["seconds"] = round(time.monotonic() - run.began, 1)
     files.write_json(run.folder / "report.json", result)
@@ -120,8 +114,7 @@ def run(args: argparse.Namespace) -> None:
     unet = on_paper(plan, args.device)
     if args.dry_run:
         parameters, gflop = cost(unet)
-        print("settings:", json.dumps(asdict(plan.settings), indent=2))
-        print("network:", json.dumps(asdict(plan.config), indent=2))
+        print(json.dumps({"settings": asdict(plan.settings), "network": asdict(plan.config)}, indent=2))
         print(f"{parameters / 1e6:.2f} M parameters, {gflop:.3f} GFLOP per image forward, {3 * gflop:.3f} in training")
         print(f"device {args.device}; would", f"resume {place}" if args.resume else f"make a folder in {place}")
         return

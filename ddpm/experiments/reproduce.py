@@ -59,8 +59,8 @@ def plan(args: argparse.Namespace, preset: str, rates: dict[str, float]) -> list
     if (used := n * calls + few * EACH) > budget:
         enough = (used + FIXED) / rates["sampling"] / 30 + 0.01
         raise ValueError(f"--minutes is {args.minutes:g}: expected at least {enough:.2f}, half of it for training")
-    runs = [file.parent for file in (out / "runs").glob(f"*/{CHECKPOINT}")]
-    model = max(runs, key=lambda run: (run / CHECKPOINT).stat().st_mtime, default=out / "runs" / f"00000-{preset}")
+    runs = sorted((out / "runs").glob(f"*/{CHECKPOINT}"), key=lambda file: file.stat().st_mtime)
+    model = runs[-1].parent if runs else out / "runs" / f"00000-{preset}"
     source, target = map(shlex.quote, EDITS[args.data])
     parts, own = [], ["--device", args.device, "--data-dir", args.data_dir]
     for cost, title, command in (
@@ -107,13 +107,7 @@ def prepare(args: argparse.Namespace) -> dict:
     args.features = args.features or ("inception" if args.data in PHOTOGRAPHS else "classifier")
     settings = {name: getattr(args, name) for name in ("data", "minutes", "features")}
     if path.exists():
-        record = read_json(path, what := "a plan of this command", (*settings, "preset", "rates", "done"))
-        try:
-            lowest = min(record["rates"]["training"], record["rates"]["sampling"], record["done"] + 1)
-            if lowest <= 0 or RECIPES[record["preset"]].data != record["data"]:
-                raise KeyError
-        except (KeyError, TypeError):
-            raise ValueError(f"{path} is not {what}: move it away, or choose another --out") from None
+        record = read_json(path, "a plan of this command", (*settings, "preset", "rates", "done"))
         if any(path.parent.glob(f"runs/*/{CHECKPOINT}")):  # else nothing was done by that plan
             records.check_same(path, {name: record[name] for name in settings}, settings)
             return record

@@ -4,7 +4,7 @@ Libraries take turns; a rate is the median of repeats. A P2P step has four rows 
 """
 
 import argparse
-import importlib
+import pkgutil
 import statistics
 import time
 from collections.abc import Callable
@@ -31,16 +31,15 @@ from . import common
 EXAMPLE = "python -m ddpm speed --presets cifar10 --batch 16"
 ENDINGS = (".json", ".txt")
 OURS, DIFFUSERS, DDP = "ours", "diffusers", "denoising-diffusion-pytorch"
-CLASSES = {DIFFUSERS: ("diffusers", "UNet2DConditionModel"), DDP: ("denoising_diffusion_pytorch", "Unet")}
+CLASSES = {DIFFUSERS: "diffusers:UNet2DConditionModel", DDP: "denoising_diffusion_pytorch:Unet"}
 CAPTION, EDITED = (f"a photo of a {colour} horse on a green background" for colour in ("white", "brown"))
 T, GRID = 1000, [1000, 980]  # the first of 50 steps, in which an edit injects all maps
 
 
 def imported(library: str) -> type[nn.Module] | str:
     """The U-Net of another library, or why it cannot be imported, whatever the reason: it may need another PyTorch."""
-    module, name = CLASSES[library]
     try:
-        return getattr(importlib.import_module(module), name)
+        return pkgutil.resolve_name(CLASSES[library])
     except Exception as error:
         return f"{type(error).__name__}: {first_line(error)}"
 
@@ -76,7 +75,7 @@ def works_of(library: str, preset: str, batch: int, device: torch.device, precis
     optimizer = torch.optim.AdamW(unet.parameters(), fused=True)
 
     def training() -> None:
-        optimizer.zero_grad(set_to_none=True)
+        optimizer.zero_grad()
         with autocast(device, precision):
             prediction = predict(x, t)
         (prediction.float() - x).square().mean().backward()
@@ -124,17 +123,17 @@ def prepare(args: argparse.Namespace) -> torch.device:
 
 
 def run(args: argparse.Namespace) -> None:
-    device, works, lines = prepare(args), {}, []
+    device, works = prepare(args), {}
     precision = resolve(args.precision, device)
     missing = {library: why for library in CLASSES if isinstance(why := imported(library), str)}
     for preset, library in product(args.presets, (OURS, *(name for name in CLASSES if name not in missing))):
         found = works_of(library, preset, args.batch, device, precision)
         works |= {(preset, library, name): work for name, work in found.items()}
-    seconds = measure(works, args.repeats, device)
-    for (preset, library, name), spent in seconds.items():
-        faster = spent / seconds[preset, OURS, name]
-        lines.append(f"{preset:14s}{library:29s}{name:10s}{args.batch / spent:9.1f} images/s, ours {faster:.2f}x")
+    rates = {key: args.batch / seconds for key, seconds in measure(works, args.repeats, device).items()}
+    lines = [f"{device_name(device)}, {precision}, batch {args.batch}, {args.repeats} repeats"]
+    for (preset, library, name), rate in rates.items():
+        ours = rates[preset, OURS, name]
+        lines.append(f"{preset:14s}{library:29s}{name:10s}{rate:9.1f} images/s, ours {ours / rate:.2f}x")
     lines += [f"not here: {library} ({why}): pip install {library}" for library, why in missing.items()]
-    about = f"{device_name(device)}, {precision}, batch {args.batch}, {args.repeats} repeats"
-    rates = {" / ".join(name): args.batch / spent for name, spent in seconds.items()}
-    common.write(args, "speed", {"about": about, "images/s": rates}, "\n".join([about, *lines, ""]))
+    record = {"about": lines[0], "images/s": {" / ".join(key): rate for key, rate in rates.items()}}
+    common.write(args, "speed", record, "\n".join(lines) + "\n")
