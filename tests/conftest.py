@@ -16,11 +16,11 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(scope="session", autouse=True)
 def runs(request, tmp_path_factory):
-    """Notebook -> its run in the future, for those that are asked for; as many at a time as there are cores."""
+    """Notebook -> its run in the future, for those that are asked for; the other tests keep a core of their own."""
     from test_notebooks import run
 
     paths = [item.callspec.params["path"] for item in request.session.items if "it_runs" in item.name]
-    root, pool = tmp_path_factory.mktemp("runs"), ThreadPoolExecutor(os.cpu_count())
+    root, pool = tmp_path_factory.mktemp("runs"), ThreadPoolExecutor(max(1, os.cpu_count() - 1))
     yield {path: pool.submit(run, path, root / path.stem) for path in reversed(paths)}  # the last ones take longest
     pool.shutdown(cancel_futures=True)
 

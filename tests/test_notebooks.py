@@ -46,7 +46,10 @@ SHORTER = {  # training, steps and images that a test need not wait for: what st
     "1_the_bound": {"steps=1000": "steps=100", "generator=ddpm.Noise(": "samples=9, generator=ddpm.Noise("},
     "3_ddpm": {"images=9600": "images=640", "sample(shipped.eps(prompts)": "sample(small.eps(prompts)"},
     "4_naive_editing": {"few = 20,": "few = 5,"},
-    "6_inversion": {"(5, 10, 30)": "(5,)", "(10, 20, 50)": "(10,)", "S = 15": "S = 5"},
+    "6_inversion": {
+        "(5, 10, 30)": "(5,)", "(10, 20, 50)": "(10,)", "S = 15": "S = 5", "start, 20,": "start, 4,",
+        "x_T, 20)": "x_T, 4)", "reconstruct(eps, 10": "reconstruct(eps, 3",
+    },
     "7_attention_maps": {"scatter(60": "scatter(30", "range(60)": "range(30)"},
     "8_prompt_to_prompt": {"x_T, 20, 2.0": "x_T, 4, 2.0", "EditSettings(20": "EditSettings(4", "x_0, 20)": "x_0, 4)"},
     "9_real_images": {
