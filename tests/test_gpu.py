@@ -23,7 +23,6 @@ from ddpm.__main__ import main as ddpm_main
 from ddpm.data import shapes
 from ddpm.model import LARGEST_BATCH, generate
 from ddpm.training import Settings, Training, processes
-from ddpm.training.run import new
 from p2p.real import null_text
 from unet import Tokenizer, UNet
 from unet.precision import resolve
@@ -114,13 +113,6 @@ def test_a_process_takes_its_own_gpu_before_it_meets_the_others(monkeypatch):
     for name, value in zip((*processes.TORCHRUN, "LOCAL_RANK"), ("3", "4", "localhost", "29500", "1"), strict=True):
         monkeypatch.setenv(name, value)
     assert processes.start("cuda") == torch.device("cuda", 1) and done == [1, "nccl"]
-
-
-def test_compilation_is_worth_its_minutes_in_a_long_training_on_a_gpu():
-    given = {"data": "cifar10", "minutes": 0.0}
-    short, long, many = given | {"minutes": 5.0}, given | {"minutes": 30.0}, given | {"images": 10**7}
-    assert [new(of, {}, "cuda").settings.compile for of in (short, long, many)] == [False, True, True]
-    assert new(short | {"compile": True}, {}, "cuda").settings.compile and not new(long, {}, "cpu").settings.compile
 
 
 def test_training_reads_numbers_of_the_gpu_once_in_ten_steps(monkeypatch):
@@ -258,11 +250,3 @@ def test_a_gpu_and_the_cpu_make_the_same_images(model, prompt):
         trained = ddpm.load(model, device=device).for_many_images()
         images.append(next(generate(trained, [prompt] * 8, list(range(8)), partial(sampled, steps=10))).astype(float))
     assert np.sqrt(np.mean((images[0] - images[1]) ** 2)) < 1
-
-
-@needs_gpu
-def test_a_gpu_edits():
-    trained = ddpm.load("scenes", device="cuda")
-    x_T = Noise([0]).start(trained.shape, "cuda")
-    pair = ddpm.last(p2p.edit(trained, "a photo of a cat on a couch", "a photo of a dog on a couch", x_T, steps=5))
-    assert pair.shape == (2, *trained.shape) and pair.isfinite().all()

@@ -73,18 +73,6 @@ def test_the_three_terms_add_up_to_the_elbo_on_every_path(learned):
     assert torch.allclose(wrong.prior, parts.prior + 3) and torch.allclose(wrong.matching[0], parts.matching[0] - 3)
 
 
-def test_estimated_marginals_converge_to_the_true_ones():
-    """The error of a mean over K paths falls like K^-1/2: sixteen times the paths, a quarter of it; t = 1 is exact."""
-    schedule = Schedule(6, "cosine")
-    encoder, source, errors = diffusion_encoder(schedule), torch.Generator().manual_seed(0), []
-    for paths in (25, 400):
-        path = encode(encoder, normal(1, 4, 2).expand(paths, 4, 2), 6, source)
-        found, expected = estimated_marginals(encoder, path), diffusion_marginals(schedule, path)
-        assert torch.allclose(found[0], expected[0], rtol=1e-10)
-        errors.append(sum((a - b).abs().mean().item() for a, b in zip(found, expected, strict=True)))
-    assert errors[1] < errors[0] / 2
-
-
 @pytest.mark.parametrize("variance", ["posterior", "beta"])
 def test_with_the_diffusion_encoder_the_terms_are_those_of_the_bound(variance):
     """Averaged over two points that are exact for quadratics, each term of a path is the bound's KL divergence."""
