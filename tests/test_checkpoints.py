@@ -141,16 +141,18 @@ def test_what_a_model_lacks_or_has_too_much_is_named(tmp_path, training):
     whole = content_of(training)
     wrong = [({name: whole[name] for name in whole if name != key}, f"it has no {key}") for key in ddpm.model.MODEL]
     wrong += [([1, 2], "is no checkpoint"), (whole | {"info": {"data": "noise"}}, "to take; there are 0.05, 0.5")]
-    wrong += [(whole | {name: bad}, "no checkpoint: its ema") for name in ("ema", "info") for bad in (5, [1])]
-    wrong += [(whole | {"info": {"ema": 0.5, "data": data}}, "does not say the data") for data in (5, None)]
+    wrong += [(whole | {"ema": 5}, "no checkpoint: its ema"), (whole | {"info": [1]}, "no checkpoint: its ema")]
+    wrong += [(whole | {"info": {"ema": 0.5, "data": 5}}, "does not say the data")]
     spoilt = {share: {k: v * torch.inf for k, v in weights.items()} for share, weights in whole["ema"].items()}
     wrong += [(whole | {"ema": spoilt}, "is broken: its .* is not finite")]
-    for key, *others in (
-        ("unet_config", whole["unet_config"] | {"colour": 3}, whole["unet_config"] | {"channels": 16}),
-        ("words", (1, 2), 3, ("red", "red")),
-        ("known", (1, 2), 3, ("Red",), ("zebra",)),
+    for key, other in (
+        ("unet_config", whole["unet_config"] | {"colour": 3}),
+        ("unet_config", whole["unet_config"] | {"channels": 16}),
+        ("words", (1, 2)),
+        ("words", ("red", "red")),
+        ("known", ("zebra",)),
     ):
-        wrong += [(whole | {key: other}, "does not fit this version") for other in others]
+        wrong += [(whole | {key: other}, "does not fit this version")]
     for content, message in wrong:
         torch.save(content, tmp_path / CHECKPOINT)
         with pytest.raises(CheckpointError, match=f"{re.escape(str(tmp_path))}.*{message}"):
