@@ -236,7 +236,7 @@ def test_a_model_that_cannot_be_shipped_changes_nothing(folder, shelf, monkeypat
     save(damaged, content | {"ema": {0.5: weights | {first: weights[first] + 1e6}}})
     for file, name, numbers, how, message in (
         (damaged, "tiny", {}, {"replace": True}, f"{first} has values that half precision cannot hold"),
-        (folder, "tiny", {"x": float("nan")}, {"replace": True}, "is among the measured numbers"),
+        (folder, "tiny", {"x": float("nan")}, {"replace": True}, "are the measured numbers: expected finite"),
         (folder, "foreign", {}, {}, "there is a shipped 'foreign'"),
         (folder, "other", {}, {"ema": 0.3}, r"no average 0\.3"),
     ):

@@ -37,7 +37,7 @@ class Block(NamedTuple):
     takes: the channels of the skip connection that is put beside the block's input, 0 for none.
     """
 
-    bars: tuple[tuple[str, str], ...]
+    bars: list[tuple[str, str]]
     size: int
     channels: int
     takes: int = 0
@@ -55,11 +55,13 @@ def block_of(layer: nn.Module, size: int, takes: int = 0) -> Block:
             if attention is not None:
                 heads = f"{attention.heads} head" + "s" * (attention.heads > 1)
                 bars.append((attention.site.kind, f"{attention.site.kind}-attention, {heads}"))
-        return Block(tuple(bars), size, conv.out_channels, takes)
-    if isinstance(layer, Down | Up):
-        change = "halve" if isinstance(layer, Down) else "double"
-        return Block((("conv", f"{change} the map to {size} x {size}"),), size, layer.conv.out_channels)
-    return Block((("conv", f"convolution  {layer.in_channels} → {layer.out_channels}"),), size, layer.out_channels)
+    elif isinstance(layer, Down | Up):
+        change, conv = ("halve" if isinstance(layer, Down) else "double"), layer.conv
+        bars = [("conv", f"{change} the map to {size} x {size}")]
+    else:
+        conv = layer
+        bars = [("conv", f"convolution  {conv.in_channels} → {conv.out_channels}")]
+    return Block(bars, size, conv.out_channels, takes)
 
 
 def blocks_of(unet: UNet) -> tuple[list[Block], list[Block], list[Block]]:

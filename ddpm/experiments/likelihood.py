@@ -93,9 +93,8 @@ def prepare(args: argparse.Namespace) -> tuple[Trained, Dataset, Path]:
     check_bound(trained.schedule, torch.zeros(1), args.variance, args.times, 256)
     path = common.own_record(args, f"bound-{cli.name_of(args.model)}", "a record of ddpm bound", "bits per dimension")
     data = common.model_data(trained, args.data_dir, args.split)
-    if not 2 <= args.n <= len(data):
-        needed = f"a standard error needs 2 images or more, and {data.name} has {len(data)} here"
-        raise ValueError(f"n is {args.n}: {needed}")
+    if not 2 <= args.n <= (there := len(data)):
+        raise ValueError(f"n is {args.n}: a standard error needs 2 images or more, and {data.name} has {there} here")
     trained.tokens([] if args.null else [captions[0] for captions in data.captions[: args.n]])
     return trained, data, path
 
@@ -106,9 +105,9 @@ def run(args: argparse.Namespace) -> None:
     bound = measure(trained, data, args.n, not args.null, args.variance, args.times, bar)
     parts, (times, terms) = summary(bound), curve(bound)
     settings = {key: getattr(args, key) for key in ("model", "split", "n", "null", "variance", "times")}
-    schedule = {"T": trained.schedule.T, "kind": trained.schedule.kind}
-    settings |= {"data": trained.info["data"], "images seen": trained.info.get("images"), "schedule": schedule}
-    write_json(path, settings | arithmetic(trained) | {"bits per dimension": parts, "t": times, "L_(t-1)": terms})
+    settings |= {"data": trained.info["data"], "images seen": trained.info.get("images")} | arithmetic(trained)
+    settings |= {"schedule": {"T": trained.schedule.T, "kind": trained.schedule.kind}}
+    write_json(path, settings | {"bits per dimension": parts, "t": times, "L_(t-1)": terms})
     print(f"{'bits per dimension':28s}{'mean':>10s}  standard error over the images")
     for title, part in zip(TITLES, parts.values(), strict=True):
         sampled = f"   of it {part['times']:.5f} from sampled times" if part.get("times") else ""

@@ -18,9 +18,9 @@ from ..model import Trained, load
 from ..utils import cli
 from ..utils.files import write_json
 from ..utils.images import save_figure, subplots
-from . import records
 from .caption_accuracy import ETA, SCALE, STEPS, random_rows, samples_of
 from .common import model_data, own_record
+from .records import arithmetic
 
 EXAMPLE = "python -m ddpm neighbours --model cifar10 --n 64"
 ENDINGS = (".json", ".png")
@@ -37,14 +37,13 @@ def nearest(
     """
 
     def flat(images: np.ndarray) -> torch.Tensor:  # whole numbers in float64 add and multiply without rounding
-        return rearrange(torch.from_numpy(images).double(), "n c h w -> n (c h w)")
+        return torch.from_numpy(images.astype(np.float64).reshape(len(images), -1))
 
     x = flat(images)
     least, where = torch.full((len(x),), torch.inf, dtype=x.dtype), torch.zeros(len(x), dtype=torch.long)
     for first in range(0, len(training), block):
         part = training[first : first + block]
-        for candidates in (part, part[..., ::-1].copy()):
-            y = flat(candidates)
+        for y in (flat(part), flat(part[..., ::-1])):
             squares = x.square().sum(1)[:, None] + y.square().sum(1) - 2 * x @ y.T
             if own is not None:
                 inside = (own >= first) & (own < first + len(part))
@@ -109,9 +108,8 @@ def run(args: argparse.Namespace) -> None:
         name: dict(zip(PERCENTILES, np.percentile(distance, PERCENTILES).round(5).tolist(), strict=True))
         for name, distance in distances.items()
     }
-    settings = {key: getattr(args, key) for key in ("model", "n", "steps", "eta", "scale")} | {"info": trained.card}
-    settings |= records.arithmetic(trained)
-    write_json(path, settings | result)
+    settings = {key: getattr(args, key) for key in ("model", "n", "steps", "eta", "scale")}
+    write_json(path, settings | {"info": trained.card} | arithmetic(trained) | result)
     first = least.argsort()[:32]  # a copy would be among these
     plot(image, samples[first], training.images[where[first]], distances)
     for name, percentiles in result.items():

@@ -29,9 +29,8 @@ def resume(path: Path, settings: dict, kinds: dict[str, type]) -> dict:
     """
 
     def fits(record: dict) -> bool:
-        cells = [(S, cell) for row in record["cells"].values() for S, cell in row.items()]
-        is_whole = all(isinstance(cell[name], kind) for _, cell in cells for name, kind in kinds.items())
-        return is_whole and all(record["cells"].values()) and all(S.isdecimal() for S, _ in cells)
+        cells = [cell for row in record["cells"].values() for cell in row.values()]
+        return all(isinstance(cell[name], kind) for cell in cells for name, kind in kinds.items())
 
     if not path.exists():
         return {"settings": settings, "cells": {}}

@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import math
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +12,12 @@ EXAMPLE = "python -m ddpm ship runs/00000-shapes my-shapes"
 MOST_BYTES = 40 * 2**20  # of a shipped file
 
 
-def plain(value: Any) -> Any:
+def plain(numbers: Any) -> Any:
     """Numbers of NumPy and PyTorch as Python's own, in dicts and lists too. ValueError: what is no number or text."""
-    value = value.tolist() if hasattr(value, "tolist") else value
-    if isinstance(value, dict):
-        return {str(name): plain(each) for name, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(each) for each in value]
-    if not isinstance(value, str | int | float | None) or (isinstance(value, float) and not math.isfinite(value)):
-        raise ValueError(f"{value!r} is among the measured numbers: expected finite numbers and texts")
-    return value
+    try:
+        return json.loads(json.dumps(numbers, allow_nan=False, default=lambda value: value.tolist()))
+    except (ValueError, AttributeError):
+        raise ValueError(f"{numbers} are the measured numbers: expected finite numbers and texts") from None
 
 
 def ship(run: str | Path, name: str, numbers: dict[str, Any], ema: float | None = None, replace: bool = False) -> Path:
