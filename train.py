@@ -20,25 +20,30 @@ from ddpm.utils import interrupt as interrupt  # isort: skip  (first: the others
 
 from tqdm import tqdm
 
+from ddpm.autoencoder import AutoencoderConfig
 from ddpm.experiments.caption_accuracy import ETA, SCALE, STEPS, few_steps, measure, of_shapes, table
 from ddpm.training import Settings, processes
 from ddpm.training.run import Plan, Run, begin, new, on_paper, resumed
 from ddpm.training.settings import without_effect
 from ddpm.utils import cli, files
 from ddpm.utils.device import DEVICES, best_device, cannot_compile, select_device
-from unet import UNetConfig, cost
+from unet import UNet, UNetConfig, cost
+
+NETWORK_RECORDS = (UNetConfig, AutoencoderConfig)
 
 
 def parser() -> argparse.ArgumentParser:
-    """All flags: those of the run, then one for every field of `Settings` and `UNetConfig`."""
+    """All flags: those of the run, then one for every field of `Settings` and of the networks' configurations."""
     flags = cli.Parser(prog="train.py", description=__doc__)
     flags.add_argument("--resume", metavar="RUN", help="resume the run in this folder")
     flags.add_argument("--out", type=cli.folder, help="where run folders are made (default: runs)")
     flags.add_argument("--device", choices=DEVICES, default=best_device(), help="by default the best one here")
     flags.add_argument("--dry-run", action="store_true", help="print what would be done, and stop")
-    for record in (Settings, UNetConfig):  # a flag that is not typed is None, and the preset or the run decides
+    made: set[str] = set()
+    for record in (Settings, *NETWORK_RECORDS):  # a flag that is not typed is None, and the preset or the run decides
         group = flags.add_argument_group(f"{record.__name__}, by default the preset's")
-        for f in fields(record):
+        for f in [f for f in fields(record) if f.name not in made]:  # both networks have a size, channels, ...
+            made.add(f.name)
             how = {"action": argparse.BooleanOptionalAction} if f.type is bool else {"type": f.type}
             if get_origin(f.type) is tuple:
                 how = {"type": get_args(f.type)[0], "nargs": "*"}
@@ -50,7 +55,8 @@ def prepare(args: argparse.Namespace) -> Plan:
     """What the flags ask for. ValueError: what cannot be, cannot work together, or would have no effect."""
     select_device(args.device)
     typed = {name: tuple(v) if isinstance(v, list) else v for name, v in vars(args).items() if v is not None}
-    given, network = ({f.name: typed[f.name] for f in fields(r) if f.name in typed} for r in (Settings, UNetConfig))
+    given = {f.name: typed[f.name] for f in fields(Settings) if f.name in typed}
+    network = {f.name: typed[f.name] for record in NETWORK_RECORDS for f in fields(record) if f.name in typed}
     if {"minutes", "images"} & set(given):  # a new budget replaces the whole of the preset's or the run's
         given = {"minutes": 0.0, "images": 0} | given
     if args.resume and args.out:
@@ -98,7 +104,7 @@ def train(run: Run) -> None:
 def report(run: Run) -> None:
     """Measure the caption accuracy of a model of the shapes; write and print the report."""
     result, settings, text = run.info, run.training.settings, ""
-    if settings.data == "shapes" and settings.report:
+    if settings.data == "shapes" and settings.report and isinstance(run.training.unet, UNet):
         accuracy = measure(run.trained, of_shapes(settings.report), SCALE)
         text = table(accuracy) + "\n"
         result["checks"] = {"n": settings.report, "steps": STEPS, "eta": ETA, "scale": SCALE} | accuracy

@@ -16,6 +16,7 @@ from unet.attention import Text
 from unet.precision import autocast
 from unet.vocabulary import split_words
 
+from .autoencoder import Autoencoder, AutoencoderConfig
 from .diffusion import EpsFn, last
 from .guidance import guided
 from .noise import Noise
@@ -188,19 +189,25 @@ def generate(
 # ---- models as files -------------------------------------------------------------------------------------------------
 
 SHIPPED = Path(__file__).parent / "weights"
-MODEL = ("unet_config", "words", "schedule", "ema", "info")  # what every checkpoint has; most also have `known`
-RUN = (*MODEL, "settings", "unet", "optimizer", "step", "seconds")  # and one that training can resume
+AUTOENCODER = ("autoencoder_config", "ema", "info")  # what the checkpoint of an autoencoder has
+MODEL = ("unet_config", "words", "schedule", "ema", "info")  # and that of a model; most also have `known`
+RUN = ("settings", "unet", "optimizer", "step", "seconds")  # beside them, one that training can resume
 
 
 def read(path: Path, keys: tuple[str, ...] = MODEL) -> dict:
-    """Read a checkpoint as `files.read` does; keys: what it must hold, `MODEL` or `RUN`.
+    """Read a checkpoint as `files.read` does; keys: what it must hold, `MODEL`, `AUTOENCODER` or `RUN` (of either).
 
     Raises CheckpointError, naming the file.
     """
     content = files.read(path)
+    is_autoencoder = isinstance(content, dict) and "autoencoder_config" in content
+    if is_autoencoder and keys == MODEL:
+        raise CheckpointError(f"{path} is an autoencoder: train a model on its latents with train.py --autoencoder")
+    if keys == RUN:
+        keys = (*(AUTOENCODER if is_autoencoder else MODEL), *RUN)
     missing = [key for key in keys if not isinstance(content, dict) or key not in content]
     if missing:
-        hint = "; its weights can still be a start: --init" if keys == RUN and missing[0] not in MODEL else ""
+        hint = "; its weights can still be a start: --init" if missing[0] in RUN else ""
         raise CheckpointError(f"{path} is no {'run to resume' if hint else 'checkpoint'}: it has no {missing[0]}{hint}")
     ema, info = content["ema"], content["info"]
     if not (isinstance(ema, dict) and isinstance(info, dict) and isinstance(info.get("data"), str)):
@@ -233,8 +240,10 @@ def known_words(content: dict) -> Sequence[str]:
     return [word for word in content["words"] if word in of_data and split_words(word) == [word]]
 
 
-def build(content: dict) -> tuple[UNet, Tokenizer, Schedule]:
-    """The untrained network, tokenizer and schedule that a checkpoint describes."""
+def build(content: dict) -> tuple[UNet | Autoencoder, Tokenizer, Schedule]:
+    """The untrained network, tokenizer and schedule that a checkpoint describes; an autoencoder needs neither."""
+    if "autoencoder_config" in content:
+        return Autoencoder(AutoencoderConfig(**content["autoencoder_config"])), Tokenizer(known=()), Schedule()
     tokenizer, schedule = Tokenizer(content["words"], known_words(content)), Schedule(**content["schedule"])
     if base := content.get("base"):
         path = find(base["model"])

@@ -49,7 +49,7 @@ def test_new_layers_pass_their_input_on_and_a_time_of_zeros_neither_scales_nor_s
     """What is added to the input starts at zero; without scale and shift a block is that of He et al. 2016."""
     torch.manual_seed(0)
     x, text = torch.randn(2, 8, 4, 4), Text(torch.randn(2, 3, 6), torch.ones(2, 3, dtype=torch.bool))
-    block, cross = ResBlock(8, 8, 5, 4, 0.0), Attention(8, Site("down.0", "cross", "down", 4), 2, 4, text_width=6)
+    block, cross = ResBlock(8, 8, 4, time_width=5), Attention(8, Site("down.0", "cross", "down", 4), 2, 4, text_width=6)
     assert torch.equal(block(x, torch.randn(2, 5)), x) and torch.equal(cross(x, text), x)
     torch.nn.init.normal_(block.conv_2.weight)
     torch.nn.init.zeros_(block.scale_shift.bias)

@@ -30,25 +30,27 @@ class TimeEmbedding(nn.Module):
 class ResBlock(nn.Module):
     """x (B, c_in, H, W), time (B, width) -> (B, c_out, H, W).
 
-    The time scales and shifts the second normalisation (Dhariwal & Nichol 2021, "adaptive group normalisation"); the
-    last convolution starts at zero, so a new block passes its input on (Ho et al. 2020, code).
+    The time scales and shifts the second normalisation (Dhariwal & Nichol 2021, "adaptive group normalisation"), if
+    the block has a time_width; the last convolution starts at zero, so a new block passes its input on (Ho et al. 2020,
+    code).
     """
 
-    def __init__(self, c_in: int, c_out: int, time_width: int, groups: int, dropout: float):
+    def __init__(self, c_in: int, c_out: int, groups: int, dropout: float = 0.0, time_width: int = 0):
         super().__init__()
         self.norm_1, self.norm_2 = nn.GroupNorm(groups, c_in), nn.GroupNorm(groups, c_out)
         self.conv_1 = nn.Conv2d(c_in, c_out, 3, padding=1)
         self.conv_2 = nn.Conv2d(c_out, c_out, 3, padding=1)
-        self.scale_shift = nn.Linear(time_width, 2 * c_out)
+        self.scale_shift = nn.Linear(time_width, 2 * c_out) if time_width else None
         self.dropout = nn.Dropout(dropout)
         self.skip = nn.Conv2d(c_in, c_out, 1) if c_in != c_out else nn.Identity()
         nn.init.zeros_(self.conv_2.weight)
         nn.init.zeros_(self.conv_2.bias)
 
-    def forward(self, x: Tensor, time: Tensor) -> Tensor:
-        h = self.conv_1(F.silu(self.norm_1(x)))
-        scale, shift = self.scale_shift(time)[:, :, None, None].chunk(2, dim=1)
-        h = self.norm_2(h) * (1 + scale) + shift
+    def forward(self, x: Tensor, time: Tensor | None = None) -> Tensor:
+        h = self.norm_2(self.conv_1(F.silu(self.norm_1(x))))
+        if self.scale_shift is not None:
+            scale, shift = self.scale_shift(time)[:, :, None, None].chunk(2, dim=1)
+            h = h * (1 + scale) + shift
         return self.skip(x) + self.conv_2(self.dropout(F.silu(h)))
 
 

@@ -100,7 +100,7 @@ class Layer(nn.Module):
     def __init__(self, config: UNetConfig, c_in: int, c_out: int, size: int, stage: str, name: str):
         super().__init__()
         heads = config.heads(c_out)
-        self.res = ResBlock(c_in, c_out, 4 * config.channels, config.groups, config.dropout)
+        self.res = ResBlock(c_in, c_out, config.groups, config.dropout, time_width=4 * config.channels)
         self.self_attention = self.cross_attention = None
         if size in config.self_sizes:
             site = Site(f"{name}.self", "self", stage, size)

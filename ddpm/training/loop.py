@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from unet import Tokenizer, UNet
 from unet.precision import autocast, resolve
 
+from ..autoencoder import Autoencoder, autoencoder_loss
 from ..data.base import Dataset
 from ..diffusion import simple_loss
 from ..schedule import Schedule
@@ -73,23 +74,28 @@ def update_averages(averages: dict[float, dict[str, Tensor]], network: nn.Module
 class Training:
     """A run in memory: network, averages, optimizer, step. `run` trains; `state` and `restore` save and resume.
 
+    unet: the network that is trained, which may also be an autoencoder: only `loss` knows the difference.
     interrupted: set it to end `run` early, after the step that is being made (with several processes at the next
     record). parts: in how many parts a process's share of a batch goes through the network, as many as memory asks for.
     ValueError: a batch that the processes cannot share; images too large for the GPU; what `check_start` and `Batches`
     raise.
     """
 
-    def __init__(self, settings: Settings, unet: UNet, tokenizer: Tokenizer, schedule: Schedule, data: Dataset):
+    def __init__(
+        self, settings: Settings, unet: UNet | Autoencoder, tokenizer: Tokenizer, schedule: Schedule, data: Dataset
+    ):
         self.settings, self.unet, self.schedule = settings, unet, schedule
         self.device = next(unet.parameters()).device
-        check_start(schedule, settings.weighting, unet.config.predicts)
+        if isinstance(unet, UNet):
+            check_start(schedule, settings.weighting, unet.config.predicts)
         self.rank, self.world = processes.rank(), processes.world()
         if settings.batch % self.world:
             raise ValueError(f"batch {settings.batch} cannot be shared among {self.world} processes: take a multiple")
         self.precision = processes.broadcast(resolve(settings.precision, self.device))
         # float16 has no gradients below 6e-8: the loss is scaled up, and a step whose gradients overflow is skipped
         self.scaler = torch.amp.GradScaler(self.device.type, 2.0**12, enabled=self.precision == "float16")
-        self.batches = Batches(data, tokenizer, unet.config.words, settings, self.device)
+        words = unet.config.words if isinstance(unet, UNet) else 2
+        self.batches = Batches(data, tokenizer, words, settings, self.device)
         trained = unet.trainable  # of a ControlNet the copy alone
         self.averages = {s: {name: p.detach().clone() for name, p in trained.named_parameters()} for s in settings.ema}
         self.optimizer = torch.optim.AdamW(trained.parameters(), weight_decay=settings.weight_decay, fused=True)
@@ -140,7 +146,11 @@ class Training:
         return total, norm
 
     def loss(self, batch: Batch) -> Tensor:
-        """The mean loss of a batch (Ho et al. 2020, Eq. 14, or its v-weighted form)."""
+        """The mean loss of a batch: Ho et al. 2020, Eq. 14, or its v-weighted form; an autoencoder has its own."""
+        if isinstance(self.unet, Autoencoder):
+            with autocast(self.device, self.precision):
+                outputs = self.network(batch.x_0)
+            return autoencoder_loss(batch.x_0, *outputs, self.unet.config.kl_weight)
 
         def eps(x_t: Tensor, t: Tensor) -> Tensor:
             with autocast(self.device, self.precision):
@@ -203,10 +213,11 @@ class Training:
         norms = [norm for _, norm in rows if math.isfinite(norm)]
         return sum(loss for loss, _ in rows) / len(rows), sum(norms) / max(1, len(norms))
 
-    def averaged(self, share: float) -> UNet:
-        """A copy of the network with one of the averages for weights, ready for sampling."""
+    def averaged(self, share: float) -> UNet | Autoencoder:
+        """A copy of the network with one of the averages for weights, ready for use."""
         unet = copy.deepcopy(self.unet).eval().requires_grad_(False)
-        unet.trainable.load_state_dict(self.averages[share])
+        trained = unet.trainable
+        trained.load_state_dict(trained.state_dict() | self.averages[share])  # an autoencoder also has its scale
         return unet
 
     def state(self) -> dict:

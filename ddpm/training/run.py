@@ -11,12 +11,14 @@ from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import torch
 
-from unet import PRESETS, ControlledUNet, Tokenizer, UNet, UNetConfig
+from unet import ControlledUNet, Tokenizer, UNet, UNetConfig
 from unet.vocabulary import VOCABULARY
 
 from .. import model
+from ..autoencoder import Autoencoder, AutoencoderConfig
 from ..data import Dataset, load_data
 from ..data.lines import with_drawings
 from ..model import Sampler, Trained, generate
@@ -26,7 +28,7 @@ from ..utils.device import check_memory, device_name
 from ..utils.files import CHECKPOINT, write_text
 from . import processes
 from .loop import Record, Training
-from .settings import RECIPES, Settings, check_start, default_preset
+from .settings import NETWORKS, RECIPES, NetworkConfig, Settings, check_start, default_preset
 
 RESUMABLE = ("minutes", "images", "save_every", "report", "data_dir", "precision")
 
@@ -35,7 +37,7 @@ class Plan(NamedTuple):
     """What a run shall be: settings, network, and the checkpoint that it resumes or the model that it starts from."""
 
     settings: Settings
-    config: UNetConfig
+    config: NetworkConfig
     content: dict | None = None
     start: Trained | None = None
 
@@ -43,8 +45,10 @@ class Plan(NamedTuple):
 def new(given: dict, network: dict, device: str) -> Plan:
     """A new run: a preset with the given settings and parts of the network. ValueError: what cannot work together."""
     preset = given.get("preset") or default_preset(given.get("data", "shapes"), device)
-    if preset not in PRESETS:
-        raise ValueError(f"unknown preset {preset!r}: expected one of {', '.join(PRESETS)}")
+    if preset not in NETWORKS:
+        raise ValueError(f"unknown preset {preset!r}: expected one of {', '.join(NETWORKS)}")
+    if unknown := sorted(set(network) - {f.name for f in fields(NETWORKS[preset])}):
+        raise ValueError(f"the network of {preset} has no {', '.join(unknown)}: leave it out")
     settings = replace(RECIPES[preset], **given | {"preset": preset})
     if settings.init and network:
         raise ValueError(f"--init brings its own network: leave out {', '.join(sorted(network))}")
@@ -54,10 +58,12 @@ def new(given: dict, network: dict, device: str) -> Plan:
     if settings.control:
         check_base(settings, start, given)
         settings = replace(settings, T=start.schedule.T, schedule=start.schedule.kind)
-    config = start.unet.config if start else replace(PRESETS[preset], **network)
-    if config.predicts == "eps":  # what Ho et al. 2020 train it with
-        settings = replace(settings, **{"schedule": "linear", "weighting": "eps"} | given)
-    check_start(Schedule(settings.T, settings.schedule), settings.weighting, config.predicts)
+    config = replace(NETWORKS[preset], **network)
+    if isinstance(config, UNetConfig):
+        config = start.unet.config if start else config
+        if config.predicts == "eps":  # what Ho et al. 2020 train it with
+            settings = replace(settings, **{"schedule": "linear", "weighting": "eps"} | given)
+        check_start(Schedule(settings.T, settings.schedule), settings.weighting, config.predicts)
     if "compile" not in given:  # a GPU gains what it takes, a minute or two, in a training of ten minutes or more
         worth = device == "cuda" and (settings.minutes >= 10 or settings.images >= 5_000_000)
         settings = replace(settings, compile=worth)
@@ -92,7 +98,10 @@ def resumed(folder: Path, given: dict) -> Plan:
             f"start a new run from its weights with --init {folder}"
         )
     with files.fitting(path):
-        settings, config = Settings(**content["settings"]), UNetConfig(**content["unet_config"])
+        about, kind = content.get("autoencoder_config"), AutoencoderConfig
+        if about is None:
+            about, kind = content["unet_config"], UNetConfig
+        settings, config = Settings(**content["settings"]), kind(**about)
     own = {"precision": content["info"].get("precision", settings.precision)}  # "auto" was measured at its start
     settings = replace(settings, **own | given)
     images, minutes = content["step"] * settings.batch, content["seconds"] / 60
@@ -150,21 +159,40 @@ class Run:
     def save(self) -> None:
         """The checkpoint, replaced as a whole."""
         training = self.training
-        about = model.description(training.unet.config, self.tokenizer, training.schedule, self.base)
+        config = training.unet.config
+        if isinstance(config, AutoencoderConfig):
+            about = {"autoencoder_config": asdict(config)}
+        else:
+            about = model.description(config, self.tokenizer, training.schedule, self.base)
         content = about | {"settings": asdict(training.settings), "info": self.info} | training.state()
         files.save(self.folder / CHECKPOINT, content)
 
     def save_samples(self, sampler: Sampler, scale: float) -> Path:
-        """Samples for 32 captions of the dataset in a grid, and the loss curve; returns the grid's path."""
+        """Samples for 32 captions of the dataset in a grid, and the loss curve; returns the grid's path.
+
+        Of an autoencoder: 16 images of the dataset, each with its reconstruction to its right.
+        """
         seed = torch.Generator().manual_seed(self.training.settings.seed)
-        shown, trained = torch.randperm(len(self.data), generator=seed)[:32].tolist(), self.trained
-        captions = [self.data.captions[i][0] for i in shown]
-        if self.data.drawings is not None:
-            trained = trained.controlled(self.data.drawings[shown])
-        (grid,) = generate(trained, captions, list(range(len(captions))), sampler, scale)
+        chosen = torch.randperm(len(self.data), generator=seed)[:32].tolist()
+        if isinstance(self.training.unet, Autoencoder):
+            grid, captions = self.reconstructions(self.data.images[chosen[:16]])
+        else:
+            captions, trained = [self.data.captions[i][0] for i in chosen], self.trained
+            if self.data.drawings is not None:
+                trained = trained.controlled(self.data.drawings[chosen])
+            (grid,) = generate(trained, captions, list(range(len(captions))), sampler, scale)
         (self.folder / "samples").mkdir(exist_ok=True)
         images.loss_curve(self.folder / "loss.png", records(self.folder / "metrics.jsonl"))
         return images.grid(self.folder / "samples" / f"{self.training.images:09d}.png", grid, captions)
+
+    def reconstructions(self, originals: np.ndarray) -> tuple[np.ndarray, list[str]]:
+        """Images uint8 (N, 3, H, W), each followed by what the autoencoder makes of it, with their PSNR as captions."""
+        autoencoder = self.training.averaged(self.training.settings.ema[0])
+        x = images.from_bytes(originals).to(self.training.device)
+        decoded = images.to_bytes(autoencoder.decode(autoencoder.encode(x)))
+        psnr = -10 * np.log10(images.squared_error(originals, decoded))
+        pairs = np.stack([originals, decoded], axis=1).reshape(-1, *originals.shape[1:])
+        return pairs, [caption for value in psnr for caption in ("image", f"{value:.1f} dB")]
 
 
 def begin(plan: Plan, device: str, place: Path, smaller_batch: bool) -> Run:
@@ -177,10 +205,11 @@ def begin(plan: Plan, device: str, place: Path, smaller_batch: bool) -> Run:
     settings, config, content, start = plan
     if content and processes.rank() == 0:
         records(place / "metrics.jsonl")  # read again for the loss curve: what is wrong is said before any work
-    words = content["words"] if content else start.tokenizer.words if start else ()
+    words = content.get("words", ()) if content else start.tokenizer.words if start else ()
+    longest = config.words - 1 if isinstance(config, UNetConfig) else None
     with processes.rank_zero_first():
         source = settings.data, settings.data_dir, "train", config.size
-        data = load_data(*source, words=(*VOCABULARY, *words), longest=config.words - 1)
+        data = load_data(*source, words=(*VOCABULARY, *words), longest=longest)
         if settings.control:
             data = with_drawings(data, settings.data_dir, "train")
     if content and content["info"].get("data_sha256", data.sha256) != data.sha256:
@@ -193,7 +222,10 @@ def begin(plan: Plan, device: str, place: Path, smaller_batch: bool) -> Run:
         if processes.rank() == 0:
             print(f"{settings.data} has {len(data)} images here: batch {settings.batch}")
     unet, tokenizer, schedule = model.build(content) if content else assemble(settings, config, start, data)
-    training = Training(settings, unet.to(own), tokenizer, schedule, data)
+    shown = data
+    if isinstance(config, AutoencoderConfig):  # it reads no captions
+        shown = replace(data, captions=[("",)] * len(data))
+    training = Training(settings, unet.to(own), tokenizer, schedule, shown)
     if content:
         training.restore(content)
     base = content.get("base") if content else None
@@ -210,14 +242,16 @@ def begin(plan: Plan, device: str, place: Path, smaller_batch: bool) -> Run:
 
 
 def assemble(
-    settings: Settings, config: UNetConfig, start: Trained | None, data: Dataset
-) -> tuple[UNet, Tokenizer, Schedule]:
+    settings: Settings, config: NetworkConfig, start: Trained | None, data: Dataset
+) -> tuple[UNet | Autoencoder, Tokenizer, Schedule]:
     """A new run's network, fresh from the seed or with the weights of --init, its tokenizer and schedule.
 
     The model learns the words of the data's captions. Those without a token in the weights of --init get new ones,
     whose embeddings come from the seed. With --control the model of --init stays as it is, and gets a `ControlNet`.
     """
     torch.manual_seed(settings.seed)
+    if isinstance(config, AutoencoderConfig):
+        return Autoencoder(config), Tokenizer(known=()), Schedule()
     if settings.control:
         return ControlledUNet(start.unet), start.tokenizer, start.schedule
     own, schedule = start.tokenizer if start else Tokenizer(known=()), Schedule(settings.T, settings.schedule)
@@ -230,15 +264,18 @@ def assemble(
     return unet, tokenizer, schedule
 
 
-def on_paper(plan: Plan, device: str) -> UNet:
+def on_paper(plan: Plan, device: str) -> UNet | Autoencoder:
     """The plan's network without numbers. ValueError: the device has no memory for its training, batches aside."""
     with torch.device("meta"):
-        unet = UNet(plan.config, len(Tokenizer()), torch.ones(plan.settings.T + 1)).to("meta")
-        unet = ControlledUNet(unet) if plan.settings.control else unet
+        if isinstance(plan.config, AutoencoderConfig):
+            network = Autoencoder(plan.config)
+        else:
+            network = UNet(plan.config, len(Tokenizer()), torch.ones(plan.settings.T + 1)).to("meta")
+            network = ControlledUNet(network) if plan.settings.control else network
     copies = 4 + len(plan.settings.ema)  # weights, gradients, Adam's two moments, averages
-    needed = 4 * copies * sum(p.numel() for p in unet.trainable.parameters())
+    needed = 4 * copies * sum(p.numel() for p in network.trainable.parameters())
     check_memory(needed, torch.device(device), "training this network (--channels, --text-width and the like)")
-    return unet
+    return network
 
 
 # ---- files -----------------------------------------------------------------------------------------------------------

@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass, replace
 
-from unet import UNetConfig
+from unet import PRESETS, UNetConfig
 from unet.precision import PRECISIONS
 from unet.unet import check_ranges, option
 
+from ..autoencoder import AutoencoderConfig
 from ..diffusion import WEIGHTINGS, check_choice
 from ..schedule import KINDS, MOST_SIGNAL, Schedule
 
@@ -58,6 +59,8 @@ class Settings:
 SMALL = Settings(warmup=300, schedule="cosine", weighting="v", precision="auto")
 LARGE = replace(SMALL, batch=256, learning_rate=1e-3, warmup=500, caption_dropout=0.2, minutes=10.0)
 
+NetworkConfig = UNetConfig | AutoencoderConfig
+NETWORKS: dict[str, NetworkConfig] = PRESETS | {"autoencoder64": AutoencoderConfig()}
 RECIPES: dict[str, Settings] = {
     "shapes": replace(
         SMALL, data="shapes", images=150_016, batch=32, learning_rate=2e-3, warmup=100, lr_decay=0.8, flip=False
@@ -66,6 +69,7 @@ RECIPES: dict[str, Settings] = {
     "scenes-control": replace(
         SMALL, data="scenes", init="scenes", control=True, images=200_000, learning_rate=1e-3, caption_dropout=0.2
     ),
+    "autoencoder64": replace(SMALL, data="scenes", images=200_000, batch=16, learning_rate=4e-3, lr_decay=0.8),
     "cifar10-cpu": replace(SMALL, data="cifar10", images=5_000_000, learning_rate=1e-3),
     "celeba64-cpu": replace(SMALL, data="celeba", images=2_000_000, learning_rate=6e-4),
     "cifar10": replace(LARGE, data="cifar10"),
@@ -107,8 +111,11 @@ def check_start(schedule: Schedule, weighting: str, predicts: str) -> None:
         )
 
 
-def without_effect(settings: Settings, config: UNetConfig) -> dict[str, str]:
+def without_effect(settings: Settings, config: NetworkConfig) -> dict[str, str]:
     """Fields of both records that change nothing in such a run -> why."""
+    if isinstance(config, AutoencoderConfig):
+        names = ("init", "T", "schedule", "weighting", "caption_dropout", "report")
+        return dict.fromkeys(names, "an autoencoder has no times and no captions, and starts from the seed")
     idle = {} if settings.data == "shapes" else {"report": "only shapes are scored"}
     if not config.cross_sizes:
         names = ("words", "text_width", "text_layers", "text_heads", "caption_dropout")
