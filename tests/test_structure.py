@@ -13,12 +13,13 @@ PACKAGES = ("unet", "ddpm", "ddim", "p2p")
 BUILT_ON = {"torch", "numpy", "matplotlib", "einops", "tqdm", "PIL"}  # Pillow comes with matplotlib
 LECTURE = {  # the root of a package: the lecture's method, and beside it one face and one command line
     "unet": "attention blocks control cost precision presets text unet vocabulary",
-    "ddpm": "analytic bound diffusion guidance mhvae model noise schedule",
+    "ddpm": "analytic autoencoder bound diffusion guidance mhvae model noise schedule",
     "ddim": "bdia dpm_solver editing interpolation inversion sampler",
     "p2p": "blend editing maps real store words",
 }
 ROOTS = {package: tuple(f"{package}.{name}" for name in names.split()) for package, names in LECTURE.items()}
-FORMULAS = tuple(name for name in ROOTS["ddpm"] if name != "ddpm.model")  # these import no network
+NETWORKS = ("ddpm.autoencoder", "ddpm.model")
+FORMULAS = tuple(name for name in ROOTS["ddpm"] if name not in NETWORKS)  # these import no network
 DDPM = (*ROOTS["ddpm"], "ddpm.utils", "unet")
 # beside itself, what a place may import of ours; experiments/, __main__.py and train.py may import anything
 MAY = {
