@@ -110,6 +110,11 @@ ROWS = {
         bound --n 3 --times 20 | --times is 20: expected 2 .. 19
         bound --n 3 --variance both | invalid choice: 'both'
         bound --n 3 --out x.json | x.json is not a record of ddpm bound
+        score --steps 21 | --steps is 21: expected 1 .. 20
+        score --n 1000000000 | --n 1000000000 takes
+        score --eta 1.5 | '1.5': expected a number in [0, 1]
+        score --scale nan | 'nan': expected a number
+        score --n 4 --out x.json | x.json is not a record of ddpm score
     """,
     "{}": """
         ddpm sample --model= | --model is empty
@@ -121,6 +126,10 @@ ROWS = {
         ddpm ship tiny.pt tiny --numbers notes.txt | Expecting value
         ddpm ship tiny.pt tiny --numbers none.json | none.json
         p2p score --model tiny.pt --out notes.json | notes.txt is there and no result of score
+        ddpm speed --batch 1000000000 --device cpu | --batch 1000000000 takes
+        ddpm speed --repeats 1.5 | '1.5': expected a whole number
+        ddpm speed --precision int8 | invalid choice: 'int8'
+        ddpm speed --presets nosuch | invalid choice: 'nosuch'
         unet --presets nosuch | invalid choice: 'nosuch'
         unet --presets shapes shapes | a name twice
     """,

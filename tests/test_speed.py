@@ -46,18 +46,6 @@ def test_the_command_measures_our_network_and_names_what_is_not_here(tmp_path, m
     assert "pip install denoising-diffusion-pytorch\n" in out and out.startswith((tmp_path / "speed.txt").read_text())
 
 
-def test_bad_input_is_one_line_before_anything_is_allocated_or_made(tmp_path, capsys):
-    for flags, message in (
-        (["--batch", 10**9], "--batch 1000000000 takes"), (["--batch", 0], "'0': expected a whole number"),
-        (["--repeats", 1.5], "'1.5': expected a whole number"), (["--presets", "nosuch"], "invalid choice: 'nosuch'"),
-        (["--device", "tpu"], "'tpu'"), (["--precision", "int8"], "invalid choice: 'int8'"),
-    ):  # fmt: skip
-        assert code_of(main, "speed", *flags, "--out", tmp_path / "new") == 2
-        error = capsys.readouterr().err
-        assert message in error and error.count("\n") == 1
-    assert list(tmp_path.iterdir()) == []
-
-
 @pytest.mark.parametrize("library", speed.CLASSES)
 def test_another_librarys_network_is_of_our_size(library):
     if isinstance(why := speed.imported(library), str):

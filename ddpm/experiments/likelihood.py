@@ -93,8 +93,9 @@ def prepare(args: argparse.Namespace) -> tuple[Trained, Dataset, Path]:
     check_bound(trained.schedule, torch.zeros(1), args.variance, args.times, 256)
     path = common.own_record(args, f"bound-{cli.name_of(args.model)}", "a record of ddpm bound", "bits per dimension")
     data = common.model_data(trained, args.data_dir, args.split)
-    if not 2 <= args.n <= (there := len(data)):
-        raise ValueError(f"n is {args.n}: a standard error needs 2 images or more, and {data.name} has {there} here")
+    if not 2 <= args.n <= len(data):
+        there = f"{data.name} has {len(data)} here"
+        raise ValueError(f"n is {args.n}: a standard error needs 2 images or more, and {there}")
     trained.tokens([] if args.null else [captions[0] for captions in data.captions[: args.n]])
     return trained, data, path
 
