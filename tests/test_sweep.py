@@ -1,6 +1,5 @@
 """The strength sweep: error and accuracy of edits, and the edits it is measured with."""
 
-from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -86,7 +85,7 @@ def test_an_edit_of_cifar10_changes_the_class():
     e = edits.edits(data, "class", 2)
     assert e.keep.all()
     for source, target, wanted in zip(e.sources, e.targets, ("dog", "truck"), strict=True):
-        assert parse_thing(target) == replace(parse_thing(source), kind=wanted)
+        assert parse_thing(target) == parse_thing(source) | {"class": wanted}
 
 
 def test_an_edit_of_celeba_gives_faces_what_they_lack():
@@ -94,4 +93,4 @@ def test_an_edit_of_celeba_gives_faces_what_they_lack():
     captions = [("a photo of a woman",), ("a photo of a smiling man",), ("a photo of an old man",)]
     e = edits.edits(Dataset("celeba", images, captions), "smiling", 5)
     assert e.images[:, 0, 0, 0].tolist() == [0, 2] and e.keep.all()
-    assert all(parse_face(target).smiling for target in e.targets)
+    assert all(parse_face(target)["smiling"] for target in e.targets)

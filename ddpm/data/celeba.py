@@ -1,12 +1,11 @@
 """CelebA: 202,599 faces, 40 attributes each [Liu et al., "Deep Learning Face Attributes in the Wild", ICCV 2015]."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from .base import DataError, Dataset, cached, check_split, decode, open_image, read_lines, to_array
-from .captions import Face, face_captions, parse_face
+from .captions import Words, face_captions, parse_face
 
 IMAGES, ATTRIBUTES = "img_align_celeba", "list_attr_celeba"
 SPLITS = {"train": (1, 162_770), "valid": (162_771, 182_637), "test": (182_638, 202_599)}  # the official file numbers
@@ -59,15 +58,15 @@ def _only(row: dict[str, bool], words: dict[str, str]) -> str | None:
     return true[0] if len(true) == 1 else None
 
 
-def face_of(row: dict[str, bool]) -> Face:
+def face_of(row: dict[str, bool]) -> Words:
     """What the grammar can say of an image with these attributes."""
-    facts = {word: row[name] for name, word in YES_OR_NO.items()}
-    person, age = "man" if row["Male"] else "woman", "young" if row["Young"] else "old"
-    beard = "goatee" if row["Goatee"] else "mustache" if row["Mustache"] else "beard"  # the most specific word
-    face = Face(person, age=age, beard=None if row["No_Beard"] or not row["Male"] else beard, **facts)
+    face = {word: row[name] for name, word in YES_OR_NO.items()}
+    face |= {"person": "man" if row["Male"] else "woman", "age": "young" if row["Young"] else "old"}
+    if row["Male"] and not row["No_Beard"]:  # the most specific word
+        face["beard"] = "goatee" if row["Goatee"] else "mustache" if row["Mustache"] else "beard"
     if row["Bald"]:  # the list gives a few bald men hair of some colour as well
-        return replace(face, bald=True, bangs=False)
-    return replace(face, hair=_only(row, HAIR), style=_only(row, STYLE))
+        return face | {"bald": True, "bangs": False}
+    return face | {"hair": _only(row, HAIR), "style": _only(row, STYLE)}
 
 
 def face_image(path: Path, size: int) -> np.ndarray:
@@ -133,7 +132,7 @@ def where_words_show(faces: Dataset, share: float = 0.1) -> dict[str, np.ndarray
     said, shown = [parse_face(captions[0]) for captions in faces.captions], {}
     groups = {"hair": ("blond", "black"), "smiling": (True, False), "eyeglasses": (True, False)}
     for kind, pair in groups.items():
-        words = np.array([getattr(face, kind) for face in said])
+        words = np.array([face[kind] for face in said])
         means = [faces.images[words == word].mean(axis=0) for word in pair]
         difference = abs(means[0] - means[1]).sum(axis=0)
         shown[kind] = difference > np.quantile(difference, 1 - share)

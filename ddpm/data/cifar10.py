@@ -6,13 +6,12 @@ import os
 import pickle
 import tarfile
 import tempfile
-from dataclasses import astuple
 from pathlib import Path
 
 import numpy as np
 
 from .base import DataError, Dataset, cached, check_split, fetch
-from .captions import Thing, thing_captions
+from .captions import thing_captions
 from .colours import describe
 
 URL = "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz"
@@ -108,8 +107,8 @@ def cifar10(data_dir: str | Path, split: str = "train") -> Dataset:
         """(N, 4), "" for what is left out; in portions, which bounds the memory."""
         parts = [slice(i, i + 2000) for i in range(0, len(images), 2000)]
         things = [thing for part in parts for thing in describe(images[part], labels[part])]
-        return np.array([[word or "" for word in astuple(thing)] for thing in things])
+        return np.array([[word or "" for word in thing.values()] for thing in things])
 
     source = hashlib.sha256(images.tobytes() + labels.tobytes()).hexdigest()
     rows = cached(data_dir, f"cifar10-{split}", source, ("cifar10", "colours"), words).tolist()
-    return Dataset("cifar10", images, [thing_captions(Thing(*(word or None for word in row))) for row in rows])
+    return Dataset("cifar10", images, [thing_captions(*(word or None for word in row)) for row in rows])

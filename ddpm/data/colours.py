@@ -9,7 +9,7 @@ import numpy as np
 
 from unet.vocabulary import CLASSES, COLOURS
 
-from .captions import Thing
+from .captions import Words
 
 # ---- names of colours ------------------------------------------------------------------------------------------------
 
@@ -165,7 +165,7 @@ def _object(middle: np.ndarray, border: np.ndarray, labels: np.ndarray) -> np.nd
     return np.where(clear, best, np.where(filled, most, -1))
 
 
-def describe(images: np.ndarray, labels: np.ndarray) -> list[Thing]:
+def describe(images: np.ndarray, labels: np.ndarray) -> list[Words]:
     """What can be said of each image: its class, and the colours and the light as far as they are clear.
 
     images: uint8 (N, 3, 32, 32). labels: (N,), 0..9 in the order of `CLASSES`.
@@ -175,8 +175,8 @@ def describe(images: np.ndarray, labels: np.ndarray) -> list[Thing]:
     entry = red << 12 | green << 6 | blue  # each pixel's row in the table
     middle, border, corners = (_shares(bins[entry], weight) for weight in _areas(images.shape[2]))
     columns = labels, _object(middle, border, labels), _background(border, corners), light[entry].mean(axis=(1, 2))
-    words = (*COLOURS, None)
-    return [
-        Thing(CLASSES[k], words[i], words[j], "dark" if mean < DARK else "bright" if mean > BRIGHT else None)
-        for k, i, j, mean in zip(*columns, strict=True)
-    ]
+    words, found = (*COLOURS, None), []
+    for label, i, j, mean in zip(*columns, strict=True):
+        light = "dark" if mean < DARK else "bright" if mean > BRIGHT else None
+        found.append({"class": CLASSES[label], "colour": words[i], "background": words[j], "light": light})
+    return found

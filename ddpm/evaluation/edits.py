@@ -15,9 +15,9 @@ from unet.vocabulary import SHAPES
 
 from ..data import scenes, shapes
 from ..data.base import DataError, Dataset
-from ..data.captions import AGES, Face, Thing, face_sentence, thing_sentence
+from ..data.captions import AGES, Words, face_sentence, thing_sentence
 from ..data.colours import PALETTES
-from .judge import PARSERS, Words, thing_words
+from .judge import PARSERS
 
 HELD_OUT_SEED = 1  # the datasets draw their shapes with seed 0
 RELATIVES = {
@@ -46,8 +46,8 @@ PAIR_KINDS: dict[str, tuple[str, ...]] = {
 }
 EDIT_KINDS = {"shapes": PAIR_KINDS["shapes"], "cifar10": ("class",), "celeba": ("smiling", "eyeglasses")}
 SENTENCES: dict[str, Callable[[Words], str]] = {  # what `PARSERS` give, back to a caption
-    "cifar10": lambda words: thing_sentence(Thing(*words.values())),
-    "celeba": lambda words: face_sentence(Face(**words)),
+    "cifar10": lambda words: thing_sentence(*words.values()),
+    "celeba": face_sentence,
 }
 
 
@@ -142,7 +142,7 @@ def thing_edit(kind: str, rng: np.random.Generator) -> tuple[Words, str]:
     old = another(rng, SWAPPED)
     colours, relative = PALETTES[old].split(), RELATIVES[old]
     colour = another(rng, [word for word in colours if word in PALETTES[relative].split()])
-    words = thing_words(Thing(old, colour, another(rng, BACKGROUNDS, colour)))
+    words = {"class": old, "colour": colour, "background": another(rng, BACKGROUNDS, colour)}
     if kind == "class":
         return words, relative
     return words, another(rng, colours if kind == "colour" else BACKGROUNDS, colour, words["background"])
@@ -150,9 +150,9 @@ def thing_edit(kind: str, rng: np.random.Generator) -> tuple[Words, str]:
 
 def face_edit(kind: str, rng: np.random.Generator) -> tuple[Words, str | bool]:
     """What a caption of CelebA says, and a new word, or that something is there."""
-    age, hair = another(rng, AGES), another(rng, HAIR)
-    words, groups = vars(Face(another(rng, ("man", "woman")), age=age, hair=hair)), {"age": AGES, "hair": HAIR}
-    return words, another(rng, groups[kind], words[kind]) if kind in groups else True
+    groups = {"age": AGES, "hair": HAIR, "person": ("man", "woman")}
+    words = {name: another(rng, group) for name, group in groups.items()}
+    return words, another(rng, groups[kind], words[kind]) if kind in words else True
 
 
 class SceneEdit(NamedTuple):

@@ -13,31 +13,22 @@ from unet.vocabulary import CLASSES
 
 from ..data import scenes, shapes
 from ..data.base import DataError
-from ..data.captions import Thing, parse_face, parse_thing
+from ..data.captions import Words, parse_face, parse_thing
 from ..data.celeba import HAIR, YES_OR_NO
 from ..data.colours import describe
 from .classifier import HEADS, PARTS
 
 Probabilities = dict[str, np.ndarray]
 """The output of a classifier: head -> probabilities (N, classes), and of each pixel's part (N, parts, H, W)."""
-Words = dict[str, str | bool | None]
-"""What a caption says: kind of word -> the word; None or False for what it leaves out."""
 
 ATTRIBUTE = {word: name for name, word in (YES_OR_NO | HAIR).items()} | {"bald": "Bald"}
-
-
-def thing_words(thing: Thing) -> Words:
-    """What is said of an image of CIFAR-10."""
-    return {"class": thing.kind, "colour": thing.colour, "background": thing.background, "light": thing.light}
-
-
 PARSERS: dict[str, Callable[[str], Words]] = {
     "shapes": shapes.parse,
     "scenes": lambda caption: {
         kind: (kind if word is True else word or None) for kind, word in scenes.parse(caption).items()
     },
-    "cifar10": lambda caption: thing_words(parse_thing(caption)),
-    "celeba": lambda caption: vars(parse_face(caption)),
+    "cifar10": parse_thing,
+    "celeba": parse_face,
 }
 
 
@@ -73,7 +64,7 @@ def words_seen(name: str, images: np.ndarray, said: list[Words], probabilities: 
     best = {head: np.asarray(values).argmax(axis=1) for head, values in probabilities.items()}
     if name == "cifar10":
         things = describe(images, np.array([CLASSES.index(words["class"]) for words in said]))
-        return [thing_words(thing) | {"class": CLASSES[i]} for thing, i in zip(things, best["class"], strict=True)]
+        return [thing | {"class": CLASSES[i]} for thing, i in zip(things, best["class"], strict=True)]
     classes = {head: [head if word == "yes" else word for word in words] for head, words in HEADS["scenes"].items()}
     return [{head: words[best[head][i]] for head, words in classes.items()} for i in range(len(images))]
 
