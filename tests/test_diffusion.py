@@ -183,14 +183,6 @@ def test_every_source_of_noise_gives_noise_like_x_and_times_between_both_ends():
         assert set(times_like(x, 2, 5, source).tolist()) == {2, 3, 4, 5}
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_noise_in_half_precision_is_that_of_float32_rounded(dtype):
-    x = torch.zeros(2, 3, 8, 8)
-    sources = (lambda: Noise([3, 4]), lambda: torch.Generator().manual_seed(3), lambda: torch.manual_seed(3) and None)
-    for source in sources:
-        assert torch.equal(noise_like(x.to(dtype), source()), noise_like(x, source()).to(dtype))
-
-
 @pytest.mark.parametrize("K", [1, 5])
 def test_gaussian_and_mixture_eps_are_the_score_of_the_marginal(K):
     """-sqrt(1 - alpha_bar) times the gradient of log q(x_t), by automatic differentiation of the density."""

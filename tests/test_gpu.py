@@ -45,13 +45,6 @@ def test_a_gpu_trains_in_bfloat16_where_it_has_convolutions_in_it_and_in_float16
         assert resolve("auto", CUDA) == precision and resolve("float32", CUDA) == "float32"
 
 
-def test_a_scaled_loss_gives_the_same_step():
-    """The scale is a power of two and is divided out again: bit for bit the step of the plain loss."""
-    plain, scaled = by_plain_descent(PLAIN), by_plain_descent(PLAIN)
-    scaled.scaler = torch.amp.GradScaler("cpu", 2.0**12)
-    assert torch.equal(flat(finished(plain).unet), flat(finished(scaled).unet))
-
-
 def test_a_step_whose_scaled_gradients_overflow_is_skipped_and_the_scale_is_halved_and_kept_with_the_run():
     training = make_training(replace(SETTINGS, weighting="eps", precision="float16"))
     loss, before = training.loss, flat(training.unet)

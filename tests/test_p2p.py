@@ -177,17 +177,6 @@ def test_a_store_by_time_records_each_step():
         store.maps(2, t=4)
 
 
-def test_the_store_is_untouched_by_what_happens_to_the_weights_later():
-    weights = maps()[:, :1].requires_grad_()
-    store = p2p.AttentionStore(["a b", "b c"], by_time=True)
-    store(weights, CROSS, torch.tensor([7, 7]))
-    kept = store.maps(2).clone()
-    with torch.no_grad():
-        weights.zero_()
-    assert torch.equal(store.maps(2), kept) and torch.equal(store.maps(2, t=7), kept)
-    assert not store.mean(CROSS).requires_grad
-
-
 # ---- local blend -----------------------------------------------------------------------------------------------------
 
 

@@ -25,20 +25,15 @@ from unet import Site, Tokenizer
 ROWS = {
     "train {}": """
         --preset huge | unknown preset 'huge'
-        --preset= | --preset is empty
         --minutes 0 | for ever
         --minutes nan | minutes is nan: expected 0 to
-        --minutes inf | minutes is inf
         --learning-rate 0 | learning_rate is 0.0
         --ema 0 1 | ema is (0.0, 1.0)
-        --ema | ema is (): expected one or more
         --seed -1 | seed is -1: expected 0 to
-        --T 1000000000 | T is 1000000000: expected 1 to
         --channels 1000000 | channels is 1000000
         --channels 1024 --multipliers 16 16 16 --dry-run | GB of memory or more, there are
         --T 50 --schedule linear | T = 50 ends at alpha_bar = 0.6, so x_T still shows 78% of the image
         --preset ddpm --T 4000 | multiplies the errors of a network that predicts eps
-        --preset ddpm --schedule cosine | multiplies the errors of a network that predicts eps
         --predicts eps --weighting v | weighting v divides by alpha_bar
         --data cifar10 --report 5 | --report has no effect, for only shapes are scored
         --cross-sizes --text-width 32 | --text-width has no effect, for
@@ -47,15 +42,12 @@ ROWS = {
         --images 64 --data cifar10 --data-dir notes.txt | is a file: expected the folder
         --images 64 --init nowhere | no model 'nowhere'
         --resume nowhere | no checkpoint at nowhere
-        --resume notes.txt | no checkpoint at
         --resume nowhere --out runs | --out runs has no effect
         --images 64 --out notes.txt/new | cannot write there
         --out runs.png | expected a folder
-        --flip --no-flip | typed twice
     """,
     "ddim {} --model tiny.pt --device cpu": """
         sample --prompts "a red circle" ... | --prompts is empty
-        sample --seeds 1,2,1 | --seeds has '1' twice
         sample --seeds 3-1 | expected seeds such as
         sample --seeds 0-99999999 | at most 1,000,000 seeds
         sample --seeds 9223372036854775808 | below 2^63
@@ -63,24 +55,19 @@ ROWS = {
         sample --out new.json | sample --out
         sample --out photo.jpg | no command writes .jpg
         sample --out ~nobody-of-this-name/x | no such user
-        sample --out notes.txt/new | cannot write there
         edit --image 1 --target , | --target is empty
         edit --image 1 --target TARGET --out new.npz | a name that ends in .png, .html
-        edit --image 0 --target TARGET --steps 21 | S is 21 steps
         edit --image 0 --target TARGET --steps 4 --strength 0.1 | is no step: take 0.5 or more
         edit --image 0 --target TARGET --steps 4 --strength 0 | an edit is the image itself
         edit --image 0 --target TARGET --iterations -1 | '-1': expected a whole number, 0 or more
         edit --image 0 --target TARGET --methods ddim --eta 0 | --eta is for sdedit
-        edit --image 0 --target TARGET --methods exact --iterations 2 | is for ddim
         edit --image 0 --target TARGET --scale 0 | 0 would leave the caption out
         edit --image no.png --source "a red circle" --target TARGET --steps 4 | no.png: no such file
         edit --image 0 --target "a photo of a zebra" --steps 4 | 'zebra'
         sweep --n 2 --steps 4 --strengths 0.5 0.6 | 0.5 and 0.6 are both 2 of 4 steps
-        sweep --n 2 --steps 10 | strength 0.1 of 10 steps is one step, and exact inversion needs two
         sweep --n 1000000000000 --steps 4 --strengths 1 | --n 1000000000000 takes
         mistakes --n 4 --steps 11 | --steps is 11, expected 1 .. 10
         mistakes --n 1 | --n is 1, expected 2 .. 60
-        mistakes --seed -1 | '-1': expected a whole number in 0 .. 2^62
         reconstruct --steps 2 1 --n 4 | --steps 1 is one step, and the variant 'exact' needs two
         reconstruct --steps 2 --n 61 | --n is 61, but the test split has 60 images
         table --columns 10 20 10 | --columns has '10' twice
@@ -93,22 +80,18 @@ ROWS = {
         table --n 1 --columns 2 | --n is 1: a distance between sets needs 2 images
         table --scale 2 --columns 2 | --scale is guidance towards captions: give --captions
         table --captions --scale 1e30 | '1e30': expected a number in -100 .. 100
-        table --rows blur --columns 2 --reference half | --columns is for samples
         table --rows 0 test --columns 2 --reference test | the reference set itself
         table --rows blur | --rows blur takes images of the reference set itself: give --reference half
         table --rows test --n 61 | --n is 61, but for --rows test there are 60 images
-        table --rows jpeg --n 31 --reference half | for --rows jpeg there are 30 images
         table --seed 9223372036854775806 --n 4 | expected a whole number in 0 .. 2^62
         table --out notes.json | notes.txt is there and no result of table
     """,
     "ddpm {} --model tiny.pt --device cpu": """
         sample --prompts "a red circle" "A  red circle." | 'a red circle' twice
         sample --prompts "a red circle" --n 1025 | a sheet shows at most 1,024
-        sample --prompts "a red circle" --n 1000000000 | at most 1,000,000 images
         sample --prompts "a red circle" --n 4 --separate --out x.png | give a folder
         bound --n 1 | n is 1: a standard error needs 2 images or more, and shapes has 60 here
         bound --n 3 --times 20 | --times is 20: expected 2 .. 19
-        bound --n 3 --variance both | invalid choice: 'both'
         bound --n 3 --out x.json | x.json is not a record of ddpm bound
         score --steps 21 | --steps is 21: expected 1 .. 20
         score --n 1000000000 | --n 1000000000 takes
@@ -123,7 +106,6 @@ ROWS = {
         ddpm reproduce --out new.html | expected a folder
         ddpm ship tiny.pt tiny --numbers nan.json | --numbers nan.json
         ddpm ship tiny.pt tiny --numbers list.json | expected names and numbers
-        ddpm ship tiny.pt tiny --numbers notes.txt | Expecting value
         ddpm ship tiny.pt tiny --numbers none.json | none.json
         p2p score --model tiny.pt --out notes.json | notes.txt is there and no result of score
         ddpm speed --batch 1000000000 --device cpu | --batch 1000000000 takes
@@ -166,9 +148,7 @@ def test_what_is_typed_wrong_is_named(command, tmp_path, monkeypatch, capsys):
 
 PYTHON = """
     Schedule(0) | T is 0
-    Schedule(2.5) | T is 2.5
     Schedule(10, "sigmoid") | 'sigmoid', expected one of linear, cosine
-    schedule.at("beta", -1, x) | t is -1, expected a time in 0..10
     schedule.at("beta", 11, x) | t is 11
     ddpm.diffusion.step(schedule, x, x, 5) | from t = 5 to 4 adds noise, but none was given
     next(ddpm.sample(eps, schedule, x, "tilde")) | variance is 'tilde'
@@ -179,10 +159,8 @@ PYTHON = """
     ddpm.bits_per_dim(eps, schedule, x, variance="both") | variance is 'both', expected one of posterior, beta
     ddpm.bits_per_dim(eps, Schedule(1), x) | T = 1, expected at least 2
     ddim.timesteps(10, 11) | S is 11 steps, expected a whole number in 1..10
-    ddim.timesteps(10, 2.5) | S is 2.5 steps
     ddim.timesteps(10, 5, "cubic") | spacing is 'cubic', expected one of linear, quadratic
     next(ddim.sample(eps, schedule, x, [3, 3, 0])) | strictly descending
-    next(ddim.sample(eps, schedule, x, [11, 0])) | [11, 0] must be
     next(ddim.sample(eps, schedule, x, 5, eta=NAN)) | eta is nan
     ddim.step(schedule, x, x, 5, -1) | t is -1, expected a time in 0..10
     ddim.step(schedule, x, x, 5, 4, eta=0.5) | eta is 0.5 and noise None
@@ -192,26 +170,19 @@ PYTHON = """
     next(ddim.edit_inverted(eps, eps, schedule, x, 1.1, 10)) | strength is 1.1
     list(ddim.edit_exact(eps, eps, schedule, x, 0.1, 10)) | at least 2
     next(ddim.edit_naive(eps, schedule, x, 0.5, [9, 5, 1])) | an edit must end at the image
-    next(ddim.edit_naive(eps, schedule, x, 0.5, [9, 2.7, 0])) | the time 2.7 is no whole number
     replace(CONFIG, predicts="x0") | predicts is 'x0'
-    replace(CONFIG, size=0) | size is 0: expected 1 to
     replace(CONFIG, size=9) | size 9
-    replace(CONFIG, size="8") | size is '8': expected 1
     replace(CONFIG, dropout=NAN) | dropout is nan
-    replace(CONFIG, blocks=1.5) | blocks is 1.5
     replace(CONFIG, multipliers=(1, 0)) | multipliers is (1, 0)
     replace(CONFIG, cross_sizes=(8, 3)) | cross_sizes has [3]
     replace(CONFIG, channels=9, groups=3) | 9 channels: expected an even number
-    replace(CONFIG, channels=10) | groups 4
     replace(CONFIG, text_heads=3) | text_heads 3
     replace(CONFIG, channels=20, self_sizes=(8,), head_channels=6) | head_channels 6
     Tokenizer(("red", "blue", "red")) | a word twice
-    Tokenizer(("red", "Blue")) | name 'Blue'
     Tokenizer(("red", "polar bear")) | name 'polar bear'
     Tokenizer(("red",), ("red", "blue")) | name 'blue'
     Tokenizer().encode(["a large red circle"], 4) | has 4 words
     Settings(minutes=NAN) | minutes is nan
-    Settings(lr_decay=1.5) | lr_decay is 1.5
     Settings(ema=(0.5, 1.0)) | ema is (0.5, 1.0)
     trained.eps("a red circle") | a list of prompts
     trained.eps(["a", "a", "a"])(image, t) | 3 prompts for 2 images
@@ -220,19 +191,15 @@ PYTHON = """
     next(ddim.sample(trained.eps(None), Schedule(), image[0], 5)) | expected (B, 3, 8, 8)
     next(ddim.invert_exact(trained.eps(None), Schedule(), image[:, :, :4], 5)) | expected (B, 3, 8, 8)
     edit(x_T=torch.zeros(2, 3, 4, 4)) | x_T has the shape (2, 3, 4, 4): expected (n, 3, 8, 8)
-    edit(x_T=(image, image[:1])) | x_T has the shape (1, 3, 8, 8)
     edit(x_T=(image, image)) | x_T is a latent pair: expected sampler=ddim.sample_exact
     edit(weights={"green": 2.0}) | 'green' is not in the prompt 'a blue circle'
     edit(weights={"blue": 6.0}) | weight of 'blue' is 6.0: expected -2 .. 5
-    edit(weights={"blue": NAN}) | weight of 'blue' is nan
     edit(cross_until=1.5) | cross_until is 1.5: expected 0 .. 1
     edit(scale=float("inf")) | scale is inf: expected a finite number
     edit(kind="swap") | kind is 'swap': expected one of replace, refine
     edit(source="...") | the prompt '...' has no word
     edit(source=["a red circle"] * 3) | 3 prompts for 2 images: expected one for each, or a single one
-    edit(word_until=[{}]) | 1 mappings for 2 pairs: expected one for each, or a single one
     edit(blend=p2p.LocalBlend(mask=torch.ones(4, 5))) | the mask has 4x5 pixels, the image 8x8
-    edit(blend=p2p.LocalBlend(mask=torch.ones(3, 8, 8))) | 3 masks for 2 pairs: expected one for each
     edit(blend=p2p.LocalBlend(WORDS[:3])) | the blend has words for 3 prompts: expected 4, sources first
     edit(blend=p2p.LocalBlend(WORDS[::-1])) | 'blue' is not in the prompt 'a red circle'
     edit(blend=p2p.LocalBlend(WORDS, size=16)) | the blend reads maps of size 16: expected one of [4, 8]
@@ -241,20 +208,14 @@ PYTHON = """
     edit(store=p2p.AttentionStore(["a red circle"] * 4)) | expected 'a blue circle'
     edit(store=used) | has maps of another trajectory
     p2p.LocalBlend() | needs either words or a drawn mask
-    p2p.LocalBlend(WORDS, mask=torch.ones(8, 8)) | needs either words or a drawn mask
     p2p.LocalBlend(WORDS, threshold=NAN) | threshold is nan: expected 0 .. 1
     p2p.LocalBlend(WORDS, grow=0.5) | grow is 0.5: expected 0 or more whole pixels
-    p2p.LocalBlend(mask=torch.ones(8)) | the mask has the shape (8,)
     p2p.AttentionStore("a red circle") | prompts is the string 'a red circle'
     p2p.AttentionStore(["a red circle"], kinds=("words",)) | kinds is ('words',): expected
     edit(sampler=p2p.shared_noise([])) | no seeds given
     null_text(x_0=image[:, :, :4, :4]) | x_0 has the shape (2, 3, 4, 4): expected (2, 3, 8, 8)
-    null_text(x_0=image[:1]) | for 2 prompts
     null_text(inner_steps=-1) | inner_steps is -1
-    null_text(learning_rate=NAN) | learning_rate is nan
-    null_text(tokens=0) | tokens is 0
     scenes.Scene("cat", "gray", "mountain") | thing is 'cat'
-    scenes.Scene("cat", "orange", "couch") | colour is 'orange'
     scenes.parse("a photo of a cat on a mountain with a flag") | no sentence
     scenes.scatter(1, "validation", 0) | validation
 """

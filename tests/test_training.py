@@ -189,21 +189,6 @@ def test_a_gradient_longer_than_grad_clip_is_cut_to_that_length(most):
     assert (flat(training.unet) - before).norm().item() == pytest.approx(min(norm.item(), most), rel=1e-3)
 
 
-def test_records_tell_the_state_of_the_run_and_the_means_since_the_last():
-    training, taken = make_training(replace(SETTINGS, images=8 * 25)), []
-    step = training.one_step
-    training.one_step = lambda rate: taken.append(step(rate)) or taken[-1]
-    records = list(training.run())
-    assert [(r.step, r.images) for r in records] == [(10, 80), (20, 160), (25, 200)]
-    assert [r.progress for r in records] == pytest.approx([0.4, 0.8, 1.0])
-    for r, since, first in zip(records, [0, *(r.seconds for r in records)], [0, 10, 20], strict=False):
-        losses, norms = zip(*taken[first : r.step], strict=True)
-        assert r.loss == pytest.approx(torch.stack(losses).mean().item())
-        assert r.gradient == pytest.approx(torch.stack(norms).mean().item())
-        assert r.rate == pytest.approx(8 * (r.step - first) / (r.seconds - since))
-    assert list(training.run()) == []  # a finished run has nothing more to do
-
-
 @pytest.mark.slow
 def test_one_image_is_memorised():
     """The loss of a constant dataset must fall to a small part: everything in the loop works together."""
