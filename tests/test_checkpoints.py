@@ -234,7 +234,7 @@ def test_a_model_that_cannot_be_shipped_changes_nothing(folder, shelf):
     save(damaged, content | {"ema": {0.5: large}})
     for file, name, numbers, message in (
         (damaged, "tiny", {}, "has values that half precision cannot hold"),
-        (folder, "tiny", {"x": float("nan")}, "is among the measured numbers"),
+        (folder, "tiny", {"x": float("nan")}, "are the measured numbers"),
         (folder, "foreign", {}, "there is a shipped 'foreign'"),
     ):
         with pytest.raises(ValueError, match=message):
