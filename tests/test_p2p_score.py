@@ -76,9 +76,10 @@ def test_elsewhere_is_outside_both_objects_or_inside_both_for_an_edit_of_the_bac
 
 
 def test_a_box_stands_on_the_middle_of_its_lower_edge():
-    mask = np.zeros((8, 8), dtype=bool)
+    mask = np.zeros((32, 32), dtype=bool)
     mask[2:5, 1:7] = True
-    assert score.place(mask)[:3] == (4, 5, 3) and score.place(mask & False)[:3] == (4, 4, 0)
+    assert score.place(mask)[:3] == (4, 5, 3) and score.place(mask & False)[:3] == (16, 16, 0)
+    assert score.place(mask.repeat(2, axis=0).repeat(2, axis=1))[:3] == (4, 5, 3)  # in the same unit
     assert np.flatnonzero(score.wider(mask[None]).any(axis=(0, 2))).tolist() == [1, 2, 3, 4, 5]
 
 

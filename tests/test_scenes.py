@@ -56,10 +56,10 @@ def test_training_never_shows_a_combination_of_the_test_split():
         assert {row[place] for row in unseen} <= {row[place] for row in seen}
 
 
-def masks(scene: scenes.Scene) -> dict[str, np.ndarray]:
-    """For each noun of the image, float (32, 32) in 0..1: how much of each pixel it covers and nothing hides."""
+def masks(scene: scenes.Scene, size: int = 32) -> dict[str, np.ndarray]:
+    """For each noun of the image, float (size, size) in 0..1: how much of each pixel it covers and nothing hides."""
     fine = {
-        name: scenes.render(scene, "L", lambda noun, _, name=name: 255 * (noun == name))
+        name: scenes.render(scene, "L", lambda noun, _, name=name: 255 * (noun == name), size)
         for name in ("background", scene.setting, scene.thing, "flag")
     }
     return {name: np.asarray(image.reduce(scenes.FINE)) / 255 for name, image in fine.items()}
@@ -82,3 +82,24 @@ def test_a_true_edit_changes_what_is_named_and_nothing_else(scene, change):
     inside = sum(masks.get(noun, 0) for masks in (before, after) for noun in changed) > 0
     differs = (scenes.draw(scene) != scenes.draw(edited)).any(axis=0)
     assert differs.any() and not differs[~(moved | inside)].any()
+
+
+def test_a_thing_covers_the_same_share_of_an_image_of_64():
+    for scene in (scenes.replace(scene, flag=False) for scene in SCENES):
+        share, larger = (masks(scene, size)[scene.thing].mean() for size in (32, 64))
+        assert abs(share - larger) < 0.03 * share
+
+
+@pytest.mark.parametrize("scene", [CAT, scenes.replace(CAT, setting="bicycle"), BUTTERFLY])
+def test_a_mirrored_scene_is_the_mirrored_image(scene):
+    """Of what stands in the image's middle; fine pixels at an edge round to one side."""
+    left, right = (scenes.parts(scenes.replace(scene, x=0, flag=False, mirror=mirror), 64) for mirror in (False, True))
+    assert (left != right[:, ::-1]).mean() < 0.02 < 0.03 < (left != right).mean()
+
+
+def test_a_flag_of_64_stands_before_everything():
+    for scene in (scene for scene in SCENES if scene.setting in scenes.PLACES):
+        with_flag, without = (scenes.replace(scene, flag=flag) for flag in (True, False))
+        flag = scenes.parts(with_flag, 64) == scenes.PARTS.index("flag")
+        differs = (scenes.draw(with_flag, 64) != scenes.draw(without, 64)).any(axis=0)
+        assert 0.02 < flag.mean() < 0.08 and differs[flag].mean() > 0.99

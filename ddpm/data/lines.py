@@ -15,13 +15,13 @@ COUNT = 30_000  # scenes of a split
 THING_ONLY = 3  # every third drawing shows the thing alone, so that a person need not draw the rest
 
 
-def outlines(scene: Scene, thing_only: bool = False) -> np.ndarray:
-    """The lines between the parts of a scene (thing, setting, flag, background), uint8 (1, 32, 32), 255 on a line.
+def outlines(scene: Scene, thing_only: bool = False, size: int = SIZE) -> np.ndarray:
+    """The lines between the parts of a scene (thing, setting, flag, background), uint8 (1, size, size), 255 on a line.
 
     Lines are drawn in fine pixels, about one pixel wide, and averaged down. thing_only: the outline of the thing alone.
     """
     named = {scene.thing: "thing"} if thing_only else {scene.thing: "thing", scene.setting: "setting", "flag": "flag"}
-    fine = np.asarray(scenes.render(scene, "L", lambda noun, _: PARTS.index(named.get(noun, "background"))))
+    fine = np.asarray(scenes.render(scene, "L", lambda noun, _: PARTS.index(named.get(noun, "background")), size))
     edge = np.zeros(fine.shape, dtype=bool)
     edge[:, 1:] |= fine[:, 1:] != fine[:, :-1]
     edge[1:] |= fine[1:] != fine[:-1]
@@ -62,4 +62,4 @@ def drawing(name: str, size: int = SIZE) -> np.ndarray:
         return sketch(Path(name), size)
     if int(name) >= COUNT:
         raise DataError(f"--control is {name}, but the test split has the scenes 0 .. {COUNT - 1}")
-    return outlines(scenes.scatter(int(name) + 1, "test", 0)[-1])
+    return outlines(scenes.scatter(int(name) + 1, "test", 0)[-1], size=size)

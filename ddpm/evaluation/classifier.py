@@ -22,6 +22,7 @@ from ..utils.images import from_bytes
 
 SHIPPED = Path(__file__).parent.parent / "weights" / "classifiers"
 MOST_BYTES = 8 * 2**20
+LARGE_SCENES = "scenes64"  # the classifier of scenes that are drawn at 64 x 64: those of 32 x 32 show fewer details
 PARTS = "parts"  # the name of the output that says what each pixel belongs to
 Heads = dict[str, tuple[str, ...]]  # label -> its classes
 Labels = dict[str, np.ndarray]  # label -> indices of classes (N,), PARTS -> those of each pixel's part (N, H, W)
@@ -48,6 +49,7 @@ HEADS: dict[str, Heads] = {  # dataset -> what its captions can name, and the wo
 RECIPES = {
     "shapes": Recipe(16, (16, 32, 48, 64), 3),
     "scenes": Recipe(32, (16, 32, 48, 64), 3),
+    LARGE_SCENES: Recipe(64, (12, 24, 48, 64, 64), 2),
     "cifar10": Recipe(32, (16, 48, 96, 192), 8),
     "celeba": Recipe(64, (16, 32, 64, 128, 128), 6),
 }
@@ -166,17 +168,18 @@ class Labelled:
 def load_labelled(name: str, data_dir: str | Path, split: str = "train", size: int = 32) -> Labelled:
     """A dataset with labels: cifar10's class, celeba's 40 attributes, what captions of shapes or scenes name.
 
-    size is celeba's choice alone. Raises DataError for an unknown name, and what the dataset's loader raises.
+    name: of RECIPES. size: of the images of celeba and the scenes. Raises DataError for an unknown name, and what the
+    dataset's loader raises.
     """
     data_dir, n = Path(data_dir).expanduser(), 30_000 if split == "train" else 5_000
     if name == "shapes":
         drawn = shapes.scatter(n, "train", 0 if split == "train" else 1)
         return Labelled(shapes.draw(drawn), HEADS[name], indices(HEADS[name], [vars(shape) for shape in drawn]))
-    if name == "scenes":
-        drawn = scenes.scatter(n, split, 0)
-        labels = indices(HEADS[name], [scenes.parse(scenes.caption(scene)) for scene in drawn])
-        images, parts = (np.stack([draw(scene) for scene in drawn]) for draw in (scenes.draw, scenes.parts))
-        return Labelled(images, HEADS[name], labels | {PARTS: parts})
+    if name in ("scenes", LARGE_SCENES):
+        drawn, heads = scenes.scatter(n, split, 0), HEADS["scenes"]
+        labels = indices(heads, [scenes.parse(scenes.caption(scene)) for scene in drawn])
+        images, parts = (np.stack([draw(scene, size) for scene in drawn]) for draw in (scenes.draw, scenes.parts))
+        return Labelled(images, heads, labels | {PARTS: parts})
     if name == "cifar10":
         images, labels = cifar10.load_images(data_dir, split)
         return Labelled(images, HEADS[name], {"class": labels})
@@ -259,8 +262,13 @@ def ship(network: Classifier, name: str, replace: bool = False) -> Path:
     return files.ship(SHIPPED, name, content | {"weights": weights, "info": network.info}, MOST_BYTES, replace)
 
 
-def load(name: str) -> Classifier:
-    """The shipped classifier of a dataset, for inference. Raises files.CheckpointError when there is none."""
+def load(name: str, size: int = scenes.SIZE) -> Classifier:
+    """The shipped classifier of a dataset, for inference; size: of the images, which decides for the scenes.
+
+    Raises files.CheckpointError when there is none.
+    """
+    if name == "scenes" and size > scenes.SIZE:
+        name = LARGE_SCENES
     if name not in files.manifest(SHIPPED):
         known = ", ".join(files.manifest(SHIPPED)) or "no dataset yet"
         raise files.CheckpointError(

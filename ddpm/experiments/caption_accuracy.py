@@ -97,7 +97,7 @@ def prepare(args: argparse.Namespace) -> tuple[Trained, Judged, dict]:
     if (name := trained.info["data"]) == "shapes":
         sets, facts = of_shapes(args.n), {}
     else:
-        facts = {"classifier": classifier.load(name).sha256}
+        facts = {"classifier": classifier.load(name, trained.shape[-1]).sha256}
         data = common.model_data(trained, args.data_dir, "test")
         rows = random_rows(data, args.n)
         prompts = [data.captions[i][0] for i in rows]

@@ -149,5 +149,5 @@ def calls_bar(total: int) -> tqdm:
 
 def shown_words(data: str, images: np.ndarray, captions: list[str]) -> dict[str, np.ndarray]:
     """`judge.judged`, with the answers of the dataset's classifier where it needs them."""
-    answers = None if data == "shapes" else classifier.load(data).probabilities(images)
+    answers = None if data == "shapes" else classifier.load(data, images.shape[-1]).probabilities(images)
     return judge.judged(data, images, captions, answers)

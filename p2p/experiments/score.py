@@ -18,7 +18,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 import ddpm
-from ddpm.data import load_data
+from ddpm.data import load_data, scenes
 from ddpm.data.celeba import where_words_show
 from ddpm.data.shapes import Reading, read
 from ddpm.evaluation import classifier, judge
@@ -63,7 +63,10 @@ class Task:
 
 
 class Place(NamedTuple):
-    """Where an object is, in pixels: the middle of its lower edge, half of its width, its mask (H, W) in 0..1."""
+    """Where an object is: the middle of its lower edge, half of its width, its mask (H, W) in 0..1.
+
+    Lengths are in pixels of the image of 32 x 32, so that those of larger images can be compared with them.
+    """
 
     x: float
     y: float
@@ -85,7 +88,7 @@ def places(task: Task, images: np.ndarray) -> dict[str, np.ndarray]:
     """Kind of word -> (n, H, W) bool, the pixels of images uint8 (n, 3, H, W) that show what it names."""
     if task.places is not None:
         return {kind: np.broadcast_to(mask, (len(images), *mask.shape)) for kind, mask in task.places.items()}
-    seen = None if task.data == "shapes" else classifier.load(task.data).probabilities(images)
+    seen = None if task.data == "shapes" else classifier.load(task.data, images.shape[-1]).probabilities(images)
     return judge.places(task.data, images, seen)
 
 
@@ -102,10 +105,11 @@ def place(mask: np.ndarray) -> Place:
     An object stands on the middle of its lower edge: a true edit from a low to a tall one leaves it where it is.
     """
     rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
+    unit = mask.shape[0] / scenes.SIZE
     if not len(rows):
-        return Place(mask.shape[1] / 2, mask.shape[0] / 2, 0.0, mask.astype(float))
-    left, right = columns[0], columns[-1] + 1
-    return Place((left + right) / 2, rows[-1] + 1.0, (right - left) / 2, mask.astype(float))
+        return Place(scenes.SIZE / 2, scenes.SIZE / 2, 0.0, mask.astype(float))
+    left, right = columns[0] / unit, (columns[-1] + 1) / unit
+    return Place((left + right) / 2, (rows[-1] + 1) / unit, (right - left) / 2, mask.astype(float))
 
 
 def elsewhere(task: Task, before: np.ndarray, after: np.ndarray) -> np.ndarray | None:
@@ -301,7 +305,7 @@ def prepare(
     path = cli.output(args, f"score-{cli.name_of(args.model)}", ".json")
     cells, todo = records.resume_rows(path, facts)["cells"], {}
     if data != "shapes":
-        classifier.load(data)  # refused now where it is missing
+        classifier.load(data, trained.shape[-1])  # refused now where it is missing
     for kind, how in settings.items():
         ways = [way for way in args.ways if way not in cells.get(kind, {})]
         if kind not in cells if kind == MAPS else ways:

@@ -36,9 +36,9 @@ TRUE_KINDS = tuple(kind for kind in edits.SCENE_PAIRS if kind not in ("add colou
 TRIED = [way for way in WAYS if way != "ddim"]  # by default
 
 
-def drawn(images: Sequence[scenes.Scene]) -> np.ndarray:
-    """Scenes as uint8 (n, 3, 32, 32)."""
-    return np.stack([scenes.draw(scene) for scene in images])
+def drawn(images: Sequence[scenes.Scene], size: int = scenes.SIZE) -> np.ndarray:
+    """Scenes as uint8 (n, 3, size, size)."""
+    return np.stack([scenes.draw(scene, size) for scene in images])
 
 
 def edited(
@@ -49,7 +49,7 @@ def edited(
     for first in tqdm(range(0, len(chosen), BATCH), "edits", unit=" batches"):
         part = chosen[first : first + BATCH]
         sources, targets = [e.source for e in part], [e.target for e in part]
-        x_0 = from_bytes(drawn([e.before for e in part])).to(trained.device)
+        x_0 = from_bytes(drawn([e.before for e in part], trained.shape[-1])).to(trained.device)
         x_T = real.latent(trained, sources, x_0, settings.steps)
         pairs = Pairs(sources, targets, list(range(first, first + len(part))), x_T, x_0)
         for way in ways:
@@ -59,7 +59,8 @@ def edited(
 
 def measure(chosen: list[edits.SceneEdit], images: np.ndarray, kind: str) -> Cell:
     """Errors to the truth, x 1000, and the share of the images that show the new word, in percent."""
-    before, after = drawn([e.before for e in chosen]), drawn([e.after for e in chosen])
+    size = images.shape[-1]
+    before, after = drawn([e.before for e in chosen], size), drawn([e.after for e in chosen], size)
     inside = (before != after).any(axis=1)
     cell: Cell = {f"{name} x 1000": 1000 * float(np.nanmean(squared_error(images, after, where)))
                   for name, where in (("inside", inside), ("outside", ~inside), ("all", None))}  # fmt: skip
@@ -119,7 +120,7 @@ def prepare(args: argparse.Namespace) -> Plan:
     if trained.info["data"] != "scenes":
         raise ValueError(f"{args.model} is a model of {trained.info['data']}: the true edit is known of scenes alone")
     args.kinds = args.kinds or list(TRUE_KINDS)
-    classifier.load("scenes")  # refused now where it is missing
+    classifier.load("scenes", trained.shape[-1])  # refused now where it is missing
     settings = {kind: with_flags(SETTINGS["scenes", kind], args) for kind in args.kinds}
     check_ways(trained, args, settings)
     if args.source is not None:
@@ -153,7 +154,7 @@ def run(args: argparse.Namespace) -> None:
             continue
         part = f"-{kind.replace(' ', '-')}"
         png = cli.output(args, "truth", ".png", "" if path is None and cli.is_file_name(args.out) else part)
-        columns = images | {"truth": drawn([e.after for e in chosen])}
+        columns = images | {"truth": drawn([e.after for e in chosen], trained.shape[-1])}
         pairs = [(split(e.source), split(e.target)) for e in chosen[:SHOWN]]
         rows = [" ->\n".join(" ".join(words) for words in changed(*pair)) for pair in pairs]
         pixels = np.stack([each[:SHOWN] for each in columns.values()], axis=1)
