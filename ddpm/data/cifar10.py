@@ -41,10 +41,9 @@ def read_batch(path: Path) -> tuple[np.ndarray, np.ndarray]:
         with open(path, "rb") as file:
             batch = _Unpickler(file, encoding="bytes").load()
         images, labels = batch[b"data"], np.array(batch[b"labels"])
-        if images.dtype != np.uint8 or images.shape != (len(labels), 3072):
-            raise ValueError(f"expected {len(labels)} images of 3072 bytes, as many as labels")
-        if labels.dtype.kind != "i" or not np.isin(labels, range(10)).all():
-            raise ValueError("expected labels 0..9")
+        of_bytes = images.dtype == np.uint8 and images.shape == (len(labels), 3072)
+        if not (of_bytes and labels.dtype.kind == "i" and np.isin(labels, range(10)).all()):
+            raise ValueError("expected images of 3072 bytes, and for each a label 0..9")
         return images.reshape(-1, 3, SIZE, SIZE), labels
     except FileNotFoundError:
         raise DataError(f"{path} is missing: put the official file there, or delete {path.parent}") from None
