@@ -7,14 +7,12 @@ changes what is named and keeps every free number: drawing the result is the tru
 thing, colour and setting belongs to the test split; training never shows it.
 """
 
-import dataclasses
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import product
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -34,12 +32,17 @@ FURS = ("white", "gray", "black", "brown")
 PAINTS = ("red", "yellow", "green", "blue", "purple", "white")
 WINGS = ("orange", "yellow", "purple", "blue", "white")
 PETALS = ("red", "pink", "yellow", "purple", "white")
+KNOWN: dict[str, tuple[tuple[str, ...], ...]] = {  # setting -> its things, their colours, its own ("red": has none)
+    **dict.fromkeys(PLACES, (BUILDINGS, PAINTS, ("red",))),
+    "flower": (("butterfly",), WINGS, PETALS),
+    **dict.fromkeys(("couch", "bicycle"), (ANIMALS, FURS, PAINTS)),
+}
 RGB: dict[str, tuple[int, int, int]] = {
     "red": (214, 45, 45), "orange": (245, 140, 30), "yellow": (250, 215, 60), "green": (60, 160, 70),
     "blue": (50, 105, 225), "purple": (145, 70, 190), "pink": (250, 140, 185), "white": (245, 245, 245),
     "gray": (142, 146, 155), "black": (38, 38, 44), "brown": (136, 84, 44),
 }  # fmt: skip
-INK, CREAM = (30, 30, 34), (255, 236, 205)
+INK, CREAM, WHITE, BLACK = (30, 30, 34), (255, 236, 205), (255, 255, 255), (0, 0, 0)
 
 
 @dataclass(frozen=True)
@@ -67,32 +70,11 @@ class Scene:
     detail: float = 0.5
 
     def __post_init__(self):
-        things = {**dict.fromkeys(PLACES, BUILDINGS), "couch": ANIMALS, "bicycle": ANIMALS, "flower": ("butterfly",)}
-        if self.setting not in things:
-            raise ValueError(f"setting is {self.setting!r}: expected one of {', '.join(things)}")
-        for name, known in (
-            ("thing", things[self.setting]), ("colour", colours_of(self.setting)),
-            ("setting_colour", setting_colours(self.setting)),
-        ):  # fmt: skip
-            if getattr(self, name) not in known:
-                raise ValueError(
-                    f"{name} is {getattr(self, name)!r}: expected one of {', '.join(known)} (setting {self.setting})"
-                )
-
-
-def colours_of(setting: str) -> tuple[str, ...]:
-    """The colours that a thing can have in a setting."""
-    return PAINTS if setting in PLACES else WINGS if setting == "flower" else FURS
-
-
-def setting_colours(setting: str) -> tuple[str, ...]:
-    """The colours that a setting can have; a place has none of its own, and keeps "red"."""
-    return ("red",) if setting in PLACES else PETALS if setting == "flower" else PAINTS
-
-
-def replace(scene: Scene, **named: object) -> Scene:
-    """The scene with something named changed and every free number kept: the true edit. ValueError: see `Scene`."""
-    return dataclasses.replace(scene, **named)
+        if self.setting not in KNOWN:
+            raise ValueError(f"setting is {self.setting!r}: expected one of {', '.join(KNOWN)}")
+        for name, known in zip(("thing", "colour", "setting_colour"), KNOWN[self.setting], strict=True):
+            if (word := getattr(self, name)) not in known:
+                raise ValueError(f"{name} is {word!r}: expected one of {', '.join(known)} (setting {self.setting})")
 
 
 # ---- captions ------------------------------------------------------------------------------------------------------
@@ -101,7 +83,7 @@ def replace(scene: Scene, **named: object) -> Scene:
 def sentence(
     thing: str, colour: str | None, setting: str | None, setting_colour: str | None, flag: bool, spikey: bool
 ) -> str:
-    """A sentence of the grammar; what is None is not said."""
+    """A sentence of the grammar; what is None or False is not said."""
     words = ["a photo of", article(colour, thing)]
     if flag:
         words.append("with a flag")
@@ -125,15 +107,14 @@ def caption(scene: Scene) -> str:
 
 def variants(scene: Scene) -> tuple[str, ...]:
     """The captions that training draws from: half of the time all is said, else something is left out."""
-    place, colour = scene.setting in PLACES, colour_word(scene.thing, scene.colour)
-    thing, setting, flag, spikey = scene.thing, scene.setting, scene.flag, scene.spikey
-    setting_colour = None if place else scene.setting_colour
-    full = sentence(thing, colour, setting, setting_colour, flag, spikey)
+    colour, place = colour_word(scene.thing, scene.colour), scene.setting in PLACES
+    thing, setting, second = scene.thing, scene.setting, None if place else scene.setting_colour
+    full = sentence(thing, colour, setting, second, scene.flag, scene.spikey)
     shorter = (
-        sentence(thing, None, setting, setting_colour, flag, spikey),
-        sentence(thing, None, setting, None, flag, spikey),
-        sentence(thing, colour, setting, setting_colour, False, False),
-        sentence(thing, colour, None if place else setting, None, flag, spikey),
+        sentence(thing, None, setting, second, scene.flag, scene.spikey),
+        sentence(thing, None, setting, None, scene.flag, scene.spikey),
+        sentence(thing, colour, setting, second, False, False),
+        sentence(thing, colour, None if place else setting, None, scene.flag, scene.spikey),
     )
     return (full,) * len(shorter) + shorter
 
@@ -192,11 +173,7 @@ class Pen:
     def sides(self, x: float = 0.0, y: float = 0.0) -> tuple["Pen", "Pen"]:
         """Two pens that draw what is symmetric about a point: the left half and the right one."""
         middle = dict(x=self.x + self.sign * self.scale * x, y=self.y - self.scale * y)
-        return tuple(dataclasses.replace(self, sign=side * self.sign, **middle) for side in (-1, 1))
-
-    def width(self, units: float) -> int:
-        """A line's width in fine pixels."""
-        return max(1, round(units * self.unit * self.scale))
+        return tuple(replace(self, sign=side * self.sign, **middle) for side in (-1, 1))
 
     def polygon(self, points: Iterable[tuple[float, float]], colour: Colour) -> None:
         """A filled polygon."""
@@ -209,37 +186,24 @@ class Pen:
     def ellipse(self, x: float, y: float, r_x: float, r_y: float, colour: Colour, turn: float = 0.0) -> None:
         """An ellipse, turned by an angle in degrees."""
         c, s = math.cos(math.radians(turn)), math.sin(math.radians(turn))
-        angles = [2 * math.pi * i / 28 for i in range(28)]
-        ring = [(r_x * math.cos(a), r_y * math.sin(a)) for a in angles]
+        ring = [(r_x * math.cos(a), r_y * math.sin(a)) for a in (2 * math.pi * i / 28 for i in range(28))]
         self.polygon([(x + c * u - s * v, y + s * u + c * v) for u, v in ring], colour)
 
     def line(self, points: Iterable[tuple[float, float]], width: float, colour: Colour) -> None:
         """A line of a width in units."""
-        ink = self.paint(self.noun, colour)
-        self.brush.line(self.place(points), fill=ink, width=self.width(width), joint="curve")
+        pixels = max(1, round(width * self.unit * self.scale))
+        self.brush.line(self.place(points), fill=self.paint(self.noun, colour), width=pixels, joint="curve")
 
     def ring(self, x: float, y: float, r: float, width: float, colour: Colour) -> None:
         """A circle's outline."""
-        ((u, v),) = self.place([(x, y)])
-        k = self.unit * self.scale * r
-        self.brush.ellipse(
-            (u - k, v - k, u + k, v + k), outline=self.paint(self.noun, colour), width=self.width(width)
-        )
+        ((u, v),), k = self.place([(x, y)]), self.unit * self.scale
+        box = (u - k * r, v - k * r, u + k * r, v + k * r)
+        self.brush.ellipse(box, outline=self.paint(self.noun, colour), width=round(k * width))
 
 
 def blend(one: Colour, other: Colour, share: float) -> Colour:
     """A colour between two."""
     return tuple(round(a + share * (b - a)) for a, b in zip(one, other, strict=True))
-
-
-def darker(colour: Colour, share: float = 0.3) -> Colour:
-    """The colour in the shade."""
-    return blend(colour, (0, 0, 0), share)
-
-
-def lighter(colour: Colour, share: float = 0.35) -> Colour:
-    """The colour in the light."""
-    return blend(colour, (255, 255, 255), share)
 
 
 def backdrop(scene: Scene, pen: Pen) -> None:
@@ -264,37 +228,37 @@ def backdrop(scene: Scene, pen: Pen) -> None:
         for i in range(7):
             x, y = (i * 9.7 + 40 * scene.detail) % SIZE, -1 - i * 5.3 % 13
             pen.box(x, y, x + 0.6, y + 0.6, (235, 235, 255))
-    night = darker if high[2] < 70 else (lambda colour: colour)
-    land = dataclasses.replace(pen, noun=scene.setting)
+    shade = 0.3 if high[2] < 70 else 0.0
+    land = replace(pen, noun=scene.setting, paint=lambda noun, colour: pen.paint(noun, blend(colour, BLACK, shade)))
     if scene.setting == "mountain":
         side = -1 if scene.x > 0 else 1  # the higher peak stands where the thing does not
         peaks = ((16 + side * (7 + 3 * scene.detail), 15, 11), (16 - side * (9 + 3 * scene.detail), 11, 9))
         for x, top, wide in [(x, down + high, wide) for x, high, wide in peaks]:
-            land.polygon([(x - wide, down), (x, top), (x + wide, down)], night((120, 116, 128)))
+            land.polygon([(x - wide, down), (x, top), (x + wide, down)], (120, 116, 128))
             snow = top - 0.3 * (top - down)
             cap = [(x - 0.3 * wide, snow), (x, top), (x + 0.3 * wide, snow), (x, snow - 1)]
             if land.sharp:  # a side in the shade, and a ragged edge of the snow
-                land.polygon([(x, top), (x + wide, down), (x + 0.2 * wide, down)], night((98, 94, 108)))
+                land.polygon([(x, top), (x + wide, down), (x + 0.2 * wide, down)], (98, 94, 108))
                 cap[3:] = [(x + 0.12 * wide, snow - 1.4), (x, snow - 0.2), (x - 0.14 * wide, snow - 1.6)]
-            land.polygon(cap, night((250, 250, 255)))
-        land.box(0, down, SIZE, -SIZE, night((98, 128, 88)))
+            land.polygon(cap, (250, 250, 255))
+        land.box(0, down, SIZE, -SIZE, (98, 128, 88))
     elif scene.setting == "beach":
-        land.box(0, down + 3.5, SIZE, down, night((35, 115, 200)))
+        land.box(0, down + 3.5, SIZE, down, (35, 115, 200))
         if land.sharp:  # waves
             for i in range(6):
                 x, y = (i * 7.7 + 29 * scene.detail) % SIZE, down + 1.5 + i % 3 * 0.6
-                land.box(x, y, x + 3, y + 0.25, night((120, 185, 235)))
-        land.box(0, down + 0.8, SIZE, down, night((165, 215, 240)))
-        land.box(0, down, SIZE, -SIZE, night((240, 215, 150)))
+                land.box(x, y, x + 3, y + 0.25, (120, 185, 235))
+        land.box(0, down + 0.8, SIZE, down, (165, 215, 240))
+        land.box(0, down, SIZE, -SIZE, (240, 215, 150))
     else:
-        land.box(0, down, SIZE, -SIZE, night((110, 190, 70)))
+        land.box(0, down, SIZE, -SIZE, (110, 190, 70))
         for i in range(9):
             x = (i * 7.3 + 31 * scene.detail) % SIZE
             y = down - 1.5 - (i * 2.9 + 5 * scene.detail) % (SIZE - scene.ground - 2)
             if land.sharp:  # grass
                 for dx in (-1.4, 0, 1.2):
-                    land.line([(x + dx, y - 0.8), (x + 1.3 * dx, y + 0.6)], 0.35, night((70, 150, 50)))
-            land.ellipse(x, y, 0.55, 0.55, night([(255, 235, 90), (255, 255, 255), (250, 120, 150)][i % 3]))
+                    land.line([(x + dx, y - 0.8), (x + 1.3 * dx, y + 0.6)], 0.35, (70, 150, 50))
+            land.ellipse(x, y, 0.55, 0.55, ((255, 235, 90), WHITE, (250, 120, 150))[i % 3])
 
 
 # each thing stands on (0, 0)
@@ -322,31 +286,30 @@ def draw_house(pen: Pen, colour: Colour, lit: bool) -> None:
 def draw_hotel(pen: Pen, colour: Colour, lit: bool) -> None:
     """A tower with a flat roof and rows of windows."""
     pen.box(-5, 0, 5, 17, colour)
-    pen.box(-5.6, 16.6, 5.6, 18, darker(colour, 0.45))
-    columns, rows, wide = (4, 5, 1.3) if pen.sharp else (3, 4, 1.8)
+    pen.box(-5.6, 16.6, 5.6, 18, blend(colour, BLACK, 0.45))
+    columns, rows, wide, high = (4, 5, 1.3, 1.5) if pen.sharp else (3, 4, 1.8, 1.8)
     for row, column in product(range(rows), range(columns)):
         x, y = -3.9 + (7.8 - wide) / (columns - 1) * column, 4.6 + (12 / rows) * row
         if pen.sharp:
             pen.box(x - 0.3, y - 0.3, x + wide + 0.3, y + 1.8, CREAM)
-        tall = 1.5 if pen.sharp else 1.8
-        pen.box(x, y, x + wide, y + tall, (255, 225, 120) if lit and (row + column) % 3 else (70, 95, 130))
+        pen.box(x, y, x + wide, y + high, (255, 225, 120) if lit and (row + column) % 3 else (70, 95, 130))
     pen.box(-1.6, 0, 1.6, 3.2, (70, 50, 40))
     if pen.sharp:  # glass doors under a canopy
-        pen.box(-1.3, 0, -0.2, 2.8, (150, 190, 215))
-        pen.box(0.2, 0, 1.3, 2.8, (150, 190, 215))
+        for half in pen.sides():
+            half.box(0.2, 0, 1.3, 2.8, (150, 190, 215))
         pen.polygon([(-2.6, 3), (-2, 3.9), (2, 3.9), (2.6, 3)], (200, 50, 50))
 
 
 def draw_tent(pen: Pen, colour: Colour, lit: bool) -> None:
     """A triangle with a dark entrance."""
     pen.polygon([(-8, 0), (0.8, 10.5), (8.5, 0)], colour)
-    pen.polygon([(0.8, 10.5), (8.5, 0), (4.4, 0)], darker(colour, 0.35))
+    pen.polygon([(0.8, 10.5), (8.5, 0), (4.4, 0)], blend(colour, BLACK, 0.35))
     pen.polygon([(-3.6, 0), (0.2, 7.2), (2.4, 0)], (255, 215, 120) if lit else INK)
     pen.line([(0.8, 10), (0.8, 12)], 0.6, INK)
     if pen.sharp:  # an open flap, a seam
-        pen.polygon([(-3.6, 0), (0.2, 7.2), (-2.2, 1.6), (-2.6, 0)], lighter(colour))
-        pen.polygon([(2.4, 0), (0.2, 7.2), (1.2, 1.6), (1.5, 0)], lighter(colour))
-        pen.line([(0.8, 10.3), (4.4, 0)], 0.3, darker(colour, 0.55))
+        pen.polygon([(-3.6, 0), (0.2, 7.2), (-2.2, 1.6), (-2.6, 0)], blend(colour, WHITE, 0.35))
+        pen.polygon([(2.4, 0), (0.2, 7.2), (1.2, 1.6), (1.5, 0)], blend(colour, WHITE, 0.35))
+        pen.line([(0.8, 10.3), (4.4, 0)], 0.3, blend(colour, BLACK, 0.55))
 
 
 def draw_car(pen: Pen, colour: Colour, lit: bool) -> None:
@@ -357,7 +320,7 @@ def draw_car(pen: Pen, colour: Colour, lit: bool) -> None:
     pen.polygon([(-8.5, 2), (-8.5, 4.8), (-7, 5.8), (7.4, 5.8), (8.7, 4.4), (8.7, 2)], colour)
     pen.box(7.6, 3.6, 8.8, 4.8, (255, 250, 180))
     if pen.sharp:  # a door with its handle, a tail light, bumpers
-        edge = darker(colour, 0.4)
+        edge = blend(colour, BLACK, 0.4)
         pen.line([(-2.4, 2.2), (-2.4, 5.4), (2.6, 5.4), (2.6, 2.2)], 0.25, edge)
         pen.box(-2, 4.5, -0.8, 4.9, edge)
         pen.box(-8.6, 3.9, -7.9, 4.9, (170, 30, 30))
@@ -367,9 +330,8 @@ def draw_car(pen: Pen, colour: Colour, lit: bool) -> None:
         pen.ellipse(x, 1.9, 0.9, 0.9, (200, 200, 205))
 
 
-def draw_tree(pen: Pen, colour: Colour, lit: bool) -> None:
+def draw_tree(pen: Pen, *_) -> None:
     """A trunk and a round crown, always green."""
-    del colour, lit
     pen.polygon([(-1.3, 0), (-0.9, 7), (0.9, 7), (1.3, 0)], (104, 70, 40))
     for x, y, r in ((-3, 9.5, 4), (3, 9.5, 4), (0, 13, 4.6), (0, 9.6, 4.2)):
         pen.ellipse(x, y, r, r, (46, 134, 54))
@@ -383,7 +345,7 @@ def draw_tree(pen: Pen, colour: Colour, lit: bool) -> None:
 
 def draw_flag(pen: Pen) -> None:
     """A pole with a red flag that waves."""
-    if pen.sharp:
+    if pen.sharp:  # larger, with a white stripe
         wave = [(0.3, 0), (2.4, -0.7), (4.6, 0.1), (7.2, -0.5)]
         pen.line([(0, 0), (0, 19)], 0.8, (225, 225, 228))
         for top, low, hue in ((18.6, 13.2, (225, 30, 40)), (16.8, 15, (255, 255, 255))):
@@ -398,7 +360,7 @@ def draw_animal(pen: Pen, thing: str, fur: Colour) -> None:
     """A sitting animal that looks at us: the head decides between cat, dog and tiger, and so do tail and stripes."""
     if thing == "tiger":
         fur = (240, 140, 35)
-    shade, dark = darker(fur, 0.25), sum(fur) < 200
+    shade, dark = blend(fur, BLACK, 0.25), sum(fur) < 200
     if thing == "dog":
         pen.polygon([(-3.2, 2), (-6.2, 5.4), (-5, 6), (-2.6, 3.6)], shade)
     else:
@@ -414,19 +376,20 @@ def draw_animal(pen: Pen, thing: str, fur: Colour) -> None:
             pen.polygon([(-4.4, y), (-4.3, y + 1.3), (-0.8, y + 0.9)], INK)
         for y in (1.2, 3.2):
             pen.box(1.9, y, 3.3, y + 0.8, INK)
-    for head in pen.sides(1.2, 8.6):  # ears, behind the face
+    _, head = halves = pen.sides(1.2, 8.6)
+    for half in halves:  # ears, behind the face
         if thing == "cat":
-            head.polygon([(0.7, 2.2), (3.4, 1.2), (3.1, 5.2)], fur)
-            head.polygon([(1.5, 2.2), (2.8, 1.6), (2.7, 4)], (240, 160, 165))
+            half.polygon([(0.7, 2.2), (3.4, 1.2), (3.1, 5.2)], fur)
+            half.polygon([(1.5, 2.2), (2.8, 1.6), (2.7, 4)], (240, 160, 165))
         if thing == "tiger":
-            head.ellipse(2.8, 2.8, 1.5, 1.5, fur)
-            head.ellipse(2.8, 2.8, 0.7, 0.7, CREAM)
+            half.ellipse(2.8, 2.8, 1.5, 1.5, fur)
+            half.ellipse(2.8, 2.8, 0.7, 0.7, CREAM)
     head.ellipse(0, 0, 3.7, 3.4, fur)
     if thing == "dog":
-        ear = darker(fur, 0.35) if not dark else (78, 78, 88)
-        for half in pen.sides(1.2, 8.6):
+        ear = blend(fur, BLACK, 0.35) if not dark else (78, 78, 88)
+        for half in halves:
             half.ellipse(3.5, -0.6, 1.3, 3.1, ear, -8)
-        head.ellipse(0, -1.4, 2.1, 1.7, lighter(fur, 0.6) if not dark else (120, 120, 128))
+        head.ellipse(0, -1.4, 2.1, 1.7, blend(fur, WHITE, 0.6) if not dark else (120, 120, 128))
         head.ellipse(0, -0.7, 1.0, 0.75, INK)
         head.box(-0.5, -3.6, 0.5, -2.4, (235, 90, 105))
     if thing == "cat":
@@ -436,47 +399,41 @@ def draw_animal(pen: Pen, thing: str, fur: Colour) -> None:
         head.ellipse(0, -0.9, 0.7, 0.5, INK)
         for x in (-1.5, 0, 1.5):
             head.polygon([(x - 0.55, 3.4), (x + 0.55, 3.4), (0.7 * x, 1.5)], INK)
-    eye = (150, 220, 90) if thing == "cat" else (255, 255, 255) if dark else INK
-    for half in pen.sides(1.2, 8.6):
+    eye = (150, 220, 90) if thing == "cat" else WHITE if dark else INK
+    for half in halves:
         if thing == "tiger":
             half.polygon([(3.8, 0.7), (3.8, -0.5), (2.3, -0.1)], INK)
             half.polygon([(3.5, -1.2), (3.0, -2.3), (2.1, -1.3)], INK)
-        if half.sharp:
-            face_details(half, thing, dark)
+        if half.sharp:  # whiskers and the mouth
+            thin = (215, 215, 220) if dark and thing != "tiger" else INK
+            for y in (-0.9, -1.7) if thing != "dog" else ():
+                half.line([(1.1, -1.2), (4.3, y)], 0.2, thin)
+            half.line([(0, -1.3), (0, -1.7), (0.5, -2.1), (1, -1.8)], 0.25, thin)
         half.ellipse(1.5, 0.5, 0.75, 0.85, eye)
         if eye != INK:
             half.ellipse(1.5, 0.5, 0.35, 0.7, INK)
         if half.sharp:
-            half.ellipse(1.7, 0.8, 0.22, 0.22, (255, 255, 255))
-
-
-def face_details(half: Pen, thing: str, dark: bool) -> None:
-    """What a face of 64 x 64 shows on each side: the mouth, and the whiskers of a cat and a tiger."""
-    line = (215, 215, 220) if dark and thing != "tiger" else INK
-    if thing != "dog":
-        for y in (-0.9, -1.7):
-            half.line([(1.1, -1.2), (4.3, y)], 0.2, line)
-    half.line([(0, -1.3), (0, -1.7), (0.5, -2.1), (1, -1.8)], 0.25, line)
+            half.ellipse(1.7, 0.8, 0.22, 0.22, WHITE)
 
 
 def draw_couch(pen: Pen, colour: Colour) -> None:
     """Its back and seat; the animal comes before the arms."""
-    pen.box(-10, 2, 10, 9.5, darker(colour, 0.28))
-    pen.box(-9, 1.2, 9, 5, darker(colour, 0.1))
-    pen.box(-0.2, 1.2, 0.2, 5, darker(colour, 0.35))
+    pen.box(-10, 2, 10, 9.5, blend(colour, BLACK, 0.28))
+    pen.box(-9, 1.2, 9, 5, blend(colour, BLACK, 0.1))
+    pen.box(-0.2, 1.2, 0.2, 5, blend(colour, BLACK, 0.35))
     if pen.sharp:  # buttons of the back, the edge of the seat
-        pen.box(-9, 3.4, 9, 3.7, darker(colour, 0.3))
+        pen.box(-9, 3.4, 9, 3.7, blend(colour, BLACK, 0.3))
         for x in (-7.5, -4.5, -1.5, 1.5, 4.5, 7.5):
-            pen.ellipse(x, 7.2, 0.4, 0.4, darker(colour, 0.55))
+            pen.ellipse(x, 7.2, 0.4, 0.4, blend(colour, BLACK, 0.55))
 
 
 def draw_arms(pen: Pen, colour: Colour) -> None:
     """The arms and the feet of a couch."""
     for half in pen.sides():
-        half.box(7.6, 1, 10.8, 6.6, lighter(colour, 0.18))
+        half.box(7.6, 1, 10.8, 6.6, blend(colour, WHITE, 0.18))
         half.box(8.2, 0, 9.4, 1, (70, 48, 36))
         if half.sharp:
-            half.ellipse(9.2, 5.2, 1, 1, darker(colour, 0.15))
+            half.ellipse(9.2, 5.2, 1, 1, blend(colour, BLACK, 0.15))
 
 
 def draw_bicycle(pen: Pen, colour: Colour) -> None:
@@ -514,28 +471,28 @@ def draw_flower(pen: Pen, colour: Colour, spikey: bool, height: float) -> None:
         else:
             pen.ellipse(3.1 * c, height + 3.1 * s, 2.4, 1.9, colour, math.degrees(a))
         if pen.sharp:
-            pen.line([(2 * c, height + 2 * s), (4.6 * c, height + 4.6 * s)], 0.3, darker(colour, 0.25))
+            pen.line([(2 * c, height + 2 * s), (4.6 * c, height + 4.6 * s)], 0.3, blend(colour, BLACK, 0.25))
     if spikey:
         pen.ellipse(0, height, 2.3, 2.3, colour)
     heart = (250, 205, 60) if colour[2] > 90 or colour[1] < 120 else (150, 90, 40)
     pen.ellipse(0, height, 1.7, 1.7, heart)
-    if pen.sharp:
-        for i in range(6):
-            pen.ellipse(math.cos(i * math.pi / 3), height + math.sin(i * math.pi / 3), 0.25, 0.25, darker(heart, 0.4))
+    for i in range(6 if pen.sharp else 0):  # seeds
+        a = i * math.pi / 3
+        pen.ellipse(math.cos(a), height + math.sin(a), 0.25, 0.25, blend(heart, BLACK, 0.4))
 
 
 def draw_butterfly(pen: Pen, colour: Colour) -> None:
     """Four wings with a dark edge, a body and two antennae."""
     for half in pen.sides():
-        for shrink, paint in ((0.0, darker(colour, 0.65)), (0.75, colour)):
+        for shrink, paint in ((0.0, blend(colour, BLACK, 0.65)), (0.75, colour)):
             half.ellipse(3.7 - 0.4 * shrink, 2.7, 4.0 - shrink, 2.9 - shrink, paint, 38)
             half.ellipse(2.7 - 0.3 * shrink, -1.9, 2.7 - shrink, 2.3 - shrink, paint, -35)
         half.line([(0.2, 3), (1.7, 6.6)], 0.5, INK)
         if half.sharp:  # spots, and knobs of the antennae
             half.ellipse(1.7, 6.6, 0.5, 0.5, INK)
-            half.ellipse(5, 3.8, 0.9, 0.9, lighter(colour, 0.7))
-            half.ellipse(3.1, -2.3, 0.6, 0.6, darker(colour, 0.5))
-            half.line([(0.6, 0.8), (4.2, 3)], 0.3, darker(colour, 0.5))
+            half.ellipse(5, 3.8, 0.9, 0.9, blend(colour, WHITE, 0.7))
+            half.ellipse(3.1, -2.3, 0.6, 0.6, blend(colour, BLACK, 0.5))
+            half.line([(0.6, 0.8), (4.2, 3)], 0.3, blend(colour, BLACK, 0.5))
     pen.ellipse(0, 0.4, 0.8, 3.6, INK)
 
 
@@ -553,7 +510,7 @@ def render(scene: Scene, mode: str, paint: Callable[[str, Colour], object], size
     sign, k = -1 if scene.mirror else 1, scene.scale
 
     def pen(noun: str, y: float, dx: float = 0.0, scale: float = k) -> Pen:
-        return dataclasses.replace(whole, noun=noun, x=SIZE / 2 + scene.x + dx * k * sign, y=y, scale=scale, sign=sign)
+        return replace(whole, noun=noun, x=SIZE / 2 + scene.x + dx * k * sign, y=y, scale=scale, sign=sign)
 
     if scene.setting in PLACES:
         if scene.flag and not whole.sharp:
@@ -563,7 +520,7 @@ def render(scene: Scene, mode: str, paint: Callable[[str, Colour], object], size
         if scene.flag and whole.sharp:  # before the thing, on the side where there is more room, flying inwards
             side = -1 if scene.x > 0 else 1
             x = SIZE / 2 + side * (14 - 2 * scene.detail)
-            draw_flag(dataclasses.replace(whole, noun="flag", x=x, y=scene.ground + 3.5, sign=-side))
+            draw_flag(replace(whole, noun="flag", x=x, y=scene.ground + 3.5, sign=-side))
     elif scene.setting == "couch":
         draw_couch(pen("couch", scene.ground + 4), second)
         draw_animal(pen(scene.thing, scene.ground - 0.6 * k, dx=6 * scene.detail - 3.6), scene.thing, colour)
@@ -593,28 +550,25 @@ def parts(scene: Scene, size: int = SIZE) -> np.ndarray:
 # ---- the dataset ---------------------------------------------------------------------------------------------------
 
 
-Combination = tuple[str, str | None, str, str]
-
-
 @cache
-def combinations(split: str) -> dict[tuple[str, str], list[Combination]]:
-    """(family, thing) -> all (thing, colour, setting, setting_colour) of a split that a caption can name.
+def combinations(split: str) -> list[list[list[tuple[str, str | None, str, str]]]]:
+    """All (thing, colour, setting, setting_colour) of a split that a caption can name, by family and by thing.
 
-    One in eight belongs to "test". DataError: an unknown split.
+    The families are the places, the flower, the couch and the bicycle. One in eight combinations belongs to "test".
+    DataError: an unknown split.
     """
     if split not in ("train", "test"):
         raise DataError(f"scenes has no split {split!r}: expected 'train' or 'test'")
-    families = {"place": (BUILDINGS, PLACES), "flower": (("butterfly",), ("flower",))}
-    families |= {seat: (ANIMALS, (seat,)) for seat in ("couch", "bicycle")}
-    found: dict[tuple[str, str], list[Combination]] = {}
-    for family, (things, settings) in families.items():
+    found = []
+    for settings in (PLACES, ("flower",), ("couch",), ("bicycle",)):
+        things, colours, seconds = KNOWN[settings[0]]
+        found.append([[] for _ in things])
         for a, thing in enumerate(things):
-            colours = colours_of(settings[0]) if colour_word(thing, "red") else (None,)
-            for (b, colour), (c, setting) in product(enumerate(colours), enumerate(settings)):
-                for d, second in enumerate(setting_colours(setting)):
-                    if ((a + 3 * b + 2 * c + 5 * d) % 8 == 6) == (split == "test"):
-                        found.setdefault((family, thing), []).append((thing, colour, setting, second))
-    return found
+            named = colours if colour_word(thing, "red") else (None,)
+            for (b, colour), (c, setting), (d, second) in product(*map(enumerate, (named, settings, seconds))):
+                if ((a + 3 * b + 2 * c + 5 * d) % 8 == 6) == (split == "test"):
+                    found[-1][a].append((thing, colour, setting, second))
+    return [[rows for rows in family if rows] for family in found]
 
 
 def scatter(n: int, split: str, seed: int) -> list[Scene]:
@@ -622,38 +576,25 @@ def scatter(n: int, split: str, seed: int) -> list[Scene]:
 
     Things of a family come equally often, and so do the combinations of a thing.
     """
-    pools: dict[str, list[list[Combination]]] = {}
-    for (family, _), rows in combinations(split).items():
-        pools.setdefault(family, []).append(rows)
+    places, *others = combinations(split)
     rng = np.random.default_rng([seed, ("train", "test").index(split)])
-    families = [pools["place"], *pools.values()]
-
-    def pick(choices: list) -> Any:
-        return choices[rng.integers(len(choices))]
 
     def scene() -> Scene:
-        thing, colour, setting, second = pick(pick(pick(families)))
+        choices = [places, places, *others]
+        for _ in ("family", "thing", "combination"):
+            choices = choices[rng.integers(len(choices))]
+        thing, colour, setting, second = choices
         return Scene(
-            thing,
-            colour or str(rng.choice(colours_of(setting))),
-            setting,
-            second,
-            flag=setting in PLACES and bool(rng.integers(2)),
-            spikey=setting == "flower" and bool(rng.integers(2)),
-            x=rng.uniform(-5.4, 5.4),
-            scale=rng.uniform(0.82, 1.12),
-            mirror=bool(rng.integers(2)),
-            ground=rng.uniform(21, 26),
-            light=rng.uniform(),
-            detail=rng.uniform(),
-        )
+            thing, colour or str(rng.choice(KNOWN[setting][1])), setting, second,
+            flag=setting in PLACES and bool(rng.integers(2)), spikey=setting == "flower" and bool(rng.integers(2)),
+            x=rng.uniform(-5.4, 5.4), scale=rng.uniform(0.82, 1.12), mirror=bool(rng.integers(2)),
+            ground=rng.uniform(21, 26), light=rng.uniform(), detail=rng.uniform(),
+        )  # fmt: skip
 
     return [scene() for _ in range(n)]
 
 
-def scenes(
-    data_dir: str | Path, split: str = "train", n: int = 30_000, seed: int = 0, size: int = SIZE
-) -> Dataset:
+def scenes(data_dir: str | Path, split: str = "train", n: int = 30_000, seed: int = 0, size: int = SIZE) -> Dataset:
     """The dataset, the same from the same seed; its images are kept in data_dir.
 
     DataError: an unknown split, a size that is no multiple of 32.

@@ -173,12 +173,8 @@ def scene_edits(kind: str, n: int, seed: int = 0) -> list[SceneEdit]:
     verb, _, name = kind.rpartition(" ")
     fitting = [s for s in scenes.scatter(200 + 40 * n, "test", seed + HELD_OUT_SEED) if SCENE_PAIRS[kind](s)]
     for before in fitting[:n]:
-        words = {
-            "thing": scenes.BUILDINGS if before.setting in scenes.PLACES else scenes.ANIMALS,
-            "colour": scenes.colours_of(before.setting),
-            "setting": scenes.PLACES,
-            "setting_colour": scenes.setting_colours(before.setting),
-        }
+        words = dict(zip(("thing", "colour", "setting_colour"), scenes.KNOWN[before.setting], strict=True))
+        words["setting"] = scenes.PLACES
         new = verb != "drop" if name in ("flag", "spikey") else another(rng, words[name], getattr(before, name))
         after = before if kind == "drop colour" else scenes.replace(before, **{name: new})
         captions = [scenes.parse(scenes.caption(scene)) for scene in (before, after)]
