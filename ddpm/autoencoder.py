@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from unet.blocks import Down, ResBlock, Up
 from unet.unet import check_ranges, option
 
+AT_ONCE = 64  # images or latents that go through the network together
+
 
 @dataclass(frozen=True)
 class AutoencoderConfig:
@@ -101,12 +103,17 @@ class Autoencoder(nn.Module):
     @torch.no_grad()
     def encode(self, x: Tensor) -> Tensor:
         """Images -> latents x_0: the mean of q(z | x), divided by `scale`."""
-        return self.posterior(x)[0] / self.scale
+        return torch.cat([self.posterior(part)[0] / self.scale for part in x.split(AT_ONCE)])
 
     @torch.no_grad()
     def decode(self, x_0: Tensor) -> Tensor:
         """Latents x_0 -> images; what lies outside of [-1, 1] is left to whoever shows them."""
-        return self.decoder((x_0 * self.scale).contiguous(memory_format=torch.channels_last)).float()
+        z = (x_0 * self.scale).contiguous(memory_format=torch.channels_last)
+        return torch.cat([self.decoder(part).float() for part in z.split(AT_ONCE)])
+
+    def measure_scale(self, x: Tensor) -> None:
+        """Set `scale` so that the latents of these images have standard deviation 1 (Rombach et al. 2022, G)."""
+        self.scale *= self.encode(x).std()
 
 
 def kl_to_standard_normal(mean: Tensor, log_var: Tensor) -> Tensor:

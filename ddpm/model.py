@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from unet import ControlledUNet, Hook, Tokenizer, UNet, UNetConfig
 from unet.attention import Text
@@ -33,7 +33,7 @@ class Trained:
 
     precision: of the arithmetic in the network, a key of `unet.precision.DTYPES`; weights and results are float32
     either way. compiled: the network as `torch.compile` made it, for calls without a hook. condition, strength: of a
-    ControlNet, see `controlled`.
+    ControlNet, see `controlled`. autoencoder: of a model of latents, None for one of pixels.
     """
 
     unet: UNet
@@ -44,6 +44,7 @@ class Trained:
     compiled: Callable | None = None
     condition: Tensor | None = None
     strength: float = 1.0
+    autoencoder: Autoencoder | None = None
 
     def for_many_images(self, precision: str = "auto", compiled: bool = True) -> "Trained":
         """The same model for sampling at a GPU's full speed: in float16, compiled (a minute at the first call).
@@ -85,8 +86,22 @@ class Trained:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """(C, H, W) of the model's images."""
-        return 3, self.unet.config.size, self.unet.config.size
+        """(C, H, W) of what the method runs on, x_0 to x_T: the model's images, or their latents."""
+        config = self.unet.config
+        return config.image_channels, config.size, config.size
+
+    @property
+    def image_size(self) -> int:
+        """The side of the model's images, in pixels."""
+        return self.autoencoder.config.size if self.autoencoder else self.unet.config.size
+
+    def encode(self, images: Tensor) -> Tensor:
+        """Images (B, 3, H, W) in [-1, 1] -> x_0: their latents, or for a model of pixels the images themselves."""
+        return self.autoencoder.encode(images) if self.autoencoder else images
+
+    def decode(self, x_0: Tensor) -> Tensor:
+        """x_0 or a prediction of it -> images (B, 3, H, W), not clipped; for a model of pixels x_0 itself."""
+        return self.autoencoder.decode(x_0) if self.autoencoder else x_0
 
     @property
     def card(self) -> dict[str, Any]:
@@ -183,7 +198,7 @@ def generate(
         x = last(sampler(trained.eps([prompts[i] for i in padded], scale), trained.schedule, x_T, noise))[: len(rows)]
         if not x.isfinite().all():
             raise ValueError(f"at guidance {scale:g} the samples are not finite: take a smaller one")
-        yield to_bytes(x)
+        yield to_bytes(trained.decode(x))
 
 
 # ---- models as files -------------------------------------------------------------------------------------------------
@@ -215,13 +230,22 @@ def read(path: Path, keys: tuple[str, ...] = MODEL) -> dict:
     return content
 
 
-def description(config: UNetConfig, tokenizer: Tokenizer, schedule: Schedule, base: dict | None = None) -> dict:
+def description(
+    config: UNetConfig,
+    tokenizer: Tokenizer,
+    schedule: Schedule,
+    base: dict | None = None,
+    autoencoder: Autoencoder | None = None,
+) -> dict:
     """What a checkpoint says beside its weights, so that the model is rebuilt without a flag.
 
     base: name and sha256 of the frozen model of a ControlNet, whose checkpoint has the weights of the copy alone.
+    autoencoder: of a model of latents, stored with it.
     """
+    latents = autoencoder and {"config": asdict(autoencoder.config), "weights": autoencoder.state_dict()}
     return {
         **({"base": base} if base else {}),
+        **({"autoencoder": latents} if latents else {}),
         "unet_config": asdict(config),
         "words": tokenizer.words,
         "known": tokenizer.known,
@@ -267,11 +291,46 @@ def load(name: str | Path, ema: float | None = None, device: str | torch.device 
     with fitting(path):
         unet, tokenizer, schedule = build(content)
         unet.trainable.load_state_dict({key: value.float() for key, value in average.items()})
-    if broken := [name for name, values in unet.state_dict().items() if not values.isfinite().all()]:
-        raise CheckpointError(f"{path} is broken: its {broken[0]} is not finite; take another model, or train again")
+        autoencoder = autoencoder_of(content)
+    check_finite(path, unet)
     unet.eval().requires_grad_(False)
     info = content["info"] | {"ema": share, "path": str(path), "words": tokenizer.known}
-    return Trained(unet.to(device), tokenizer, schedule, info)
+    if autoencoder:
+        check_finite(path, autoencoder)
+        autoencoder.to(device)
+    return Trained(unet.to(device), tokenizer, schedule, info, autoencoder=autoencoder)
+
+
+def check_finite(path: Path, network: nn.Module) -> None:
+    """CheckpointError for weights that are not finite, naming the file they are from."""
+    if broken := [name for name, values in network.state_dict().items() if not values.isfinite().all()]:
+        raise CheckpointError(f"{path} is broken: its {broken[0]} is not finite; take another model, or train again")
+
+
+def autoencoder_of(content: dict) -> Autoencoder | None:
+    """The trained autoencoder in the checkpoint of an autoencoder's run, or of a model of latents; None without one."""
+    if "autoencoder_config" in content:
+        weights = content["ema"][content["info"]["ema"]] | {"scale": torch.ones(())}
+        autoencoder = Autoencoder(AutoencoderConfig(**content["autoencoder_config"]))
+    elif "autoencoder" in content:
+        weights = content["autoencoder"]["weights"]
+        autoencoder = Autoencoder(AutoencoderConfig(**content["autoencoder"]["config"]))
+    else:
+        return None
+    autoencoder.load_state_dict({key: value.float() for key, value in weights.items()})
+    return autoencoder.eval().requires_grad_(False)
+
+
+def load_autoencoder(name: str | Path) -> Autoencoder:
+    """The autoencoder of a run folder or file, or of a model of latents. CheckpointError: there is none in it."""
+    path = find(str(name))
+    content = read(path, ("ema", "info"))
+    with fitting(path):
+        autoencoder = autoencoder_of(content)
+    if autoencoder is None:
+        raise CheckpointError(f"{path} has no autoencoder: train one with train.py --preset autoencoder64")
+    check_finite(path, autoencoder)
+    return autoencoder
 
 
 def choose_average(path: Path, content: dict, ema: float | None) -> tuple[float, dict]:

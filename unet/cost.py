@@ -17,7 +17,8 @@ def costs(network: nn.Module) -> dict[str, tuple[int, float]]:
     or one that takes images alone.
     """
     config, device = network.config, next(network.parameters()).device
-    x = torch.zeros(1, 3, config.size, config.size, device=device)
+    channels = config.image_channels if isinstance(network, UNet) else 3
+    x = torch.zeros(1, channels, config.size, config.size, device=device)
     inputs, drawing = [x], {}
     if isinstance(network, UNet):  # the time and the tokens, too
         inputs += [torch.ones(shape, dtype=torch.long, device=device) for shape in ((1,), (1, config.words))]

@@ -30,6 +30,7 @@ PRESETS: dict[str, UNetConfig] = {
     "celeba64": replace(LIGHT, size=64, stem=2),
     # a stem of 2 x 2 pixels, so that two CPU cores see a thousand images in seconds
     "scenes": COMPACT,
+    "scenes64": replace(COMPACT, size=16, stem=1, image_channels=4),  # the same maps, of latents
     "scenes-control": COMPACT,  # the same network, frozen, and a ControlNet on it
     "cifar10-cpu": COMPACT,
     "celeba64-cpu": replace(COMPACT, size=64, stem=4, channels=96, groups=6),

@@ -37,6 +37,7 @@ class UNetConfig:
 
     size: int = option(32, "side of the square images, in pixels", 1, 1024)
     stem: int = option(1, "side of the pixel blocks that become channels: maps begin at size / stem", 1, 64)
+    image_channels: int = option(3, "channels of an image: 3 colours, or those of a latent", 1, 64)
     channels: int = option(64, "channels of the first map", 4, 4096)
     multipliers: tuple[int, ...] = option(
         (1, 2), "one for each stage of the way down, which has channels x multiplier channels; maps halve between them",
@@ -132,14 +133,14 @@ class UNet(nn.Module):
         self.text = TextEncoder(vocab_size, config.words, config.text_width, config.text_layers, config.text_heads)
         self.time = TimeEmbedding(config.channels)
         widths = list(config.widths)
-        self.first = nn.Conv2d(3 * config.stem**2, config.channels, 3, padding=1)
+        self.first = nn.Conv2d(config.image_channels * config.stem**2, config.channels, 3, padding=1)
         self.down, self.skip_channels = self._way_down(widths)
         self.middle = nn.ModuleList(
             Layer(config, widths[-1], widths[-1], config.map_sizes[-1], "middle", f"middle.{i}") for i in range(2)
         )
         self.up = self._way_up(widths, self.skip_channels)
         self.norm = nn.GroupNorm(config.groups, widths[0])
-        self.last = nn.Conv2d(widths[0], 3 * config.stem**2, 3, padding=1)
+        self.last = nn.Conv2d(widths[0], config.image_channels * config.stem**2, 3, padding=1)
         nn.init.zeros_(self.last.weight)
         nn.init.zeros_(self.last.bias)
         self.text.requires_grad_(bool(config.cross_sizes))  # without cross-attention nothing reads the caption
@@ -189,7 +190,7 @@ class UNet(nn.Module):
         hook: Hook | None = None,
         residuals: Sequence[Tensor] | None = None,
     ) -> Tensor:
-        """x (B, 3, size, size) noisy images, t (B,) long in 1..T, tokens (B, words) long -> eps like x, float32.
+        """x (B, C, size, size) noisy images, t (B,) long in 1..T, tokens (B, words) long -> eps like x, float32.
 
         tokens may also be the `Text` that `self.text(tokens)` gave: a sampler encodes a prompt once.
         hook: see `unet.attention.Hook`; it fires once for each of `self.sites`. residuals: see `unet.control`.
@@ -227,4 +228,4 @@ class UNet(nn.Module):
             return self._output(x.float())
 
     def _output(self, x: Tensor) -> Tensor:
-        return F.pixel_shuffle(self.last(F.silu(self.norm(x))), self.config.stem)  # (B, 3, size, size)
+        return F.pixel_shuffle(self.last(F.silu(self.norm(x))), self.config.stem)  # (B, C, size, size)

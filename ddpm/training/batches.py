@@ -9,9 +9,11 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from unet import Tokenizer
 
+from ..autoencoder import Autoencoder
 from ..data.base import Dataset
 from ..utils.images import from_bytes
 from .settings import Settings
@@ -41,13 +43,25 @@ class Batches:
     `caption_rows[caption_start[i]:]` of `tokens`. ValueError: fewer images than a batch; a caption that is too long.
     """
 
-    def __init__(self, data: Dataset, tokenizer: Tokenizer, max_tokens: int, settings: Settings, device: torch.device):
+    def __init__(
+        self,
+        data: Dataset,
+        tokenizer: Tokenizer,
+        max_tokens: int,
+        settings: Settings,
+        device: torch.device,
+        autoencoder: Autoencoder | None = None,
+    ):
         if len(data) < settings.batch:
             raise ValueError(
                 f"the dataset has {len(data)} images, fewer than a batch of {settings.batch}: try a smaller --batch"
             )
         self.settings, self.device = settings, device
         self.images = torch.from_numpy(data.images).to(device)
+        self.latents = None  # (2, N, C, H, W): of the images, and of the mirrored images
+        if autoencoder is not None:
+            mirrored = [self.images.flip(3)] if settings.flip else []
+            self.latents = torch.stack([latents_of(autoencoder, images) for images in [self.images, *mirrored]])
         self.drawings = None if data.drawings is None else torch.from_numpy(data.drawings).to(device)
         captions = sorted({caption for captions in data.captions for caption in captions})
         row = {caption: i for i, caption in enumerate(captions)}
@@ -81,12 +95,12 @@ class Batches:
         source = generator(settings.seed, "draws", step, self.device)
         u_caption, u_dropout, u_flip, u_time = torch.rand(4, settings.batch, generator=source, device=self.device)
 
-        x_0, condition = from_bytes(self.images[i]), None
+        x_0, condition = from_bytes(self.images[i]) if self.latents is None else self.latents[0, i], None
         if self.drawings is not None:
             condition = self.drawings[i].float() / 255
         if settings.flip:
             mirrored = (u_flip < 0.5)[:, None, None, None]
-            x_0 = torch.where(mirrored, x_0.flip(3), x_0)
+            x_0 = torch.where(mirrored, x_0.flip(3) if self.latents is None else self.latents[1, i], x_0)
             condition = condition if condition is None else torch.where(mirrored, condition.flip(3), condition)
 
         variant = (u_caption * self.caption_count[i]).long().clamp(max=self.caption_count[i] - 1)
@@ -97,6 +111,12 @@ class Batches:
         t = 1 + (strata * settings.T).long().clamp(max=settings.T - 1)
         noise = torch.randn(x_0.shape, generator=source, device=self.device)
         return Batch(x_0, tokens, t, noise, condition)
+
+
+def latents_of(autoencoder: Autoencoder, images: Tensor) -> Tensor:
+    """Images uint8 (N, 3, H, W) -> their latents, encoded once, behind a bar."""
+    parts = tqdm(images.split(256), "encoding", unit=" batches", leave=False, disable=None)
+    return torch.cat([autoencoder.encode(from_bytes(part)) for part in parts])
 
 
 def generator(seed: int, purpose: str, number: int, device: torch.device | str = "cpu") -> torch.Generator:

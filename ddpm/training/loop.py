@@ -75,6 +75,7 @@ class Training:
     """A run in memory: network, averages, optimizer, step. `run` trains; `state` and `restore` save and resume.
 
     unet: the network that is trained, which may also be an autoencoder: only `loss` knows the difference.
+    autoencoder: encodes the images, once; the network is trained on the latents.
     interrupted: set it to end `run` early, after the step that is being made (with several processes at the next
     record). parts: in how many parts a process's share of a batch goes through the network, as many as memory asks for.
     ValueError: a batch that the processes cannot share; images too large for the GPU; what `check_start` and `Batches`
@@ -82,7 +83,13 @@ class Training:
     """
 
     def __init__(
-        self, settings: Settings, unet: UNet | Autoencoder, tokenizer: Tokenizer, schedule: Schedule, data: Dataset
+        self,
+        settings: Settings,
+        unet: UNet | Autoencoder,
+        tokenizer: Tokenizer,
+        schedule: Schedule,
+        data: Dataset,
+        autoencoder: Autoencoder | None = None,
     ):
         self.settings, self.unet, self.schedule = settings, unet, schedule
         self.device = next(unet.parameters()).device
@@ -95,7 +102,7 @@ class Training:
         # float16 has no gradients below 6e-8: the loss is scaled up, and a step whose gradients overflow is skipped
         self.scaler = torch.amp.GradScaler(self.device.type, 2.0**12, enabled=self.precision == "float16")
         words = unet.config.words if isinstance(unet, UNet) else 2
-        self.batches = Batches(data, tokenizer, words, settings, self.device)
+        self.batches = Batches(data, tokenizer, words, settings, self.device, autoencoder)
         trained = unet.trainable  # of a ControlNet the copy alone
         self.averages = {s: {name: p.detach().clone() for name, p in trained.named_parameters()} for s in settings.ema}
         self.optimizer = torch.optim.AdamW(trained.parameters(), weight_decay=settings.weight_decay, fused=True)

@@ -40,6 +40,7 @@ class Plan(NamedTuple):
     config: NetworkConfig
     content: dict | None = None
     start: Trained | None = None
+    autoencoder: Autoencoder | None = None
 
 
 def new(given: dict, network: dict, device: str) -> Plan:
@@ -64,10 +65,24 @@ def new(given: dict, network: dict, device: str) -> Plan:
         if config.predicts == "eps":  # what Ho et al. 2020 train it with
             settings = replace(settings, **{"schedule": "linear", "weighting": "eps"} | given)
         check_start(Schedule(settings.T, settings.schedule), settings.weighting, config.predicts)
+    autoencoder = model.load_autoencoder(settings.autoencoder) if settings.autoencoder else None
+    check_latents(preset, config, autoencoder)
     if "compile" not in given:  # a GPU gains what it takes, a minute or two, in a training of ten minutes or more
         worth = device == "cuda" and (settings.minutes >= 10 or settings.images >= 5_000_000)
         settings = replace(settings, compile=worth)
-    return Plan(settings, config, start=start)
+    return Plan(settings, config, start=start, autoencoder=autoencoder)
+
+
+def check_latents(preset: str, config: NetworkConfig, autoencoder: Autoencoder | None) -> None:
+    """ValueError unless a U-Net takes what the autoencoder gives, or images of three colours without one."""
+    if isinstance(config, AutoencoderConfig):
+        return
+    shape = config.image_channels, config.size, config.size
+    if autoencoder and autoencoder.config.latent_shape != shape:
+        latent, own = (" x ".join(map(str, each)) for each in (autoencoder.config.latent_shape, shape))
+        raise ValueError(f"--autoencoder gives latents of {latent}, the network of {preset} takes {own}: match them")
+    if not autoencoder and config.image_channels != 3:
+        raise ValueError(f"the network of {preset} takes latents: say of which autoencoder with --autoencoder RUN")
 
 
 def check_base(settings: Settings, base: Trained | None, given: dict) -> None:
@@ -102,12 +117,13 @@ def resumed(folder: Path, given: dict) -> Plan:
         if about is None:
             about, kind = content["unet_config"], UNetConfig
         settings, config = Settings(**content["settings"]), kind(**about)
+        autoencoder = model.autoencoder_of(content)
     own = {"precision": content["info"].get("precision", settings.precision)}  # "auto" was measured at its start
     settings = replace(settings, **own | given)
     images, minutes = content["step"] * settings.batch, content["seconds"] / 60
     if 0 < given.get("images", 0) <= images or 0 < given.get("minutes", 0) <= minutes:
         raise ValueError(f"{folder} has seen {images} images in {minutes:.3g} minutes: give more --images or --minutes")
-    return Plan(settings, config, content)
+    return Plan(settings, config, content, autoencoder=None if kind is AutoencoderConfig else autoencoder)
 
 
 @dataclass
@@ -120,6 +136,7 @@ class Run:
     data: Dataset
     began: float
     base: dict | None = None  # of a ControlNet: the name and sha256 of its frozen model
+    autoencoder: Autoencoder | None = None  # of a model of latents
 
     @property
     def info(self) -> dict:
@@ -145,7 +162,8 @@ class Run:
         """The model as it is now, with the averaged weights."""
         training = self.training
         unet = training.averaged(training.settings.ema[0])
-        return Trained(unet, self.tokenizer, training.schedule, self.info, training.precision)
+        precision, autoencoder = training.precision, self.autoencoder
+        return Trained(unet, self.tokenizer, training.schedule, self.info, precision, autoencoder=autoencoder)
 
     def log(self, record: Record) -> None:
         """Add a line to metrics.jsonl. OSError, naming the file, where it cannot be written."""
@@ -163,7 +181,7 @@ class Run:
         if isinstance(config, AutoencoderConfig):
             about = {"autoencoder_config": asdict(config)}
         else:
-            about = model.description(config, self.tokenizer, training.schedule, self.base)
+            about = model.description(config, self.tokenizer, training.schedule, self.base, self.autoencoder)
         content = about | {"settings": asdict(training.settings), "info": self.info} | training.state()
         files.save(self.folder / CHECKPOINT, content)
 
@@ -202,13 +220,13 @@ def begin(plan: Plan, device: str, place: Path, smaller_batch: bool) -> Run:
     dataset? ValueError: data that cannot be used, or are not those that the run began with.
     """
     began, own = time.monotonic(), processes.start(device)
-    settings, config, content, start = plan
+    settings, config, content, start, autoencoder = plan
     if content and processes.rank() == 0:
         records(place / "metrics.jsonl")  # read again for the loss curve: what is wrong is said before any work
     words = content.get("words", ()) if content else start.tokenizer.words if start else ()
     longest = config.words - 1 if isinstance(config, UNetConfig) else None
     with processes.rank_zero_first():
-        source = settings.data, settings.data_dir, "train", config.size
+        source = settings.data, settings.data_dir, "train", autoencoder.config.size if autoencoder else config.size
         data = load_data(*source, words=(*VOCABULARY, *words), longest=longest)
         if settings.control:
             data = with_drawings(data, settings.data_dir, "train")
@@ -225,13 +243,17 @@ def begin(plan: Plan, device: str, place: Path, smaller_batch: bool) -> Run:
     shown = data
     if isinstance(config, AutoencoderConfig):  # it reads no captions
         shown = replace(data, captions=[("",)] * len(data))
-    training = Training(settings, unet.to(own), tokenizer, schedule, shown)
+    if autoencoder:
+        autoencoder.to(own)
+        if not content:
+            autoencoder.measure_scale(images.from_bytes(data.images[:4096]).to(own))
+    training = Training(settings, unet.to(own), tokenizer, schedule, shown, autoencoder)
     if content:
         training.restore(content)
     base = content.get("base") if content else None
     if settings.control and not base:
         base = {"model": settings.init, "sha256": files.sha256(Path(start.info["path"]))}
-    run = Run(None, training, tokenizer, data, began, base)
+    run = Run(None, training, tokenizer, data, began, base, autoencoder)
     if processes.rank() == 0:
         run.folder = place if content else new_folder(place, settings.preset)
         files.clear_leftovers(run.folder / CHECKPOINT)

@@ -22,6 +22,7 @@ class Settings:
     preset: str = option("", "network and settings by name; by default the one for this dataset and device")
     init: str = option("", "start from these weights (a model's name, a run folder or a file) with a fresh optimizer")
     control: bool = option(False, "train a ControlNet that reads line drawings on the model of --init, which is frozen")
+    autoencoder: str = option("", "train on the latents of this autoencoder (its run folder, or a model that has it)")
     minutes: float = option(0.0, "stop after this many minutes of training (0: no limit)", 0, 10**7)
     images: int = option(0, "stop after this many images (0: no limit)", 0, 10**12)
     batch: int = option(64, "images per step, over all processes; smaller by itself where there are fewer", 1, 10**6)
@@ -69,6 +70,7 @@ RECIPES: dict[str, Settings] = {
     "scenes-control": replace(
         SMALL, data="scenes", init="scenes", control=True, images=200_000, learning_rate=1e-3, caption_dropout=0.2
     ),
+    "scenes64": replace(SMALL, data="scenes", images=500_000, learning_rate=1e-3),
     "autoencoder64": replace(SMALL, data="scenes", images=200_000, batch=16, learning_rate=4e-3, lr_decay=0.8),
     "cifar10-cpu": replace(SMALL, data="cifar10", images=5_000_000, learning_rate=1e-3),
     "celeba64-cpu": replace(SMALL, data="celeba", images=2_000_000, learning_rate=6e-4),
@@ -114,7 +116,7 @@ def check_start(schedule: Schedule, weighting: str, predicts: str) -> None:
 def without_effect(settings: Settings, config: NetworkConfig) -> dict[str, str]:
     """Fields of both records that change nothing in such a run -> why."""
     if isinstance(config, AutoencoderConfig):
-        names = ("init", "T", "schedule", "weighting", "caption_dropout", "report")
+        names = ("init", "autoencoder", "control", "T", "schedule", "weighting", "caption_dropout", "report")
         return dict.fromkeys(names, "an autoencoder has no times and no captions, and starts from the seed")
     idle = {} if settings.data == "shapes" else {"report": "only shapes are scored"}
     if not config.cross_sizes:
