@@ -28,10 +28,9 @@ from p2p.__main__ import main as p2p_main
 
 SOURCE = "a photo of a large red circle on a blue background"
 TARGETS = [SOURCE.replace("red", "green"), SOURCE.replace("red", "red yellow"), "a photo of a circle"]
-MANY = [SOURCE.replace("red", colour) for colour in ("green", "yellow", "white", "black", "purple", "pink", "orange")]
 TRAINED, STEPS = make_trained(), 5
-LEVELS = [s / 20 for s in range(2, 21)]
 GRID = [20, 16, 12, 8, 4, 0]
+LABELS = [*(f"step {k} of 5, from t = {t}" for k, t in enumerate(GRID[:-1], 1)), "after 5 steps, t = 0"]
 REAL = make_data(5, 16)
 RESULTS = Path(__file__).parent.parent / "notebooks" / "results"
 SHIPPED = sorted(RESULTS.glob("*/page-*.html"))
@@ -89,9 +88,8 @@ def run_p2p(model: Path, out: Path, *flags) -> int:
 def edited(model, tmp_path_factory) -> SimpleNamespace:
     """A page of two images and three edits, and the trajectories and maps of the same edits by hand."""
     path = tmp_path_factory.mktemp("page") / "page.html"
-    how = {"cross_until": 0.6, "self_until": 0.4, "word_until": {"circle": 0.2}}
-    until = ("--cross-until", 0.6, "--self-until", 0.4, "--word-until", "circle=0.2")
-    assert run_p2p(model, path, "--target", *TARGETS, *until) == 0
+    how = {"cross_until": 0.6, "self_until": 0.4}
+    assert run_p2p(model, path, "--target", *TARGETS, "--cross-until", 0.6, "--self-until", 0.4) == 0
     x_T, truth = ddpm.Noise([0, 4]).start(TRAINED.shape), []
     for target in TARGETS:
         store = p2p.AttentionStore([SOURCE] * 2 + [target] * 2, by_time=True, kinds=("cross", "self"))
@@ -154,6 +152,7 @@ def test_words_and_titles_with_special_characters_stay_text(tmp_path):
     for text in (title, "plain"):
         atlas = page.Atlas()
         data = {"places": atlas.add(np.zeros((1, 3, 4, 4), np.uint8)), "captions": page.captions(text, text)}
+        data |= {"level": {"values": ["0"]}, "scenes": [[{"labels": ["t = 0"]}]]}
         pages.append(Parsed(page.write(tmp_path / "x.html", text, data, atlas)))
     special, plain = pages
     assert special.data["captions"][0]["words"] == p2p.words.split(title) and title in special.words
@@ -187,7 +186,7 @@ def test_the_frames_are_the_samples_at_all_times_and_the_prediction_is_of_the_fr
                 row = image if panel < 2 else 2 + image
                 assert np.array_equal(shown[panel], np.stack([to_bytes(each)[row] for each in way]))
             labels = edited.page.data["scenes"][choice][image]["labels"]
-            assert labels == [f"step {i} of 5, t = {t}" for i, t in enumerate(GRID)]
+            assert labels == LABELS
 
 
 def test_the_maps_are_those_of_each_step_and_at_the_end_their_mean(edited):
@@ -210,7 +209,7 @@ def test_the_bars_count_the_steps_whose_maps_are_the_sources(edited):
     """The maps say which: those of source and edit are equal bit for bit where they were injected."""
     for choice, (target, (_, store)) in enumerate(zip(TARGETS, edited.truth, strict=True)):
         cross, own = edited.page.data["scenes"][choice][0]["tracks"]
-        assert (cross["parts"][0]["to"], own["parts"][0]["to"]) == (3, 2)  # 0.6 and 0.4 of five steps
+        assert (cross["injected"], own["injected"]) == (3, 2)  # 0.6 and 0.4 of five steps
         kind = p2p.swap_map if choice == 0 else p2p.refine_map
         place = {j - 1: i for i, j in kind(SOURCE, target, 16).nonzero().tolist()}  # word -> the source's token
         if choice < 2:  # where a word is removed, the others take a part of its attention
@@ -222,7 +221,7 @@ def test_the_bars_count_the_steps_whose_maps_are_the_sources(edited):
         same = [all(torch.equal(*store.by_time[t][site][[0, 2]]) for site in sites) for t in GRID[:-1]]
         assert same == [True, True, False, False, False]
     words = edited.page.data["scenes"][1][0]["tracks"][0]["words"]
-    assert words == [3, 3, 3, 3, 3, 3, 0, 1, 3, 3, 3, 3]  # none of yellow, which is new; a share of 0.2 of circle
+    assert words == [3, 3, 3, 3, 3, 3, 0, 3, 3, 3, 3, 3]  # none of yellow, which is new
 
 
 def test_several_shares_are_levels_and_self_attention_is_injected_no_longer(injected):
@@ -234,7 +233,7 @@ def test_several_shares_are_levels_and_self_attention_is_injected_no_longer(inje
     for choice, target in enumerate(TARGETS[:2]):
         for level, share in enumerate((0, 0.6, 1)):
             tracks = injected.page.data["scenes"][choice][level]["tracks"]
-            cross, own = (track["parts"][0]["to"] for track in tracks)
+            cross, own = (track["injected"] for track in tracks)
             assert cross == round(share * STEPS) and own <= cross
             way = list(p2p.edit(TRAINED, SOURCE, target, x_T, STEPS, cross_until=share, self_until=own / STEPS))
             frames = injected.page.frames(choice, level)
@@ -273,6 +272,10 @@ def test_a_real_image_has_a_page_too_which_starts_with_the_pair_of_its_exact_inv
 # ---- the sampler's edits ---------------------------------------------------------------------------------------------
 
 
+def far(image: np.ndarray, x: torch.Tensor) -> int:
+    return abs(image.astype(int) - to_bytes(x)[0]).max()
+
+
 def test_a_ddim_page_has_the_way_up_and_down_of_each_method(encoded):
     """Four of five steps are times 0 4 8 12 16, up and down again."""
     schedule, x_0, noise = TRAINED.schedule, encoded.x_0, ddpm.Noise([7])
@@ -304,10 +307,6 @@ def test_a_ddim_page_has_the_way_up_and_down_of_each_method(encoded):
     assert labels[-1] == "decode 4/4, t = 0" and encoded.page.data["scenes"][0][1]["turn"] == 4
 
 
-def far(image: np.ndarray, x: torch.Tensor) -> int:
-    return abs(image.astype(int) - to_bytes(x)[0]).max()
-
-
 def test_at_strength_0_a_page_is_the_original(model, tmp_path):
     flags = ("--image", 0, "--target", TARGETS[0], "--steps", 4, "--strength", 0, 0.5)
     assert run_ddim(model, tmp_path / "x.html", *flags) == 0
@@ -315,28 +314,10 @@ def test_at_strength_0_a_page_is_the_original(model, tmp_path):
     assert shown.shape[:2] == (7, 1) and (shown == REAL.images[0]).all()
 
 
-# ---- bad input -------------------------------------------------------------------------------------------------------
-
-
-def test_what_a_page_cannot_show_is_said_in_one_line_before_any_work(model, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("unet.UNet.forward", lambda *_: pytest.fail("called the network"))
-    target, real = ("--target", TARGETS[0]), ("--image", 0, "--target", SOURCE, "--steps")
-    for run, name, flags, says in (
-        (run_p2p, "x.html", (*target, "--film", 3), "--film is for a sheet, and"),
-        (run_p2p, "x.html", (*target, "--cross-until", 0, 1), "--cross-until has 2 values, which a page shows"),
-        (run_p2p, "x.html", (*target, "--seeds", "0-999"), "would take 18.4 MB, expected at most 4 MB: take fewer"),
-        (run_ddim, "x.png", (*real, 4, "--strength", 0.5, 1), "--strength has 2 values, and a sheet"),
-        (run_ddim, "x.html", (*real, 4, "--strength", 0.25, 1), "strength 0.25 of 4 steps is one step"),
-        (run_ddim, "x.html", ("--image", 0, "--target", *MANY, "--steps", 20, "--strength", *LEVELS), "4 MB"),
-    ):
-        assert run(model, tmp_path / name, *flags) == 2
-        assert says in capsys.readouterr().err.splitlines()[-1] and not list(tmp_path.iterdir())
-
-
 # ---- JavaScript ------------------------------------------------------------------------------------------------------
 
 
-def in_browser(path: Path, script: str) -> list:
+def in_browser(path: Path, script: str, window: str = "1280,720") -> list:
     """What a script puts into `seen` after the page has loaded, in a real browser; skips where there is none."""
     browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if browser is None:
@@ -344,7 +325,7 @@ def in_browser(path: Path, script: str) -> list:
     report = 'addEventListener("load", () => { const seen = []; %s; document.title = JSON.stringify(seen); });'
     copy = path.with_name("driven.html")
     copy.write_text(path.read_text(encoding="utf-8") + f"<script>{report % script}</script>", encoding="utf-8")
-    command = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--window-size=1280,720", "--dump-dom"]
+    command = [browser, "--headless", "--no-sandbox", "--disable-gpu", f"--window-size={window}", "--dump-dom"]
     command += ["--virtual-time-budget=2000", f"--user-data-dir={path.parent / 'profile'}"]
     if "<p>here" not in run_in(command, "data:text/html,<p>here"):
         pytest.skip(f"{browser} does not start here")
@@ -410,7 +391,7 @@ def test_keys_and_clicks_change_the_frames_in_a_browser(edited):
     expected = [(0, 0, 3), (0, 0, 2), (0, 1, 2), (1, 1, 2), (1, 1, 2), (1, 1, 1), (1, 1, 0), (1, 1, 0), (2, 1, 0)]
     for state, (choice, image, step) in zip(seen, expected, strict=True):
         check(state, edited.page.frames(choice, image)[:, step])
-        assert state["label"].startswith(f"step {step} of 5, t = {GRID[step]}")
+        assert state["label"].startswith(LABELS[step])
     shown = [["red", "green"]] * 3 + [["yellow"], ["red", "red"], [], [], ["background"] * 2, []]
     assert [state["shown"] for state in seen] == shown  # another edit: its own changed word; none under the pointer
     heat = np.array(seen[0]["heat"]).reshape(2, 16, 16, 4)
@@ -422,9 +403,26 @@ def test_keys_and_clicks_change_the_frames_in_a_browser(edited):
 
 
 @pytest.mark.slow
+def test_the_bar_covers_the_places_of_the_slider_whose_maps_are_injected_in_a_browser(edited):
+    """Three of five steps: the steps 1 to 3 are at the places 0 to 2 of 0 .. 5, so the bar ends between 2 and 3."""
+    script = 'seen.push(...[...document.querySelectorAll("#tracks div div")].map((bar) => bar.style.width))'
+    cross, own = (float(width.removesuffix("%")) / 100 * STEPS for width in in_browser(edited.path, script))
+    assert 2 < cross < 3 and 1 < own < 2
+
+
+@pytest.mark.slow
+def test_on_a_telephone_source_and_edit_are_in_the_window(edited):
+    script = """for (const canvas of document.querySelectorAll(".stack > canvas:not(.heat)")) {
+      const { left, right, bottom } = canvas.getBoundingClientRect();
+      seen.push(left >= 0 && right <= innerWidth && bottom <= innerHeight);
+    }"""
+    assert in_browser(edited.path, script, "390,844") == [True] * 4
+
+
+@pytest.mark.slow
 def test_up_and_down_change_the_strength_at_the_same_time_in_a_browser(encoded):
-    keys = ("2", "ArrowDown", "ArrowUp", "ArrowLeft", "ArrowDown")  # it starts at strength 0.8, decoded
-    seen = in_browser(encoded.path, LOOK + "".join(f'press("{key}"); look();' for key in keys))[1:]
+    keys = ("ArrowUp", "2", "ArrowDown", "ArrowUp", "ArrowLeft", "ArrowDown")  # it starts at strength 0.4, decoded
+    seen = in_browser(encoded.path, LOOK + "".join(f'press("{key}"); look();' for key in keys))[2:]
     assert [state["label"] for state in seen] == [
         "decode 2/2, t = 0", "decode 4/4, t = 0", "decode 3/4, t = 4", "decode 1/2, t = 4",
     ]  # fmt: skip

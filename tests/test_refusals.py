@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from helpers import code_of
+from PIL import Image
 from tiny import CONFIG, make_unet, save_model
 
 import ddim
@@ -86,6 +87,66 @@ ROWS = {
         table --seed 9223372036854775806 --n 4 | expected a whole number in 0 .. 2^62
         table --out notes.json | notes.txt is there and no result of table
     """,
+    'p2p edit --model tiny.pt --device cpu --source "a photo of a small red circle" {}': """
+        --steps 3 | nothing to edit: give a --target, or a --weight
+        --target "A photo of a small red circle." --steps 3 | is the source: change a word, or give a --weight
+        --target TARGET "a photo of a mauve circle" --steps 3 | unknown word 'mauve'
+        --target TARGET ... | --target is empty ('...')
+        --target TARGET TARGET | twice: give it once
+        --target TARGET --steps 21 | S is 21 steps, expected a whole number in 1..20
+        --target TARGET --steps 3 --scale 0.5 | --scale is 0.5: expected 1 (no guidance) or more
+        --target TARGET --scale 1e30 | argument --scale: '1e30'
+        --target TARGET --steps 3 --weight green=2 | 'green' is not in the prompt
+        --target TARGET --weight red=9 | expected a word and weights in -2 .. 5
+        --target TARGET --weight red=2,2 | each once
+        --weight red=1 | no effect
+        --weight red=2 --weight Red=3 | has a word twice
+        --target TARGET --cross-until 0.2 0.4 | --cross-until has 2 values, and a sheet shows one
+        --target TARGET --cross-until 0.2 0.2 --seeds 0 --out x.html | --cross-until has '0.2' twice
+        --target TARGET --cross-until 0 1 --out x.html | 2 values, which a page shows for one image
+        --target TARGET --film 3 --out x.html | --film is for a sheet, and
+        --target TARGET --steps 20 --seeds 0-999 --out x.html | MB, expected at most 4 MB: take fewer
+        --target TARGET --steps 3 --blend green | --blend names 'green', which is in neither prompt
+        --target TARGET --blend red red. | --blend has 'red' twice
+        --target TARGET --blend ? | --blend is empty ('?')
+        --target TARGET --steps 3 --film 4 | --film 4 has more images than steps
+        --target TARGET --steps 3 --seeds 0-99 | a sheet of 100 images
+        --target TARGET --image real.png --sampler 2m | --sampler is of generated images
+        --target TARGET --image real.png --seeds 4,5 | --seeds is of generated images
+        --target TARGET --image real.png --steps 1 | the exact inversion of --image needs two steps
+        --target TARGET --image real.png --steps 3 --out real.png | real.png is read by this command
+    """,
+    "p2p {} --model tiny.pt --device cpu": """
+        edit --target TARGET --steps 3 | has no caption: say what it shows with --source
+        schedule --source "a red circle" --target "a mauve circle" | unknown word 'mauve'
+        schedule --source "a red circle" --target "A red circle" | is the source: change a word
+        schedule --source "a red circle" --target "a circle" --steps 21 | S is 21 steps
+        schedule --source "a red circle" --target "a circle" --seed -1 | argument --seed
+        schedule --source "a red circle" --target "a circle" --scale=-3 | --scale is -3: expected 1
+        score --kinds colour smiling | no kind of edit 'smiling' of shapes: expected one of colour
+        score --scale 0.5 | --scale is 0.5: expected 1 (no guidance) or more
+        score --steps 21 | S is 21 steps
+        score --n 1000000000 | --n is 1000000000: expected at most 10000 pairs
+        score --ways p2p p2p | --ways has 'p2p' twice
+        score --kinds colour colour | --kinds has 'colour' twice
+        score --kinds maps --ways p2p | --ways has no effect on --kinds maps
+        score --ways plain --cross-until 0.5 | --cross-until has no effect: none of --ways is p2p
+        score --ways p2p-exact --steps 1 | p2p-exact needs two steps for its exact inversion, --steps is 1
+        truth | is a model of shapes: the true edit is known of scenes alone
+        truth --source "a red circle" | --source and --target belong together
+        truth --source "a red circle" --target "a circle" --kinds thing | --kinds thing has no effect beside --source
+        truth --source "a red circle" --target "a circle" --out new.json | expected a folder, or for a sheet of --source
+        truth --out new.png | expected a folder, or for a record a name that ends in .json
+    """,
+    "p2p truth --device cpu {}": """
+        --ways p2p-exact --steps 1 | p2p-exact needs two steps for its exact inversion, --steps is 1
+        --ways nothing nothing | --ways has 'nothing' twice
+        --kinds drop | no true edit of the kind 'drop'
+        --n 1000000000 | --n is 1000000000: expected at most 10000
+        --steps 1001 | S is 1001 steps
+        --source "a photo of a cat on a couch" --target "a photo of a zebra on a couch" | unknown word 'zebra'
+        --source "a photo of a cat on a couch" --target "a photo of a cat on a couch" | expected captions of scenes
+    """,
     "ddpm {} --model tiny.pt --device cpu": """
         sample --prompts "a red circle" "A  red circle." | 'a red circle' twice
         sample --prompts "a red circle" --n 1025 | a sheet shows at most 1,024
@@ -107,7 +168,6 @@ ROWS = {
         ddpm ship tiny.pt tiny --numbers nan.json | --numbers nan.json
         ddpm ship tiny.pt tiny --numbers list.json | expected names and numbers
         ddpm ship tiny.pt tiny --numbers none.json | none.json
-        p2p score --model tiny.pt --out notes.json | notes.txt is there and no result of score
         ddpm speed --batch 1000000000 --device cpu | --batch 1000000000 takes
         ddpm speed --repeats 1.5 | '1.5': expected a whole number
         ddpm speed --precision int8 | invalid choice: 'int8'
@@ -134,6 +194,7 @@ def test_what_is_typed_wrong_is_named(command, tmp_path, monkeypatch, capsys):
     for name, text in FILES.items():
         Path(name).write_text(text, encoding="utf-8")
     save_model(Path("tiny.pt"))
+    Image.new("RGB", (8, 8), "red").save("real.png")
     before = sorted(tmp_path.rglob("*"))
     for row in ROWS[command].strip().splitlines():
         typed, _, named = row.strip().rpartition(" | ")

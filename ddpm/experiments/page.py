@@ -99,13 +99,16 @@ def captions(source: str, target: str, also: Collection[str] = ()) -> list[dict[
 def write(path: Path, title: str, data: dict[str, Any], frames: Atlas, maps: Atlas | None = None) -> Path:
     """Write a page, whole or not at all; returns the path.
 
-    data: note, level {name, values}, start {level, step}, reserve (height beside the images, in lines of text),
-        choices [{name, captions, pairs}], rows of panels [{label, side} or None, where the controls stand], and
-        scenes[choice][level]: labels of the steps, turn (the step at which encoding ends), frames [panel][step],
-        tracks [{label, parts [{from, to, text}], words}], and with maps: maps [side][word][step] and scales
+    data: note, level {name, values}, reserve (height beside the images, in lines of text), choices [{name, captions,
+        pairs}], rows of panels [{label, side} or None, where the controls stand], and scenes[choice][level]: labels of
+        the steps, turn (the step at which encoding ends), frames [panel][step], tracks ({label, parts [{from, to,
+        text}]} or {label, injected, words}: numbers of steps), and with maps: maps [side][word][step] and scales
         [side][word], the weight of a map's largest byte. Frames and maps are places in their atlas.
+    A page opens at the end of the middle level, of two the lower one.
     """
-    data, tags = {"maps": None} | data, []
+    middle = (len(data["level"]["values"]) - 1) // 2
+    start = {"level": middle, "step": len(data["scenes"][0][middle]["labels"]) - 1}
+    data, tags = data | {"maps": None, "start": start}, []
     for name, atlas, alt in (("frames", frames, "all images"), ("maps", maps, "all attention maps")):
         if atlas is not None:
             data[name] = {"size": atlas.images[0].shape[-1], "columns": atlas.COLUMNS}

@@ -54,7 +54,7 @@ class Parser(argparse.ArgumentParser):
         flags = {action.dest: (action.option_strings or [action.dest])[0] for action in self._actions}
         for name, value in vars(namespace).items():
             values, flag = value if isinstance(value, list) else [value], flags.get(name, name)
-            read = split_words if name in ("source", "target", "prompts") else str.strip  # "..." has no word
+            read = split_words if name in ("source", "target", "prompts", "blend") else str.strip  # "..." has no word
             if empty := [each for each in values if isinstance(each, str) and not read(each)]:
                 self.error(f"{flag} is empty ({empty[0]!r}): give a value, or leave the flag out")
             said = Counter(" ".join(split_words(each)) if isinstance(each, str) else str(each) for each in values)

@@ -101,12 +101,12 @@ COMMANDS = [  # model, network calls, command; {ddpm}, {ddim}, {p2p}: folders of
     ("scenes", 2_800_000, "p2p score --n 500 --kinds thing colour setting_colour setting 'add flag' 'add spikey' "
         "'drop flag' 'add colour' 'drop colour' --out {p2p}"),
     ("scenes", 40_000, "p2p score --n 500 --kinds maps --out {p2p}"),
-    ("shapes", 2_000, f"p2p edit --source {CIRCLE} --seeds 0-2 --steps 16 --sampler 2m --scale 2 --target "
+    ("shapes", 2_000, f"p2p edit --model shapes --source {CIRCLE} --seeds 0-2 --steps 16 --sampler 2m --scale 2 --target "
         '"a photo of a large green circle on a blue background" "a photo of a large red circle on a white background" '
         '"a photo of a large red square on a blue background" "a photo of a large red cross on a blue background" --out {p2p}/four.png'),
-    ("shapes", 2_000, 'p2p edit --source "a photo of a large circle on a blue background" --seeds 0-4 --steps 30 --sampler ddpm '
+    ("shapes", 2_000, 'p2p edit --model shapes --source "a photo of a large circle on a blue background" --seeds 0-4 --steps 30 --sampler ddpm '
         '--scale 4 --cross-until 1 --self-until 0 --target "a photo of a large green circle on a blue background" --out {p2p}/refine.png'),
-    ("shapes", 2_000, f"p2p edit --source {CIRCLE} --weight red=-2,0,1,2,5 --seeds 0-2 --steps 16 --sampler 2m --cross-until 0.8 "
+    ("shapes", 2_000, f"p2p edit --model shapes --source {CIRCLE} --weight red=-2,0,1,2,5 --seeds 0-2 --steps 16 --sampler 2m --cross-until 0.8 "
         "--out {p2p}/weights.png"),
     ("cifar10", 1_000, 'p2p edit --model cifar10 --source "a photo of a cat on a white background" --target "a photo of a dog on a white background" '
         "--seeds 0-7 --scale 3 --steps 20 --cross-until 0.4 --out {p2p}/dog.png"),

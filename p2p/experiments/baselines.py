@@ -1,9 +1,10 @@
 """Prompt-to-Prompt and the baselines that it is compared with: all edit the same source images."""
 
-from argparse import Namespace
+from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -11,13 +12,17 @@ from torch import Tensor
 import ddim
 from ddim.sampler import Trajectory, as_grid
 from ddpm.diffusion import last
-from ddpm.experiments.common import SAMPLERS, finite
+from ddpm.experiments import records
+from ddpm.experiments.common import SAMPLERS, finite, model_facts
+from ddpm.experiments.records import Cell
 from ddpm.model import Trained
 from ddpm.noise import Noise
+from ddpm.utils import cli
 
 from ..blend import LocalBlend
 from ..editing import edit, shared_noise
 from ..real import ITERATIONS, latent_pair
+from ..store import AttentionStore
 from ..words import Words, as_words, changed, split
 
 SDEDIT_SEEDS, SHARED_SEEDS = 2**20, 2**21  # added to the seeds of x_T, so that later noise is independent of it
@@ -47,19 +52,14 @@ class EditSettings:
         if self.scale < 1:
             raise ValueError(f"--scale is {self.scale:g}: expected 1 (no guidance) or more, for an edit has a prompt")
 
-    @property
-    def keywords(self) -> dict[str, Any]:
-        """Those that `edit` takes."""
-        return {name: getattr(self, name) for name in ("steps", "scale", "cross_until", "self_until")}
-
     def blend(self, trained: Trained, words: list[Words]) -> LocalBlend:
         """The local blend around the words of each of the 2n prompts, sources first."""
         return LocalBlend(words, size=map_size(trained, self.size), threshold=self.threshold, grow=self.grow)
 
 
-def with_flags(settings: EditSettings, args: Namespace) -> EditSettings:
+def with_flags(settings: EditSettings, flags: dict[str, Any]) -> EditSettings:
     """The settings, with what flags of the same name give in their place."""
-    given = {field.name: getattr(args, field.name, None) for field in fields(EditSettings)}
+    given = {field.name: flags.get(field.name) for field in fields(EditSettings)}
     return replace(settings, **{name: value for name, value in given.items() if value is not None})
 
 
@@ -79,30 +79,24 @@ def map_size(trained: Trained, size: int | None) -> int | None:
 
 
 SCENE = EditSettings(steps=20, sampler="ddim", scale=2.0, cross_until=0.8)
+PHOTO = EditSettings(scale=3.0, cross_until=0.6, size=8)
 # Shapes, CIFAR-10 and CelebA: chosen in trials on a few dozen pairs. Scenes: of 40, 60 and 80 % of the steps what is
 # nearest to the truth with nearly the best success, in 40 other images of each kind (`python -m p2p truth --seed 1`).
-SETTINGS: dict[tuple[str, str], EditSettings] = {  # (dataset, kind of edit) -> settings
-    ("shapes", "colour"): EditSettings(cross_until=1.0),
-    ("shapes", "background"): EditSettings(cross_until=1.0),
-    ("shapes", "shape"): EditSettings(steps=16, scale=3.0, cross_until=0.6, size=8),
-    ("shapes", "reweight colour"): EditSettings(cross_until=1.0, self_until=0.4),
-    ("shapes", "reweight background"): EditSettings(cross_until=1.0, self_until=0.4),
-    ("scenes", "thing"): replace(SCENE, cross_until=0.4),
-    ("scenes", "colour"): SCENE,
-    ("scenes", "setting"): replace(SCENE, cross_until=0.4),
-    ("scenes", "setting_colour"): SCENE,
-    ("scenes", "add flag"): SCENE,
-    ("scenes", "drop flag"): replace(SCENE, cross_until=0.6),
-    ("scenes", "add spikey"): replace(SCENE, cross_until=0.4),
-    ("scenes", "add colour"): SCENE,
-    ("scenes", "drop colour"): SCENE,
-    ("cifar10", "class"): EditSettings(scale=3.0, cross_until=0.4, size=8),
-    ("cifar10", "colour"): EditSettings(scale=3.0, cross_until=0.6, size=8),
-    ("cifar10", "background"): EditSettings(scale=3.0, cross_until=0.6, size=8),
-    ("celeba", "smiling"): EditSettings(scale=3.0, cross_until=0.8, size=8),
-    ("celeba", "eyeglasses"): EditSettings(scale=3.0, cross_until=0.8, size=8),
-    ("celeba", "hair"): EditSettings(scale=3.0, cross_until=0.6, size=8),
-    ("celeba", "age"): EditSettings(scale=3.0, cross_until=0.6, size=8),
+SETTINGS = {  # (dataset, kind of edit) -> settings
+    (data, kind): settings
+    for data, kinds, settings in (
+        ("shapes", ["colour", "background"], EditSettings(cross_until=1.0)),
+        ("shapes", ["shape"], EditSettings(steps=16, scale=3.0, cross_until=0.6, size=8)),
+        ("shapes", ["reweight colour", "reweight background"], EditSettings(cross_until=1.0, self_until=0.4)),
+        ("scenes", ["thing", "setting", "add spikey"], replace(SCENE, cross_until=0.4)),
+        ("scenes", ["drop flag"], replace(SCENE, cross_until=0.6)),
+        ("scenes", ["colour", "setting_colour", "add flag", "add colour", "drop colour"], SCENE),
+        ("cifar10", ["class"], replace(PHOTO, cross_until=0.4)),
+        ("cifar10", ["colour", "background"], PHOTO),
+        ("celeba", ["smiling", "eyeglasses"], replace(PHOTO, cross_until=0.8)),
+        ("celeba", ["hair", "age"], PHOTO),
+    )
+    for kind in kinds
 }
 
 # ---- pairs of a source image and a target prompt ---------------------------------------------------------------------
@@ -110,9 +104,7 @@ SETTINGS: dict[tuple[str, str], EditSettings] = {  # (dataset, kind of edit) -> 
 
 @dataclass(frozen=True)
 class Pairs:
-    """n pairs to edit: prompts, seeds, x_T (n, 3, H, W) or an exact latent pair of them, and the source images x_0
-    (n, 3, H, W).
-    """
+    """n pairs to edit: prompts, seeds, x_T (n, C, H, W) or an exact latent pair of them, and the source images x_0."""
 
     sources: list[str]
     targets: list[str]
@@ -130,7 +122,7 @@ def sampled_pairs(
 
 
 def sampled(trained: Trained, settings: EditSettings, prompts: list[str], seeds: list[int]) -> Tensor:
-    """The images (n, 3, H, W) of n prompts, one seed each."""
+    """The images (n, C, H, W) of n prompts, one seed each."""
     eps, x_T = trained.eps(prompts, settings.scale), Noise(seeds).start(trained.shape, trained.device)
     sampler = sampler_of(settings.sampler, seeds)
     return last(finite(sampler(eps, trained.schedule, x_T, settings.steps), settings.scale))
@@ -147,7 +139,7 @@ def words_that_differ(pairs: Pairs) -> list[Words]:
     return [removed for removed, _ in words] + [new for _, new in words]
 
 
-# ---- the ways of editing: each gives the edits (n, 3, H, W) of n pairs -----------------------------------------------
+# ---- the ways of editing: each gives the edits (n, C, H, W) of n pairs -----------------------------------------------
 
 
 def nothing(trained: Trained, settings: EditSettings, pairs: Pairs) -> Tensor:
@@ -163,8 +155,8 @@ def plain(trained: Trained, settings: EditSettings, pairs: Pairs) -> Tensor:
 def sdedit(trained: Trained, settings: EditSettings, pairs: Pairs) -> Tensor:
     """SDEdit (Meng et al. 2022): noise the source image to `strength`, then DDPM's steps with the target's prompt."""
     noise, eps = Noise(seed + SDEDIT_SEEDS for seed in pairs.seeds), trained.eps(pairs.targets, settings.scale)
-    way = ddim.edit_naive(eps, trained.schedule, pairs.x_0, settings.strength, settings.steps, generator=noise)
-    return last(finite(way, settings.scale))
+    states = ddim.edit_naive(eps, trained.schedule, pairs.x_0, settings.strength, settings.steps, generator=noise)
+    return last(finite(states, settings.scale))
 
 
 def ddim_inversion(trained: Trained, settings: EditSettings, pairs: Pairs, iterations: int = 0) -> Tensor:
@@ -173,26 +165,26 @@ def ddim_inversion(trained: Trained, settings: EditSettings, pairs: Pairs, itera
     iterations: of the fixed point of each step of the inversion (`ddim.invert`).
     """
     source, target = trained.eps(pairs.sources), trained.eps(pairs.targets, settings.scale)
-    way = ddim.edit_inverted(source, target, trained.schedule, pairs.x_0, 1.0, settings.steps, iterations)
-    return last(finite(way, settings.scale))
+    states = ddim.edit_inverted(source, target, trained.schedule, pairs.x_0, 1.0, settings.steps, iterations)
+    return last(finite(states, settings.scale))
 
 
-def prompt_to_prompt(trained: Trained, settings: EditSettings, pairs: Pairs, **how: Any) -> Tensor:
-    """`p2p.edit`, with further keywords of it."""
-    how = {"sampler": sampler_of(settings.sampler, pairs.seeds)} | settings.keywords | how
-    way = edit(trained, pairs.sources, pairs.targets, pairs.x_T, **how)
-    return last(finite(way, settings.scale))[len(pairs.sources) :]
-
-
-def with_local_blend(trained: Trained, settings: EditSettings, pairs: Pairs, **how: Any) -> Tensor:
-    """`p2p.edit` with a local blend around the words that differ."""
-    return prompt_to_prompt(trained, settings, pairs, blend=settings.blend(trained, words_that_differ(pairs)), **how)
-
-
-def exact(trained: Trained, settings: EditSettings, pairs: Pairs, way: Callable[..., Tensor]) -> Tensor:
-    """A way of Prompt-to-Prompt after the exact inversion at the settings' guidance."""
-    x_T = latent_pair(trained, pairs.sources, pairs.x_0, settings.steps, settings.scale)
-    return way(trained, settings, replace(pairs, x_T=x_T), sampler=ddim.sample_exact)
+def prompt_to_prompt(
+    trained: Trained,
+    settings: EditSettings,
+    pairs: Pairs,
+    store: AttentionStore | None = None,
+    exact: bool = False,
+    local: bool = False,
+) -> Tensor:
+    """`p2p.edit`. exact: from the latent pair of the exact inversion; local: blend around the words that differ."""
+    how, x_T, sampler = settings, pairs.x_T, sampler_of(settings.sampler, pairs.seeds)
+    if exact:
+        x_T, sampler = latent_pair(trained, pairs.sources, pairs.x_0, how.steps, how.scale), ddim.sample_exact
+    blend = how.blend(trained, words_that_differ(pairs)) if local else None
+    keywords = dict(cross_until=how.cross_until, self_until=how.self_until, blend=blend, store=store, sampler=sampler)
+    states = edit(trained, pairs.sources, pairs.targets, x_T, how.steps, how.scale, **keywords)
+    return last(finite(states, how.scale))[len(pairs.sources) :]
 
 
 WAYS: dict[str, Callable[[Trained, EditSettings, Pairs], Tensor]] = {
@@ -202,9 +194,9 @@ WAYS: dict[str, Callable[[Trained, EditSettings, Pairs], Tensor]] = {
     "ddim": ddim_inversion,
     "ddim-iterations": partial(ddim_inversion, iterations=ITERATIONS),
     "p2p": prompt_to_prompt,
-    "p2p-blend": with_local_blend,
-    "p2p-exact": partial(exact, way=prompt_to_prompt),
-    "p2p-exact-blend": partial(exact, way=with_local_blend),
+    "p2p-blend": partial(prompt_to_prompt, local=True),
+    "p2p-exact": partial(prompt_to_prompt, exact=True),
+    "p2p-exact-blend": partial(prompt_to_prompt, exact=True, local=True),
 }
 NAMES = {
     "nothing": "source", "plain": "new caption\nonly", "sdedit": "SDEdit", "ddim": "DDIM\ninversion",
@@ -212,16 +204,40 @@ NAMES = {
     "p2p-exact": "P2P, exact\ninversion", "p2p-exact-blend": "+ local\nblend",
 }  # fmt: skip
 
+# ---- commands that measure the ways ----------------------------------------------------------------------------------
 
-def check_ways(trained: Trained, args: Namespace, todo: dict[str, EditSettings]) -> None:
-    """ValueError, before any work, for --n, --steps and what no way of --ways takes. todo: kind -> its settings."""
+
+def add_flags(parser: ArgumentParser, **own: Any) -> None:
+    """The flags of a command that measures ways of editing on kinds of edit; own: further flags of `cli.FLAGS`."""
+    cli.add_flags(parser, "device", "out", model="scenes", n=500, steps=None, scale=None, **own)
+    parser.add_argument("--kinds", nargs="+", help="kinds of edit, such as colour; by default all")
+    parser.add_argument("--ways", nargs="+", choices=list(WAYS), help="ways of editing, by default most of them")
+    parser.add_argument("--cross-until", type=cli.share, help="in place of that of each kind")
+
+
+def settings_of(trained: Trained, args: Namespace) -> dict[str, EditSettings]:
+    """Kind of edit -> its settings, or those of flags. ValueError, before any work: wrong numbers of pairs or steps."""
     if args.n > MOST_PAIRS:
         raise ValueError(f"--n is {args.n}: expected at most {MOST_PAIRS} pairs of each kind")
-    for flag, needed in (("strength", "sdedit"), ("cross_until", "p2p"), ("self_until", "p2p")):
-        if getattr(args, flag, None) is not None and not any(way.startswith(needed) for way in args.ways):
-            raise ValueError(f"--{flag.replace('_', '-')} has no effect: none of --ways is {needed}")
-    inverted = [way for way in args.ways if "exact" in way]
-    for settings in todo.values():
-        as_grid(trained.schedule.T, settings.steps)
-        if inverted and settings.steps == 1:
-            raise ValueError(f"{inverted[0]} needs two steps for its exact inversion, --steps is 1: take more")
+    if args.cross_until is not None and not any(way.startswith("p2p") for way in args.ways):
+        raise ValueError("--cross-until has no effect: none of --ways is p2p")
+    data, exact = trained.info["data"], [way for way in args.ways if "exact" in way]
+    settings = {kind: with_flags(SETTINGS.get((data, kind), EditSettings()), vars(args)) for kind in args.kinds}
+    for each in settings.values():
+        as_grid(trained.schedule.T, each.steps)
+        if exact and each.steps == 1:
+            raise ValueError(f"{exact[0]} needs two steps for its exact inversion, --steps is 1: take more")
+    return settings
+
+
+def record_of(trained: Trained, args: Namespace, name: str, settings: dict, **facts: Any) -> tuple[Path, dict, dict]:
+    """The file of a record, what it says of each kind's settings, and the cells it has already: kind -> way -> cell."""
+    facts = model_facts(trained, args) | facts
+    said = {kind: facts | asdict(how) for kind, how in settings.items()}
+    path = cli.output(args, f"{name}-{cli.name_of(args.model)}", ".json")
+    return path, said, records.resume_rows(path, said)["cells"]
+
+
+def add_cells(path: Path, kind: str, settings: dict, new: dict[str, Cell]) -> None:
+    """Write the new cells of a kind, way -> cell, into the record, and print all that it has."""
+    print(records.row_text(path, records.add_cells(path, kind, settings, new), kind, new))

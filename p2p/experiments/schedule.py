@@ -51,12 +51,13 @@ def run(args: argparse.Namespace) -> None:
     x_T = ddpm.Noise([args.seed]).start(trained.shape, trained.device)
     rows = []
     for self_until in tqdm(SHARES, "self-attention", unit=" rows"):
-        rows.append([])
+        edited = []
         for cross_until in SHARES:
-            how = dict(steps=args.steps, scale=args.scale, cross_until=cross_until, self_until=self_until)
-            source, edited = to_bytes(last(finite(edit(trained, args.source, args.target, x_T, **how), args.scale)))
-            rows[-1].append(edited)
-        rows[-1].insert(0, source)
+            how = dict(cross_until=cross_until, self_until=self_until)
+            states = edit(trained, args.source, args.target, x_T, args.steps, args.scale, **how)
+            source, image = to_bytes(last(finite(states, args.scale)))
+            edited.append(image)
+        rows.append([source, *edited])
     columns, labels = [f"cross\n{share:.0%}" for share in SHARES], [f"self {share:.0%}" for share in SHARES]
     title = f"{args.source}: {change(*words)}; shares of the steps that inject the source's attention maps"
     print(sheet(path, np.array(rows), labels, ["source", *columns], title))

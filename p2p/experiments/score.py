@@ -6,11 +6,9 @@ attention maps show where words are. Cells that the file already has are not mea
 
 import argparse
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
-from functools import partial
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -20,23 +18,20 @@ from tqdm import tqdm
 import ddpm
 from ddpm.data import load_data, scenes
 from ddpm.data.celeba import where_words_show
-from ddpm.data.shapes import Reading, read
+from ddpm.data.shapes import read
 from ddpm.evaluation import classifier, judge
 from ddpm.evaluation.edits import PAIR_KINDS, PARSERS, pairs
-from ddpm.experiments import records
-from ddpm.experiments.common import model_facts, shown_words
+from ddpm.experiments.common import shown_words
 from ddpm.experiments.records import Cell
 from ddpm.model import Trained
-from ddpm.utils import cli
-from ddpm.utils.files import write_text
 from ddpm.utils.images import enlarge, squared_error, to_bytes
 
 from ..store import AttentionStore
 from . import baselines
-from .baselines import PAIR_SAMPLERS, SETTINGS, WAYS, EditSettings, Pairs, prompt_to_prompt, sampled_pairs
+from .baselines import WAYS, EditSettings, Pairs, prompt_to_prompt, sampled_pairs, words_of, words_that_differ
 
 EXAMPLE = "python -m p2p score --model shapes --n 100 --kinds colour --ways plain p2p"
-ENDINGS = (".json", ".txt")
+ENDINGS = (".json",)
 BATCH = 50
 SCORED = ["plain", "sdedit", "ddim", "ddim-iterations", "p2p", "p2p-blend"]  # of WAYS, by default
 MAPS = "maps"
@@ -44,7 +39,6 @@ PLACED = ("shapes", "scenes", "celeba")  # datasets whose words have a place tha
 NOUNS = ("thing", "setting")  # kinds of words whose maps are measured for each noun alone, too
 LEVELS = 50  # thresholds tried for the best overlap of a map with a mask
 Judged = dict[str, np.ndarray]  # see `judge.judged`
-Bar = Callable[[Any], Any]
 
 # ---- the pairs, and what their images show ---------------------------------------------------------------------------
 
@@ -60,18 +54,6 @@ class Task:
     changed: str | None = None
     removed: bool = False
     places: dict[str, np.ndarray] | None = None  # of faces: kind of word -> (H, W) bool, where real faces show it
-
-
-class Place(NamedTuple):
-    """Where an object is: the middle of its lower edge, half of its width, its mask (H, W) in 0..1.
-
-    Lengths are in pixels of the image of 32 x 32, so that those of larger images can be compared with them.
-    """
-
-    x: float
-    y: float
-    radius: float
-    mask: np.ndarray
 
 
 def task_of(trained: Trained, kind: str, n: int, data_dir: str = "") -> Task:
@@ -92,24 +74,22 @@ def places(task: Task, images: np.ndarray) -> dict[str, np.ndarray]:
     return judge.places(task.data, images, seen)
 
 
-def things(task: Task, images: np.ndarray) -> list[Reading | Place] | None:
-    """Where the object of each image is; None where that cannot be known."""
-    if task.data == "shapes":
-        return read(images)
-    return [place(mask) for mask in places(task, images)["thing"]] if task.data == "scenes" else None
+def centres(task: Task, images: np.ndarray) -> np.ndarray | None:
+    """(n, 2): x and y of the object of each image, pixels; None where that cannot be known.
 
-
-def place(mask: np.ndarray) -> Place:
-    """The box of a mask (H, W) of bool; an empty one is in the image's middle, and has no width.
-
-    An object stands on the middle of its lower edge: a true edit from a low to a tall one leaves it where it is.
+    Of a scene the middle of its lower edge, on which it stands: a true edit from a low to a tall one leaves it there.
+    Its pixels are those of 32 x 32, so that larger images can be compared. Without an object it is the image's middle.
     """
-    rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
-    unit = mask.shape[0] / scenes.SIZE
-    if not len(rows):
-        return Place(scenes.SIZE / 2, scenes.SIZE / 2, 0.0, mask.astype(float))
-    left, right = columns[0] / unit, (columns[-1] + 1) / unit
-    return Place((left + right) / 2, (rows[-1] + 1) / unit, (right - left) / 2, mask.astype(float))
+    if task.data == "shapes":
+        return np.array([(reading.x, reading.y) for reading in read(images)])
+    if task.data != "scenes":
+        return None
+    found, unit = np.full((len(images), 2), scenes.SIZE / 2), images.shape[-1] / scenes.SIZE
+    for i, mask in enumerate(places(task, images)["thing"]):
+        rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
+        if len(rows):
+            found[i] = (columns[0] + columns[-1] + 1) / 2 / unit, (rows[-1] + 1) / unit
+    return found
 
 
 def elsewhere(task: Task, before: np.ndarray, after: np.ndarray) -> np.ndarray | None:
@@ -119,7 +99,7 @@ def elsewhere(task: Task, before: np.ndarray, after: np.ndarray) -> np.ndarray |
     what the word names neither before nor after, nor are next to one that does.
     """
     if task.data == "shapes":
-        masks = [masks_of(read(images)) for images in (before, after)]
+        masks = [np.stack([reading.mask for reading in read(images)]) for images in (before, after)]  # in 0..1
         return np.minimum(*masks) == 1 if task.kind == "background" else np.maximum(*masks) == 0
     if task.data == "scenes":
         word = task.kind.split()[-1]
@@ -133,14 +113,9 @@ def wider(mask: np.ndarray) -> np.ndarray:
     return np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(1, 2)).any(axis=(3, 4))
 
 
-def masks_of(readings: Sequence[Reading | Place]) -> np.ndarray:
-    """(n, H, W): the soft masks of the objects, in 0..1."""
-    return np.stack([reading.mask for reading in readings])
-
-
 def batches(trained: Trained, settings: EditSettings, task: Task) -> Iterator[Pairs]:
     """The task's pairs with their source images, seed i for pair i, BATCH at a time."""
-    for first in range(0, len(task.sources), BATCH):
+    for first in tqdm(range(0, len(task.sources), BATCH), task.kind):
         part = slice(first, first + BATCH)
         seeds = list(range(len(task.sources)))[part]
         yield sampled_pairs(trained, settings, task.sources[part], task.targets[part], seeds)
@@ -149,12 +124,10 @@ def batches(trained: Trained, settings: EditSettings, task: Task) -> Iterator[Pa
 # ---- how good the edits are ------------------------------------------------------------------------------------------
 
 
-def compare(
-    trained: Trained, settings: EditSettings, task: Task, ways: Sequence[str], bar: Bar = iter
-) -> dict[str, Cell]:
+def compare(trained: Trained, settings: EditSettings, task: Task, ways: Sequence[str]) -> dict[str, Cell]:
     """Way of editing -> its measures on the task's pairs."""
     before, after, where = [], {way: [] for way in ways}, []
-    for batch in bar(batches(trained, settings, task)):
+    for batch in batches(trained, settings, task):
         before.append(to_bytes(batch.x_0))
         for way in ways:
             after[way].append(to_bytes(WAYS[way](trained, settings, batch)))
@@ -169,13 +142,13 @@ def region(trained: Trained, settings: EditSettings, batch: Pairs) -> np.ndarray
     """(n, H, W) bool: where the averaged maps of the words that differ are high."""
     store = AttentionStore(batch.sources + batch.targets)
     prompt_to_prompt(trained, settings, batch, store=store)
-    blend, (n, *shape) = settings.blend(trained, baselines.words_that_differ(batch)), batch.x_0.shape
+    blend, (n, *shape) = settings.blend(trained, words_that_differ(batch)), batch.x_0.shape
     return blend.region(store, torch.Size((2 * n, *shape)))[:, 0].cpu().numpy()
 
 
 def measure(task: Task, shown: Judged, before: np.ndarray, after: np.ndarray, alone: np.ndarray | None) -> Cell:
-    """One way of editing: success in percent, mean overlap of the objects, medians of their drift and growth in pixels,
-    and the mean squared error over the pixels that an edit should leave alone.
+    """One way of editing: success in percent, how far the object moves (median, pixels), and the mean squared error
+    over the pixels that an edit should leave alone.
 
     shown: what the sources show of their prompts. alone: those pixels, (n, H, W) bool, where `elsewhere` knows none.
     """
@@ -183,9 +156,8 @@ def measure(task: Task, shown: Judged, before: np.ndarray, after: np.ndarray, al
     if task.removed:  # the targets say nothing of a removed word: it must not be shown any more
         edited[task.changed] = 1 - shown_words(task.data, after, task.sources)[task.changed]
     cell: Cell = {"success": 100 * float(succeeded(shown, edited, task.changed).mean())}
-    objects = [things(task, images) for images in (before, after)]
-    if objects[0] is not None:
-        cell |= geometry(*objects)
+    if (start := centres(task, before)) is not None:
+        cell["drift"] = float(np.median(np.hypot(*(centres(task, after) - start).T)))
     known = elsewhere(task, before, after)
     error = squared_error(before, after, alone if known is None else known)
     return cell | {"error elsewhere": float(np.nanmean(error)) if np.isfinite(error).any() else None}
@@ -203,27 +175,10 @@ def succeeded(before: Judged, after: Judged, changed: str | None) -> np.ndarray:
     return success
 
 
-def geometry(before: Sequence[Reading | Place], after: Sequence[Reading | Place]) -> Cell:
-    """Of sources and edits: mean overlap of the objects, medians of their drift and growth in pixels."""
-    x, y, radius = np.array([[(r.x, r.y, r.radius) for r in readings] for readings in (before, after)]).T  # (n, 2) each
-    drift = np.hypot(x[:, 1] - x[:, 0], y[:, 1] - y[:, 0])
-    return {
-        "overlap": float(overlap(masks_of(before), masks_of(after)).mean()),
-        "drift": float(np.median(drift)),
-        "growth": float(np.median(abs(radius[:, 1] - radius[:, 0]))),
-    }
-
-
-def overlap(mask_1: np.ndarray, mask_2: np.ndarray) -> np.ndarray:
-    """(n,): intersection over union of soft masks (n, H, W) in 0..1; 0 where both are empty."""
-    either = np.maximum(mask_1, mask_2).sum(axis=(1, 2))
-    return np.minimum(mask_1, mask_2).sum(axis=(1, 2)) / np.maximum(either, 1e-9)
-
-
 # ---- maps of words --------------------------------------------------------------------------------------------------
 
 
-def localise(trained: Trained, settings: EditSettings, task: Task, bar: Bar = iter) -> dict[str, Cell]:
+def localise(trained: Trained, settings: EditSettings, task: Task) -> dict[str, Cell]:
     """Kind of word -> for each map size, pointing game and best overlap of its averaged map with its true place, mean
     over the source images that show it, in percent; and their number. The place of a background is all but the object.
 
@@ -231,7 +186,7 @@ def localise(trained: Trained, settings: EditSettings, task: Task, bar: Bar = it
     """
     words = [PARSERS[task.data](source) for source in task.sources]
     found: dict[str, dict[str, list[Tensor]]] = defaultdict(lambda: defaultdict(list))
-    for batch in bar(batches(trained, settings, replace(task, targets=task.sources))):
+    for batch in batches(trained, settings, replace(task, targets=task.sources)):
         store = AttentionStore(batch.sources * 2)
         prompt_to_prompt(trained, settings, batch, store=store)
         sizes = sorted({site.size for site in store.sites}, reverse=True)
@@ -271,59 +226,51 @@ def best_overlap(maps: Tensor, masks: Tensor) -> Tensor:
     return best
 
 
+# ---- the command -----------------------------------------------------------------------------------------------------
+
+
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    cli.add_flags(parser, "device", "out", model="scenes", n=500, steps=None, scale=None, data_dir=None)
-    parser.add_argument("--kinds", nargs="+", help="kinds of edit, such as colour; by default all of the model's data")
-    parser.add_argument("--ways", nargs="+", choices=list(WAYS), help=f"ways of editing, by default {' '.join(SCORED)}")
-    parser.add_argument("--sampler", choices=PAIR_SAMPLERS, help="ddpm: eta = 1, with the same noise for both images")
-    for name in ("cross-until", "self-until", "strength"):
-        parser.add_argument(f"--{name}", type=cli.share, help="in place of that of each kind")
+    baselines.add_flags(parser, data_dir=None)
 
 
-def prepare(
-    args: argparse.Namespace,
-) -> tuple[Trained, dict[str, tuple[EditSettings, Task, list[str]]], dict[str, dict], Path]:
-    """The model; for each kind how, on what and in which ways it is still to be edited, and the settings in its record;
-    the record's file. ValueError, OSError.
+Plan = tuple[Trained, dict[str, EditSettings], dict[str, tuple[Task, list[str]]], dict[str, dict], Path]
+
+
+def prepare(args: argparse.Namespace) -> Plan:
+    """The model; kind -> its settings; kind -> what is to be edited and in which ways, where the record has it not yet;
+    kind -> the settings in its record; the record's file. ValueError, OSError.
     """
     trained = ddpm.load(args.model, device=args.device)
-    if (data := trained.info["data"]) not in PAIR_KINDS:
-        raise ValueError(f"no kinds of edit of the dataset {data!r}: expected one of {', '.join(PAIR_KINDS)}")
-    known = [*PAIR_KINDS[data], *[MAPS] * (data in PLACED)]
+    data = trained.info["data"]
+    known = [*PAIR_KINDS.get(data, ()), *[MAPS] * (data in PLACED)]
     args.kinds = args.kinds or known
-    if unknown := [kind for kind in args.kinds if kind not in known]:
-        raise ValueError(f"no kind of edit {unknown[0]!r} of {data}: expected one of {', '.join(known)}")
+    if unknown := [kind for kind in args.kinds if kind not in known] or [""] * (not known):
+        raise ValueError(f"no kind of edit {unknown[0]!r} of {data}: expected one of {', '.join(known) or PLACED}")
     if args.ways and args.kinds == [MAPS]:
         raise ValueError("--ways has no effect on --kinds maps: leave it out")
     args.ways = args.ways or ([] if args.kinds == [MAPS] else SCORED)
-    settings = {kind: baselines.with_flags(SETTINGS.get((data, kind), EditSettings()), args) for kind in args.kinds}
-    baselines.check_ways(trained, args, settings)
+    settings = baselines.settings_of(trained, args)
     if args.data_dir is not None and not (data == "celeba" and MAPS in args.kinds):
         print(f"--data-dir {args.data_dir} has no effect: only the maps of faces need the data")
-    facts = model_facts(trained, args) | {"n": args.n}
-    facts = {kind: facts | asdict(how) for kind, how in settings.items()}
-    path = cli.output(args, f"score-{cli.name_of(args.model)}", ".json")
-    cells, todo = records.resume_rows(path, facts)["cells"], {}
+    path, facts, cells = baselines.record_of(trained, args, "score", settings, n=args.n)
     if data != "shapes":
         classifier.load(data, trained.shape[-1])  # refused now where it is missing
-    for kind, how in settings.items():
+    todo = {}
+    for kind in args.kinds:
         ways = [way for way in args.ways if way not in cells.get(kind, {})]
         if kind not in cells if kind == MAPS else ways:
-            todo[kind] = how, task_of(trained, kind, args.n, args.data_dir or "data"), ways
-            baselines.words_of(trained, todo[kind][1].sources + todo[kind][1].targets)
-    return trained, todo, facts, path
+            task = task_of(trained, kind, args.n, args.data_dir or "data")
+            words_of(trained, task.sources + task.targets)
+            todo[kind] = task, ways
+    return trained, settings, todo, facts, path
 
 
 def run(args: argparse.Namespace) -> None:
-    trained, todo, facts, path = prepare(args)
-    for kind in args.kinds:
-        new: dict[str, Cell] = {}
-        if kind in todo:
-            how, task, ways = todo[kind]
-            bar = partial(tqdm, desc=kind, total=-(-args.n // BATCH))
-            new = localise(trained, how, task, bar) if kind == MAPS else compare(trained, how, task, ways, bar)
-        record = records.add_cells(path, kind, facts[kind], new)
-        print(records.row_text(path, record, kind, new))
-    texts = [records.row_text(path, record, kind, cells) for kind, cells in record["cells"].items()]
-    write_text(path.with_suffix(".txt"), "\n\n".join(texts) + "\n")
+    trained, settings, todo, facts, path = prepare(args)
+    for kind, how in settings.items():
+        task, ways = todo.get(kind, (None, []))
+        new = {}
+        if task is not None:
+            new = localise(trained, how, task) if kind == MAPS else compare(trained, how, task, ways)
+        baselines.add_cells(path, kind, facts[kind], new)
     print(path)

@@ -6,9 +6,7 @@ Errors are mean squares on the [0, 1] scale, over the pixels that the true edit 
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from tqdm import tqdm
@@ -16,8 +14,7 @@ from tqdm import tqdm
 import ddpm
 from ddpm.data import scenes
 from ddpm.evaluation import classifier, edits
-from ddpm.experiments import records
-from ddpm.experiments.common import model_facts, shown_words
+from ddpm.experiments.common import shown_words
 from ddpm.experiments.records import Cell
 from ddpm.model import Trained
 from ddpm.utils import cli
@@ -25,14 +22,15 @@ from ddpm.utils.images import from_bytes, sheet, squared_error, to_bytes
 
 from .. import real
 from ..words import changed, split
-from .baselines import NAMES, SETTINGS, WAYS, EditSettings, Pairs, check_ways, with_flags, words_of
+from . import baselines
+from .baselines import NAMES, WAYS, EditSettings, Pairs
 
 EXAMPLE = 'python -m p2p truth --n 5 --source "a photo of a cat on a couch" --target "a photo of a tiger on a couch"'
 ENDINGS = (".json", ".png")
 BATCH = 50
 SHOWN = 5  # rows of a sheet
 MOST_OF_ONE = 1000  # scenes of one caption
-TRUE_KINDS = tuple(kind for kind in edits.SCENE_PAIRS if kind not in ("add colour", "drop colour"))
+TRUE_KINDS = [kind for kind in edits.SCENE_PAIRS if kind not in ("add colour", "drop colour")]
 TRIED = [way for way in WAYS if way != "ddim"]  # by default
 
 
@@ -69,25 +67,6 @@ def measure(chosen: list[edits.SceneEdit], images: np.ndarray, kind: str) -> Cel
     return cell | ({"new word shown": 100 * float(np.mean(answers[word] == 1))} if not kind.startswith("drop") else {})
 
 
-class Plan(NamedTuple):
-    """What can be known before the first image."""
-
-    trained: Trained
-    todo: dict[str, list[edits.SceneEdit]]  # kind of edit -> the scenes, none where the record has all its cells
-    settings: dict[str, EditSettings]
-    facts: dict[str, dict]  # kind of edit -> the settings in its record
-    path: Path | None  # of the record; none of --source and --target
-
-
-def add_flags(parser: argparse.ArgumentParser) -> None:
-    cli.add_flags(parser, "device", "out", model="scenes", source=None, n=500, seed=0, steps=None, scale=None)
-    parser.add_argument("--target", help="caption of the edit")
-    parser.add_argument("--kinds", nargs="+", choices=TRUE_KINDS, help="kinds of edit, by default all")
-    parser.add_argument("--ways", nargs="+", choices=list(WAYS), default=TRIED, help="ways of editing")
-    for name in ("cross", "self"):
-        parser.add_argument(f"--{name}-until", type=cli.share, help="in place of that of each kind")
-
-
 def edits_of(source: str, target: str, n: int, seed: int = 0) -> tuple[str, list[edits.SceneEdit]]:
     """The kind of edit between two captions, and n scenes of the test split that the source is true of.
 
@@ -106,57 +85,67 @@ def edits_of(source: str, target: str, n: int, seed: int = 0) -> tuple[str, list
     raise ValueError(f"{len(found)} scenes of {source!r} in the test split: expected --n {n}, try fewer words")
 
 
+# ---- the command -----------------------------------------------------------------------------------------------------
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    baselines.add_flags(parser, source=None, seed=0)
+    parser.add_argument("--target", help="caption of the edit")
+
+
+Plan = tuple[Trained, dict[str, list[edits.SceneEdit]], dict[str, EditSettings], Path | None, dict[str, dict]]
+
+
 def prepare(args: argparse.Namespace) -> Plan:
-    """Load the model, choose the scenes, and look at every flag and at earlier results. ValueError, OSError."""
-    if (args.source is None) != (args.target is None):
+    """The model; kind -> the scenes, none where the record has all its cells; kind -> its settings; the record's file
+    and what it says of each kind, none of --source and --target. ValueError, OSError.
+    """
+    is_one, out = args.source is not None, Path(args.out)
+    if is_one != (args.target is not None):
         raise ValueError("--source and --target belong together: give both, or neither for edits of each kind")
-    named, ending = cli.is_file_name(args.out), ".json" if args.source is None else ".png"
-    if named and Path(args.out).suffix.lower() != ending:
-        what = "a record" if args.source is None else "a sheet of --source and --target"
-        raise ValueError(f"--out {args.out}: expected a folder, or for {what} a name that ends in {ending}")
-    if args.source is not None and args.kinds:
+    if is_one and args.kinds:
         raise ValueError(f"--kinds {' '.join(args.kinds)} has no effect beside --source: leave one of them out")
+    what, ending = ("a sheet of --source and --target", ".png") if is_one else ("a record", ".json")
+    if cli.is_file_name(args.out) and out.suffix.lower() != ending:
+        raise ValueError(f"--out {out}: expected a folder, or for {what} a name that ends in {ending}")
     trained = ddpm.load(args.model, device=args.device)
     if trained.info["data"] != "scenes":
         raise ValueError(f"{args.model} is a model of {trained.info['data']}: the true edit is known of scenes alone")
-    args.kinds = args.kinds or list(TRUE_KINDS)
     classifier.load("scenes", trained.shape[-1])  # refused now where it is missing
-    settings = {kind: with_flags(SETTINGS["scenes", kind], args) for kind in args.kinds}
-    check_ways(trained, args, settings)
-    if args.source is not None:
+    args.ways, args.kinds = args.ways or TRIED, args.kinds or TRUE_KINDS
+    if unknown := [kind for kind in args.kinds if kind not in TRUE_KINDS]:
+        raise ValueError(f"no true edit of the kind {unknown[0]!r}: expected one of {', '.join(TRUE_KINDS)}")
+    settings = baselines.settings_of(trained, args)
+    if is_one:
         if args.n > MOST_OF_ONE:
             raise ValueError(f"--n is {args.n}: expected at most {MOST_OF_ONE} scenes of one caption")
-        words_of(trained, [args.source, args.target])
+        baselines.words_of(trained, [args.source, args.target])
         kind, chosen = edits_of(args.source, args.target, args.n, args.seed)
-        return Plan(trained, {kind: chosen}, settings, {}, None)
-    shared = model_facts(trained, args) | {"n": args.n, "seed": args.seed}
-    facts = {kind: shared | asdict(how) for kind, how in settings.items()}
-    path = cli.output(args, f"truth-{cli.name_of(args.model)}", ".json")
-    cells, todo = records.resume_rows(path, facts)["cells"], {}
-    for kind in args.kinds:
-        is_measured = set(args.ways) <= set(cells.get(kind, {}))  # a long command goes on where it stopped
-        todo[kind] = [] if is_measured else edits.scene_edits(kind, args.n, args.seed)
-        if not is_measured and len(todo[kind]) < args.n:
-            raise ValueError(f"{len(todo[kind])} scenes for the edit {kind!r}: expected --n {args.n}, take fewer")
-    return Plan(trained, todo, settings, facts, path)
+        return trained, {kind: chosen}, settings, None, {}
+    path, facts, cells = baselines.record_of(trained, args, "truth", settings, n=args.n, seed=args.seed)
+    is_measured = {kind: set(args.ways) <= set(cells.get(kind, {})) for kind in args.kinds}
+    todo = {kind: [] if done else edits.scene_edits(kind, args.n, args.seed) for kind, done in is_measured.items()}
+    for kind, chosen in todo.items():
+        if not is_measured[kind] and len(chosen) < args.n:
+            raise ValueError(f"{len(chosen)} scenes for the edit {kind!r}: expected --n {args.n}, take fewer")
+    return trained, todo, settings, path, facts
 
 
 def run(args: argparse.Namespace) -> None:
     """Edit, measure, and write the numbers and a sheet for each kind of edit that the record does not have yet."""
-    trained, todo, settings, facts, path = prepare(args)
+    trained, todo, settings, path, facts = prepare(args)
     for kind, chosen in todo.items():
         images = edited(trained, settings[kind], chosen, args.ways) if chosen else {}
         if path is not None:
             new = {way: measure(chosen, each, kind) for way, each in images.items()}
-            record = records.add_cells(path, kind, facts[kind], new)
-            print(records.row_text(path, record, kind, new))
+            baselines.add_cells(path, kind, facts[kind], new)
         if not chosen:
             continue
-        part = f"-{kind.replace(' ', '-')}"
-        png = cli.output(args, "truth", ".png", "" if path is None and cli.is_file_name(args.out) else part)
+        part = "" if path is None and cli.is_file_name(args.out) else f"-{kind.replace(' ', '-')}"
         columns = images | {"truth": drawn([e.after for e in chosen], trained.shape[-1])}
-        pairs = [(split(e.source), split(e.target)) for e in chosen[:SHOWN]]
-        rows = [" ->\n".join(" ".join(words) for words in changed(*pair)) for pair in pairs]
+        pairs = [changed(split(e.source), split(e.target)) for e in chosen[:SHOWN]]
+        rows = [" ->\n".join(" ".join(words) for words in pair) for pair in pairs]
         pixels = np.stack([each[:SHOWN] for each in columns.values()], axis=1)
         title = kind if path is not None else f"{args.source} -> {args.target}"
-        print(sheet(png, pixels, rows, [NAMES.get(way, way) for way in columns], title))
+        names = [NAMES.get(way, way) for way in columns]
+        print(sheet(cli.output(args, "truth", ".png", part), pixels, rows, names, title))
