@@ -19,7 +19,8 @@ CELL = {"distance": 2.0, "error": 0.1, "kid": 0.003, "kid_error": 0.001}
 
 def filled(path, rows, columns, measure, settings=SETTINGS):
     record = records.resume(path, settings, table.CELL)
-    return record, list(records.fill(path, record, rows, columns, measure))
+    cells = [(row, S) for S in columns for row in rows]
+    return record, list(records.fill(path, record, cells, measure))
 
 
 def test_a_finished_cell_is_not_made_again_even_after_an_interruption(tmp_path):
@@ -49,11 +50,11 @@ def test_of_two_commands_started_at_once_one_is_refused(tmp_path, settings):
     first, second = (records.resume(path, s, table.CELL) for s in (SETTINGS, settings))
 
     def meanwhile(row, S):
-        list(records.fill(path, second, ["1"], [20], lambda row, S: CELL))
+        list(records.fill(path, second, [("1", 20)], lambda row, S: CELL))
         return CELL
 
     with pytest.raises(ValueError, match="another command"):
-        list(records.fill(path, first, ["0"], [10], meanwhile))
+        list(records.fill(path, first, [("0", 10)], meanwhile))
     assert json.loads(path.read_text()) == {"settings": settings, "cells": {"1": {"20": CELL}}}
 
 

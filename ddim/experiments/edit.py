@@ -4,23 +4,22 @@
 """
 
 import argparse
-from collections.abc import Callable
+from itertools import product
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from torch import Tensor
 from tqdm import tqdm
 
 import ddpm
-from ddpm.diffusion import last, q_sample
+from ddpm.diffusion import q_sample
 from ddpm.experiments import page
-from ddpm.experiments.common import finite, image_and_source, shown_words
+from ddpm.experiments.common import caption_label, finite, image_and_source, shown_words
 from ddpm.experiments.page import is_page
 from ddpm.model import Trained
 from ddpm.utils import cli
 from ddpm.utils.images import from_bytes, sheet, squared_error, to_bytes
-from unet.text import content_words, split_words
+from unet.text import split_words
 
 from ..editing import edit_exact, edit_inverted, edit_naive, last_steps
 from ..sampler import Trajectory
@@ -31,26 +30,25 @@ METHODS = {"sdedit": "SDEdit", "ddim": "DDIM inversion", "exact": "exact inversi
 STRENGTH, STEPS = [0.6], 50  # of a sheet
 PAGE_STRENGTHS, PAGE_STEPS = [0.2, 0.4, 0.6, 0.8, 1.0], 20
 RESERVE = 9.5  # lines of the window's height that captions and names take
+Edits = dict[tuple[str, float, str], list[page.State]]  # target, strength and method -> the states of the edit
 
 # ---- the methods -----------------------------------------------------------------------------------------------------
 
 
-def editor(
-    trained: Trained, args: argparse.Namespace, sources: list[str], targets: list[str]
-) -> Callable[[str, Tensor, float, range], Trajectory]:
-    """edit(method, x_0, strength, seeds): the source's caption without guidance, the target's with --scale."""
+def edited(
+    trained: Trained, args: argparse.Namespace, method: str, x_0: Tensor, sources: list[str], targets: list[str],
+    strength: float, seed: int,
+) -> Trajectory:  # fmt: skip
+    """Edit x_0 (B, ...): the source's caption without guidance, the target's with --scale. seed: of the first image."""
     source, target, schedule = trained.eps(sources), trained.eps(targets, args.scale), trained.schedule
-
-    def edit(method: str, x_0: Tensor, strength: float, seeds: range) -> Trajectory:
-        if method == "sdedit":
-            way = edit_naive(target, schedule, x_0, strength, args.steps, args.eta, generator=ddpm.Noise(seeds))
-        elif method == "ddim":
-            way = edit_inverted(source, target, schedule, x_0, strength, args.steps, args.iterations)
-        else:
-            way = edit_exact(source, target, schedule, x_0, strength, args.steps)
-        return finite(way, args.scale)
-
-    return edit
+    if method == "sdedit":
+        noise = ddpm.Noise(range(seed, seed + len(x_0)))
+        states = edit_naive(target, schedule, x_0, strength, args.steps, args.eta, noise)
+    elif method == "ddim":
+        states = edit_inverted(source, target, schedule, x_0, strength, args.steps, args.iterations)
+    else:
+        states = edit_exact(source, target, schedule, x_0, strength, args.steps)
+    return finite(states, args.scale)
 
 
 def add_method_flags(parser: argparse.ArgumentParser, steps: int | None) -> None:
@@ -61,7 +59,7 @@ def add_method_flags(parser: argparse.ArgumentParser, steps: int | None) -> None
 
 
 def check_methods(trained: Trained, args: argparse.Namespace, strengths: list[float]) -> dict[float, list[int]]:
-    """Strength -> the times of its steps.
+    """Strength -> the times of its steps, rising.
 
     ValueError: a flag that no method takes, strengths that make too few steps or the same ones.
     """
@@ -70,7 +68,7 @@ def check_methods(trained: Trained, args: argparse.Namespace, strengths: list[fl
             raise ValueError(f"--{flag} is for {method}, but --methods is {' '.join(args.methods)}: leave it out")
     if not any(strengths):
         raise ValueError("at strength 0 an edit is the image itself: expected a strength above 0")
-    grids = {strength: last_steps(trained.schedule.T, args.steps, strength) for strength in sorted(set(strengths))}
+    grids = {strength: last_steps(trained.schedule.T, args.steps, strength) for strength in sorted(strengths)}
     fewest, made = (2 if "exact" in args.methods else 1), {}
     for strength, grid in grids.items():
         n = len(grid) - 1
@@ -83,14 +81,7 @@ def check_methods(trained: Trained, args: argparse.Namespace, strengths: list[fl
     return grids
 
 
-class Plan(NamedTuple):
-    """What can be known before the first step."""
-
-    trained: Trained
-    image: np.ndarray  # uint8 (3, H, W)
-    source: str
-    grids: dict[float, list[int]]  # strength -> the times of its steps
-    path: Path
+# ---- the command -----------------------------------------------------------------------------------------------------
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -100,8 +91,11 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add_method_flags(parser, steps=None)
 
 
-def prepare(args: argparse.Namespace) -> Plan:
-    """Load the model and the image, and look at every flag. ValueError, OSError: what cannot be edited or written."""
+def prepare(args: argparse.Namespace) -> tuple[Trained, np.ndarray, str, dict[float, list[int]], Path]:
+    """The model, the image uint8 (3, H, W), what it shows, the times at each strength, and the result's file.
+
+    ValueError, OSError: what cannot be edited or written.
+    """
     trained = ddpm.load(args.model, device=args.device)
     args.steps = args.steps or (PAGE_STEPS if is_page(args) else STEPS)
     strengths = args.strength or (PAGE_STRENGTHS if is_page(args) else STRENGTH)
@@ -114,33 +108,38 @@ def prepare(args: argparse.Namespace) -> Plan:
     image, source = image_and_source(trained, args)
     trained.tokens([source, *args.target])
     path = cli.output(args, f"edit-{cli.name_of(args.model)}", ".html" if is_page(args) else ".png")
-    return Plan(trained, image, source, grids, path)
+    return trained, image, source, grids, path
 
 
 def run(args: argparse.Namespace) -> None:
     """Encode the image, decode it under each target; show original and edits, on a sheet or a page."""
-    trained, image, source, grids, path = plan = prepare(args)
+    trained, image, source, grids, path = prepare(args)
+    x_0, edits = from_bytes(image[None]).to(trained.device), {}
+    for key in tqdm(list(product(args.target, grids, args.methods)), "edits"):
+        target, strength, method = key
+        edits[key] = list(edited(trained, args, method, x_0, [source], [target], strength, args.seed))
     if is_page(args):
-        return print(write_page(plan, args))
-    (strength,), x_0 = grids, from_bytes(image[None]).to(trained.device)
-    rows, lines = [], [f"{'':20s}{'squared error':>14s}  target"]
-    with tqdm(total=len(args.target) * len(args.methods), desc="edits") as bar:
-        for target in args.target:
-            edit = editor(trained, args, [source], [target])
-            rows.append([image])
-            for method in args.methods:
-                x = last(edit(method, x_0, strength, range(args.seed, args.seed + 1)))
-                rows[-1].append(to_bytes(x)[0])
-                told = target + remark(trained.info["data"], rows[-1][-1], source, target)
-                lines.append(f"{METHODS[method]:20s}{squared_error(x_0, x).item():>14.4f}  {told}")
-                bar.update()
+        write_page(path, trained, args, x_0, source, grids, edits)
+    else:
+        draw_sheet(path, trained, args, x_0, source, edits)
+    print(path)
+
+
+def draw_sheet(path: Path, trained: Trained, args: argparse.Namespace, x_0: Tensor, source: str, edits: Edits) -> None:
+    """A row for each target, a column for each method; prints how far each edit is from the image."""
+    rows, (strength, *_) = [], [strength for _, strength, _ in edits]
+    print(f"{'':20s}{'squared error':>14s}  target")
+    for target in args.target:
+        rows.append([to_bytes(x_0)[0]])
+        for method in args.methods:
+            x = edits[target, strength, method][-1][1]
+            rows[-1].append(to_bytes(x)[0])
+            shows = remark(trained.info["data"], rows[-1][-1], source, target)
+            print(f"{METHODS[method]:20s}{squared_error(x_0, x).item():>14.4f}  {target}{shows}")
     columns = ["original", *(METHODS[method].replace(" ", "\n") for method in args.methods)]
     how = f"strength {strength:g}, {args.steps} steps, guidance {args.scale:g}"
     title = "\n".join([source, *(f"-> {target}" for target in args.target), how])
-    names = [" ".join(word for word in content_words(target) if word not in content_words(source))
-             for target in args.target]  # fmt: skip
-    sheet(path, np.array(rows), names, columns, title)
-    print("\n".join([*lines, str(path)]))
+    sheet(path, np.array(rows), [caption_label(target) for target in args.target], columns, title)
 
 
 def remark(data: str, image: np.ndarray, source: str, target: str) -> str:
@@ -155,33 +154,27 @@ def remark(data: str, image: np.ndarray, source: str, target: str) -> str:
     return f"; not shown: {', '.join(missing)}" if missing else "; all words shown"
 
 
-# ---- a page ----------------------------------------------------------------------------------------------------------
-
-
-def write_page(plan: Plan, args: argparse.Namespace) -> Path:
+def write_page(
+    path: Path, trained: Trained, args: argparse.Namespace, x_0: Tensor, source: str, grids: dict[float, list[int]],
+    edits: Edits,
+) -> None:  # fmt: skip
     """A scene for each target and strength: a column for each method, x_t above and the predicted x_0 below."""
-    trained, image, source, grids, _ = plan
-    x_0, seeds = from_bytes(image[None]).to(trained.device), range(args.seed, args.seed + 1)
-    noise, frames, choices, scenes = ddpm.Noise(seeds)(x_0), page.Atlas(), [], []
-    with tqdm(total=len(args.target) * len(args.methods) * len(grids), desc="edits") as bar:
-        for target in args.target:
-            captions = page.captions(source, target)
-            new = [word for word, other in zip(captions[1]["words"], captions[1]["changed"], strict=True) if other]
-            choices.append({"name": " ".join(new) or target, "captions": captions, "pairs": []})
-            edit, levels = editor(trained, args, [source], [target]), []
-            for strength, grid in grids.items():
-                k, ways = len(grid) - 1, []
-                for method in args.methods:
-                    states = list(edit(method, x_0, strength, seeds))
-                    ways.append(up_and_down(trained.schedule, grid, states, x_0, noise))
-                    bar.update()
-                labels = [f"encode {i}/{k}, t = {t}" for i, t in enumerate(grid[::-1])]
-                labels += [f"decode {i}/{k}, t = {t}" for i, t in enumerate(grid) if i]
-                parts = [{"from": 0, "to": k, "text": "encode"}, {"from": k, "to": 2 * k, "text": "decode"}][: 2 * k]
-                shown = [frames.add(way[row]) for row in (0, 1) for way in ways]
-                scene = {"labels": labels, "turn": k, "frames": [frames.add(image[None]) * len(labels), *shown]}
-                levels.append(scene | {"tracks": [{"label": "", "parts": parts, "words": None}]})
-            scenes.append(levels)
+    noise, frames, choices, scenes = ddpm.Noise([args.seed])(x_0), page.Atlas(), [], []
+    for target in args.target:
+        captions = page.captions(source, target)
+        new = [word for word, other in zip(captions[1]["words"], captions[1]["changed"], strict=True) if other]
+        choices.append({"name": " ".join(new) or target, "captions": captions, "pairs": []})
+        scenes.append([])
+        for strength, grid in grids.items():
+            k, states = len(grid) - 1, (edits[target, strength, method] for method in args.methods)
+            ways = [up_and_down(trained.schedule, grid, each, x_0, noise) for each in states]
+            labels = [f"encode {i}/{k}, t = {t}" for i, t in enumerate(grid[::-1])]
+            labels += [f"decode {i}/{k}, t = {t}" for i, t in enumerate(grid) if i]
+            parts = [{"from": 0, "to": k, "text": "encode"}, {"from": k, "to": 2 * k, "text": "decode"}][: 2 * k]
+            panels = [frames.add(to_bytes(x_0)) * len(labels)]
+            panels += [frames.add(way[row][:, 0]) for row in (0, 1) for way in ways]
+            tracks = [{"label": "", "parts": parts, "words": None}]
+            scenes[-1].append({"labels": labels, "turn": k, "frames": panels, "tracks": tracks})
     upper = ["original", *(f"{METHODS[method]}: x_t" for method in args.methods)]
     rows = [[{"label": label, "side": None} for label in row] for row in (upper, ["predicted x_0"] * len(args.methods))]
     middle = len(grids) // 2
@@ -191,25 +184,21 @@ def write_page(plan: Plan, args: argparse.Namespace) -> Path:
         "start": {"level": middle, "step": len(scenes[0][middle]["labels"]) - 1},
         "choices": choices, "rows": [rows[0], [None, *rows[1]]], "scenes": scenes,
     }  # fmt: skip
-    return page.write(plan.path, f"Editing with the sampler: {source}", data, frames)
+    page.write(path, f"Editing with the sampler: {source}", data, frames)
 
 
 def up_and_down(
     schedule: ddpm.Schedule, grid: list[int], states: list[page.State], x_0: Tensor, noise: Tensor
 ) -> list[np.ndarray]:
-    """x_t and the predicted x_0 of an edit, uint8 (2k + 1, 3, H, W) each, along a grid of k steps up and down again.
+    """x_t and the predicted x_0 of an edit, uint8 (2k + 1, 1, 3, H, W) each, along a grid of k steps up and down again.
 
     SDEdit noises in one step: below its highest time stand the image with the same noise (1, C, H, W), and the image
-    itself as predicted x_0. Exact inversion decodes from the pair of its last two images.
+    itself as predicted x_0. Exact inversion decodes from the pair of its last two images: the lower one is shown again.
     """
     k = len(grid) - 1
     if states[0][0] > 0:
-        up, predicted, down = [q_sample(schedule, x_0, t, noise) for t in grid[::-1]], [x_0] * k, states[1:]
-    else:
-        up, predicted, down = [x for _, x, _ in states[: k + 1]], [p for *_, p in states[1 : k + 1]], states[k + 1 :]
-    pair = up[-1:] + (up[-2:-1] if len(down) < k else [])
-    decoded = page.frames_of(pair, down)
-    return [
-        np.concatenate([*map(to_bytes, before[:k]), *after])
-        for before, after in zip((up, predicted), decoded, strict=True)
-    ]
+        states = [(t, q_sample(schedule, x_0, t, noise), x_0) for t in grid[:0:-1]] + states
+    if len(states) == 2 * k:
+        (_, below, _), _, (t, _, predicted) = states[k - 1 : k + 2]
+        states = [*states[: k + 1], (t, below, predicted), *states[k + 1 :]]
+    return page.frames_of([states[0][1]], states[1:])

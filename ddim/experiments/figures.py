@@ -5,7 +5,6 @@ And the three terms of its update, Eq. (12), as images.
 
 import argparse
 import math
-import textwrap
 from itertools import pairwise
 
 import numpy as np
@@ -14,11 +13,10 @@ from tqdm import tqdm
 
 import ddpm
 from ddpm.diffusion import last, predict, q_sample
-from ddpm.experiments.common import calls_bar, finite, images_of, model_data
+from ddpm.experiments.common import calls_bar, caption_label, finite, images_of, model_data
 from ddpm.model import Trained
 from ddpm.utils import cli
 from ddpm.utils.images import sheet, to_bytes
-from unet.text import content_words
 
 from ..interpolation import slerp
 from ..sampler import sample, step, timesteps
@@ -37,41 +35,39 @@ TERMS = ("predicted x_0", "+ direction", "+ noise", "= x_s")
 def samples(trained: Trained, prompts: list[str], args: argparse.Namespace, bar: tqdm) -> tuple:
     """A block for each S, in it a row for each eta; the same x_T in every row."""
     counts, n = up_to(trained, FIGURE_3), len(prompts)
-    seeds = range(args.seed, args.seed + n)
-    images = [
-        np.concatenate([images_of(trained, prompts, seeds, args.scale, cell_sampler(row, S), bar) for S in counts])
-        for row in ETAS
-    ]
-    columns, fold, notes = names_of(prompts) * len(counts), range(n, n * len(counts), n), [f"S = {S}" for S in counts]
+    how = (trained, prompts, range(args.seed, args.seed + n), args.scale)
+    images = [np.concatenate([images_of(*how, cell_sampler(row, S), bar) for S in counts]) for row in ETAS]
+    columns, notes = [caption_label(prompt) for prompt in prompts] * len(counts), [f"S = {S}" for S in counts]
+    fold = range(n, n * len(counts), n)
     return np.stack(images), [label(row) for row in ETAS], columns, "same x_T in every row", fold, notes
 
 
 def consistency(trained: Trained, prompts: list[str], args: argparse.Namespace, bar: tqdm) -> tuple:
     """A row for each x_T, a column for each S, at eta 0."""
-    seeds, counts = range(args.seed, args.seed + len(prompts)), up_to(trained, FIGURE_5)
-    columns = [images_of(trained, prompts, seeds, args.scale, cell_sampler("0", S), bar) for S in counts]
-    return np.stack(columns, axis=1), names_of(prompts), [f"S = {S}" for S in counts], "each row from one x_T, eta 0"
+    counts, seeds = up_to(trained, FIGURE_5), range(args.seed, args.seed + len(prompts))
+    images = [images_of(trained, prompts, seeds, args.scale, cell_sampler("0", S), bar) for S in counts]
+    columns = [f"S = {S}" for S in counts]
+    return np.stack(images, axis=1), list(map(caption_label, prompts)), columns, "each row from one x_T, eta 0"
 
 
 def interpolation(trained: Trained, prompts: list[str], args: argparse.Namespace, bar: tqdm) -> tuple:
     """A row for each of the first prompts: DDIM samples (S = 50, or T if that is less) between two x_T."""
-    rows, (S,), weights = [], up_to(trained, (50,)), torch.linspace(0, 1, POINTS, device=trained.device)
+    images, (S,), weights = [], up_to(trained, (50,)), torch.linspace(0, 1, POINTS, device=trained.device)
     for i, prompt in enumerate(prompts[:BETWEEN]):
         ends = ddpm.Noise([args.seed + 2 * i, args.seed + 2 * i + 1]).start(trained.shape, trained.device)
         x_T = slerp(ends[:1].expand(POINTS, -1, -1, -1), ends[1:].expand(POINTS, -1, -1, -1), weights)
-        way = sample(trained.eps([prompt], args.scale), trained.schedule, x_T, S)
-        rows.append(to_bytes(last(finite(way, args.scale))))
+        states = sample(trained.eps([prompt], args.scale), trained.schedule, x_T, S)
+        images.append(to_bytes(last(finite(states, args.scale))))
         bar.update(S * POINTS)
-    columns = [f"{w:.1f}" for w in weights.tolist()]
-    return np.stack(rows), names_of(prompts[:BETWEEN]), columns, f"slerp of x_T, S = {S}"
+    rows, columns = list(map(caption_label, prompts[:BETWEEN])), [f"{w:.1f}" for w in weights.tolist()]
+    return np.stack(images), rows, columns, f"slerp of x_T, S = {S}"
 
 
 def terms(trained: Trained, prompts: list[str], args: argparse.Namespace, bar: tqdm) -> tuple:
     """A row for each step, a block of columns for each eta: the terms of Eq. (12) from the same x_t, and their sum."""
-    schedule, eps, rows, names = trained.schedule, trained.eps(prompts[:1], args.scale), [], []
+    schedule, eps, images, (S,) = trained.schedule, trained.eps(prompts[:1], args.scale), [], up_to(trained, (50,))
     start, noise, z = (ddpm.Noise([args.seed + i]).start(trained.shape, trained.device) for i in range(3))
-    (S,), times = up_to(trained, (50,)), tenths(schedule.T)
-    x_0 = last(finite(sample(eps, schedule, start, S), args.scale))
+    x_0, times = last(finite(sample(eps, schedule, start, S), args.scale)), tenths(schedule.T)
     for t, s in times:
         x_t, row = q_sample(schedule, x_0, t, noise), []
         predicted = predict(eps, x_t, t)
@@ -80,16 +76,10 @@ def terms(trained: Trained, prompts: list[str], args: argparse.Namespace, bar: t
             x_s, _ = step(schedule, predicted, x_t, t, s, eta, z)
             first = math.sqrt(schedule.alpha_bar[s].item()) * x_0_hat
             row += [first, mean - first, x_s - mean, x_s]
-        rows.append(to_bytes(torch.cat(row)))
-    for eta in ("0 (DDIM)", "0.5", "1 (DDPM)"):
-        names += [f"eta = {eta}\n{TERMS[0]}", *TERMS[1:]]
+        images.append(to_bytes(torch.cat(row)))
     bar.update(S + len(times))
-    return np.stack(rows), [f"t = {t}\nto s = {s}" for t, s in times], names, prompts[0]
-
-
-def names_of(prompts: list[str]) -> list[str]:
-    """What each prompt names, in short lines."""
-    return [textwrap.fill(" ".join(content_words(prompt)), 16) for prompt in prompts]
+    columns = [name for eta in ("0 (DDIM)", "0.5", "1 (DDPM)") for name in (f"eta = {eta}\n{TERMS[0]}", *TERMS[1:])]
+    return np.stack(images), [f"t = {t}\nto s = {s}" for t, s in times], columns, prompts[0]
 
 
 def up_to(trained: Trained, counts: tuple[int, ...]) -> list[int]:
@@ -101,6 +91,9 @@ def tenths(T: int) -> list[tuple[int, int]]:
     """The steps whose terms are shown: those from 0.9, 0.6, 0.3 and 0.1 T, each down by 0.1 T."""
     steps = list(pairwise(timesteps(T, min(10, T))))
     return [steps[k] for k in (1, 4, 7, 9) if k < len(steps)] or steps
+
+
+# ---- the command -----------------------------------------------------------------------------------------------------
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:

@@ -10,19 +10,17 @@ from copy import deepcopy
 from dataclasses import replace
 from functools import partial
 from itertools import pairwise
-from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 import ddpm
-from ddpm.data import Dataset
 from ddpm.diffusion import EpsFn, last, predict
 from ddpm.evaluation import features
 from ddpm.evaluation.frechet import Reference, plus_minus
 from ddpm.experiments.common import calls_bar, check_settings, images_of, model_data, model_facts, write
-from ddpm.model import Trained, find, read
+from ddpm.model import find, read
 from ddpm.noise import Draw, noise_like
 from ddpm.schedule import Schedule
 from ddpm.utils import cli
@@ -125,23 +123,17 @@ def text(record: dict) -> str:
     return "\n".join(lines) + "\n"
 
 
-class Plan(NamedTuple):
-    """What can be known before the first sample."""
-
-    trained: Trained
-    ways: dict[str, tuple[Trained, Callable]]  # name -> model and sampler
-    test: Dataset
-    captions: list[str]
-    network: features.Features
-    settings: dict
+# ---- the command -----------------------------------------------------------------------------------------------------
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     cli.add_flags(parser, "device", "data_dir", "out", model="scenes", n=200, seed=0, steps=10)
 
 
-def prepare(args: argparse.Namespace) -> Plan:
-    """Load the model, the images and the features, and look at every flag and earlier results. ValueError, OSError."""
+def prepare(args: argparse.Namespace) -> tuple:
+    """The model, the model and sampler of each mistake, the test images and captions of n of them, the network of the
+    distance and the record's settings. ValueError, OSError: a bad flag, or earlier results of another kind.
+    """
     trained = ddpm.load(args.model, device=args.device)
     fast, data = trained.for_many_images(compiled=False), trained.info["data"]
     test, network = model_data(trained, args.data_dir, "test"), features.load("classifier", data)
@@ -160,31 +152,33 @@ def prepare(args: argparse.Namespace) -> Plan:
     settings |= {"features_sha256": network.sha256, "features": network.network}
     settings |= {"precision of inversion": "float32"} if fast.precision != "float32" else {}
     check_settings(cli.output(args, f"mistakes-{cli.name_of(args.model)}", ".json"), settings)
-    return Plan(trained, ways, test, captions, network, settings)
+    return trained, ways, test.images, captions, network, settings
 
 
 def run(args: argparse.Namespace) -> None:
-    (trained, ways, test, captions, network, settings), images = prepare(args), {}
+    """Sample and invert with each mistake; write and print the table, and show some of the images."""
+    trained, ways, test, captions, network, settings = prepare(args)
+    samples, seeds = {}, range(args.seed, args.seed + args.n)
     with calls_bar(len(ways) * args.n * args.steps) as bar:
-        for key, (model, way) in ways.items():
-            seeds, sampler = range(args.seed, args.seed + args.n), lambda *given, way=way: way(*given, args.steps)
-            images[key] = images_of(model, captions, seeds, 1.0, sampler, bar)
-    real = test.images[: settings["inverted"]]
+        for name, (model, way) in ways.items():
+            sampler = lambda *given, way=way: way(*given, args.steps)  # noqa: E731
+            samples[name] = images_of(model, captions, seeds, 1.0, sampler, bar)
+    real = test[: settings["inverted"]]
     eps_of, x_0 = partial(trained.eps, captions[: len(real)]), from_bytes(real).to(trained.device)
-    again = {key: way(eps_of, trained.schedule, x_0, args.steps) for key, way in INVERSION.items()}
-    again = {key: to_bytes(x.nan_to_num()) for key, x in again.items()}
-    reference = Reference(network(test.images))
-    errors = {key: 1000 * squared_error(real, each) for key, each in again.items()}
+    again = {name: way(eps_of, trained.schedule, x_0, args.steps) for name, way in INVERSION.items()}
+    again = {name: to_bytes(x.nan_to_num()) for name, x in again.items()}
+    reference = Reference(network(test))
+    errors = {name: 1000 * squared_error(real, images) for name, images in again.items()}
     record = {
         "settings": settings,
-        "sampling": {key: reference.measure(network(each)) for key, each in images.items()},
-        "inversion": {key: {"mean": e.mean(), "error": e.std(ddof=1) / len(e) ** 0.5} for key, e in errors.items()},
+        "sampling": {name: reference.measure(network(images)) for name, images in samples.items()},
+        "inversion": {name: {"mean": e.mean(), "error": e.std(ddof=1) / len(e) ** 0.5} for name, e in errors.items()},
     }
     name = f"mistakes-{cli.name_of(args.model)}"
     write(args, name, record, text(record))
-    columns = [f"{textwrap.fill(key, 18)}\nFD {each['distance']:.1f}" for key, each in record["sampling"].items()]
-    columns += ["image", *(f"{textwrap.fill(key, 18)}\nerror {each.mean():.1f}" for key, each in errors.items())]
-    shown = np.stack([each[:SHOWN] for each in (*images.values(), real, *again.values())], axis=1)
+    columns = [f"{textwrap.fill(key, 18)}\nFD {cell['distance']:.1f}" for key, cell in record["sampling"].items()]
+    columns += ["image", *(f"{textwrap.fill(key, 18)}\nerror {e.mean():.1f}" for key, e in errors.items())]
+    shown = np.stack([each[:SHOWN] for each in (*samples.values(), real, *again.values())], axis=1)
     title = f"{'; '.join(captions[:SHOWN])}. FD: Frechet distance; error: squared error x 1000"
-    notes, fold = ["sampling", "", "the image, inverted and sampled again"], [(len(images) + 1) // 2, len(images)]
+    notes, fold = ["sampling", "", "the image, inverted and sampled again"], [(len(samples) + 1) // 2, len(samples)]
     print(sheet(cli.output(args, name, ".png"), shown, [""] * SHOWN, columns, title, fold, notes))

@@ -6,7 +6,6 @@ The error is the mean squared error per dimension with images on the [0, 1] scal
 import argparse
 from dataclasses import dataclass
 from functools import cache
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -17,7 +16,7 @@ import ddpm
 from ddpm.analytic import gaussian_like
 from ddpm.diffusion import EpsFn, last
 from ddpm.experiments import records
-from ddpm.experiments.common import calls_bar, model_data, model_facts, write
+from ddpm.experiments.common import model_data, model_facts, write
 from ddpm.model import Trained, in_batches
 from ddpm.schedule import Schedule
 from ddpm.utils import cli
@@ -38,11 +37,6 @@ CELL = {  # of the record: network calls for each image, and `summary`
 }  # fmt: skip
 EXACT = "exact"
 GAUSSIAN = "Gaussian, exact eps"  # no network: data of the same mean and covariance, what the steps alone lose
-NOTES = (
-    "mean squared error per dimension, images in [0, 1]; S steps each way, nothing clipped; network in float32",
-    "paper: DDIM Table 2 (CIFAR-10, unconditional); largest: difference of a value in [-1, 1]; calls: network's",
-)
-NO_NETWORK = f"{GAUSSIAN}: no network, data of the training set's mean and covariance: what the steps lose"
 SHOWN = 6  # images of the sheet
 
 
@@ -88,9 +82,8 @@ def calls(S: int, variant: Variant) -> int:
     """Network calls of a round trip of S steps upwards and S downwards; guidance needs two calls a step."""
     if not variant.network:
         return 0
-    down = S - 1 if variant.inversion == EXACT else S
-    up = S if variant.inversion == EXACT else S * (1 + variant.inversion)
-    return (up + down) * (2 if variant.captions and variant.scale != 1 else 1)
+    both_ways = 2 * S - 1 if variant.inversion == EXACT else S * (2 + variant.inversion)
+    return both_ways * (2 if variant.captions and variant.scale != 1 else 1)
 
 
 def summary(x_0: Tensor, again: Tensor) -> dict[str, float | None]:
@@ -101,40 +94,44 @@ def summary(x_0: Tensor, again: Tensor) -> dict[str, float | None]:
     """
     errors = squared_error(x_0, again)
     largest = (again - x_0).abs().flatten(1).amax(1).double().cpu().numpy()
-    lost = ~(errors <= DIVERGED)  # true for NaN too
-    rest = errors[~lost]
-    median = float(np.median(np.where(lost, np.inf, errors)))
+    kept = errors <= DIVERGED  # NaN is not
+    median = float(np.median(np.where(kept, errors, np.inf)))
     return {
         "n": len(errors),
-        "mean": float(rest.mean()) if len(rest) else None,
+        "mean": float(errors[kept].mean()) if kept.any() else None,
         "median": median if np.isfinite(median) else None,
-        "largest": float(largest[~lost].max()) if len(rest) else None,
-        "diverged": float(lost.mean()),
+        "largest": float(largest[kept].max()) if kept.any() else None,
+        "diverged": float(np.mean(~kept)),
     }
 
 
 def shown(record: dict) -> list[tuple[str, int]]:
-    """The cells that the image shows: the first variant at every S it has, the others at the largest S up to 50."""
+    """The cells that the sheet shows: the first variant at every S it has, the others at the largest S up to 50."""
     first, *others = records.rows_of(record, VARIANTS)
-    steps = {name: sorted(map(int, record["cells"][name])) for name in (first, *others)}
-    middle = {name: max((S for S in steps[name] if S <= 50), default=steps[name][0]) for name in others}
-    return [(first, S) for S in steps[first]] + list(middle.items())
+    steps = {name: sorted(map(int, cells)) for name, cells in record["cells"].items()}
+    return [(first, S) for S in steps[first]] + [
+        (name, max((S for S in steps[name] if S <= 50), default=steps[name][0])) for name in others
+    ]
 
 
 def text(record: dict) -> str:
     """The record as a table: a line for each variant and S, the unguided ones beside the paper's."""
-    settings = record["settings"]
-    lines = [f"reconstruct: model {settings['model']}, data {settings['data']}", *NOTES]
-    lines += [NO_NETWORK] * (GAUSSIAN in record["cells"])
+    settings, titles = record["settings"], ("mean", "median", "paper", "largest", "diverged", "calls", "n")
+    lines = [
+        f"reconstruct: model {settings['model']}, data {settings['data']}",
+        "mean squared error per dimension, images in [0, 1]; S steps each way, nothing clipped; network in float32",
+        "paper: DDIM Table 2 (CIFAR-10, unconditional); largest: difference of a value in [-1, 1]; calls: network's",
+    ]
+    if GAUSSIAN in record["cells"]:
+        lines += [f"{GAUSSIAN}: no network, data of the training set's mean and covariance: what the steps lose"]
     lines += [grid_line(settings["T"], S, settings["spacing"]) for S in records.columns_of(record)]
-    titles = ("mean", "median", "paper", "largest", "diverged", "calls", "n")
-    lines += ["", f"{'':22s}{'S':>5s}" + "".join(f"{title:>12s}" for title in titles)]
+    table = [("", "S", titles)]
     for name in records.rows_of(record, VARIANTS):
         for S, cell in sorted(record["cells"][name].items(), key=lambda item: int(item[0])):
             paper = PAPER.get(int(S)) if name in ("caption", "null prompt") else None
             errors = [scientific(value) for value in (cell["mean"], cell["median"], paper, cell["largest"])]
-            words = [*errors, f"{100 * cell['diverged']:.1f} %", str(cell["calls"]), str(cell["n"])]
-            lines.append(f"{name:22s}{S:>5s}" + "".join(f"{word:>12s}" for word in words))
+            table.append((name, S, [*errors, f"{100 * cell['diverged']:.1f} %", str(cell["calls"]), str(cell["n"])]))
+    lines += ["", *(f"{name:22s}{S:>5s}" + "".join(f"{word:>12s}" for word in words) for name, S, words in table)]
     return "\n".join(lines) + "\n"
 
 
@@ -143,32 +140,19 @@ def scientific(value: float | None) -> str:
     return "-" if value is None else f"{value:.1e}"
 
 
-class Plan(NamedTuple):
-    """What can be known before the first image."""
-
-    trained: Trained
-    x_0: Tensor  # (n, 3, H, W)
-    captions: list[str]
-    name: str  # of the files
-    record: dict
-    rows: list[str]  # variants
-    columns: list[int]  # numbers of steps
-
-
 def add_flags(parser: argparse.ArgumentParser) -> None:
     cli.add_flags(parser, "device", "data_dir", "out", model="shapes", n=128)
-    steps, variants = (10, 20, 50, 100), tuple(VARIANTS)
+    steps, variants = [10, 20, 50, 100], list(VARIANTS)
     parser.add_argument("--steps", type=cli.positive, nargs="+", default=steps, help="numbers of steps S, each way")
     parser.add_argument("--variants", nargs="+", choices=variants, default=variants, help="first: shown at every S")
     parser.add_argument("--spacing", choices=SPACINGS, default="linear", help="time grid; the paper's is quadratic")
 
 
-def prepare(args: argparse.Namespace) -> Plan:
-    """Load the model and the images, and look at every flag and at earlier cells. ValueError, OSError."""
+def prepare(args: argparse.Namespace) -> tuple[Trained, Tensor, list[str], str, dict]:
+    """The model, n test images and their captions, the name of the files and the record. ValueError, OSError."""
     trained = ddpm.load(args.model, device=args.device)
-    rows, columns = list(args.variants), list(args.steps)
-    for S in columns:
-        exact = [name for name in rows if VARIANTS[name].inversion == EXACT]
+    exact = [name for name in args.variants if VARIANTS[name].inversion == EXACT]
+    for S in args.steps:
         if len(timesteps(trained.schedule.T, S, args.spacing)) == 2 and exact:
             raise ValueError(f"--steps {S} is one step, and the variant {exact[0]!r} needs two: leave one of them out")
     test = model_data(trained, args.data_dir, "test")
@@ -179,42 +163,41 @@ def prepare(args: argparse.Namespace) -> Plan:
     name = f"reconstruct-{cli.name_of(args.model)}-{args.n}" + ("-quadratic" if args.spacing == "quadratic" else "")
     settings = model_facts(trained, args) | {"n": args.n, "spacing": args.spacing}
     record = records.resume(cli.output(args, name, ".json"), settings, CELL)
-    return Plan(trained, from_bytes(test.images[: args.n]).to(trained.device), captions, name, record, rows, columns)
+    return trained, from_bytes(test.images[: args.n]).to(trained.device), captions, name, record
 
 
 def run(args: argparse.Namespace) -> None:
     """Measure the cells that are missing; write and print the table, and show some of the images."""
-    trained, x_0, captions, name, record, rows, columns = prepare(args)
+    trained, x_0, captions, name, record = prepare(args)
     schedule, found = trained.schedule, {}
-
-    def cost(name: str, S: int) -> int:
-        return calls(len(timesteps(schedule.T, S, args.spacing)) - 1, VARIANTS[name])
 
     @cache
     def gaussian() -> EpsFn:
         images = model_data(trained, args.data_dir, "train").images
         return gaussian_like(schedule, from_bytes(images).to(trained.device))
 
-    def again(name: str, S: int, x_0: Tensor) -> Tensor:
-        variant, parts = VARIANTS[name], []
+    def again(row: str, S: int, x_0: Tensor) -> Tensor:
+        variant, parts = VARIANTS[row], []
         for part in in_batches(len(x_0), trained.device):
             prompts = captions[part] if variant.captions else None
             eps = trained.eps(prompts, variant.scale) if variant.network else gaussian()
             parts.append(round_trip(eps, schedule, x_0[part], S, args.spacing, variant.inversion))
-            bar.update(len(parts[-1]) * cost(name, S))
+            bar.update(len(parts[-1]) * S)
         return torch.cat(parts)
 
-    def measure(name: str, S: int) -> records.Cell:
-        x = again(name, S, x_0)
-        found[name, S] = x[:SHOWN]
-        return {"calls": cost(name, S)} | summary(x_0, x)
+    def measure(row: str, S: int) -> records.Cell:
+        x = again(row, S, x_0)
+        found[row, S] = x[:SHOWN]
+        n_steps = len(timesteps(schedule.T, S, args.spacing)) - 1
+        return {"calls": calls(n_steps, VARIANTS[row])} | summary(x_0, x)
 
-    with calls_bar(len(x_0) * sum(cost(*cell) for cell in records.missing(record, rows, columns))) as bar:
-        for row, S, cell in records.fill(cli.output(args, name, ".json"), record, rows, columns, measure):
+    todo = records.missing(record, [(row, S) for S in args.steps for row in args.variants])
+    with tqdm(total=len(x_0) * sum(S for _, S in todo), unit=" steps", unit_scale=True) as bar:
+        for row, S, cell in records.fill(cli.output(args, name, ".json"), record, todo, measure):
             tqdm.write(f"{row}, S = {S}: {scientific(cell['mean'])}")
         cells = shown(record)
         earlier = [cell for cell in cells if cell not in found]  # measured by an earlier command: made again
-        bar.total += len(x_0[:SHOWN]) * sum(cost(*cell) for cell in earlier)
+        bar.total += len(x_0[:SHOWN]) * sum(S for _, S in earlier)
         found |= {cell: again(*cell, x_0[:SHOWN]) for cell in earlier}
     write(args, name, record, text(record))
     names = ["original", *("\n".join([*row.split(maxsplit=1), f"S = {S}"]) for row, S in cells)]

@@ -25,13 +25,25 @@ from ddpm.utils import cli
 from ddpm.utils.device import check_memory
 from ddpm.utils.images import from_bytes, save_figure, sheet, squared_error, to_bytes
 
-from .edit import METHODS, add_method_flags, check_methods, editor
+from .edit import METHODS, add_method_flags, check_methods, edited
 
 EXAMPLE = "python -m ddim sweep --model shapes --n 16 --steps 20 --edits colour"
 ENDINGS = (".json", ".txt", ".png")
 STRENGTHS = [0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0]
 LEVELS = (0.5, 0.8, 0.9, 0.95)  # accuracies at which the methods are compared
 Points = list[dict[str, float]]  # {"strength", "error", "accuracy"}, in order of the strength
+
+
+def images_at(
+    trained: Trained, args: argparse.Namespace, e: edits.Edits, method: str, strength: float
+) -> np.ndarray:
+    """The edits with a method and a strength, uint8 (n, 3, H, W)."""
+    images = []
+    for part in in_batches(len(e.images), trained.device):
+        x_0, seed = from_bytes(e.images[part]).to(trained.device), args.seed + part.start
+        states = edited(trained, args, method, x_0, e.sources[part], e.targets[part], strength, seed)
+        images.append(to_bytes(last(states)))
+    return np.concatenate(images)
 
 
 def shows_edit(data: str, kind: str, e: edits.Edits, images: np.ndarray) -> np.ndarray:
@@ -43,24 +55,6 @@ def shows_edit(data: str, kind: str, e: edits.Edits, images: np.ndarray) -> np.n
 def point(e: edits.Edits, after: np.ndarray, shown: np.ndarray) -> dict[str, float]:
     """The error of images uint8 (n, 3, H, W) after their edit, and the share of those that show it, bool (n,)."""
     return {"error": float(np.mean(squared_error(e.images, after, e.keep))), "accuracy": float(np.mean(shown))}
-
-
-def measure(
-    trained: Trained, args: argparse.Namespace, kind: str, e: edits.Edits, method: str
-) -> tuple[Points, np.ndarray, np.ndarray]:
-    """A method's points, its images at every strength, uint8 (strengths, n, 3, H, W), and which show the edit."""
-    points, images, shown = [], [], []
-    for strength in tqdm(args.strengths, f"{kind}, {method}"):
-        parts = []
-        for part in in_batches(len(e.images), trained.device):
-            edit = editor(trained, args, e.sources[part], e.targets[part])
-            x_0 = from_bytes(e.images[part]).to(trained.device)
-            seeds = range(args.seed + part.start, args.seed + part.stop)
-            parts.append(to_bytes(last(edit(method, x_0, strength, seeds))))
-        images.append(np.concatenate(parts))
-        shown.append(shows_edit(trained.info["data"], kind, e, images[-1]))
-        points.append({"strength": strength} | point(e, images[-1], shown[-1]))
-    return points, np.stack(images), np.stack(shown)
 
 
 def at_success(points: Points, level: float) -> float | None:
@@ -82,27 +76,28 @@ def at_success(points: Points, level: float) -> float | None:
 
 def summary(settings: dict) -> str:
     """The settings in one line."""
-    return (
-        f"n = {settings['n']} of each edit, {settings['steps']} steps, eta {settings['eta']} (SDEdit), "
-        f"guidance {settings['guidance']:g}, seed {settings['seed']}"
-    )
+    form = "n = {n} of each edit, {steps} steps, eta {eta} (SDEdit), guidance {guidance:g}, seed {seed}"
+    return form.format_map(settings)
 
 
 def text(record: dict) -> str:
     """A table over strengths for each kind of edit, then the errors at equal accuracy."""
     settings = record["settings"]
     lines = [f"sweep: model {settings['model']}, data {settings['data']}", summary(settings)]
+
+    def line(name: str, cells: list[str]) -> str:
+        return f"{name:40s}" + "".join(f"{cell:>8s}" for cell in cells)
+
     for kind, curves in record["curves"].items():
-        lines += ["", f"{kind + ', strength':40s}" + "".join(f"{s:>8g}" for s in settings["strengths"])]
-        for method, found in curves.items():
-            name = METHODS[method]
-            lines.append(f"{name + ', error x 1000':40s}" + "".join(f"{1000 * p['error']:>8.2f}" for p in found))
-            lines.append(f"{name + ', accuracy in %':40s}" + "".join(f"{100 * p['accuracy']:>8.1f}" for p in found))
-        lines.append(f"{'error x 1000 at equal accuracy':40s}" + "".join(f"{f'{100 * v:g} %':>8s}" for v in LEVELS))
-        for method, found in curves.items():
-            values = [at_success(found, level) for level in LEVELS]
-            cells = ["-" if value is None else plus_minus(1000 * value, None) for value in values]
-            lines.append(f"{METHODS[method]:40s}" + "".join(f"{cell:>8s}" for cell in cells))
+        lines += ["", line(f"{kind}, strength", [f"{strength:g}" for strength in settings["strengths"]])]
+        for method, points in curves.items():
+            lines += [line(f"{METHODS[method]}, error x 1000", [f"{1000 * p['error']:.2f}" for p in points])]
+            lines += [line(f"{METHODS[method]}, accuracy in %", [f"{100 * p['accuracy']:.1f}" for p in points])]
+        lines += [line("error x 1000 at equal accuracy", [f"{100 * level:g} %" for level in LEVELS])]
+        for method, points in curves.items():
+            errors = [at_success(points, level) for level in LEVELS]
+            cells = ["-" if error is None else plus_minus(1000 * error, None) for error in errors]
+            lines += [line(METHODS[method], cells)]
     return "\n".join(lines) + "\n"
 
 
@@ -120,14 +115,17 @@ def plot(path: Path, record: dict) -> Path:
         for axis, name, style, colour in ((left, "accuracy", "o-", "C2"), (left.twinx(), "error", "s--", "C3")):
             axis.plot(settings["strengths"], [p[name] for p in methods[first]], style, ms=3, color=colour)
             axis.set_ylabel({"error": "mean squared error"}.get(name, name), color=colour)
-        for method, found in methods.items():
-            right.plot([p["error"] for p in found], [p["accuracy"] for p in found], "o-", ms=3, label=METHODS[method])
+        for method, points in methods.items():
+            right.plot([p["error"] for p in points], [p["accuracy"] for p in points], "o-", ms=3, label=METHODS[method])
         right.set_xscale("symlog", linthresh=1e-4)
         right.set(xlabel="mean squared error", ylabel="accuracy")
         right.set_title(f"{kind}: trade-off", fontsize=9)
         right.grid(alpha=0.3)
         right.legend(fontsize=7)
     return save_figure(figure, path)
+
+
+# ---- the command -----------------------------------------------------------------------------------------------------
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -163,17 +161,23 @@ def prepare(args: argparse.Namespace) -> tuple[Trained, dict[str, edits.Edits], 
 def run(args: argparse.Namespace) -> None:
     """Measure every kind of edit with every method; write and print the table, the plot and a strip of images."""
     (trained, todo, settings), name = prepare(args), f"sweep-{cli.name_of(args.model)}"
-    curves, rows, titles, above = {}, [], [], np.array(args.strengths) > 0
+    curves, rows, names, titles, drawn = {}, [], [], [], [s for s in args.strengths if s > 0]
     for kind, e in todo.items():
-        measured = {method: measure(trained, args, kind, e, method) for method in args.methods}
-        curves[kind] = {method: points for method, (points, _, _) in measured.items()}
-        # in the strip: the first image that shows its edit with every method at full strength, else the first of all
-        i = int(np.all([shown[-1] for _, _, shown in measured.values()], axis=0).argmax())
-        rows += [np.stack([e.images[i], *images[above, i]]) for _, images, _ in measured.values()]
+        curves[kind], images, successes = {}, {}, np.ones(args.n, dtype=bool)
+        for method in args.methods:
+            strengths = tqdm(args.strengths, f"{kind}, {method}")
+            images[method] = [images_at(trained, args, e, method, strength) for strength in strengths]
+            shown = [shows_edit(trained.info["data"], kind, e, each) for each in images[method]]
+            points = [point(e, *result) for result in zip(images[method], shown, strict=True)]
+            curves[kind][method] = [{"strength": s} | p for s, p in zip(args.strengths, points, strict=True)]
+            successes &= shown[-1]
+        i = successes.argmax()  # in the strip: the first image that shows its edit with every method at full strength
+        for method in args.methods:
+            rows.append([e.images[i], *(after[i] for after in images[method][-len(drawn) :])])
+            names.append(f"{kind}: {METHODS[method]}")
         titles.append(f"{e.sources[i]}  ->  {e.targets[i]}")
     record = {"settings": settings, "curves": curves}
     write(args, name, record, text(record))
     print(plot(cli.output(args, name, ".png"), record))
-    names = [f"{kind}: {METHODS[method]}" for kind in todo for method in args.methods]
-    columns = ["original", *(f"{strength:g}" for strength in args.strengths if strength > 0)]
-    print(sheet(cli.output(args, name, ".png", "-strip"), np.stack(rows), names, columns, "\n".join(titles)))
+    columns = ["original", *(f"{strength:g}" for strength in drawn)]
+    print(sheet(cli.output(args, name, ".png", "-strip"), np.array(rows), names, columns, "\n".join(titles)))

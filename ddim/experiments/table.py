@@ -1,21 +1,24 @@
 """The S x eta table of DDIM (Song, Meng & Ermon 2021, Table 1; the lecture's "Sample Efficiency of DDIM").
 
 A cell is the Frechet distance between n samples made with S steps at one eta and a reference set of real images. A row
-is named by its eta, "hat" for sigma-hat, "2m" for the second-order sampler; rows of real images, see `reference`, say
-what a distance means. The result is a record of `records`: a second call measures the cells that are missing.
+is named by its eta, "hat" for sigma-hat, "2m" for the second-order sampler. Rows of real images say what a distance
+means: n images of a split as they are, or n training images with noise, JPEG or blur. A set is not compared with
+itself: the reference "half" is one random half of the training set, and the rows take the other.
+
+The result is a record of `records`: a second call measures the cells that are missing.
 """
 
 import argparse
 import hashlib
+import io
 import math
 from collections.abc import Callable
-from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatter
+from PIL import Image, ImageFilter
 from tqdm import tqdm
 
 import ddpm
@@ -32,13 +35,20 @@ from ddpm.utils.images import save_figure
 from unet.precision import PRECISIONS
 
 from ..sampler import SPACINGS, timesteps
-from . import reference
 
 EXAMPLE = "python -m ddim table --model shapes --n 100 --columns 5 10 20"
 ENDINGS = (".json", ".txt", ".png")
 HAT, SECOND_ORDER = "hat", "2m"
 COLUMNS = (10, 20, 50, 100, 1000)
 ROWS = ("0", "0.2", "0.5", "1", HAT, SECOND_ORDER)
+REAL_ROWS = {  # name -> how it is printed
+    "train": "training images",
+    "test": "test images",
+    "noise": "noise, sigma 15 of 255",
+    "jpeg": "JPEG, quality 50",
+    "blur": "blur, radius 0.6 pixels",
+}
+REAL = 0  # the column of real images, which take no steps
 PAPER = {  # FID of the official network at 50,000 samples, columns as in COLUMNS
     "cifar10": {
         "0": (13.36, 6.84, 4.67, 4.16, 4.04),
@@ -55,20 +65,15 @@ PAPER = {  # FID of the official network at 50,000 samples, columns as in COLUMN
         HAT: (299.71, 183.83, 71.71, 45.20, 3.26),
     },
 }
-REAL = 0  # the column of real images, which take no steps
+THEIRS = {"cifar10": "quadratic grid", "celeba": "of 64 x 64 images"}
 CELL = {"distance": NUMBER, "error": NUMBER | None, "kid": NUMBER, "kid_error": NUMBER | None}
-THEIRS = {
-    "cifar10": "FID of the official network, 50,000 samples, quadratic grid",
-    "celeba": "FID of the official network, 50,000 samples, of 64 x 64 images",
-}
 
-
-# ---- cells -----------------------------------------------------------------------------------------------------------
+# ---- a row, a column, a cell -----------------------------------------------------------------------------------------
 
 
 def row_name(text: str) -> str:
     """"0.20" -> "0.2": an eta in [0, 1], "hat", "2m", or a row of real images."""
-    names = (HAT, SECOND_ORDER, *reference.ROWS)
+    names = (HAT, SECOND_ORDER, *REAL_ROWS)
     try:
         return text if text in names else f"{abs(cli.share(text)):g}"  # -0 is 0
     except argparse.ArgumentTypeError as error:
@@ -77,7 +82,7 @@ def row_name(text: str) -> str:
 
 def label(row: str) -> str:
     """The name of a row in the text and in the plot."""
-    return {HAT: "hat", SECOND_ORDER: "2M", **reference.ROWS}.get(row, f"eta {row}")
+    return {HAT: "hat", SECOND_ORDER: "2M", **REAL_ROWS}.get(row, f"eta {row}")
 
 
 def grid_of(row: str, T: int, S: int, spacing: str) -> list[int]:
@@ -107,42 +112,92 @@ def usual_spacing(trained: Trained) -> str:
     return "quadratic" if as_in_paper else "linear"
 
 
-# ---- as text ---------------------------------------------------------------------------------------------------------
-
-
 def paper_cell(data: str, row: str, S: int) -> float | None:
     """The paper's FID, None where the paper has none."""
     numbers = PAPER.get(data, {}).get(row)
     return numbers[COLUMNS.index(S)] if numbers and S in COLUMNS else None
 
 
+# ---- real images -----------------------------------------------------------------------------------------------------
+
+
+def as_jpeg(image: Image.Image) -> Image.Image:
+    """An image as a JPEG of quality 50 has it."""
+    image.save(file := io.BytesIO(), "JPEG", quality=50)
+    return Image.open(file)
+
+
+def disturbed(images: np.ndarray, row: str) -> np.ndarray:
+    """Images uint8 (N, 3, H, W) as a row of REAL_ROWS has them."""
+    if row == "noise":
+        noise = np.random.default_rng(0).normal(scale=15, size=images.shape)
+        return np.clip(np.round(images + noise), 0, 255).astype(np.uint8)
+    if row not in ("jpeg", "blur"):
+        return images
+    change = as_jpeg if row == "jpeg" else lambda image: image.filter(ImageFilter.GaussianBlur(0.6))
+    after = [change(Image.fromarray(image.transpose(1, 2, 0))) for image in images]
+    return np.stack([np.asarray(image).transpose(2, 0, 1) for image in after])
+
+
+def halves(images: np.ndarray, n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """n images of one random half (all of it, where it has fewer), and all of the other half."""
+    order, half = np.random.default_rng(seed).permutation(len(images)), len(images) // 2
+    return images[np.sort(order[:half][:n])], images[np.sort(order[half:])]
+
+
+def real_images(
+    trained: Trained, args: argparse.Namespace, rows: list[str]
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """The reference set, and for each row its n images before they are disturbed, all uint8 (N, 3, H, W).
+
+    ValueError: a row of the reference set itself, fewer images than n.
+    """
+    split = {row: "test" if row == "test" else "train" for row in rows}
+    if itself := [row for row in rows if split[row] == args.reference]:
+        raise ValueError(f"--rows {itself[0]} takes images of the reference set itself: give --reference half")
+    needed = {*split.values(), "train" if args.reference == "half" else args.reference}
+    sets = {name: model_data(trained, args.data_dir, name).images for name in needed}
+    if args.reference == "half":
+        sets["train"], sets["half"] = halves(sets["train"], args.n, args.seed)
+    for row in rows:
+        if (there := len(sets[split[row]])) < args.n:
+            raise ValueError(f"--n is {args.n}, but for --rows {row} there are {there} images")
+    return sets[args.reference], {row: sets[split[row]][: args.n] for row in rows}
+
+
+# ---- as text and as a plot -------------------------------------------------------------------------------------------
+
+
 def text(record: dict) -> str:
     """The table with the paper's cells in brackets, the kernel distance, and the foot."""
-    settings, cells, rows = record["settings"], record["cells"], rows_of(record, (*ROWS, *reference.ROWS))
+    settings, cells, rows = record["settings"], record["cells"], rows_of(record, (*ROWS, *REAL_ROWS))
     columns, width = columns_of(record), max(8, *(len(label(row)) + 1 for row in rows))
-    paper = any(paper_cell(settings["data"], row, S) is not None for row in rows for S in columns)
+    paper = {(row, S): paper_cell(settings["data"], row, S) for row in rows for S in columns}
+
+    def line(name: str, words: list[str]) -> str:
+        return f"{name:{width}s}" + "".join(f"{word:>24s}" for word in words)
 
     def block(title: str, written: Callable[[str, int, Measure], str]) -> list[str]:
-        names = [f"S = {S}" if S != REAL else "real images" for S in columns]
-        lines = [title, f"{'':{width}s}" + "".join(f"{name:>24s}" for name in names)]
+        lines = [title, line("", [f"S = {S}" if S != REAL else "real images" for S in columns])]
         for row in rows:
             found = [written(row, S, cells[row][str(S)]) if str(S) in cells[row] else "" for S in columns]
-            lines.append(f"{label(row):{width}s}" + "".join(f"{cell:>24s}" for cell in found))
+            lines.append(line(label(row), found))
         return lines
 
     def distance(row: str, S: int, cell: Measure) -> str:
-        known = paper_cell(settings["data"], row, S)
-        return plus_minus(cell["distance"], cell["error"]) + (f" ({known})" if known is not None else "")
+        theirs = f" ({paper[row, S]})" if paper[row, S] is not None else ""
+        return plus_minus(cell["distance"], cell["error"]) + theirs
 
-    counted = "images" if columns == [REAL] else "samples"
-    head = f"{settings['distance']}, {settings['model']}, {settings['n']} {counted} a cell"
-    beside = f"; in brackets DDIM Table 1: {THEIRS[settings['data']]}" if paper else ""
-    foot = [f"{name.replace('_', ' ')}: {value}" for name, value in settings.items()]
-    foot += [grid_line(settings["T"], S, settings["spacing"]) for S in columns if S != REAL]
+    title = f"{settings['distance']}, {settings['model']}, {settings['n']} "
+    title += "images a cell" if columns == [REAL] else "samples a cell"
+    if any(number is not None for number in paper.values()):
+        title += "; in brackets DDIM Table 1: FID of the official network, 50,000 samples, " + THEIRS[settings["data"]]
+    lines = block(title, distance) + [""] + block("KID x 1000", lambda row, S, cell: thousandfold(cell)) + [""]
+    lines += [f"{name.replace('_', ' ')}: {value}" for name, value in settings.items()]
+    lines += [grid_line(settings["T"], S, settings["spacing"]) for S in columns if S != REAL]
     hat = "hat: t = 1 before 0, one call more, so that noise is added down to there, where the published code ends"
-    foot += [hat] * (HAT in rows)
-    kernel = block("KID x 1000", lambda row, S, cell: thousandfold(cell))
-    return "\n".join([*block(head + beside, distance), "", *kernel, "", *foot]) + "\n"
+    lines += [hat] * (HAT in rows)
+    return "\n".join(lines) + "\n"
 
 
 def grid_line(T: int, S: int, spacing: str) -> str:
@@ -163,8 +218,8 @@ def figure_of(record: dict) -> Figure:
     apart = bool(paper) and settings["distance"] != "FID"
     figure = Figure(figsize=(9.5, 4) if apart else (6.5, 4.5), layout="constrained")
     axes = figure.subplots(1, 2 if apart else 1, squeeze=False)[0]
-    for i, row in enumerate(rows_of(record, (*ROWS, *reference.ROWS))):
-        if row in reference.ROWS:
+    for i, row in enumerate(rows_of(record, (*ROWS, *REAL_ROWS))):
+        if row in REAL_ROWS:
             axes[0].axhline(cells[row][str(REAL)]["distance"], ls="--", lw=1, color=f"C{i}", label=label(row))
             continue
         points = sorted((int(S), cell["distance"], cell["error"] or 0) for S, cell in cells[row].items())
@@ -196,69 +251,57 @@ class PlainLogFormatter(LogFormatter):
         return f"{x:g}" if super().__call__(x, pos) else ""
 
 
-class Plan(NamedTuple):
-    """What can be known before the first sample."""
-
-    trained: Trained
-    network: features.Features
-    real: np.ndarray  # the reference set, uint8 (N, 3, H, W)
-    images: dict[str, np.ndarray]  # row of real images -> its images
-    prompts: list[str]
-    path: Path
-    record: dict
-    work: list[tuple[list[str], list[int]]]  # rows and columns, of real images and of samples
-
-
 def add_flags(parser: argparse.ArgumentParser) -> None:
     cli.add_flags(parser, "device", "data_dir", "out", model="shapes", n=500, seed=0, scale=1.0)
     parser.add_argument("--columns", type=cli.positive, nargs="+", help="numbers of steps S, by default the paper's")
-    rows = f"etas, {HAT}, {SECOND_ORDER}; of real images: {', '.join(reference.ROWS)}"
-    parser.add_argument("--rows", type=row_name, nargs="+", default=ROWS, help=rows)
+    names = f"etas, {HAT}, {SECOND_ORDER}; of real images: {', '.join(REAL_ROWS)}"
+    parser.add_argument("--rows", type=row_name, nargs="+", default=ROWS, help=names)
     parser.add_argument("--spacing", choices=SPACINGS, help="time grid; by default the paper's where it fits")
     parser.add_argument("--captions", action="store_true", help="captions of the training set, not the null prompt")
-    what = "network that the distance is on: classifier, by default"
-    parser.add_argument("--features", choices=features.KINDS, help=what)
+    parser.add_argument("--features", choices=features.KINDS, default="classifier", help="network of the distance")
     parser.add_argument("--inception", metavar="FILE", help="inception-2015-12-05.pt; fetched where left out")
-    parser.add_argument("--reference", default="train", help="real images: train, test, half (of train), or a folder")
-    text = "of the network; auto: float16 on a GPU, float32 on a CPU"
-    parser.add_argument("--precision", choices=PRECISIONS, default="auto", help=text)
+    reference = "real images: of a split, or half of the training set"
+    parser.add_argument("--reference", choices=("train", "test", "half"), default="train", help=reference)
+    arithmetic = "of the network; auto: float16 on a GPU, float32 on a CPU"
+    parser.add_argument("--precision", choices=PRECISIONS, default="auto", help=arithmetic)
 
 
-def prepare(args: argparse.Namespace) -> Plan:
-    """Load model, features and real images, and look at every flag and at earlier cells. ValueError, OSError."""
-    real_rows, sampled = [[row for row in args.rows if (row in reference.ROWS) == real] for real in (True, False)]
+def prepare(args: argparse.Namespace) -> tuple:
+    """The model, the network of the distance, the reference set, the images of the rows of real images, the prompts,
+    the record, its file and its cells. ValueError, OSError: a bad flag, or earlier cells of another kind.
+    """
+    real_rows, sampled = ([row for row in args.rows if (row in REAL_ROWS) == real] for real in (True, False))
     if args.n < 2:
         raise ValueError("--n is 1: a distance between sets needs 2 images or more")
     if args.scale != 1 and not args.captions:
         raise ValueError("--scale is guidance towards captions: give --captions, or leave it out")
     if typed := [flag for flag in ("columns", "spacing", "captions") if getattr(args, flag) and not sampled]:
         raise ValueError(f"--{typed[0]} is for samples, and --rows has real images only: leave it out")
+    if args.inception and args.features == "classifier":
+        raise ValueError(f"--inception {args.inception} has no effect with --features classifier: leave one out")
     trained = ddpm.load(args.model, device=args.device).for_many_images(args.precision)
-    schedule, columns = trained.schedule, list(args.columns or COLUMNS)
-    spacing = args.spacing or usual_spacing(trained)
-    calls(schedule.T, [(row, S) for row in sampled for S in columns], spacing)  # looks at every S
+    schedule, columns, spacing = trained.schedule, args.columns or COLUMNS, args.spacing or usual_spacing(trained)
+    cells = [(row, REAL) for row in real_rows] + [(row, S) for S in columns for row in sampled]
+    calls(schedule.T, cells, spacing)  # looks at every S
     first = timesteps(schedule.T, 1, spacing)[0]
     if sampled and (signal := schedule.alpha_bar[first].item()) > MOST_SIGNAL:
         where = f"starts at t = {first}, where alpha_bar of the {schedule.kind} schedule is {signal:.2g}"
         other = "take --spacing linear" if spacing == "quadratic" else "train with --schedule cosine"
         raise ValueError(f"--spacing {spacing} {where}: samples would not start from noise, {other}")
     check_memory(args.n * math.prod(trained.shape), torch.device("cpu"), f"--n {args.n}")
-    if args.inception and args.features == "classifier":
-        raise ValueError(f"--inception {args.inception} has no effect with --features classifier: leave one out")
-    network = features.load(args.features or "classifier", trained.info["data"], args.inception, trained.device)
-    real, images = reference.real_images(trained, args, real_rows)
+    network = features.load(args.features, trained.info["data"], args.inception, trained.device)
+    reference, images = real_images(trained, args, real_rows)
     prompts = prompts_of(trained, args)
     trained.tokens(sorted(set(prompts)))
     settings = {"distance": network.name} | model_facts(trained, args) | {
         "n": args.n, "spacing": spacing, "clipping": "none",
         "prompts": "captions" if args.captions else "null", "guidance": args.scale, "seed": args.seed,
         "features": network.network, "features_sha256": network.sha256,
-        "reference": args.reference, "reference_n": len(real),
-        "reference_sha256": hashlib.sha256(real.tobytes()).hexdigest(),
+        "reference": args.reference, "reference_n": len(reference),
+        "reference_sha256": hashlib.sha256(reference.tobytes()).hexdigest(),
     }  # fmt: skip
     path = cli.output(args, f"table-{cli.name_of(args.model)}", ".json")
-    work = [(real_rows, [REAL]), (sampled, columns)]
-    return Plan(trained, network, real, images, prompts, path, records.resume(path, settings, CELL), work)
+    return trained, network, reference, images, prompts, records.resume(path, settings, CELL), path, cells
 
 
 def prompts_of(trained: Trained, args: argparse.Namespace) -> list[str]:
@@ -272,22 +315,22 @@ def prompts_of(trained: Trained, args: argparse.Namespace) -> list[str]:
 
 def run(args: argparse.Namespace) -> None:
     """Measure the cells that are missing, with the same x_T and prompts in each; write and print the table."""
-    trained, network, real, images, prompts, path, record, work = prepare(args)
-    if todo := [cell for rows, columns in work for cell in records.missing(record, rows, columns)]:
-        against, spacing = Reference(network(real)), record["settings"]["spacing"]
+    trained, network, reference, images, prompts, record, path, cells = prepare(args)
+    if todo := records.missing(record, cells):
+        against, spacing = Reference(network(reference)), record["settings"]["spacing"]
         seeds = range(args.seed, args.seed + args.n)
         with calls_bar(calls(trained.schedule.T, todo, spacing) * args.n) as bar:
 
             def measure(row: str, S: int) -> Measure:
                 if S == REAL:
-                    return against.measure(network(reference.changed(images[row], row)))
+                    return against.measure(network(disturbed(images[row], row)))
                 sampler = cell_sampler(row, S, spacing)
                 return against.measure(network(images_of(trained, prompts, seeds, args.scale, sampler, bar)))
 
-            for rows, columns in work:
-                for row, S, cell in records.fill(path, record, rows, columns, measure):
-                    where = label(row) + (f", S = {S}" if S != REAL else "")
-                    tqdm.write(f"{where}: {plus_minus(cell['distance'], cell['error'])}")
-    write(args, f"table-{cli.name_of(args.model)}", record, text(record))
+            for row, S, cell in records.fill(path, record, todo, measure):
+                where = label(row) + (f", S = {S}" if S != REAL else "")
+                tqdm.write(f"{where}: {plus_minus(cell['distance'], cell['error'])}")
+    name = f"table-{cli.name_of(args.model)}"
+    write(args, name, record, text(record))
     if columns_of(record) != [REAL]:
-        print(save_figure(figure_of(record), cli.output(args, f"table-{cli.name_of(args.model)}", ".png")))
+        print(save_figure(figure_of(record), cli.output(args, name, ".png")))

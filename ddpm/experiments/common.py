@@ -1,6 +1,7 @@
 """What several experiments share: the model's data, files of results, and images in batches."""
 
 import argparse
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -82,6 +83,11 @@ def load_controlled(args: argparse.Namespace) -> Trained:
         raise ValueError(f"--control-scale {args.control_scale:g} has no effect without --control: give a drawing")
     strength = 1.0 if args.control_scale is None else args.control_scale
     return trained.controlled(drawing(args.control, trained.unet.config.size)[None], strength)
+
+
+def caption_label(prompt: str) -> str:
+    """A caption as the name of a row or column of a sheet: short lines, without "a photo of"."""
+    return textwrap.fill(prompt.removeprefix("a photo of "), 16)
 
 
 def model_facts(trained: Trained, args: argparse.Namespace) -> dict:

@@ -61,20 +61,20 @@ def check_same(path: Path, before: dict, settings: dict) -> None:
             raise ValueError(f"{made}: results are not mixed, choose another --out")
 
 
-def missing(record: dict, rows: list[str], columns: list[int]) -> list[tuple[str, int]]:
-    """The cells (row, S) that are not in the record yet, column by column."""
-    return [(row, S) for S in columns for row in rows if str(S) not in record["cells"].get(row, {})]
+def missing(record: dict, cells: Iterable[tuple[str, int]]) -> list[tuple[str, int]]:
+    """The cells (row, S) that are not in the record yet."""
+    return [(row, S) for row, S in cells if str(S) not in record["cells"].get(row, {})]
 
 
 def fill(
-    path: Path, record: dict, rows: list[str], columns: list[int], measure: Callable[[str, int], Cell]
+    path: Path, record: dict, cells: Iterable[tuple[str, int]], measure: Callable[[str, int], Cell]
 ) -> Iterator[tuple[str, int, Cell]]:
-    """Measure the missing cells, writing the record after each; yields (row, S, cell).
+    """Measure the missing ones of these cells (row, S), writing the record after each; yields (row, S, cell).
 
     A file appears with its first cell. ValueError: another command has written to it meanwhile.
     """
     written = path.read_text(encoding="utf-8") if path.exists() else None
-    for row, S in missing(record, rows, columns):
+    for row, S in missing(record, cells):
         cell = measure(row, S)
         if path.exists() and path.read_text(encoding="utf-8") != written:
             raise ValueError(f"another command has changed {path} meanwhile: run one at a time, or take another --out")
