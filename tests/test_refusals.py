@@ -76,7 +76,7 @@ ROWS = {
         table --columns 2 --features classifier --inception x.pt | x.pt has no effect
         table --rows 1.5 | '1.5': expected a number in [0, 1]
         table --rows half | expected a number in [0, 1], or one of hat, 2m, train, test
-        table --columns 2 --reference elsewhere | 'elsewhere': expected train, test, half, or a folder
+        table --columns 2 --reference elsewhere | invalid choice: 'elsewhere'
         table --spacing quadratic --columns 2 | t = 17, where alpha_bar of the cosine
         table --n 1 --columns 2 | --n is 1: a distance between sets needs 2 images
         table --scale 2 --columns 2 | --scale is guidance towards captions: give --captions

@@ -1,8 +1,12 @@
 """The S x eta table: its rows, columns and paper, what stands in the text, and the order of exact data."""
 
+import io
+
+import numpy as np
 import pytest
 import torch
 from helpers import Recorder
+from PIL import Image
 
 import ddim
 from ddim.experiments import table
@@ -86,3 +90,37 @@ def test_the_papers_curves_share_our_axis_only_where_both_are_fid(data, distance
     dotted = [line.get_xydata().tolist() for line in figure.axes[-1].lines if line.get_linestyle() == ":"]
     paper = [[10, 367.43], [20, 133.37], [50, 32.72], [100, 9.99], [1000, 3.17]]
     assert dotted == ([paper] if data == "cifar10" else [])
+
+
+# rows of real images
+
+TILES = np.random.default_rng(0).integers(40, 216, (12, 3, 4, 4), dtype=np.uint8)
+IMAGES = TILES.repeat(4, axis=2).repeat(4, axis=3)
+
+
+def test_noise_has_its_standard_deviation():
+    gray = np.full((20, 3, 16, 16), 128, dtype=np.uint8)
+    assert (table.disturbed(gray, "noise").astype(float) - 128).std() == pytest.approx(15, rel=0.03)
+
+
+def test_blur_spreads_an_edge_by_its_radius():
+    """The differences along a blurred edge are the blur's own weights."""
+    edge = np.zeros((1, 3, 16, 32), dtype=np.uint8)
+    edge[..., 16:] = 255
+    weights = np.diff(table.disturbed(edge, "blur")[0, 0, 8].astype(float)) / 255
+    places = np.arange(31) - 15
+    assert (weights * places**2).sum() ** 0.5 == pytest.approx(0.6, rel=0.05)
+
+
+def test_jpeg_has_its_quality():
+    Image.fromarray(IMAGES[0].transpose(1, 2, 0)).save(file := io.BytesIO(), "JPEG", quality=50)
+    expected = np.asarray(Image.open(file)).transpose(2, 0, 1)
+    assert np.array_equal(table.disturbed(IMAGES[:1], "jpeg")[0], expected)
+
+
+def test_halves_share_no_image():
+    images = np.arange(10, dtype=np.uint8).reshape(10, 1, 1, 1).repeat(3, axis=1)
+    for n in (4, 9):
+        ours, others = table.halves(images, n, seed=0)
+        assert (len(ours), len(others)) == (min(n, 5), 5)
+        assert not set(ours[:, 0, 0, 0]) & set(others[:, 0, 0, 0])

@@ -17,11 +17,6 @@ class UnknownWordError(ValueError):
     """A prompt has a word that the model does not know; the message names it and the words that it knows."""
 
 
-def content_words(prompt: str) -> list[str]:
-    """The words of a prompt that name something, each once."""
-    return list(dict.fromkeys(word for word in split_words(prompt) if word not in GRAMMAR))
-
-
 class Tokenizer:
     """One word, one token, from a closed vocabulary.
 
