@@ -149,7 +149,7 @@ def test_score_of_real_images_recognises_the_real_ones(cifar, tmp_path, monkeypa
     judge = SimpleNamespace(
         sha256="none", probabilities=lambda images: {"class": np.eye(10)[[known.get(x.tobytes(), 6) for x in images]]}
     )
-    monkeypatch.setattr(classifier, "load", lambda name: judge)
+    monkeypatch.setattr(classifier, "load", lambda *_: judge)
     out = tmp_path / "score.json"
     flags = ("score", "--model", cifar / "model.pt", "--data-dir", cifar, "--n", 2, "--steps", 2, "--out", out)
     assert code_of(*flags) == 0

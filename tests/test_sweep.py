@@ -43,7 +43,7 @@ def test_an_edited_shape_shows_its_edit_where_every_word_is_right():
 def test_an_edited_photograph_shows_its_edit_where_the_classifier_says_so(monkeypatch):
     answers = np.eye(10)[[CLASSES.index("dog"), CLASSES.index("cat")]]
     judge = SimpleNamespace(probabilities=lambda images: {"class": answers})
-    monkeypatch.setattr(common.classifier, "load", lambda name: judge)
+    monkeypatch.setattr(common.classifier, "load", lambda *_: judge)
     images = np.zeros((2, 3, 32, 32), dtype=np.uint8)
     e = edits.Edits(images, [""] * 2, ["a photo of a white dog"] * 2, np.ones((2, 32, 32), bool))
     assert sweep.shows_edit("cifar10", "class", e, images).tolist() == [True, False]  # the colour does not count
