@@ -46,6 +46,9 @@ ROWS = {
         --resume nowhere --out runs | --out runs has no effect
         --images 64 --out notes.txt/new | cannot write there
         --out runs.png | expected a folder
+        --control | --control trains a ControlNet on a model that stays frozen: say which with --init
+        --preset scenes-control --init shapes | --init shapes is of shapes, --data is scenes
+        --preset scenes-control --T 10 | --control keeps the frozen model's T
     """,
     "ddim {} --model tiny.pt --device cpu": """
         sample --prompts "a red circle" ... | --prompts is empty
@@ -53,6 +56,8 @@ ROWS = {
         sample --seeds 0-99999999 | at most 1,000,000 seeds
         sample --seeds 9223372036854775808 | below 2^63
         sample --steps 4 --steps 5 | --steps: typed twice
+        sample --control 3 | has no ControlNet
+        sample --control-scale 2 | --control-scale 2 has no effect without --control
         sample --out new.json | sample --out
         sample --out photo.jpg | no command writes .jpg
         sample --out ~nobody-of-this-name/x | no such user

@@ -68,7 +68,7 @@ RECIPES: dict[str, Settings] = {
     ),
     "scenes": replace(SMALL, data="scenes", images=600_000, learning_rate=1e-3),
     "scenes-control": replace(
-        SMALL, data="scenes", init="scenes", control=True, images=200_000, learning_rate=1e-3, caption_dropout=0.2
+        SMALL, data="scenes", init="scenes", control=True, images=160_000, learning_rate=1e-3, caption_dropout=0.2
     ),
     "scenes64": replace(SMALL, data="scenes", images=500_000, learning_rate=1e-3),
     "autoencoder64": replace(SMALL, data="scenes", images=200_000, batch=16, learning_rate=4e-3, lr_decay=0.8),
