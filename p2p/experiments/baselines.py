@@ -1,7 +1,7 @@
 """Prompt-to-Prompt and the baselines that it is compared with: all edit the same source images."""
 
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
 from pathlib import Path
@@ -207,11 +207,11 @@ NAMES = {
 # ---- commands that measure the ways ----------------------------------------------------------------------------------
 
 
-def add_flags(parser: ArgumentParser, **own: Any) -> None:
+def add_flags(parser: ArgumentParser, ways: Collection[str] = WAYS, **own: Any) -> None:
     """The flags of a command that measures ways of editing on kinds of edit; own: further flags of `cli.FLAGS`."""
     cli.add_flags(parser, "device", "out", model="scenes", n=500, steps=None, scale=None, **own)
     parser.add_argument("--kinds", nargs="+", help="kinds of edit, such as colour; by default all")
-    parser.add_argument("--ways", nargs="+", choices=list(WAYS), help="ways of editing, by default most of them")
+    parser.add_argument("--ways", nargs="+", choices=list(ways), help="ways of editing, by default most of them")
     parser.add_argument("--cross-until", type=cli.share, help="in place of that of each kind")
 
 

@@ -6,19 +6,24 @@ Errors are mean squares on the [0, 1] scale, over the pixels that the true edit 
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+from torch import Tensor
 from tqdm import tqdm
 
 import ddpm
 from ddpm.data import scenes
+from ddpm.data.lines import outlines
 from ddpm.evaluation import classifier, edits
 from ddpm.experiments.common import shown_words
 from ddpm.experiments.records import Cell
 from ddpm.model import Trained
 from ddpm.utils import cli
 from ddpm.utils.images import from_bytes, sheet, squared_error, to_bytes
+from unet import ControlledUNet
 
 from .. import real
 from ..words import changed, split
@@ -33,10 +38,25 @@ MOST_OF_ONE = 1000  # scenes of one caption
 TRUE_KINDS = [kind for kind in edits.SCENE_PAIRS if kind not in ("add colour", "drop colour")]
 TRIED = [way for way in WAYS if way != "ddim"]  # by default
 
+LINES = {"p2p-lines": "before", "p2p-sketch": "after"}  # ways of a ControlNet -> whose lines the edit follows
+LINES_NAMES = {"p2p-lines": "+ lines of\nthe source", "p2p-sketch": "+ lines of\nthe edit"}
+
 
 def drawn(images: Sequence[scenes.Scene], size: int = scenes.SIZE) -> np.ndarray:
     """Scenes as uint8 (n, 3, size, size)."""
     return np.stack([scenes.draw(scene, size) for scene in images])
+
+
+def with_lines(
+    trained: Trained, settings: EditSettings, pairs: Pairs, chosen: list[edits.SceneEdit], lines_of: str
+) -> Tensor:
+    """Prompt-to-Prompt with a ControlNet: the source follows the lines of its scene, the edit those of the scene
+    "before" or "after" the true edit.
+    """
+    source, target = (np.stack([outlines(getattr(e, name)) for e in chosen]) for name in ("before", lines_of))
+    x_T = real.latent(trained.controlled(source), pairs.sources, pairs.x_0, settings.steps)
+    steered = trained.controlled(np.concatenate([source, target]))
+    return baselines.prompt_to_prompt(steered, settings, replace(pairs, x_T=x_T))
 
 
 def edited(
@@ -50,8 +70,9 @@ def edited(
         x_0 = from_bytes(drawn([e.before for e in part], trained.shape[-1])).to(trained.device)
         x_T = real.latent(trained, sources, x_0, settings.steps)
         pairs = Pairs(sources, targets, list(range(first, first + len(part))), x_T, x_0)
+        tried = WAYS | {way: partial(with_lines, chosen=part, lines_of=name) for way, name in LINES.items()}
         for way in ways:
-            found[way].append(to_bytes(WAYS[way](trained, settings, pairs)))
+            found[way].append(to_bytes(tried[way](trained, settings, pairs)))
     return {way: np.concatenate(parts) for way, parts in found.items()}
 
 
@@ -89,7 +110,7 @@ def edits_of(source: str, target: str, n: int, seed: int = 0) -> tuple[str, list
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    baselines.add_flags(parser, source=None, seed=0)
+    baselines.add_flags(parser, [*WAYS, *LINES], source=None, seed=0)
     parser.add_argument("--target", help="caption of the edit")
 
 
@@ -111,6 +132,8 @@ def prepare(args: argparse.Namespace) -> Plan:
     trained = ddpm.load(args.model, device=args.device)
     if trained.info["data"] != "scenes":
         raise ValueError(f"{args.model} is a model of {trained.info['data']}: the true edit is known of scenes alone")
+    if (steered := [way for way in args.ways or () if way in LINES]) and not isinstance(trained.unet, ControlledUNet):
+        raise ValueError(f"--ways {steered[0]} needs a ControlNet, and {args.model} has none: try scenes-control")
     classifier.load("scenes", trained.shape[-1])  # refused now where it is missing
     args.ways, args.kinds = args.ways or TRIED, args.kinds or TRUE_KINDS
     if unknown := [kind for kind in args.kinds if kind not in TRUE_KINDS]:
@@ -147,5 +170,5 @@ def run(args: argparse.Namespace) -> None:
         rows = [" ->\n".join(" ".join(words) for words in pair) for pair in pairs]
         pixels = np.stack([each[:SHOWN] for each in columns.values()], axis=1)
         title = kind if path is not None else f"{args.source} -> {args.target}"
-        names = [NAMES.get(way, way) for way in columns]
+        names = [(NAMES | LINES_NAMES).get(way, way) for way in columns]
         print(sheet(cli.output(args, "truth", ".png", part), pixels, rows, names, title))
