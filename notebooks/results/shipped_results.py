@@ -41,6 +41,7 @@ THINGS = (
     '"a photo of a red car on a white background" "a photo of a white airplane on a blue background" '
     '"a photo of a blue truck on a white background" "a photo of a brown deer on a green background"'
 )
+DRAWN = '--prompts "a photo of a red house on a mountain" "a photo of a yellow house on a beach" "a photo of a green tent on a mountain"'
 COMMANDS = [  # model, network calls, command; {ddpm}, {ddim}, {p2p}: folders of the results
     ("shapes", 40_000, "ddpm score --model shapes --out {ddpm}"),
     ("shapes", 32_000, "ddpm bound --model shapes --n 32 --out {ddpm}"),
@@ -81,6 +82,9 @@ COMMANDS = [  # model, network calls, command; {ddpm}, {ddim}, {p2p}: folders of
     *(("celeba64", 500, f'ddim edit --model celeba64 --image 2 --target "a photo of a {words}" --scale 3 --strength 0.8 '
         f"--out {{ddim}}/edit-{name}.png") for name, words in (("face", "smiling young man"), ("eyeglasses", "young man with eyeglasses"))),
     ("scenes", 20_000, "ddim mistakes --out {ddim}"),
+    ("scenes", 120_000, "ddim control --model scenes-control --out {ddim}"),
+    ("scenes", 1_000, f"ddim sample --model scenes-control --control notebooks/results/ddim/sketch.png --steps 20 --seeds 0-3 {DRAWN} "
+        "--out {ddim}/control-sketch.png"),
     ("scenes", 200, 'ddim edit --model scenes --image 12 --target "a photo of a tiger on a red couch" --steps 12 '
         "--strength 0.25 0.5 0.75 1 --scale 2 --out {ddim}/page-tiger.html"),
     ("scenes", 1_000, f"p2p edit {COUCH} --seeds 0-2 --out {{p2p}}/couch.png"),
@@ -97,6 +101,9 @@ COMMANDS = [  # model, network calls, command; {ddpm}, {ddim}, {p2p}: folders of
         '--target "a photo of a white hotel with a flag on a mountain" --seed 1 --out {p2p}/schedule.png'),
     ("scenes", 4_000, 'p2p truth --source "a photo of a cat on a couch" --target "a photo of a tiger on a couch" --n 5 '
         "--ways nothing plain sdedit ddim-iterations p2p --out {p2p}/truth-tiger.png"),
+    ("scenes", 3_000, 'p2p truth --model scenes-control --source "a photo of a house on a mountain" --target "a photo of a hotel on a mountain" '
+        "--n 5 --ways nothing p2p p2p-lines p2p-sketch --out {p2p}/truth-hotel.png"),
+
     ("scenes", 2_100_000, "p2p truth --n 500 --ways nothing plain sdedit ddim-iterations p2p p2p-exact --out {p2p}"),
     ("scenes", 2_800_000, "p2p score --n 500 --kinds thing colour setting_colour setting 'add flag' 'add spikey' "
         "'drop flag' 'add colour' 'drop colour' --out {p2p}"),
@@ -120,6 +127,8 @@ COMMANDS = [  # model, network calls, command; {ddpm}, {ddim}, {p2p}: folders of
     ("celeba64", 880_000, "p2p score --model celeba64 --n 500 --out {p2p}"),
 ]  # fmt: skip
 
+WITHOUT_DATA = (["p2p", "truth"], ["p2p", "schedule"], ["ddim", "control"], ["ddim", "sample"])  # they make their images
+
 
 def words_of(command: str, args: argparse.Namespace) -> list[str]:
     """A command of the table as the words that run it."""
@@ -127,7 +136,7 @@ def words_of(command: str, args: argparse.Namespace) -> list[str]:
     words = shlex.split(command.format(**folders))
     if args.device:
         words += ["--device", args.device]
-    if words[:2] not in (["p2p", "truth"], ["p2p", "schedule"]):  # they make the images that they edit
+    if words[:2] not in WITHOUT_DATA:
         words += ["--data-dir", args.data_dir]
     return [sys.executable, "-m", *words]
 
