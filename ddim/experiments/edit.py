@@ -173,15 +173,13 @@ def write_page(
             parts = [{"from": 0, "to": k, "text": "encode"}, {"from": k, "to": 2 * k, "text": "decode"}][: 2 * k]
             panels = [frames.add(to_bytes(x_0)) * len(labels)]
             panels += [frames.add(way[row][:, 0]) for row in (0, 1) for way in ways]
-            tracks = [{"label": "", "parts": parts, "words": None}]
+            tracks = [{"label": "", "parts": parts}]
             scenes[-1].append({"labels": labels, "turn": k, "frames": panels, "tracks": tracks})
     upper = ["original", *(f"{METHODS[method]}: x_t" for method in args.methods)]
     rows = [[{"label": label, "side": None} for label in row] for row in (upper, ["predicted x_0"] * len(args.methods))]
-    middle = len(grids) // 2
     data = {
         "note": f"{args.steps} steps, guidance {args.scale:g}", "reserve": RESERVE,
         "level": {"name": "strength", "values": [f"{strength:g}" for strength in grids]},
-        "start": {"level": middle, "step": len(scenes[0][middle]["labels"]) - 1},
         "choices": choices, "rows": [rows[0], [None, *rows[1]]], "scenes": scenes,
     }  # fmt: skip
     page.write(path, f"Editing with the sampler: {source}", data, frames)
