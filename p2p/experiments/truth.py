@@ -134,7 +134,6 @@ def prepare(args: argparse.Namespace) -> Plan:
         raise ValueError(f"{args.model} is a model of {trained.info['data']}: the true edit is known of scenes alone")
     if (steered := [way for way in args.ways or () if way in LINES]) and not isinstance(trained.unet, ControlledUNet):
         raise ValueError(f"--ways {steered[0]} needs a ControlNet, and {args.model} has none: try scenes-control")
-    classifier.load("scenes", trained.shape[-1])  # refused now where it is missing
     args.ways, args.kinds = args.ways or TRIED, args.kinds or TRUE_KINDS
     if unknown := [kind for kind in args.kinds if kind not in TRUE_KINDS]:
         raise ValueError(f"no true edit of the kind {unknown[0]!r}: expected one of {', '.join(TRUE_KINDS)}")
@@ -145,6 +144,7 @@ def prepare(args: argparse.Namespace) -> Plan:
         baselines.words_of(trained, [args.source, args.target])
         kind, chosen = edits_of(args.source, args.target, args.n, args.seed)
         return trained, {kind: chosen}, settings, None, {}
+    classifier.load("scenes", trained.shape[-1])  # refused now where it is missing
     path, facts, cells = baselines.record_of(trained, args, "truth", settings, n=args.n, seed=args.seed)
     is_measured = {kind: set(args.ways) <= set(cells.get(kind, {})) for kind in args.kinds}
     todo = {kind: [] if done else edits.scene_edits(kind, args.n, args.seed) for kind, done in is_measured.items()}
