@@ -91,17 +91,29 @@ class Trained:
         return config.image_channels, config.size, config.size
 
     @property
-    def image_size(self) -> int:
-        """The side of the model's images, in pixels."""
-        return self.autoencoder.config.size if self.autoencoder else self.unet.config.size
+    def image_shape(self) -> tuple[int, int, int]:
+        """(3, H, W) of the model's images."""
+        size = self.autoencoder.config.size if self.autoencoder else self.unet.config.size
+        return 3, size, size
 
     def encode(self, images: Tensor) -> Tensor:
-        """Images (B, 3, H, W) in [-1, 1] -> x_0: their latents, or for a model of pixels the images themselves."""
+        """Images (B, 3, H, W) in [-1, 1] -> x_0 on the model's device: their latents, of pixels the images themselves.
+
+        ValueError: images of another size.
+        """
+        if images.shape[1:] != self.image_shape:
+            wanted = ", ".join(map(str, self.image_shape))
+            raise ValueError(f"the images have the shape {tuple(images.shape)}: expected (B, {wanted})")
+        images = images.to(self.device)
         return self.autoencoder.encode(images) if self.autoencoder else images
 
     def decode(self, x_0: Tensor) -> Tensor:
         """x_0 or a prediction of it -> images (B, 3, H, W), not clipped; for a model of pixels x_0 itself."""
         return self.autoencoder.decode(x_0) if self.autoencoder else x_0
+
+    def images(self, x_0: Tensor) -> np.ndarray:
+        """x_0, or a noisy x_t, as images to look at: decoded, clipped, uint8 (B, 3, H, W)."""
+        return to_bytes(self.decode(x_0))
 
     @property
     def card(self) -> dict[str, Any]:
@@ -149,7 +161,7 @@ class Trained:
         def eps(x_t: Tensor, t: Tensor) -> Tensor:
             if x_t.shape[1:] != self.shape or not x_t.is_floating_point():
                 given, wanted = f"{tuple(x_t.shape)} {x_t.dtype}", f"(B, {', '.join(map(str, self.shape))})"
-                raise ValueError(f"x_t has shape {given}, expected {wanted}, floats in [-1, 1] (ddpm.from_bytes)")
+                raise ValueError(f"x_t has shape {given}, expected {wanted}, floats: trained.encode(images in [-1, 1])")
             if len(prompts) not in (1, len(x_t)):
                 raise ValueError(
                     f"{len(prompts)} prompts for {len(x_t)} images: expected one for each, or a single one"
@@ -198,7 +210,7 @@ def generate(
         x = last(sampler(trained.eps([prompts[i] for i in padded], scale), trained.schedule, x_T, noise))[: len(rows)]
         if not x.isfinite().all():
             raise ValueError(f"at guidance {scale:g} the samples are not finite: take a smaller one")
-        yield to_bytes(trained.decode(x))
+        yield trained.images(x)
 
 
 # ---- models as files -------------------------------------------------------------------------------------------------

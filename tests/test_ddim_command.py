@@ -171,8 +171,8 @@ def test_reconstruct_measures_every_variant(model, run, tmp_path, monkeypatch):
     monkeypatch.setattr(reconstruct, "DIVERGED", float("inf"))  # this network has learnt nothing
     assert run("reconstruct", "--n", 3, "--steps", 3) == 0
     cells = {name: row["3"] for name, row in record_in(tmp_path / "reconstruct-tiny-3.json")["cells"].items()}
-    assert set(cells) == set(reconstruct.VARIANTS)
-    assert len({cells[name]["mean"] for name in reconstruct.VARIANTS}) == len(reconstruct.VARIANTS)
+    assert set(cells) == set(reconstruct.VARIANTS) - {reconstruct.AUTOENCODER}  # a model of pixels has none
+    assert len({cell["mean"] for cell in cells.values()}) == len(cells)
     trained, test = ddpm.load(model), FEW("test", 60)
     x_0 = from_bytes(test.images[:3])
     eps = trained.eps([several[0] for several in test.captions[:3]], 4.0)

@@ -104,7 +104,7 @@ def prepare(args: argparse.Namespace) -> tuple[Trained, np.ndarray, str, dict[fl
     grids = check_methods(trained, args, strengths)
     if is_page(args):
         frames = 2 * len(args.target) * len(args.methods) * sum(2 * len(grid) - 1 for grid in grids.values())
-        page.check_size(frames, trained.shape[-1], "take fewer --steps, --strength, --methods or targets")
+        page.check_size(frames, trained.image_shape[-1], "take fewer --steps, --strength, --methods or targets")
     image, source = image_and_source(trained, args)
     trained.tokens([source, *args.target])
     path = cli.output(args, f"edit-{cli.name_of(args.model)}", ".html" if is_page(args) else ".png")
@@ -114,28 +114,31 @@ def prepare(args: argparse.Namespace) -> tuple[Trained, np.ndarray, str, dict[fl
 def run(args: argparse.Namespace) -> None:
     """Encode the image, decode it under each target; show original and edits, on a sheet or a page."""
     trained, image, source, grids, path = prepare(args)
-    x_0, edits = from_bytes(image[None]).to(trained.device), {}
+    x_0, edits = trained.encode(from_bytes(image[None])), {}
     for key in tqdm(list(product(args.target, grids, args.methods)), "edits"):
         target, strength, method = key
         edits[key] = list(edited(trained, args, method, x_0, [source], [target], strength, args.seed))
     if is_page(args):
-        write_page(path, trained, args, x_0, source, grids, edits)
+        write_page(path, trained, args, image, x_0, source, grids, edits)
     else:
-        draw_sheet(path, trained, args, x_0, source, edits)
+        draw_sheet(path, trained, args, image, source, edits)
     print(path)
 
 
-def draw_sheet(path: Path, trained: Trained, args: argparse.Namespace, x_0: Tensor, source: str, edits: Edits) -> None:
+def draw_sheet(
+    path: Path, trained: Trained, args: argparse.Namespace, image: np.ndarray, source: str, edits: Edits
+) -> None:
     """A row for each target, a column for each method; prints how far each edit is from the image."""
     rows, (strength, *_) = [], [strength for _, strength, _ in edits]
     print(f"{'':20s}{'squared error':>14s}  target")
     for target in args.target:
-        rows.append([to_bytes(x_0)[0]])
+        rows.append([image])
         for method in args.methods:
-            x = edits[target, strength, method][-1][1]
+            x = trained.decode(edits[target, strength, method][-1][1])
             rows[-1].append(to_bytes(x)[0])
             shows = remark(trained.info["data"], rows[-1][-1], source, target)
-            print(f"{METHODS[method]:20s}{squared_error(x_0, x).item():>14.4f}  {target}{shows}")
+            error = squared_error(from_bytes(image[None]).to(x), x).item()
+            print(f"{METHODS[method]:20s}{error:>14.4f}  {target}{shows}")
     columns = ["original", *(METHODS[method].replace(" ", "\n") for method in args.methods)]
     how = f"strength {strength:g}, {args.steps} steps, guidance {args.scale:g}"
     title = "\n".join([source, *(f"-> {target}" for target in args.target), how])
@@ -155,8 +158,8 @@ def remark(data: str, image: np.ndarray, source: str, target: str) -> str:
 
 
 def write_page(
-    path: Path, trained: Trained, args: argparse.Namespace, x_0: Tensor, source: str, grids: dict[float, list[int]],
-    edits: Edits,
+    path: Path, trained: Trained, args: argparse.Namespace, image: np.ndarray, x_0: Tensor, source: str,
+    grids: dict[float, list[int]], edits: Edits,
 ) -> None:  # fmt: skip
     """A scene for each target and strength: a column for each method, x_t above and the predicted x_0 below."""
     noise, frames, choices, scenes = ddpm.Noise([args.seed])(x_0), page.Atlas(), [], []
@@ -167,11 +170,11 @@ def write_page(
         scenes.append([])
         for strength, grid in grids.items():
             k, states = len(grid) - 1, (edits[target, strength, method] for method in args.methods)
-            ways = [up_and_down(trained.schedule, grid, each, x_0, noise) for each in states]
+            ways = [up_and_down(trained, grid, each, x_0, noise) for each in states]
             labels = [f"encode {i}/{k}, t = {t}" for i, t in enumerate(grid[::-1])]
             labels += [f"decode {i}/{k}, t = {t}" for i, t in enumerate(grid) if i]
             parts = [{"from": 0, "to": k, "text": "encode"}, {"from": k, "to": 2 * k, "text": "decode"}][: 2 * k]
-            panels = [frames.add(to_bytes(x_0)) * len(labels)]
+            panels = [frames.add(image[None]) * len(labels)]
             panels += [frames.add(way[row][:, 0]) for row in (0, 1) for way in ways]
             tracks = [{"label": "", "parts": parts}]
             scenes[-1].append({"labels": labels, "turn": k, "frames": panels, "tracks": tracks})
@@ -186,7 +189,7 @@ def write_page(
 
 
 def up_and_down(
-    schedule: ddpm.Schedule, grid: list[int], states: list[page.State], x_0: Tensor, noise: Tensor
+    trained: Trained, grid: list[int], states: list[page.State], x_0: Tensor, noise: Tensor
 ) -> list[np.ndarray]:
     """x_t and the predicted x_0 of an edit, uint8 (2k + 1, 1, 3, H, W) each, along a grid of k steps up and down again.
 
@@ -195,8 +198,8 @@ def up_and_down(
     """
     k = len(grid) - 1
     if states[0][0] > 0:
-        states = [(t, q_sample(schedule, x_0, t, noise), x_0) for t in grid[:0:-1]] + states
+        states = [(t, q_sample(trained.schedule, x_0, t, noise), x_0) for t in grid[:0:-1]] + states
     if len(states) == 2 * k:
         (_, below, _), _, (t, _, predicted) = states[k - 1 : k + 2]
         states = [*states[: k + 1], (t, below, predicted), *states[k + 1 :]]
-    return page.frames_of([states[0][1]], states[1:])
+    return page.frames_of(trained, [states[0][1]], states[1:])

@@ -16,7 +16,7 @@ from ddpm.diffusion import last, predict, q_sample
 from ddpm.experiments.common import calls_bar, caption_label, finite, images_of, model_data
 from ddpm.model import Trained
 from ddpm.utils import cli
-from ddpm.utils.images import sheet, to_bytes
+from ddpm.utils.images import sheet
 
 from ..interpolation import slerp
 from ..sampler import sample, step, timesteps
@@ -57,7 +57,7 @@ def interpolation(trained: Trained, prompts: list[str], args: argparse.Namespace
         ends = ddpm.Noise([args.seed + 2 * i, args.seed + 2 * i + 1]).start(trained.shape, trained.device)
         x_T = slerp(ends[:1].expand(POINTS, -1, -1, -1), ends[1:].expand(POINTS, -1, -1, -1), weights)
         states = sample(trained.eps([prompt], args.scale), trained.schedule, x_T, S)
-        images.append(to_bytes(last(finite(states, args.scale))))
+        images.append(trained.images(last(finite(states, args.scale))))
         bar.update(S * POINTS)
     rows, columns = list(map(caption_label, prompts[:BETWEEN])), [f"{w:.1f}" for w in weights.tolist()]
     return np.stack(images), rows, columns, f"slerp of x_T, S = {S}"
@@ -76,7 +76,7 @@ def terms(trained: Trained, prompts: list[str], args: argparse.Namespace, bar: t
             x_s, _ = step(schedule, predicted, x_t, t, s, eta, z)
             first = math.sqrt(schedule.alpha_bar[s].item()) * x_0_hat
             row += [first, mean - first, x_s - mean, x_s]
-        images.append(to_bytes(torch.cat(row)))
+        images.append(trained.images(torch.cat(row)))
     bar.update(S + len(times))
     columns = [name for eta in ("0 (DDIM)", "0.5", "1 (DDPM)") for name in (f"eta = {eta}\n{TERMS[0]}", *TERMS[1:])]
     return np.stack(images), [f"t = {t}\nto s = {s}" for t, s in times], columns, prompts[0]

@@ -24,7 +24,7 @@ from ddpm.model import find, read
 from ddpm.noise import Draw, noise_like
 from ddpm.schedule import Schedule
 from ddpm.utils import cli
-from ddpm.utils.images import from_bytes, sheet, squared_error, to_bytes
+from ddpm.utils.images import from_bytes, sheet, squared_error
 
 from ..sampler import Trajectory, sample, sigma, step, timesteps
 from .reconstruct import round_trip
@@ -164,9 +164,9 @@ def run(args: argparse.Namespace) -> None:
             sampler = lambda *given, way=way: way(*given, args.steps)  # noqa: E731
             samples[name] = images_of(model, captions, seeds, 1.0, sampler, bar)
     real = test[: settings["inverted"]]
-    eps_of, x_0 = partial(trained.eps, captions[: len(real)]), from_bytes(real).to(trained.device)
+    eps_of, x_0 = partial(trained.eps, captions[: len(real)]), trained.encode(from_bytes(real))
     again = {name: way(eps_of, trained.schedule, x_0, args.steps) for name, way in INVERSION.items()}
-    again = {name: to_bytes(x.nan_to_num()) for name, x in again.items()}
+    again = {name: trained.images(x.nan_to_num()) for name, x in again.items()}
     reference = Reference(network(test))
     errors = {name: 1000 * squared_error(real, images) for name, images in again.items()}
     record = {

@@ -1,6 +1,7 @@
 """Does inversion reconstruct the image? Test images inverted and sampled again (DDIM, Table 2).
 
-The error is the mean squared error per dimension with images on the [0, 1] scale, nothing clipped.
+The error is the mean squared error per dimension with images on the [0, 1] scale, nothing clipped. Of a model of
+latents what the autoencoder loses is a row of its own; the other rows compare with what it reconstructs.
 """
 
 import argparse
@@ -20,7 +21,7 @@ from ddpm.experiments.common import model_data, model_facts, write
 from ddpm.model import Trained, in_batches
 from ddpm.schedule import Schedule
 from ddpm.utils import cli
-from ddpm.utils.images import from_bytes, sheet, squared_error, to_bytes
+from ddpm.utils.images import from_bytes, sheet, squared_error
 
 from ..bdia import invert_exact, sample_exact
 from ..inversion import invert
@@ -36,6 +37,7 @@ CELL = {  # of the record: network calls for each image, and `summary`
     "largest": records.NUMBER | None, "diverged": records.NUMBER,
 }  # fmt: skip
 EXACT = "exact"
+AUTOENCODER = "autoencoder alone"  # of a model of latents: encoded and decoded, no step
 GAUSSIAN = "Gaussian, exact eps"  # no network: data of the same mean and covariance, what the steps alone lose
 SHOWN = 6  # images of the sheet
 
@@ -64,6 +66,7 @@ VARIANTS = {
     "exact": Variant(inversion=EXACT),
     "exact, guidance 7.5": Variant(scale=7.5, inversion=EXACT),
     GAUSSIAN: Variant(captions=False, network=False),
+    AUTOENCODER: Variant(captions=False, network=False),
 }
 
 
@@ -124,6 +127,8 @@ def text(record: dict) -> str:
     ]
     if GAUSSIAN in record["cells"]:
         lines += [f"{GAUSSIAN}: no network, data of the training set's mean and covariance: what the steps lose"]
+    if AUTOENCODER in record["cells"]:
+        lines += [f"{AUTOENCODER}: images against their reconstructions, with which the other rows compare theirs"]
     lines += [grid_line(settings["T"], S, settings["spacing"]) for S in records.columns_of(record)]
     table = [("", "S", titles)]
     for name in records.rows_of(record, VARIANTS):
@@ -144,13 +149,17 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     cli.add_flags(parser, "device", "data_dir", "out", model="shapes", n=128)
     steps, variants = [10, 20, 50, 100], list(VARIANTS)
     parser.add_argument("--steps", type=cli.positive, nargs="+", default=steps, help="numbers of steps S, each way")
-    parser.add_argument("--variants", nargs="+", choices=variants, default=variants, help="first: shown at every S")
+    parser.add_argument("--variants", nargs="+", choices=variants, help="by default all; first: shown at every S")
     parser.add_argument("--spacing", choices=SPACINGS, default="linear", help="time grid; the paper's is quadratic")
 
 
-def prepare(args: argparse.Namespace) -> tuple[Trained, Tensor, list[str], str, dict]:
-    """The model, n test images and their captions, the name of the files and the record. ValueError, OSError."""
+def prepare(args: argparse.Namespace) -> tuple[Trained, np.ndarray, list[str], str, dict]:
+    """The model, n test images uint8 and their captions, the name of the files and the record. ValueError, OSError."""
     trained = ddpm.load(args.model, device=args.device)
+    latents = [AUTOENCODER] if trained.autoencoder else []
+    args.variants = args.variants or [name for name in VARIANTS if name != AUTOENCODER] + latents
+    if AUTOENCODER in args.variants and not latents:
+        raise ValueError(f"--variants {AUTOENCODER!r}: {args.model} is a model of pixels, leave it out")
     exact = [name for name in args.variants if VARIANTS[name].inversion == EXACT]
     for S in args.steps:
         if len(timesteps(trained.schedule.T, S, args.spacing)) == 2 and exact:
@@ -163,21 +172,25 @@ def prepare(args: argparse.Namespace) -> tuple[Trained, Tensor, list[str], str, 
     name = f"reconstruct-{cli.name_of(args.model)}-{args.n}" + ("-quadratic" if args.spacing == "quadratic" else "")
     settings = model_facts(trained, args) | {"n": args.n, "spacing": args.spacing}
     record = records.resume(cli.output(args, name, ".json"), settings, CELL)
-    return trained, from_bytes(test.images[: args.n]).to(trained.device), captions, name, record
+    return trained, test.images[: args.n], captions, name, record
 
 
 def run(args: argparse.Namespace) -> None:
     """Measure the cells that are missing; write and print the table, and show some of the images."""
-    trained, x_0, captions, name, record = prepare(args)
-    schedule, found = trained.schedule, {}
+    trained, originals, captions, name, record = prepare(args)
+    schedule, found, x_0 = trained.schedule, {}, trained.encode(from_bytes(originals))
+    decoded = trained.decode(x_0)
 
     @cache
     def gaussian() -> EpsFn:
         images = model_data(trained, args.data_dir, "train").images
-        return gaussian_like(schedule, from_bytes(images).to(trained.device))
+        return gaussian_like(schedule, trained.encode(from_bytes(images)))
 
     def again(row: str, S: int, x_0: Tensor) -> Tensor:
         variant, parts = VARIANTS[row], []
+        if row == AUTOENCODER:
+            bar.update(len(x_0) * S)
+            return x_0
         for part in in_batches(len(x_0), trained.device):
             prompts = captions[part] if variant.captions else None
             eps = trained.eps(prompts, variant.scale) if variant.network else gaussian()
@@ -189,7 +202,8 @@ def run(args: argparse.Namespace) -> None:
         x = again(row, S, x_0)
         found[row, S] = x[:SHOWN]
         n_steps = len(timesteps(schedule.T, S, args.spacing)) - 1
-        return {"calls": calls(n_steps, VARIANTS[row])} | summary(x_0, x)
+        expected = from_bytes(originals).to(decoded) if row == AUTOENCODER else decoded
+        return {"calls": calls(n_steps, VARIANTS[row])} | summary(expected, trained.decode(x))
 
     todo = records.missing(record, [(row, S) for S in args.steps for row in args.variants])
     with tqdm(total=len(x_0) * sum(S for _, S in todo), unit=" steps", unit_scale=True) as bar:
@@ -201,5 +215,6 @@ def run(args: argparse.Namespace) -> None:
         found |= {cell: again(*cell, x_0[:SHOWN]) for cell in earlier}
     write(args, name, record, text(record))
     names = ["original", *("\n".join([*row.split(maxsplit=1), f"S = {S}"]) for row, S in cells)]
-    images = np.stack([to_bytes(each.nan_to_num()) for each in (x_0[:SHOWN], *(found[cell] for cell in cells))], axis=1)
+    images = [originals[:SHOWN], *(trained.images(found[cell].nan_to_num()) for cell in cells)]
+    images = np.stack(images, axis=1)
     print(sheet(cli.output(args, name, ".png"), images, [""] * len(images), names))

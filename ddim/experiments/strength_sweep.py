@@ -23,7 +23,7 @@ from ddpm.experiments.common import check_settings, model_data, model_facts, sho
 from ddpm.model import Trained, in_batches
 from ddpm.utils import cli
 from ddpm.utils.device import check_memory
-from ddpm.utils.images import from_bytes, save_figure, sheet, squared_error, to_bytes
+from ddpm.utils.images import from_bytes, save_figure, sheet, squared_error
 
 from .edit import METHODS, add_method_flags, check_methods, edited
 
@@ -40,9 +40,9 @@ def images_at(
     """The edits with a method and a strength, uint8 (n, 3, H, W)."""
     images = []
     for part in in_batches(len(e.images), trained.device):
-        x_0, seed = from_bytes(e.images[part]).to(trained.device), args.seed + part.start
+        x_0, seed = trained.encode(from_bytes(e.images[part])), args.seed + part.start
         states = edited(trained, args, method, x_0, e.sources[part], e.targets[part], strength, seed)
-        images.append(to_bytes(last(states)))
+        images.append(trained.images(last(states)))
     return np.concatenate(images)
 
 
@@ -143,7 +143,7 @@ def prepare(args: argparse.Namespace) -> tuple[Trained, dict[str, edits.Edits], 
         trained = trained.for_many_images(compiled=False)
     if (data := trained.info["data"]) not in edits.EDIT_KINDS:
         raise ValueError(f"no edits are known for the dataset {data!r}: expected one of {', '.join(edits.EDIT_KINDS)}")
-    kept = args.n * (1 + len(args.strengths) * len(args.methods)) * math.prod(trained.shape)
+    kept = args.n * (1 + len(args.strengths) * len(args.methods)) * math.prod(trained.image_shape)
     check_memory(kept, torch.device("cpu"), f"--n {args.n}")
     test = model_data(trained, args.data_dir, "test")
     todo = {kind: edits.edits(test, kind, args.n) for kind in args.edits or edits.EDIT_KINDS[data]}

@@ -288,7 +288,7 @@ def prepare(args: argparse.Namespace) -> tuple:
         where = f"starts at t = {first}, where alpha_bar of the {schedule.kind} schedule is {signal:.2g}"
         other = "take --spacing linear" if spacing == "quadratic" else "train with --schedule cosine"
         raise ValueError(f"--spacing {spacing} {where}: samples would not start from noise, {other}")
-    check_memory(args.n * math.prod(trained.shape), torch.device("cpu"), f"--n {args.n}")
+    check_memory(args.n * math.prod(trained.image_shape), torch.device("cpu"), f"--n {args.n}")
     network = features.load(args.features, trained.info["data"], args.inception, trained.device)
     reference, images = real_images(trained, args, real_rows)
     prompts = prompts_of(trained, args)

@@ -91,13 +91,13 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 def prepare(args: argparse.Namespace) -> tuple[Trained, Judged, dict]:
     """The model, what is judged, facts for the record. ValueError: too many images, steps; no judge; another's file."""
     trained = load(args.model, device=args.device).for_many_images(compiled=False)
-    check_memory(2 * args.n * np.prod(trained.shape), torch.device("cpu"), f"--n {args.n}")
+    check_memory(2 * args.n * np.prod(trained.image_shape), torch.device("cpu"), f"--n {args.n}")
     if args.steps > trained.schedule.T and args.steps != STEPS:  # the default is for models of fewer steps, too
         raise ValueError(f"--steps is {args.steps}: expected 1 .. {trained.schedule.T}, as this model has")
     if (name := trained.info["data"]) == "shapes":
         sets, facts = of_shapes(args.n), {}
     else:
-        facts = {"classifier": classifier.load(name, trained.shape[-1]).sha256}
+        facts = {"classifier": classifier.load(name, trained.image_shape[-1]).sha256}
         data = common.model_data(trained, args.data_dir, "test")
         rows = random_rows(data, args.n)
         prompts = [data.captions[i][0] for i in rows]

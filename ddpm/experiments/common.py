@@ -37,7 +37,7 @@ def named(name: str, eps: EpsFn, schedule: Schedule, x_T: Tensor, noise: Noise, 
 
 def model_data(trained: Trained, data_dir: str, split: str) -> Dataset:
     """A split of the model's own dataset, whose captions use words that the model has tokens for."""
-    return load_data(trained.info["data"], data_dir, split, trained.image_size, trained.tokenizer.words)
+    return load_data(trained.info["data"], data_dir, split, trained.image_shape[-1], trained.tokenizer.words)
 
 
 def image_and_source(trained: Trained, args: argparse.Namespace) -> tuple[np.ndarray | None, str]:
@@ -63,7 +63,7 @@ def image_and_caption(trained: Trained, image: str, data_dir: str) -> tuple[np.n
         return test.images[int(image)], test.captions[int(image)][0]
     if not Path(image).exists():
         raise ValueError(f"--image {image}: no such file; give one, or the number of an image in the test split")
-    return middle_of(Path(image), trained.image_size), None
+    return middle_of(Path(image), trained.image_shape[-1]), None
 
 
 def add_control_flags(parser: argparse.ArgumentParser) -> None:

@@ -169,7 +169,7 @@ def draw(unet: UNet, noisy: np.ndarray | None = None, predicted: np.ndarray | No
     folded = f", as {unet.first.in_channels} x {rows[0][1].size} x {rows[0][1].size}" if config.stem > 1 else ""
     out = "predicted noise" if config.predicts == "eps" else "v, which gives the predicted noise"
     for x, name, image in ((LEFT, "noisy image", noisy), (RIGHT, out, predicted)):
-        what = f"{name}\n3 x {config.size} x {config.size}{folded}"
+        what = f"{name}\n{config.image_channels} x {config.size} x {config.size}{folded}"
         axis.text(x, HIGH + 0.06, what, ha="center", va="bottom", fontsize=9)
         if image is not None:
             place = (x - 0.62, x + 0.62, 1.1, 2.5)

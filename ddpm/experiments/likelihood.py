@@ -87,6 +87,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 def prepare(args: argparse.Namespace) -> tuple[Trained, Dataset, Path]:
     """The model, the images, and the record's file. ValueError: too few images or times, or another's file."""
     trained = load(args.model, device=args.device)
+    if trained.autoencoder:
+        raise ValueError(f"{args.model} is a model of latents, whose bound says nothing of pixels: take one of pixels")
     T = trained.schedule.T
     if args.times and not 2 <= args.times < T:
         raise ValueError(f"--times is {args.times}: expected 2 .. {T - 1}; without the flag all T = {T} are taken")

@@ -21,8 +21,8 @@ from torch import Tensor
 
 from unet.text import split_words
 
+from ..model import Trained
 from ..utils.files import write_text
-from ..utils.images import to_bytes
 
 TEMPLATE = Path(__file__).with_name("page.html")
 MOST_BYTES = 4_000_000  # of a file
@@ -71,16 +71,16 @@ class Atlas:
         return file.getvalue()
 
 
-def frames_of(start: list[Tensor], states: list[State]) -> list[np.ndarray]:
+def frames_of(trained: Trained, start: list[Tensor], states: list[State]) -> list[np.ndarray]:
     """x_t and the predicted x_0 of a trajectory of S steps, uint8 (S + 1, B, 3, H, W) each.
 
-    start: x_T (B, 3, H, W), or both images of a latent pair; states: what a sampler yields from there. Beside x_t is
+    start: x_T (B, C, H, W), or both images of a latent pair; states: what a sampler yields from there. Beside x_t is
     what the network predicts from it, and at the end, t = 0, the image itself. From a pair the network is first called
     at the second image: the first takes that prediction too.
     """
     x = [*start, *(x for _, x, _ in states)]
     x_0 = [*(x_0 for *_, x_0 in states), x[-1]]
-    return [np.stack([to_bytes(each) for each in way]) for way in (x, x_0[:1] * (len(x) - len(x_0)) + x_0)]
+    return [np.stack([trained.images(each) for each in way]) for way in (x, x_0[:1] * (len(x) - len(x_0)) + x_0)]
 
 
 def captions(source: str, target: str, also: Collection[str] = ()) -> list[dict[str, Any]]:

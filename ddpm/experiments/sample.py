@@ -57,7 +57,7 @@ def plan(args: argparse.Namespace, trained: Trained, seeds: list[int]) -> Plan:
             raise ValueError(f"--separate: {args.out} has images already: give a new folder")
     elif named and path.suffix.lower() == ".npz":
         path = cli.output(args, path.stem, ".npz")
-        check_memory(2 * count * math.prod(trained.shape), torch.device("cpu"), f"{count:,} images in one file")
+        check_memory(2 * count * math.prod(trained.image_shape), torch.device("cpu"), f"{count:,} images in one file")
     elif count > MOST_ON_A_SHEET:
         there = f"{count:,} images, and a sheet shows at most {MOST_ON_A_SHEET:,}"
         raise ValueError(f"{there}: take --out samples.npz, or --separate for a PNG of each")

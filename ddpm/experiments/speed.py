@@ -46,7 +46,7 @@ def imported(library: str) -> type[nn.Module] | str:
 
 def other_network(library: str, config: UNetConfig, batch: int, device: torch.device) -> tuple[nn.Module, Callable]:
     """A network as large as ours, and its prediction for t and an x_t whose patches are channels already."""
-    size, channels = config.map_sizes[0], 3 * config.stem**2
+    size, channels = config.map_sizes[0], config.image_channels * config.stem**2
     if library == DDP:
         unet = imported(DDP)(config.channels, dim_mults=config.multipliers, channels=channels).to(device)
         return unet, unet  # it takes no captions
@@ -65,7 +65,8 @@ def other_network(library: str, config: UNetConfig, batch: int, device: torch.de
 def works_of(library: str, preset: str, batch: int, device: torch.device, precision: str) -> dict[str, Callable]:
     """What is timed: name -> a function that does it once."""
     config, schedule, tokenizer = PRESETS[preset], Schedule(T, RECIPES[preset].schedule), Tokenizer()
-    x, t = torch.randn(batch, 3, config.size, config.size, device=device), torch.full((batch,), T, device=device)
+    x = torch.randn(batch, config.image_channels, config.size, config.size, device=device)
+    t = torch.full((batch,), T, device=device)
     if library == OURS:
         unet = UNet(config, len(tokenizer), schedule.alpha_bar).to(device)
         predict = partial(unet, tokens=tokenizer.encode([CAPTION] * batch, config.words).to(device))

@@ -54,6 +54,8 @@ def new(given: dict, network: dict, device: str) -> Plan:
     if settings.init and network:
         raise ValueError(f"--init brings its own network: leave out {', '.join(sorted(network))}")
     start = model.load(settings.init) if settings.init else None
+    if start and start.autoencoder and settings.autoencoder:
+        raise ValueError(f"--init {settings.init} brings its own autoencoder: leave out --autoencoder")
     if start and isinstance(start.unet, ControlledUNet):
         raise ValueError(f"--init {settings.init} has a ControlNet: take the model that it was trained on")
     if settings.control:
@@ -65,7 +67,9 @@ def new(given: dict, network: dict, device: str) -> Plan:
         if config.predicts == "eps":  # what Ho et al. 2020 train it with
             settings = replace(settings, **{"schedule": "linear", "weighting": "eps"} | given)
         check_start(Schedule(settings.T, settings.schedule), settings.weighting, config.predicts)
-    autoencoder = model.load_autoencoder(settings.autoencoder) if settings.autoencoder else None
+    autoencoder = start.autoencoder if start else None
+    if settings.autoencoder:
+        autoencoder = model.load_autoencoder(settings.autoencoder)
     check_latents(preset, config, autoencoder)
     if "compile" not in given:  # a GPU gains what it takes, a minute or two, in a training of ten minutes or more
         worth = device == "cuda" and (settings.minutes >= 10 or settings.images >= 5_000_000)
@@ -91,6 +95,8 @@ def check_base(settings: Settings, base: Trained | None, given: dict) -> None:
         raise ValueError("--control trains a ControlNet on a model that stays frozen: say which with --init")
     if base.info["data"] != settings.data:
         raise ValueError(f"--init {settings.init} is of {base.info['data']}, --data is {settings.data}: match them")
+    if base.autoencoder:
+        raise ValueError(f"--init {settings.init} is a model of latents: a ControlNet is trained on one of pixels")
     if kept := sorted({"T", "schedule"} & set(given)):
         raise ValueError(f"--control keeps the frozen model's {' and '.join(kept)}: leave it out")
 

@@ -22,7 +22,7 @@ from ddpm.experiments.common import add_control_flags, finite, image_and_source,
 from ddpm.experiments.page import check_size, is_page
 from ddpm.model import Trained
 from ddpm.utils import cli
-from ddpm.utils.images import from_bytes, overlay, sheet, squared_error, to_bytes
+from ddpm.utils.images import from_bytes, overlay, sheet, squared_error
 from unet.vocabulary import GRAMMAR
 
 from .. import editing, real
@@ -187,7 +187,7 @@ def prepare(args: argparse.Namespace) -> Plan:
     columns, rows = 1 + 2 * len([*levels.values()][0]), len(args.seeds)
     if page_wanted:
         frames = rows * len(levels) * (columns + 1) * (steps + 1)
-        check_size(frames, trained.shape[-1], "take fewer --steps, --seeds or targets")
+        check_size(frames, trained.image_shape[-1], "take fewer --steps, --seeds or targets")
     elif max(rows, columns) > MOST:
         raise ValueError(f"a sheet of {rows} images and {columns} columns: expected at most {MOST} of each")
     return Plan(trained, source, image, levels, path)
@@ -200,7 +200,7 @@ def start_of(plan: Plan, args: argparse.Namespace) -> dict[str, Any]:
     if plan.image is None:
         x_T = ddpm.Noise(args.seeds).start(trained.shape, trained.device)
         return start | {"x_T": x_T, "sampler": sampler_of(args.sampler or "ddim", args.seeds)}
-    x_0 = from_bytes(plan.image[None]).to(trained.device)
+    x_0 = trained.encode(from_bytes(plan.image[None]))
     if args.scale == 1:
         return start | {"x_T": real.latent_pair(trained, source, x_0, steps), "sampler": ddim.sample_exact}
     found = tqdm(finite(real.null_text(trained, source, x_0, steps, args.scale), args.scale), "null text", steps)
@@ -224,16 +224,16 @@ def run(args: argparse.Namespace) -> None:
         jobs.append((f"new caption only\n{change(source, [*target])}", " ".join(target), alone))
     store = AttentionStore([prompt] * n + [" ".join(edits[0].target)] * n, by_time=bool(args.film))
     x_T, columns = start["x_T"], []
-    states = [(trained.schedule.T, to_bytes(x_T[0] if isinstance(x_T, tuple) else x_T))]  # of the sources
+    states = [(trained.schedule.T, trained.images(x_T[0] if isinstance(x_T, tuple) else x_T))]  # of the sources
     with tqdm(total=len(jobs) * args.steps, desc="edits", unit=" steps") as bar:
         for name, target, how in jobs:
             is_first = not columns
             how = start | {"store": store if is_first else None} | how
             for t, x, _ in finite(editing.edit(trained, prompt, target, **how), args.scale):
                 if is_first:
-                    states.append((t, to_bytes(x[:n])))
+                    states.append((t, trained.images(x[:n])))
                 bar.update()
-            columns.append((name, to_bytes(x[n:])))
+            columns.append((name, trained.images(x[n:])))
     before = states[-1][1]  # the source's rows are the same in all edits
 
     def map_of(word: str, t: int | None = None) -> np.ndarray:

@@ -63,7 +63,7 @@ def write(
             store = AttentionStore([prompt] * n + [target] * n, by_time=True)
             trajectory = editing.edit(trained, prompt, target, **start, store=store, **how)
             states = list(tqdm(finite(trajectory, scale), name, steps))
-            seen, size = page.frames_of([torch.cat([x, x]) for x in x_T], states), size or store.largest
+            seen, size = page.frames_of(trained, [torch.cat([x, x]) for x in x_T], states), size or store.largest
             # at each time, mean over heads and layers, and at t = 0 over all times; of a latent pair the network sees
             # only the second image
             each = [store.maps(size, t=min(t, max(store.by_time))) for t in grid[:-1]]

@@ -15,7 +15,7 @@ from ddpm.diffusion import last
 from ddpm.experiments.common import finite
 from ddpm.model import Trained
 from ddpm.utils import cli
-from ddpm.utils.images import sheet, to_bytes
+from ddpm.utils.images import sheet
 
 from ..editing import edit
 from ..words import Words
@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> None:
         for cross_until in SHARES:
             how = dict(cross_until=cross_until, self_until=self_until)
             states = edit(trained, args.source, args.target, x_T, args.steps, args.scale, **how)
-            source, image = to_bytes(last(finite(states, args.scale)))
+            source, image = trained.images(last(finite(states, args.scale)))
             edited.append(image)
         rows.append([source, *edited])
     columns, labels = [f"cross\n{share:.0%}" for share in SHARES], [f"self {share:.0%}" for share in SHARES]

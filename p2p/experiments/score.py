@@ -24,7 +24,7 @@ from ddpm.evaluation.edits import PAIR_KINDS, PARSERS, pairs
 from ddpm.experiments.common import shown_words
 from ddpm.experiments.records import Cell
 from ddpm.model import Trained
-from ddpm.utils.images import enlarge, squared_error, to_bytes
+from ddpm.utils.images import enlarge, squared_error
 
 from ..store import AttentionStore
 from . import baselines
@@ -61,7 +61,7 @@ def task_of(trained: Trained, kind: str, n: int, data_dir: str = "") -> Task:
     data, half = trained.info["data"], -(-n // 2)
     if kind != MAPS or data != "celeba":
         return Task(data, kind, **vars(pairs(data, "colour" if kind == MAPS else kind, n)))
-    shown = where_words_show(load_data(data, data_dir, "train", trained.unet.config.size))
+    shown = where_words_show(load_data(data, data_dir, "train", trained.image_shape[-1]))
     captions = [caption for word in ("smiling", "eyeglasses") for caption in pairs(data, word, half).targets][:n]
     return Task(data, kind, captions, captions, places=shown)
 
@@ -128,9 +128,9 @@ def compare(trained: Trained, settings: EditSettings, task: Task, ways: Sequence
     """Way of editing -> its measures on the task's pairs."""
     before, after, where = [], {way: [] for way in ways}, []
     for batch in batches(trained, settings, task):
-        before.append(to_bytes(batch.x_0))
+        before.append(trained.images(batch.x_0))
         for way in ways:
-            after[way].append(to_bytes(WAYS[way](trained, settings, batch)))
+            after[way].append(trained.images(WAYS[way](trained, settings, batch)))
         if task.data not in ("shapes", "scenes"):
             where.append(~region(trained, settings, batch))
     sources, alone = np.concatenate(before), np.concatenate(where) if where else None
@@ -142,8 +142,8 @@ def region(trained: Trained, settings: EditSettings, batch: Pairs) -> np.ndarray
     """(n, H, W) bool: where the averaged maps of the words that differ are high."""
     store = AttentionStore(batch.sources + batch.targets)
     prompt_to_prompt(trained, settings, batch, store=store)
-    blend, (n, *shape) = settings.blend(trained, words_that_differ(batch)), batch.x_0.shape
-    return blend.region(store, torch.Size((2 * n, *shape)))[:, 0].cpu().numpy()
+    blend, shape = settings.blend(trained, words_that_differ(batch)), (2 * len(batch.sources), *trained.image_shape)
+    return blend.region(store, torch.Size(shape))[:, 0].cpu().numpy()
 
 
 def measure(task: Task, shown: Judged, before: np.ndarray, after: np.ndarray, alone: np.ndarray | None) -> Cell:
@@ -190,7 +190,7 @@ def localise(trained: Trained, settings: EditSettings, task: Task) -> dict[str, 
         store = AttentionStore(batch.sources * 2)
         prompt_to_prompt(trained, settings, batch, store=store)
         sizes = sorted({site.size for site in store.sites}, reverse=True)
-        for kind, masks in places(task, to_bytes(batch.x_0)).items():
+        for kind, masks in places(task, trained.images(batch.x_0)).items():
             own = [words[seed][kind] if masks[i].any() else None for i, seed in enumerate(batch.seeds)]
             own = [kind if word is True else word for word in own]  # a word that a caption has or not is named so
             rows = [i for i, word in enumerate(own) if word]
@@ -254,7 +254,7 @@ def prepare(args: argparse.Namespace) -> Plan:
         print(f"--data-dir {args.data_dir} has no effect: only the maps of faces need the data")
     path, facts, cells = baselines.record_of(trained, args, "score", settings, n=args.n)
     if data != "shapes":
-        classifier.load(data, trained.shape[-1])  # refused now where it is missing
+        classifier.load(data, trained.image_shape[-1])  # refused now where it is missing
     todo = {}
     for kind in args.kinds:
         ways = [way for way in args.ways if way not in cells.get(kind, {})]

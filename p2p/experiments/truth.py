@@ -22,7 +22,7 @@ from ddpm.experiments.common import shown_words
 from ddpm.experiments.records import Cell
 from ddpm.model import Trained
 from ddpm.utils import cli
-from ddpm.utils.images import from_bytes, sheet, squared_error, to_bytes
+from ddpm.utils.images import from_bytes, sheet, squared_error
 from unet import ControlledUNet
 
 from .. import real
@@ -67,12 +67,12 @@ def edited(
     for first in tqdm(range(0, len(chosen), BATCH), "edits", unit=" batches"):
         part = chosen[first : first + BATCH]
         sources, targets = [e.source for e in part], [e.target for e in part]
-        x_0 = from_bytes(drawn([e.before for e in part], trained.shape[-1])).to(trained.device)
+        x_0 = trained.encode(from_bytes(drawn([e.before for e in part], trained.image_shape[-1])))
         x_T = real.latent(trained, sources, x_0, settings.steps)
         pairs = Pairs(sources, targets, list(range(first, first + len(part))), x_T, x_0)
         tried = WAYS | {way: partial(with_lines, chosen=part, lines_of=name) for way, name in LINES.items()}
         for way in ways:
-            found[way].append(to_bytes(tried[way](trained, settings, pairs)))
+            found[way].append(trained.images(tried[way](trained, settings, pairs)))
     return {way: np.concatenate(parts) for way, parts in found.items()}
 
 
@@ -165,7 +165,7 @@ def run(args: argparse.Namespace) -> None:
         if not chosen:
             continue
         part = "" if path is None and cli.is_file_name(args.out) else f"-{kind.replace(' ', '-')}"
-        columns = images | {"truth": drawn([e.after for e in chosen], trained.shape[-1])}
+        columns = images | {"truth": drawn([e.after for e in chosen], trained.image_shape[-1])}
         pairs = [changed(split(e.source), split(e.target)) for e in chosen[:SHOWN]]
         rows = [" ->\n".join(" ".join(words) for words in pair) for pair in pairs]
         pixels = np.stack([each[:SHOWN] for each in columns.values()], axis=1)
