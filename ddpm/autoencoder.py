@@ -108,7 +108,7 @@ class Autoencoder(nn.Module):
     @torch.no_grad()
     def decode(self, x_0: Tensor) -> Tensor:
         """Latents x_0 -> images; what lies outside of [-1, 1] is left to whoever shows them."""
-        z = (x_0 * self.scale).contiguous(memory_format=torch.channels_last)
+        z = (x_0.float() * self.scale).contiguous(memory_format=torch.channels_last)
         return torch.cat([self.decoder(part).float() for part in z.split(AT_ONCE)])
 
     def measure_scale(self, x: Tensor) -> None:

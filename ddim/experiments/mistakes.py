@@ -168,7 +168,8 @@ def run(args: argparse.Namespace) -> None:
     again = {name: way(eps_of, trained.schedule, x_0, args.steps) for name, way in INVERSION.items()}
     again = {name: trained.images(x.nan_to_num()) for name, x in again.items()}
     reference = Reference(network(test))
-    errors = {name: 1000 * squared_error(real, images) for name, images in again.items()}
+    image = trained.images(x_0)  # of a model of latents what its autoencoder reconstructs: not DDIM's loss
+    errors = {name: 1000 * squared_error(image, images) for name, images in again.items()}
     record = {
         "settings": settings,
         "sampling": {name: reference.measure(network(images)) for name, images in samples.items()},
