@@ -144,7 +144,7 @@ def prepare(args: argparse.Namespace) -> Plan:
         baselines.words_of(trained, [args.source, args.target])
         kind, chosen = edits_of(args.source, args.target, args.n, args.seed)
         return trained, {kind: chosen}, settings, None, {}
-    classifier.load("scenes", trained.shape[-1])  # refused now where it is missing
+    classifier.load("scenes", trained.image_shape[-1])  # refused now where it is missing
     path, facts, cells = baselines.record_of(trained, args, "truth", settings, n=args.n, seed=args.seed)
     is_measured = {kind: set(args.ways) <= set(cells.get(kind, {})) for kind in args.kinds}
     todo = {kind: [] if done else edits.scene_edits(kind, args.n, args.seed) for kind, done in is_measured.items()}
