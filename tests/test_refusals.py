@@ -9,7 +9,7 @@ import pytest
 import torch
 from helpers import code_of
 from PIL import Image
-from tiny import CONFIG, make_unet, save_model
+from tiny import CONFIG, make_unet, save_autoencoder, save_model
 
 import ddim
 import ddpm
@@ -22,7 +22,8 @@ from ddpm.utils.cli import exit_code
 from p2p import real
 from unet import Site, Tokenizer
 
-# a command, and words that its line has; x.json, list.json, nan.json and notes.txt are somebody's files
+# a command, and words that its line has; x.json, list.json, nan.json and notes.txt are somebody's
+# files, ae.pt is an autoencoder
 ROWS = {
     "train {}": """
         --preset huge | unknown preset 'huge'
@@ -48,6 +49,13 @@ ROWS = {
         --out runs.png | expected a folder
         --control | --control trains a ControlNet on a model that stays frozen: say which with --init
         --preset scenes-control --init shapes | --init shapes is of shapes, --data is scenes
+        --preset scenes64 | takes latents: say of which autoencoder with --autoencoder
+        --preset scenes64 --autoencoder nowhere | no model 'nowhere'
+        --preset scenes64 --autoencoder shapes | has no autoencoder: train one with train.py --preset autoencoder64
+        --autoencoder ae.pt | --autoencoder gives latents of 4 x 4 x 4, the network of shapes takes 3 x 16 x 16
+        --preset autoencoder64 --cross-sizes 8 | the network of autoencoder64 has no cross_sizes
+        --preset autoencoder64 --T 10 | --T has no effect, for an autoencoder has no times
+        --init ae.pt | ae.pt is an autoencoder: train a model on its latents with train.py --autoencoder
         --preset scenes-control --T 10 | --control keeps the frozen model's T
     """,
     "ddim {} --model tiny.pt --device cpu": """
@@ -199,6 +207,7 @@ def test_what_is_typed_wrong_is_named(command, tmp_path, monkeypatch, capsys):
     for name, text in FILES.items():
         Path(name).write_text(text, encoding="utf-8")
     save_model(Path("tiny.pt"))
+    save_autoencoder(Path("ae.pt"))
     Image.new("RGB", (8, 8), "red").save("real.png")
     before = sorted(tmp_path.rglob("*"))
     for row in ROWS[command].strip().splitlines():

@@ -1,6 +1,6 @@
 """Shared by several tests: a network that trains in milliseconds, images for it, a model as a file, a run in memory."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +8,7 @@ import torch
 
 import ddpm
 from ddpm import Schedule, Trained
+from ddpm.autoencoder import Autoencoder, AutoencoderConfig
 from ddpm.data import Dataset
 from ddpm.training import Settings, Training
 from ddpm.utils import files
@@ -19,6 +20,7 @@ CONFIG = UNetConfig(
 )  # fmt: skip
 PREDICTS_V = replace(CONFIG, predicts="v")
 SIXTEEN = replace(CONFIG, size=16, words=16, self_sizes=(8,), cross_sizes=(16, 8))  # takes the shapes
+AUTOENCODER = AutoencoderConfig(size=16, stem=2, channels=8, multipliers=(1, 2), blocks=1, groups=4)
 PROMPTS = ["a red circle", "a photo of a small blue square"]
 
 
@@ -63,4 +65,12 @@ def save_model(
     schedule = Schedule(T, kind)
     content = ddpm.model.description(config, Tokenizer(), schedule) | {"info": {"ema": 0.05, "data": data}}
     files.save(path, content | {"ema": {0.05: dict(make_unet(config, T, kind).named_parameters())}})
+    return path
+
+
+def save_autoencoder(path: Path) -> Path:
+    """The checkpoint of an untrained autoencoder; returns the path."""
+    average = dict(awake(Autoencoder(AUTOENCODER)).named_parameters())
+    about = {"autoencoder_config": asdict(AUTOENCODER), "info": {"ema": 0.05, "data": "shapes"}}
+    files.save(path, about | {"ema": {0.05: average}})
     return path

@@ -128,7 +128,9 @@ def text(record: dict) -> str:
     if GAUSSIAN in record["cells"]:
         lines += [f"{GAUSSIAN}: no network, data of the training set's mean and covariance: what the steps lose"]
     if AUTOENCODER in record["cells"]:
-        lines += [f"{AUTOENCODER}: images against their reconstructions, with which the other rows compare theirs"]
+        error = next(iter(record["cells"][AUTOENCODER].values()))["mean"]
+        psnr = f", PSNR {-10 * np.log10(error):.1f} dB" if error else ""
+        lines += [f"{AUTOENCODER}: images against their reconstructions{psnr}; the other rows compare with these"]
     lines += [grid_line(settings["T"], S, settings["spacing"]) for S in records.columns_of(record)]
     table = [("", "S", titles)]
     for name in records.rows_of(record, VARIANTS):

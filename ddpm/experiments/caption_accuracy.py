@@ -17,6 +17,7 @@ from ..evaluation.judge import accuracy
 from ..model import Sampler, Trained, load
 from ..utils import cli
 from ..utils.device import check_memory
+from ..utils.images import from_bytes
 from . import common
 from .records import arithmetic
 
@@ -78,8 +79,10 @@ def table(result: dict[str, dict]) -> str:
             for name, shares in result.items()
         )
     pairs = [(word, real, result["samples"][word]) for word, real in result["real images"].items()]
+    again = result.get("reconstructions")  # of the real images, by the autoencoder of a model of latents
     return "\n".join(
         f"{word:12s} {real['n']:5d} prompts  real {100 * real['share']:5.1f} %  samples {100 * made['share']:5.1f} %"
+        + (f"  reconstructed {100 * again[word]['share']:5.1f} %" if again else "")
         for word, real, made in pairs
     )
 
@@ -102,6 +105,8 @@ def prepare(args: argparse.Namespace) -> tuple[Trained, Judged, dict]:
         rows = random_rows(data, args.n)
         prompts = [data.captions[i][0] for i in rows]
         sets = {"real images": (data.images[rows], prompts), "samples": (None, prompts)}
+        if trained.autoencoder:
+            sets["reconstructions"] = trained.images(trained.encode(from_bytes(data.images[rows]))), prompts
     trained.tokens([prompt for _, prompts in sets.values() for prompt in prompts])
     common.own_record(args, f"score-{cli.name_of(args.model)}", "a record of ddpm score", *sets)
     return trained, sets, facts | {"info": trained.card} | arithmetic(trained)

@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 import ddim
 from ddim.sampler import Steps, Trajectory
+from unet import ControlledUNet
 
 from ..data import Dataset, load_data
 from ..data.folder import middle_of
@@ -81,6 +82,8 @@ def load_controlled(args: argparse.Namespace) -> Trained:
         return trained
     if args.control is None:
         raise ValueError(f"--control-scale {args.control_scale:g} has no effect without --control: give a drawing")
+    if not isinstance(trained.unet, ControlledUNet):
+        raise ValueError(f"{args.model} has no ControlNet and takes no --control: expected one such as scenes-control")
     strength = 1.0 if args.control_scale is None else args.control_scale
     return trained.controlled(drawing(args.control, trained.unet.config.size)[None], strength)
 
