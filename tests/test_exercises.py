@@ -4,6 +4,7 @@ import inspect
 import json
 import sys
 from collections.abc import Callable
+from difflib import SequenceMatcher
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,7 @@ time_embedding
     / (n - 1) -> / n | 1/10000
     (-torch -> (torch | has a minus
     torch.cat([angles.cos(), angles.sin()], dim=1) -> angles.sin() | half of the width
+    right(t, width).unflatten(1, (2, -1)).mT.flatten(1) | alternate
 eps_from_v
     v + -> v - | is subtracted
     (1 - a_t).sqrt() * v + a_t.sqrt() * x_t | are swapped
@@ -152,6 +154,8 @@ align_words
     [-1 if i is None else i for i in right(source, target)] | None, not -1
     [i if i is None else i + 1 for i in right(source, target)] | start token
     [None] * len(target) | words find their place, but 5 can
+    greedy(source, target) | first place that is left
+    neighbours(source, target) | longest run of neighbours
 local_blend
     inside, target, source -> inside, source, target | sides are swapped
     (map_source, map_target) -> (map_target,) | only the target's map
@@ -179,6 +183,24 @@ guide
 """
 
 
+def greedy(source, target):
+    """Each word takes the first place that is left: never the longest alignment where a later word comes early."""
+    places, start = [], 0
+    for word in target:
+        found = word in source[start:]
+        places.append(source.index(word, start) if found else None)
+        start = places[-1] + 1 if found else start
+    return places
+
+
+def neighbours(source, target):
+    """The alignment of difflib, which begins with the longest run of equal neighbours."""
+    places = [None] * len(target)
+    for i, j, n in SequenceMatcher(None, source, target, autojunk=False).get_matching_blocks():
+        places[j : j + n] = range(i, i + n)
+    return places
+
+
 def wrong_answers(name: str) -> list[tuple[str, Callable]]:
     """(words of the message, function) for each mistake of an exercise in the table above."""
     lines = MISTAKES.partition(f"\n{name}\n")[2].splitlines()
@@ -189,7 +211,7 @@ def wrong_answers(name: str) -> list[tuple[str, Callable]]:
         old, arrow, new = mistake.partition(" ->")
         assert not arrow or old in source, row
         text = source.replace(old, new.strip()) if arrow else f"{source.splitlines()[0]}\n    return {mistake}"
-        names = vars(solutions) | {"right": getattr(solutions, name)}
+        names = vars(solutions) | {"right": getattr(solutions, name), "greedy": greedy, "neighbours": neighbours}
         exec(text, names)
         found.append((words, names[name]))
     return found
@@ -207,7 +229,7 @@ def test_the_solution_is_right_and_short(name, capsys):
 @pytest.mark.parametrize("name", CHECKERS)
 def test_the_wrong_answers_of_a_class_are_refused_by_name(name):
     found = [(words, diagnose(name, function)) for words, function in wrong_answers(name)]
-    assert len(found) >= 4 and not [pair for pair in found if pair[0] not in (pair[1] or "right")]
+    assert len(found) >= 5 and not [pair for pair in found if pair[0] not in (pair[1] or "right")]
 
 
 @pytest.mark.parametrize("name", CHECKERS)
