@@ -2,6 +2,8 @@
 
     python train.py                                the embedded shapes: trains from scratch and scores the model
     python train.py --data cifar10 --minutes 30    real images; --help lists all settings
+    python train.py --preset autoencoder64         latent diffusion: first the autoencoder of scenes at 64 x 64, then
+    python train.py --preset scenes64 --autoencoder runs/00001-autoencoder64    the U-Net on its latents
     python train.py --resume runs/00003-cifar10    resume a run where it stopped
     torchrun --nproc_per_node 2 train.py ...       on several GPUs
 
