@@ -6,21 +6,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers import normal
 from PIL import Image
-from tiny import CONFIG, PREDICTS_V, awake, make_data, make_trained, make_unet
+from tiny import CONFIG, PREDICTS_V, awake, make_data, make_trained, make_unet, save_model
 
+import ddpm
 from ddpm import Schedule
 from ddpm.data import DataError, lines
 from ddpm.training import Settings, Training
+from ddpm.utils import files
 from unet import ControlledUNet, Tokenizer
 
-SOURCE = torch.Generator().manual_seed(0)
-LINES = (torch.rand(2, 1, 8, 8, generator=SOURCE) > 0.7).float()
-X = (
-    torch.randn(2, 3, 8, 8, generator=SOURCE),
-    torch.tensor([3, 700]),
-    Tokenizer().encode(["a red circle"] * 2, CONFIG.words),
-)
+LINES = (normal(2, 1, 8, 8) > 0.5).float()
+X = normal(2, 3, 8, 8).float(), torch.tensor([3, 700]), Tokenizer().encode(["a red circle"] * 2, CONFIG.words)
 
 
 def test_a_new_controlnet_is_the_frozen_network_bit_for_bit():
@@ -49,12 +47,24 @@ def test_training_changes_all_of_the_copy_and_nothing_else_and_mirrors_drawings_
         assert torch.equal(p, before[name]) != is_copy and (p.grad is None) != is_copy, name
 
 
+def test_a_checkpoint_has_the_copy_alone_and_refuses_another_base(tmp_path: Path):
+    path, base = tmp_path / "control.pt", save_model(tmp_path / "base.pt")
+    trained, named = ddpm.load(base), {"model": str(base), "sha256": files.sha256(base)}
+    unet = ControlledUNet(trained.unet)
+    about = ddpm.model.description(unet.config, trained.tokenizer, trained.schedule, named)
+    copy = {0.05: dict(awake(unet.control).named_parameters())}
+    files.save(path, about | {"info": {"ema": 0.05, "data": "shapes"}, "ema": copy})
+    assert all(map(torch.equal, ddpm.load(path).unet.parameters(), unet.parameters()))
+    save_model(base, T=21)
+    with pytest.raises(files.CheckpointError, match="is not the model that the ControlNet was trained on"):
+        ddpm.load(path)
+
+
 def test_a_sketch_of_any_size_is_its_lines_and_an_empty_or_a_missing_one_is_refused(tmp_path: Path):
-    paper = np.full((320, 480), 255, dtype=np.uint8)
-    for name, rows in (("empty", slice(0)), ("dark", slice(0, 320)), ("line", slice(100, 110))):
-        Image.fromarray(np.where(np.isin(np.arange(320), np.arange(320)[rows])[:, None], 0, paper)).save(
-            tmp_path / f"{name}.png"
-        )
+    for name, first, last in (("empty", 0, 0), ("dark", 0, 320), ("line", 100, 110)):
+        paper = np.full((320, 480), 255, dtype=np.uint8)
+        paper[first:last] = 0
+        Image.fromarray(paper).save(tmp_path / f"{name}.png")
     expected = np.zeros((1, 32, 32), dtype=np.uint8)
     expected[0, 10] = 255  # rows 100 to 109 of 320
     assert np.array_equal(lines.sketch(tmp_path / "line.png"), expected)

@@ -18,7 +18,7 @@ from .unet import Layer, UNet
 def zero(convolution: nn.Conv2d) -> nn.Conv2d:
     """The convolution with weights and bias zero: "zero convolution", section 3.1.
 
-    Its first gradient is not zero: the one of the weights is the input's, which only the output's gradient multiplies.
+    It learns all the same: the gradient of its weights is its input times the gradient of its output, and neither is 0.
     """
     nn.init.zeros_(convolution.weight)
     nn.init.zeros_(convolution.bias)
@@ -64,7 +64,7 @@ class ControlNet(nn.Module):
 class ControlledUNet(UNet):
     """A frozen U-Net and the `ControlNet` that steers it: eps(x_t, t, caption, condition).
 
-    base: a trained U-Net; its weights are copied twice, and changed in neither of the two places.
+    base: a trained U-Net. It stays as it is: its weights are copied, and frozen here too.
     """
 
     def __init__(self, base: UNet):

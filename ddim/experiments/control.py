@@ -49,9 +49,8 @@ def follow(
 
 
 def overlap(seen: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """Intersection over union of masks, both bool (n, H, W) -> (n,); two empty masks overlap fully."""
-    union = (seen | wanted).sum(axis=(1, 2))
-    return np.where(union > 0, (seen & wanted).sum(axis=(1, 2)) / np.maximum(union, 1), 1.0)
+    """Intersection over union of masks, both bool (n, H, W) -> (n,); a scene always has pixels that are wanted."""
+    return (seen & wanted).sum(axis=(1, 2)) / (seen | wanted).sum(axis=(1, 2))
 
 
 def judged(images: np.ndarray, shown: list[scenes.Scene]) -> dict[str, float]:
@@ -125,15 +124,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     cli.add_flags(parser, control=SKETCH)
 
 
-class Plan(NamedTuple):
-    """What can be known before the first image."""
-
-    trained: Trained
-    sheets: dict[str, tuple[str, list[Column]]]
-    facts: dict
-
-
-def prepare(args: argparse.Namespace) -> Plan:
+def prepare(args: argparse.Namespace) -> tuple[Trained, dict[str, tuple[str, list[Column]]], dict]:
     """The model, its sheets, facts for the record. ValueError: a model without a ControlNet, a sketch of nothing."""
     trained = ddpm.load(args.model, device=args.device)
     sketch, *sketches = (drawing(name, trained.unet.config.size) for name in (args.control, *SKETCHES))
@@ -141,7 +132,7 @@ def prepare(args: argparse.Namespace) -> Plan:
     own_record(args, f"control-{cli.name_of(args.model)}", "a record of ddim control", "rows")
     facts = model_facts(trained, args) | {"classifier": classifier.load("scenes").sha256}
     facts |= {name: getattr(args, name) for name in ("n", "steps", "eta", "scale", "control")}
-    return Plan(trained, columns_of(sketch, sketches), facts)
+    return trained, columns_of(sketch, sketches), facts
 
 
 def run(args: argparse.Namespace) -> None:
