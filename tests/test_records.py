@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import ddpm
-from ddim.experiments import mistakes, reconstruct, strength_sweep, table
+from ddim.experiments import control, mistakes, reconstruct, strength_sweep, table
 from ddpm.evaluation import classifier
 from ddpm.experiments import records
 from ddpm.utils.files import manifest
@@ -103,7 +103,7 @@ def test_the_shipped_results_are_of_the_shipped_networks():
 
 def test_the_shipped_texts_are_those_of_the_shipped_records():
     writers = {"table": table, "reconstruct": reconstruct, "reference": table, "sweep": strength_sweep}
-    writers |= {"mistakes": mistakes}
+    writers |= {"mistakes": mistakes, "control": control}
     for path in SHIPPED:
         writer = writers[path.stem.split("-")[0]]
         assert path.with_suffix(".txt").read_text(encoding="utf-8") == writer.text(json.loads(path.read_text())), path

@@ -77,8 +77,9 @@ def measure(trained: Trained, args: argparse.Namespace) -> dict[str, dict[str, f
     return rows
 
 
-def table(rows: dict[str, dict[str, float]]) -> str:
+def text(record: dict) -> str:
     """Overlap, and words in percent: a row for each set of images."""
+    rows = record["rows"]
     names = list(next(iter(rows.values())))
     lines = [f"{'':29s}" + "".join(f"{name:>15s}" for name in names)]
     for row, values in rows.items():
@@ -141,5 +142,5 @@ def run(args: argparse.Namespace) -> None:
     for part, (title, columns) in sheets.items():
         rows, names = ["sketch", *(f"seed {seed}" for seed in SEEDS)], [column.name for column in columns]
         print(sheet(cli.output(args, name, ".png", f"-{part}"), draw(trained, args, columns), rows, names, title))
-    found = measure(trained, args)
-    write(args, name, {"settings": facts, "rows": found}, table(found))
+    record = {"settings": facts, "rows": measure(trained, args)}
+    write(args, name, record, text(record))
