@@ -276,17 +276,25 @@ def known_words(content: dict) -> Sequence[str]:
     return [word for word in content["words"] if word in of_data and split_words(word) == [word]]
 
 
+def config_of(content: dict) -> UNetConfig | AutoencoderConfig:
+    """The configuration of the network that a checkpoint is of."""
+    if "autoencoder_config" in content:
+        return AutoencoderConfig(**content["autoencoder_config"])
+    return UNetConfig(**content["unet_config"])
+
+
 def build(content: dict) -> tuple[UNet | Autoencoder, Tokenizer, Schedule]:
     """The untrained network, tokenizer and schedule that a checkpoint describes; an autoencoder needs neither."""
-    if "autoencoder_config" in content:
-        return Autoencoder(AutoencoderConfig(**content["autoencoder_config"])), Tokenizer(known=()), Schedule()
+    config = config_of(content)
+    if isinstance(config, AutoencoderConfig):
+        return Autoencoder(config), Tokenizer(known=()), Schedule()
     tokenizer, schedule = Tokenizer(content["words"], known_words(content)), Schedule(**content["schedule"])
     if base := content.get("base"):
         path = find(base["model"])
         if files.sha256(path) != base["sha256"]:
             raise CheckpointError(f"{path} is not the model that the ControlNet was trained on: bring that one back")
         return ControlledUNet(load(path).unet), tokenizer, schedule
-    return UNet(UNetConfig(**content["unet_config"]), len(tokenizer), schedule.alpha_bar), tokenizer, schedule
+    return UNet(config, len(tokenizer), schedule.alpha_bar), tokenizer, schedule
 
 
 def load(name: str | Path, ema: float | None = None, device: str | torch.device = "cpu") -> Trained:
@@ -321,14 +329,13 @@ def check_finite(path: Path, network: nn.Module) -> None:
 
 def autoencoder_of(content: dict) -> Autoencoder | None:
     """The trained autoencoder in the checkpoint of an autoencoder's run, or of a model of latents; None without one."""
-    if "autoencoder_config" in content:
-        weights = content["ema"][content["info"]["ema"]] | {"scale": torch.ones(())}
-        autoencoder = Autoencoder(AutoencoderConfig(**content["autoencoder_config"]))
+    if "autoencoder_config" in content:  # its scale is measured when a model is trained on its latents
+        config, weights = config_of(content), content["ema"][content["info"]["ema"]] | {"scale": torch.ones(())}
     elif "autoencoder" in content:
-        weights = content["autoencoder"]["weights"]
-        autoencoder = Autoencoder(AutoencoderConfig(**content["autoencoder"]["config"]))
+        config, weights = AutoencoderConfig(**content["autoencoder"]["config"]), content["autoencoder"]["weights"]
     else:
         return None
+    autoencoder = Autoencoder(config)
     autoencoder.load_state_dict({key: value.float() for key, value in weights.items()})
     return autoencoder.eval().requires_grad_(False)
 

@@ -119,17 +119,14 @@ def resumed(folder: Path, given: dict) -> Plan:
             f"start a new run from its weights with --init {folder}"
         )
     with files.fitting(path):
-        about, kind = content.get("autoencoder_config"), AutoencoderConfig
-        if about is None:
-            about, kind = content["unet_config"], UNetConfig
-        settings, config = Settings(**content["settings"]), kind(**about)
-        autoencoder = model.autoencoder_of(content)
+        settings, config = Settings(**content["settings"]), model.config_of(content)
+        autoencoder = model.autoencoder_of(content) if isinstance(config, UNetConfig) else None
     own = {"precision": content["info"].get("precision", settings.precision)}  # "auto" was measured at its start
     settings = replace(settings, **own | given)
     images, minutes = content["step"] * settings.batch, content["seconds"] / 60
     if 0 < given.get("images", 0) <= images or 0 < given.get("minutes", 0) <= minutes:
         raise ValueError(f"{folder} has seen {images} images in {minutes:.3g} minutes: give more --images or --minutes")
-    return Plan(settings, config, content, autoencoder=None if kind is AutoencoderConfig else autoencoder)
+    return Plan(settings, config, content, autoencoder=autoencoder)
 
 
 @dataclass
