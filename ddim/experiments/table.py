@@ -258,7 +258,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rows", type=row_name, nargs="+", default=ROWS, help=names)
     parser.add_argument("--spacing", choices=SPACINGS, help="time grid; by default the paper's where it fits")
     parser.add_argument("--captions", action="store_true", help="captions of the training set, not the null prompt")
-    parser.add_argument("--features", choices=features.KINDS, default="classifier", help="network of the distance")
+    parser.add_argument("--features", choices=features.KINDS, help="network of the distance: by default the classifier")
     parser.add_argument("--inception", metavar="FILE", help="inception-2015-12-05.pt; fetched where left out")
     reference = "real images: of a split, or half of the training set"
     parser.add_argument("--reference", choices=("train", "test", "half"), default="train", help=reference)
@@ -289,7 +289,7 @@ def prepare(args: argparse.Namespace) -> tuple:
         other = "take --spacing linear" if spacing == "quadratic" else "train with --schedule cosine"
         raise ValueError(f"--spacing {spacing} {where}: samples would not start from noise, {other}")
     check_memory(args.n * math.prod(trained.image_shape), torch.device("cpu"), f"--n {args.n}")
-    network = features.load(args.features, trained.info["data"], args.inception, trained.device)
+    network = features.load(args.features or "classifier", trained.info["data"], args.inception, trained.device)
     reference, images = real_images(trained, args, real_rows)
     prompts = prompts_of(trained, args)
     trained.tokens(sorted(set(prompts)))

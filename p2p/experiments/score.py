@@ -242,10 +242,12 @@ def prepare(args: argparse.Namespace) -> Plan:
     """
     trained = ddpm.load(args.model, device=args.device)
     data = trained.info["data"]
-    known = [*PAIR_KINDS.get(data, ()), *[MAPS] * (data in PLACED)]
+    if data not in PAIR_KINDS:
+        raise ValueError(f"no kinds of edit of the dataset {data!r}: expected one of {', '.join(PAIR_KINDS)}")
+    known = [*PAIR_KINDS[data], *[MAPS] * (data in PLACED)]
     args.kinds = args.kinds or known
-    if unknown := [kind for kind in args.kinds if kind not in known] or [""] * (not known):
-        raise ValueError(f"no kind of edit {unknown[0]!r} of {data}: expected one of {', '.join(known) or PLACED}")
+    if unknown := [kind for kind in args.kinds if kind not in known]:
+        raise ValueError(f"no kind of edit {unknown[0]!r} of {data}: expected one of {', '.join(known)}")
     if args.ways and args.kinds == [MAPS]:
         raise ValueError("--ways has no effect on --kinds maps: leave it out")
     args.ways = args.ways or ([] if args.kinds == [MAPS] else SCORED)
