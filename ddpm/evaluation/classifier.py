@@ -49,7 +49,7 @@ HEADS: dict[str, Heads] = {  # dataset -> what its captions can name, and the wo
 RECIPES = {
     "shapes": Recipe(16, (16, 32, 48, 64), 3),
     "scenes": Recipe(32, (16, 32, 48, 64), 3),
-    LARGE_SCENES: Recipe(64, (12, 24, 48, 64, 64), 2),
+    LARGE_SCENES: Recipe(64, (12, 24, 48, 64, 64), 3),
     "cifar10": Recipe(32, (16, 48, 96, 192), 8),
     "celeba": Recipe(64, (16, 32, 64, 128, 128), 6),
 }
