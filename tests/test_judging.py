@@ -79,7 +79,8 @@ def test_what_cannot_be_judged_is_refused():
 @pytest.mark.parametrize("size", [32, 64])
 def test_the_judge_of_scenes_reads_drawings_of_combinations_that_it_never_saw(size):
     drawn = scenes.scatter(200, "test", 5)
-    images, captions = np.stack([scenes.draw(scene, size) for scene in drawn]), [scenes.caption(scene) for scene in drawn]
+    images = np.stack([scenes.draw(scene, size) for scene in drawn])
+    captions = [scenes.caption(scene) for scene in drawn]
     probabilities = classifier.load("scenes", size).probabilities(images)
     for kind, answers in judged("scenes", images, captions, probabilities).items():
         assert np.nanmean(answers) >= 0.99, kind
