@@ -505,3 +505,43 @@ def guide(f):
     })
     agree("the prediction of scale 1", f(caption, null, 1.0), caption)
     agree("the prediction of scale 0", f(caption, null, 0.0), null)
+
+
+@exercise("the draw, half of the logarithm, the division by the scale of both")
+def latent(f):
+    mean, log_var, noise = draws(2, 4, 2, 2), draws(2, 4, 2, 2, seed=1), draws(2, 4, 2, 2, seed=2)
+    deviation, scale = log_var.exp().sqrt(), torch.tensor(2.5, dtype=torch.float64)
+    agree("the latent", f(mean, log_var, noise, scale), (mean + deviation * noise) / scale, {
+        "the noise is multiplied by the variance: half of log_var gives the standard deviation": (
+            mean + deviation**2 * noise) / scale,
+        "log_var is taken for the standard deviation: it is exp(log_var / 2)": (mean + log_var * noise) / scale,
+        "the scale is missing: the U-Net wants latents of standard deviation 1": mean + deviation * noise,
+        "it is multiplied by the scale: divide by it": (mean + deviation * noise) * scale,
+        "only the mean is divided by the scale: the noise is a part of the latent": mean / scale + deviation * noise,
+        "this is the mean: the draw's noise is missing": mean / scale,
+        "the noise is subtracted": (mean - deviation * noise) / scale,
+        "the deviation is upside down: exp(log_var / 2), not exp(-log_var / 2)": (mean + noise / deviation) / scale,
+    })
+
+
+@exercise("weight, bias, strength; with zero weights nothing changes")
+def add_control(f):
+    kept, copied, (weight, bias) = draws(2, 3, 2, 2), draws(2, 3, 2, 2, seed=1), draws(2, 3, 3, seed=2)
+    bias = bias[0]
+    out = torch.nn.functional.conv2d(copied, weight[:, :, None, None], bias)
+    agree("the map", f(kept, copied, weight, bias, 0.5), kept + 0.5 * out, {
+        "the bias is not multiplied by the strength: at strength 0 nothing may be left of the copy": (
+            kept + 0.5 * out + 0.5 * bias[:, None, None]),
+        "the bias is missing": kept + 0.5 * (out - bias[:, None, None]),
+        "weight is transposed: row o of it makes channel o": (
+            kept + 0.5 * torch.nn.functional.conv2d(copied, weight.T[:, :, None, None], bias)),
+        "the strength is not used": kept + out,
+        "the kept map is multiplied by the strength, too": 0.5 * (kept + out),
+        "the kept map is missing: the frozen network's own map goes on": 0.5 * out,
+        "the copy's map is added without the convolution: training would not begin with the frozen network": (
+            kept + 0.5 * copied),
+        "the convolution reads the kept map: it reads the copy's": (
+            kept + 0.5 * torch.nn.functional.conv2d(kept, weight[:, :, None, None], bias)),
+        "the copy's part is subtracted": kept - 0.5 * out,
+    })
+    agree("the map with zero weights", f(kept, copied, 0 * weight, 0 * bias, 1.0), kept)

@@ -129,3 +129,12 @@ def frechet_1d(mu_1, var_1, mu_2, var_2):
 
 def guide(eps_caption, eps_null, scale):
     return eps_null + scale * (eps_caption - eps_null)
+
+
+def latent(mean, log_var, noise, scale):
+    return (mean + (log_var / 2).exp() * noise) / scale
+
+
+def add_control(kept, copied, weight, bias, strength):
+    out = torch.einsum("oc,bchw->bohw", weight, copied) + bias[:, None, None]
+    return kept + strength * out

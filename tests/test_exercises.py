@@ -180,6 +180,23 @@ guide
     (eps_caption - eps_null) -> (eps_null - eps_caption) | upside down
     (eps_caption - eps_null) -> eps_caption | only added
     eps_caption | scale is not used
+latent
+    (log_var / 2).exp() -> log_var.exp() | by the variance
+    (log_var / 2).exp() -> log_var | taken for the standard deviation
+    / scale -> | the scale is missing
+    / scale -> * scale | multiplied by the scale
+    mean / scale | noise is missing
+    mean / scale + (log_var / 2).exp() * noise | only the mean
+    (log_var / 2) -> (-log_var / 2) | upside down
+add_control
+    "oc,bchw->bohw" -> "co,bchw->bohw" | transposed
+    + bias[:, None, None] -> | the bias is missing
+    strength * out -> out | strength is not used
+    kept + strength * out -> strength * (kept + out) | multiplied by the strength, too
+    kept + strength * out -> strength * out | kept map is missing
+    kept + strength * copied | without the convolution
+    weight, copied) -> weight, kept) | reads the kept map
+    kept + strength -> kept - strength | subtracted
 """
 
 

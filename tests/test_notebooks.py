@@ -38,6 +38,7 @@ NUMBERS = {
     "6_inversion": [100, 200, 0.5],  # 2 * 50; guidance calls the network twice; 1 / sqrt(4) standard deviations
     "7_attention_maps": [4096, 10],  # 8 * 8 * 16 * 4; the tenth word
     "8_prompt_to_prompt": [0.3333, 1.3],  # three words share one map; 0.2 + 2 * 0.3 + 0.5
+    "10_latents_and_control": [12, 1.0, 0.0],  # 3 * 64 * 64 / (4 * 16 * 16); dy/dw = x, times 0.5; w = 0
     "9_real_images": [50, 0.04],  # 4.67 at S = 50 is the first below 4.73; only the variance 0.2^2 differs
 }
 

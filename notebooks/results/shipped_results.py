@@ -15,7 +15,7 @@ import shlex
 import subprocess
 import sys
 
-RATES = {"shapes": 430, "scenes": 260, "cifar10": 80, "celeba64": 80}  # images through the network a second, float32
+RATES = {"shapes": 430, "scenes": 260, "scenes64": 260, "cifar10": 80, "celeba64": 80}  # images through the network a second, float32
 CIRCLE = '"a photo of a large red circle on a blue background"'
 CAT, BUTTERFLY = '"a photo of a gray cat on a red couch"', "a photo of an orange butterfly on a"
 COUCH = (  # the lecture's edits of a cat and of a house
@@ -90,6 +90,10 @@ COMMANDS = [  # model, network calls, command; {ddpm}, {ddim}, {p2p}: folders of
     ("scenes", 1_000, f"p2p edit {COUCH} --seeds 0-2 --out {{p2p}}/couch.png"),
     ("scenes", 200, f"p2p edit {COUCH} --seeds 0 --out {{p2p}}/page-couch.html"),
     ("scenes", 2_000, f"p2p edit {HOUSE} --cross-until 0.4 --self-until 0.4 --seeds 5 --out {{p2p}}/house.png"),
+    ("scenes64", 20_000, "ddpm score --model scenes64 --out {ddpm}"),
+    ("scenes64", 2_000, f"p2p edit --model scenes64 {HOUSE} --cross-until 0.4 --self-until 0.4 --seeds 1 --out {{p2p}}/house64.png"),
+    ("scenes64", 1_000, f"p2p edit --model scenes64 {COUCH} --seeds 1,3,5 --out {{p2p}}/couch64.png"),
+    ("scenes64", 16_000, "p2p score --model scenes64 --n 100 --kinds thing --ways plain sdedit ddim p2p --out {p2p}"),
     ("scenes", 1_800, f"p2p edit {HOUSE} --cross-until 0 0.2 0.4 0.6 0.8 1 --seeds 5 --out {{p2p}}/page-house.html"),
     ("scenes", 1_000, 'p2p edit --source "a photo of a cat riding on a bicycle" --target "a photo of a dog riding on a bicycle" '
         "--seeds 0-2 --steps 20 --film 5 --out {p2p}/bicycle.png"),
