@@ -20,7 +20,7 @@ EDIT = ("--source", "a red cat", "--target", "a red dog", "--steps", 5)
     ("main", "flags", "message"),
     [
         (ddpm, ("bound",), TEST),
-        (ddpm, ("score", "--n", 2), "no classifier of 'folder', only of celeba, cifar10, scenes, shapes"),
+        (ddpm, ("score", "--n", 2), "no classifier of 'folder', only of celeba, cifar10, scenes, "),
         (ddim, ("reconstruct", "--n", 2), TEST),
         (ddim, ("mistakes", "--n", 2), TEST),
         (ddim, ("sweep", "--n", 2), "no edits are known for the dataset 'folder'"),
