@@ -67,8 +67,8 @@ def step(
     eps: the network's prediction at (x_t, t), like x_t (B, ...). noise: standard normal, needed where sigma > 0.
     s > t inverts; there eta is 0, and t may be 0. Times are in 0..T. eps is the slide's
     (x_t - sqrt(alpha_bar_t) x_0) / sqrt(1 - alpha_bar_t), because x_0 is predicted from it. clip keeps that x_0
-    in [-1, 1], as DDPM's sampler does, and takes eps from it; not for inversions. ValueError: another time, no noise
-    where it is needed.
+    in [-1, 1], as `ddpm.step` does by default, and takes eps from it; with the same clip in both, eta = 1 is DDPM's
+    step. Not for inversions. ValueError: another time, no noise where it is needed.
     """
     a_s, sigma_t = schedule.at("alpha_bar", s, x_t).item(), sigma(schedule, t, s, eta)
     x_0 = predict_x0(schedule, x_t, t, eps)
