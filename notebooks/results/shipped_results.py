@@ -91,6 +91,7 @@ COMMANDS = [  # model, network calls, command; {ddpm}, {ddim}, {p2p}: folders of
     ("scenes", 200, f"p2p edit {COUCH} --seeds 0 --out {{p2p}}/page-couch.html"),
     ("scenes", 2_000, f"p2p edit {HOUSE} --cross-until 0.4 --self-until 0.4 --seeds 5 --out {{p2p}}/house.png"),
     ("scenes64", 20_000, "ddpm score --model scenes64 --out {ddpm}"),
+    ("scenes64", 60_000, "ddim reconstruct --model scenes64 --n 500 --steps 10 50 --variants caption 'autoencoder alone' --out {ddim}"),
     ("scenes64", 2_000, f"p2p edit --model scenes64 {HOUSE} --cross-until 0.4 --self-until 0.4 --seeds 1 --out {{p2p}}/house64.png"),
     ("scenes64", 1_000, f"p2p edit --model scenes64 {COUCH} --seeds 1,3,5 --out {{p2p}}/couch64.png"),
     ("scenes64", 16_000, "p2p score --model scenes64 --n 100 --kinds thing --ways plain sdedit ddim p2p --out {p2p}"),
