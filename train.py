@@ -25,7 +25,7 @@ from tqdm import tqdm
 from ddpm.autoencoder import AutoencoderConfig
 from ddpm.experiments.caption_accuracy import ETA, SCALE, STEPS, few_steps, measure, of_shapes, table
 from ddpm.training import Settings, processes
-from ddpm.training.run import Plan, Run, begin, new, on_paper, resumed
+from ddpm.training.run import Plan, Run, begin, in_proportion, new, on_paper, resumed
 from ddpm.training.settings import without_effect
 from ddpm.utils import cli, files
 from ddpm.utils.device import DEVICES, best_device, cannot_compile, select_device
@@ -103,13 +103,14 @@ def train(run: Run) -> None:
         sys.exit(128 + int(training.stopped))
 
 
-def report(run: Run) -> None:
-    """Measure the caption accuracy of a model of the shapes; write and print the report."""
+def report(run: Run, typed: int | None) -> None:
+    """Measure the caption accuracy of a model of the shapes; write and print the report. typed: --report."""
     result, settings, text = run.info, run.training.settings, ""
+    n = settings.report if typed else in_proportion(settings.report, result["images"] // 250)
     if settings.data == "shapes" and settings.report and isinstance(run.training.unet, UNet):
-        accuracy = measure(run.trained, of_shapes(settings.report), SCALE)
-        text = table(accuracy) + "\n"
-        result["checks"] = {"n": settings.report, "steps": STEPS, "eta": ETA, "scale": SCALE} | accuracy
+        accuracy = measure(run.trained, of_shapes(n), SCALE)
+        text = f"{n} images each:\n{table(accuracy)}\n"
+        result["checks"] = {"n": n, "steps": STEPS, "eta": ETA, "scale": SCALE} | accuracy
     result["seconds"] = round(time.monotonic() - run.began, 1)
     files.write_json(run.folder / "report.json", result)
     print(f"{text}{result['images']} images in {result['minutes']} minutes of training, {result['seconds']} s in all")
@@ -129,7 +130,7 @@ def run(args: argparse.Namespace) -> None:
     begun = begin(plan, args.device, place, smaller_batch=args.batch is None)
     train(begun)
     if begun.folder is not None:
-        report(begun)
+        report(begun, args.report)
     begun.training.network = None  # with it goes what exchanges gradients
     processes.destroy()
 

@@ -91,9 +91,9 @@ same = partial(torch.testing.assert_close, rtol=0, atol=0)  # to the last bit, t
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """A run of 240 images in one go, 30 steps, with grids and a report of 8 images; made once and only read."""
+    """A run of 240 images in one go, 30 steps, with grids and a report; made once and only read."""
     place = tmp_path_factory.mktemp("whole")
-    call("--out", place, "--images", 240, *TINY, "--report", 8)
+    call("--out", place, "--images", 240, *TINY)
     return place / "00000-shapes"
 
 
@@ -122,6 +122,20 @@ def test_run_folders_are_numbered_and_never_overwritten(tmp_path):
     assert [new_folder(tmp_path, "a").name for _ in range(2)] == ["00007-a", "00008-a"]
     (tmp_path / "100000-y").mkdir()
     assert new_folder(tmp_path, "a").name == "100001-a"
+
+
+def test_a_run_of_a_folder_is_called_by_it_and_its_batch_fits_it(cats, tmp_path, no_grids, capsys):
+    (folder, _), i = cats, SHORT.index("--batch")
+    flags = ("--data", "folder", "--data-dir", folder, "--size", SIZE, *SHORT[:i], *SHORT[i + 2 :])
+    call("--out", tmp_path, "--images", 4, *flags)
+    assert [path.name for path in tmp_path.iterdir()] == [f"00000-{folder.name}"]
+    assert "folder has 4 images here: batch 4\n" in capsys.readouterr().out
+
+
+def test_a_short_run_is_scored_on_eight_images_or_on_as_many_as_are_typed(whole, tmp_path, no_grids):
+    call("--out", tmp_path, "--images", 8, *TINY, "--report", 3)
+    reports = (json.loads((folder / "report.json").read_text()) for folder in (whole, tmp_path / "00000-shapes"))
+    assert [report["checks"]["n"] for report in reports] == [8, 3]
 
 
 def test_a_dry_run_prints_what_it_would_do_and_makes_nothing(tmp_path, capsys):

@@ -179,7 +179,8 @@ def write_page(
             tracks = [{"label": "", "parts": parts}]
             scenes[-1].append({"labels": labels, "turn": k, "frames": panels, "tracks": tracks})
     upper = ["original", *(f"{METHODS[method]}: x_t" for method in args.methods)]
-    rows = [[{"label": label, "side": None} for label in row] for row in (upper, ["predicted x_0"] * len(args.methods))]
+    lower = [f"{METHODS[method].split()[0]}: predicted x_0" for method in args.methods]
+    rows = [[{"label": label, "side": None} for label in row] for row in (upper, lower)]
     data = {
         "note": f"{args.steps} steps, guidance {args.scale:g}", "reserve": RESERVE,
         "level": {"name": "strength", "values": [f"{strength:g}" for strength in grids]},

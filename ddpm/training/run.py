@@ -189,12 +189,13 @@ class Run:
         files.save(self.folder / CHECKPOINT, content)
 
     def save_samples(self, sampler: Sampler, scale: float) -> Path:
-        """Samples for 32 captions of the dataset in a grid, and the loss curve; returns the grid's path.
+        """Samples for captions of the dataset, 32 or fewer, in a grid, and the loss curve; returns the grid's path.
 
         Of an autoencoder: 16 images of the dataset, each with its reconstruction to its right.
         """
         seed = torch.Generator().manual_seed(self.training.settings.seed)
-        chosen = torch.randperm(len(self.data), generator=seed)[:32].tolist()
+        most = in_proportion(32, self.training.images // 500)
+        chosen = torch.randperm(len(self.data), generator=seed)[:most].tolist()
         if isinstance(self.training.unet, Autoencoder):
             grid, captions = self.reconstructions(self.data.images[chosen[:16]])
         else:
@@ -258,7 +259,8 @@ def begin(plan: Plan, device: str, place: Path, smaller_batch: bool) -> Run:
         base = {"model": settings.init, "sha256": files.sha256(Path(start.info["path"]))}
     run = Run(None, training, tokenizer, data, began, base, autoencoder)
     if processes.rank() == 0:
-        run.folder = place if content else new_folder(place, settings.preset)
+        name = Path(settings.data_dir).resolve().name if settings.data == "folder" else settings.preset
+        run.folder = place if content else new_folder(place, name)
         files.clear_leftovers(run.folder / CHECKPOINT)
         record = {"settings": asdict(settings), "network": asdict(config), "at the start": run.info}
         files.write_json(run.folder / "config.json", record)
@@ -314,6 +316,11 @@ def new_folder(root: Path, name: str) -> Path:
         with suppress(FileExistsError):
             (path := root / f"{number:05d}-{name}").mkdir()
             return path
+
+
+def in_proportion(most: int, earned: int) -> int:
+    """How many images a run draws: as many as its training has earned, at least 8, at most `most`."""
+    return min(most, max(8, earned))
 
 
 @cache

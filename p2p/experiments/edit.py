@@ -212,7 +212,7 @@ def run(args: argparse.Namespace) -> None:
     """Edit, and draw the source, its edits, the new captions only, and the maps; or write a page of every step."""
     trained, source, image, levels, path = plan = prepare(args)
     start, (edits, *_), n, prompt = start_of(plan, args), levels.values(), len(args.seeds), " ".join(source)
-    rows = [Path(args.image).name] if args.image is not None else [f"seed {seed}" for seed in args.seeds]
+    rows = [f"image {Path(args.image).name}"] if args.image is not None else [f"seed {seed}" for seed in args.seeds]
     lines = [description(source, edit) for each in levels.values() for edit in each]
     size = map_size(trained, MAP_SIZES.get(trained.info["data"]))
     if is_page(args):
