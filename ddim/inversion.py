@@ -36,9 +36,7 @@ def invert(
         yield t, x_t, x_0
 
 
-def fixed_point(
-    schedule: Schedule, eps: Tensor, guess: Tensor, x_s: Tensor, s: int, t: int
-) -> tuple[Tensor, Tensor]:
+def fixed_point(schedule: Schedule, eps: Tensor, guess: Tensor, x_s: Tensor, s: int, t: int) -> tuple[Tensor, Tensor]:
     """One fixed-point iteration -> a better x_t, from which DDIM at eta = 0 leads down to x_s, and predicted x_0.
 
     eps: the network at (guess, t). With v = sqrt(alpha_bar) eps - sqrt(1 - alpha_bar) x_0 the step is a rotation by the

@@ -67,9 +67,7 @@ class Trained:
         ValueError: a model without a ControlNet, drawings of another size, a strength that is not finite.
         """
         if not isinstance(self.unet, ControlledUNet):
-            raise ValueError(
-                "this model has no ControlNet and takes no drawing: expected one such as scenes-control"
-            )
+            raise ValueError("this model has no ControlNet and takes no drawing: expected one such as scenes-control")
         condition = torch.tensor(drawings) if isinstance(drawings, np.ndarray) else drawings
         condition = condition.float() / (1 if condition.is_floating_point() else 255)
         size = self.unet.config.size

@@ -103,7 +103,7 @@ def proof(path: Path) -> list[str]:
     refused = f"""for wrong, by in {mistakes}:
     answers = [answer + by * (i == wrong) for i, answer in enumerate({right})]
     try:
-{indent(check, 8 * ' ')}
+{indent(check, 8 * " ")}
     except AssertionError as error:
         assert f"exercise {{wrong + 1}}:" in str(error)
     else:

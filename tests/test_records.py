@@ -79,9 +79,13 @@ def test_cells_of_other_settings_are_refused(tmp_path, name, value):
 @pytest.mark.parametrize(
     "content",
     [
-        "", "[1]", '{"hello": 1}', '{"settings": 3, "cells": {}}', '{"settings": {}}',
+        "",
+        "[1]",
+        '{"hello": 1}',
+        '{"settings": 3, "cells": {}}',
+        '{"settings": {}}',
         '{"settings": {}, "cells": {"0": {"10": {"distance": 1}}}}',
-    ],  # fmt: skip
+    ],
 )
 def test_a_file_that_is_no_table_is_refused(tmp_path, content):
     path = tmp_path / "table.json"

@@ -34,9 +34,7 @@ LEVELS = (0.5, 0.8, 0.9, 0.95)  # accuracies at which the methods are compared
 Points = list[dict[str, float]]  # {"strength", "error", "accuracy"}, in order of the strength
 
 
-def images_at(
-    trained: Trained, args: argparse.Namespace, e: edits.Edits, method: str, strength: float
-) -> np.ndarray:
+def images_at(trained: Trained, args: argparse.Namespace, e: edits.Edits, method: str, strength: float) -> np.ndarray:
     """The edits with a method and a strength, uint8 (n, 3, H, W)."""
     images = []
     for part in in_batches(len(e.images), trained.device):

@@ -72,7 +72,7 @@ CELL = {"distance": NUMBER, "error": NUMBER | None, "kid": NUMBER, "kid_error": 
 
 
 def row_name(text: str) -> str:
-    """"0.20" -> "0.2": an eta in [0, 1], "hat", "2m", or a row of real images."""
+    """As "0.20" -> "0.2": an eta in [0, 1], "hat", "2m", or a row of real images."""
     names = (HAT, SECOND_ORDER, *REAL_ROWS)
     try:
         return text if text in names else f"{abs(cli.share(text)):g}"  # -0 is 0

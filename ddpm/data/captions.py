@@ -89,7 +89,7 @@ def thing_captions(name: str, colour: str | None, background: str | None, light:
         thing_sentence(name, None, background, light),
         thing_sentence(name, colour, None, light),
         thing_sentence(name),
-    ])
+    ])  # fmt: skip
     other.pop(full, None)
     return (full,) * max(1, len(other)) + tuple(other)
 

@@ -230,7 +230,7 @@ def read(images: np.ndarray, least_fit: float = 0.75, most_distance: float = 60.
             background=background,
             size=SIZES[int(radius[best, i] > middle)] if good else None,
             x=x[i], y=centre[best, i], radius=radius[best, i], fit=fit[best, i], mask=masks[i],
-        ))
+        ))  # fmt: skip
     return readings
 
 

@@ -58,7 +58,7 @@ def prepare(args: argparse.Namespace) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError) as error:
         raise ValueError(f"--numbers {args.numbers}: {files.first_line(error)}") from None
     if not isinstance(numbers, dict):
-        raise ValueError(f"--numbers {args.numbers}: expected names and numbers, such as {{\"accuracy\": 0.98}}")
+        raise ValueError(f'--numbers {args.numbers}: expected names and numbers, such as {{"accuracy": 0.98}}')
     return numbers
 
 

@@ -99,8 +99,8 @@ def edits_of(source: str, target: str, n: int, seed: int = 0) -> tuple[str, list
     word, said = kind.split()[-1], {name: value for name, value in scenes.parse(source).items() if value}
     new, can_have = scenes.parse(target)[word], edits.SCENE_PAIRS[kind]
     for count in (20 * n, 400 * n):  # the more words, the fewer scenes
-        found = [s for s in scenes.scatter(count, "test", seed + edits.HELD_OUT_SEED)
-                 if said.items() <= vars(s).items() and can_have(s)]  # no flag is added to a scene with a flag
+        drawn = scenes.scatter(count, "test", seed + edits.HELD_OUT_SEED)
+        found = [s for s in drawn if said.items() <= vars(s).items() and can_have(s)]  # no second flag is added
         if len(found) >= n:
             return kind, [edits.SceneEdit(s, scenes.replace(s, **{word: new}), source, target) for s in found[:n]]
     raise ValueError(f"{len(found)} scenes of {source!r} in the test split: expected --n {n}, try fewer words")
