@@ -94,6 +94,13 @@ def posterior(f):
         "alpha_bar_t stands where alpha_t should": (0.8 * 0.4375 * x_0 + 0.6 * 0.36 * x_t) / 0.64,
         "the roots of alpha_bar_(t-1) and alpha_t are missing": (0.64 * 0.4375 * x_0 + 0.5625 * 0.36 * x_t) / 0.64,
         "beta_t is taken as 1 - alpha_bar_t: it is 1 - alpha_t": 0.8 * x_0 + 0.75 * 0.36 / 0.64 * x_t,
+        "alpha_bar_t stands for alpha_t, in beta_t too: alpha_t = alpha_bar_t / alpha_bar_(t-1)": (
+            0.8 * x_0 + 0.6 * 0.36 / 0.64 * x_t),
+        "the division by 1 - alpha_bar_t is missing": 0.8 * 0.4375 * x_0 + 0.75 * 0.36 * x_t,
+        "the factor of x_0 has alpha_bar_t: it is the root of alpha_bar_(t-1)": (
+            0.6 * 0.4375 * x_0 + 0.75 * 0.36 * x_t) / 0.64,
+        "1 - alpha_bar_(t-1) and 1 - alpha_bar_t are swapped in the factor of x_t": (
+            0.8 * 0.4375 / 0.64 * x_0 + 0.75 * 0.64 / 0.36 * x_t),
     })
     agree("the variance", torch.as_tensor(variance).squeeze(), spread, {
         "the variance is beta_t: that of q(x_t | x_(t-1)), the posterior's is smaller": 0.4375,
@@ -253,6 +260,11 @@ def timesteps(f):
         })
         if not all(isinstance(t, int) for t in answer):
             raise Wrong(f"{what} holds a {type(answer[0]).__name__}, expected ints: the times are places in a table")
+    for T, S in ((1000, 19), (1000, 26), (1000, 30)):  # i (T / S) and linspace fall short of some times
+        agree(f"the grid of T = {T}, S = {S}", f(T, S), [i * T // S for i in range(S, -1, -1)], {
+            "T / S is rounded first, and some times are one too small: multiply before you divide, i * T // S": (
+                lambda x, S=S: len(x) == S + 1),
+        })
 
 
 @exercise("three terms, signs, no clipping, sigma = 0, last step")
@@ -284,6 +296,8 @@ def ddim_step(f):
         "the predicted x_0 lacks a root: the noise has sqrt(1 - a_t)": terms(x_0=(x_t - 0.64 * eps) / 0.6),
         "the predicted x_0 lacks a root: it is divided by sqrt(a_t)": terms(x_0=(x_t - 0.8 * eps) / 0.36),
         "the predicted x_0 is multiplied by a_s: it is its root": terms(of_x_0=0.64),
+        "the predicted x_0 divides the noise alone by sqrt(a_t): x_t too": terms(x_0=x_t - 0.8 / 0.6 * eps),
+        "sigma is subtracted outside of the direction's root: sqrt(1 - a_s - sigma^2)": terms(of_eps=0.6 - sigma),
         "the direction lacks its root: sqrt(1 - a_s - sigma^2)": terms(of_eps=0.36 - sigma**2),
         "the direction is eps, the predicted noise, not x_t": terms(of_eps=0) + 0.6 * 12 / 13 * x_t,
         "the direction is eps, the predicted noise, not z": terms(of_eps=0) + 0.6 * 12 / 13 * noise,
@@ -463,6 +477,10 @@ def local_blend(f):
         "a share of 1 - threshold is taken: the mask begins at `threshold`": masked(above(old, 0.7) | above(new, 0.7)),
         "the pixels below the threshold make the mask: those above do": masked(~above(old) | ~above(new)),
         "one of the two masks only, not both (^): take their union": masked(above(old) ^ above(new)),
+        "the masks are added, where both are it is 2: take their union": source + (target - source) * (
+            above(old).double() + above(new)),
+        "a share of the pixels is taken: the mask begins at a share of the map's range": masked(
+            (old > old.quantile(0.3)) | (new > new.quantile(0.3))),
         "nothing is put back: outside of the mask the source": target,
         "this is the mask: return x_t": lambda x: x.shape == old.shape,
     })

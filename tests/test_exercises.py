@@ -46,6 +46,9 @@ posterior
     right(x_t, x_0, t, alpha_bar) | are swapped
     right(x_0, x_t, t, alpha_bar)[::-1] | order is wrong
     beta = 1 - alpha -> beta = 1 - abar_t | it is 1 - alpha_t
+    alpha = abar_t / abar_prev -> alpha = abar_t | in beta_t too
+    abar_prev.sqrt() * beta -> abar_t.sqrt() * beta | root of alpha_bar_(t-1)
+    alpha.sqrt() * (1 - abar_prev) / (1 - abar_t) -> alpha.sqrt() * (1 - abar_t) / (1 - abar_prev) | factor of x_t
 alpha_bar
     (1 - beta).cumprod(0) | [0] = 1 is missing
     torch.cat([(1 - beta).cumprod(0), torch.ones(1)]) | stands at the end
@@ -96,6 +99,8 @@ timesteps
     i * T // S -> float(i * T // S) | holds a float
     right(T - 1, S) | starts at T - 1
     torch.tensor(right(T, S)) | is a Tensor, expected a list
+    i * T // S -> int(i * (T / S)) | rounded first
+    torch.linspace(T, 0, S + 1).long().tolist() | rounded first
 ddim_step
     (x_t - (1 - a_t).sqrt() * eps) / a_t.sqrt() -> (x_t - (1 - a_t) * eps) / a_t | roots of the predicted x_0
     (1 - a_t).sqrt() -> (1 - a_t) | the noise has sqrt(1 - a_t)
@@ -104,6 +109,7 @@ ddim_step
     .clamp(min=0).sqrt() * eps -> .sqrt() * x_t | not x_t
     .clamp(min=0).sqrt() * eps -> .sqrt() * noise | not z
     right(eps, x_t, a_s, a_t, sigma, noise) | are swapped
+    (x_t - (1 - a_t).sqrt() * eps) / -> x_t - (1 - a_t).sqrt() * eps / | x_t too
     (x_t - -> (x_t + | wrong sign
     + direction -> - direction | direction is subtracted
     sigma * noise -> sigma**2 * noise | it takes sigma
@@ -165,6 +171,7 @@ local_blend
     each - each.min() > -> each > | least value
     inside | ( -> inside ^ ( | not both
     > threshold -> > (1 - threshold) | share of 1 - threshold
+    each - each.min() > threshold * (each.max() - each.min()) -> each > each.quantile(threshold) | share of the pixels
     target | nothing is put back
 frechet_1d
     .sqrt() -> | taken for standard deviations
