@@ -192,6 +192,11 @@ def ancestral_step(f):
             "the mean is divided by alpha_t: it is its root": (x_t - weight * eps) / alpha + z,
             "z is not multiplied by sigma": mean + noise,
             "the factor 1 / sqrt(alpha_t) is missing": x_t - weight * eps + z,
+            "only eps is divided by sqrt(alpha_t): x_t too": x_t - weight * eps / alpha.sqrt() + z,
+            "eps is divided by sqrt(1 - alpha_t): it is sqrt(1 - alpha_bar_t)": (
+                x_t - (1 - alpha).sqrt() * eps) / alpha.sqrt() + z,
+            "alpha_bar_t stands for alpha_t, in beta_t too: alpha_t = alpha_bar_t / alpha_bar_(t-1)": (
+                x_t - (1 - now).sqrt() * eps) / now.sqrt() + (1 - TABLE[t - 1]).sqrt() * noise,
         })
 
 
@@ -320,6 +325,10 @@ def inversion_step(f):
         "the roots are missing": 0.36 * (x_s - 0.36 * eps) / 0.64 + 0.64 * eps,
         "the noise keeps sqrt(1 - a_s): in x_t it has sqrt(1 - a_t)": 0.6 * x_0 + 0.6 * eps,
         "the predicted x_0 is not multiplied by sqrt(a_t)": x_0 + 0.8 * eps,
+        "the predicted x_0 keeps sqrt(a_s): in x_t it has sqrt(a_t)": 0.8 * x_0 + 0.8 * eps,
+        "the predicted x_0 takes sqrt(1 - a_t): x_s, where you are, has sqrt(1 - a_s)": (
+            0.6 * (x_s - 0.8 * eps) / 0.8 + 0.8 * eps),
+        "the roots of the new x_t are missing": 0.36 * x_0 + 0.64 * eps,
         "the noise is subtracted in the new x_t: it is added": 0.6 * x_0 - 0.8 * eps,
         "the predicted x_0 is clipped to [-1, 1]: then the step cannot be undone": 0.6 * x_0.clamp(-1, 1) + 0.8 * eps,
     })
@@ -372,6 +381,8 @@ def average_map(f):
     agree("the map", f(steps, 1, 2), right, {
         "steps or heads are added up: take their mean": lambda x: any(close(x, n * right) for n in (2, 3, 6)),
         "only the last step counts: take the mean over all": steps[-1].mean(0)[:, 1].view(2, 2),
+        "the largest over the heads is taken: take their mean": torch.stack(steps).amax(1).mean(0)[:, 1].view(2, 2),
+        "the map is stretched to 0..1: it is a mean of weights": (right - right.min()) / (right.max() - right.min()),
         "off by one: this is the map of the token before": before,
         "off by one: this is the map of the token after": after,
         "rows and columns of the map are swapped": right.T,
@@ -491,7 +502,7 @@ def local_blend(f):
 
 @exercise("both terms, squares, roots; four pairs of Gaussians worked out by hand")
 def frechet_1d(f):
-    cases = ((1, 4, 6, 25, 25 + 9), (-1, 0.25, 0.5, 6.25, 2.25 + 4), (2, 1, 2, 0, 0 + 1), (5, 16, 5, 16, 0))
+    cases = ((1, 4, 6, 36, 25 + 16), (-1, 0.25, 0.5, 6.25, 2.25 + 4), (2, 1, 2, 0, 0 + 1), (5, 16, 5, 16, 0))
     for *given, truth in cases:
         mu_1, var_1, mu_2, var_2 = (torch.tensor(number, dtype=torch.float64) for number in given)
         means, spreads, product = (mu_1 - mu_2) ** 2, (var_1.sqrt() - var_2.sqrt()) ** 2, (var_1 * var_2).sqrt()
@@ -503,6 +514,8 @@ def frechet_1d(f):
             "the difference of the means is not squared, and negative": mu_1 - mu_2 + spreads,
             "the difference of the means is not squared": (mu_1 - mu_2).abs() + spreads,
             "- 2 sqrt(var_1 var_2) is missing": means + var_1 + var_2,
+            "the variances are subtracted: it is the squared difference of their roots": means + var_1 - var_2,
+            "the difference of the roots is not squared": means + spreads.sqrt(),
             "the factor 2 is missing: it is - 2 sqrt(var_1 var_2)": means + var_1 + var_2 - product,
             "the root is missing: it is - 2 sqrt(var_1 var_2)": means + var_1 + var_2 - 2 * var_1 * var_2,
             "this is the root: the Frechet distance of the tables is the squared one": (means + spreads).sqrt(),

@@ -73,6 +73,9 @@ ancestral_step
     (1 - alpha)).sqrt() -> (1 - alpha)) | multiplied by the variance
     mean + -> mean - | z is subtracted
     mean + sigma * noise -> mean | no noise is added
+    alpha = now / before -> alpha = now | in beta_t too
+    (1 - alpha) / (1 - now).sqrt() -> (1 - alpha).sqrt() | divided by sqrt(1 - alpha_t)
+    (x_t - (1 - alpha) / (1 - now).sqrt() * eps) / -> x_t - (1 - alpha) / (1 - now).sqrt() * eps / | x_t too
     (x_t - -> (x_t + | predicted noise is added
     return -> if t == 1: return | every branch
 sdedit_start
@@ -121,6 +124,9 @@ inversion_step
     x_s | x_t = x_s
     + (1 - a_t) -> - (1 - a_t) | noise is subtracted
     (1 - a_t) -> (1 - a_s) | the noise keeps
+    (1 - a_s) -> (1 - a_t) | takes sqrt(1 - a_t)
+    a_t.sqrt() * -> a_s.sqrt() * | keeps sqrt(a_s)
+    a_t.sqrt() * x_0 + (1 - a_t).sqrt() -> a_t * x_0 + (1 - a_t) | roots of the new x_t
     / a_s.sqrt() -> | not divided
 invert
     torch.full((len(x),), t) -> torch.full((len(x),), s) | called at s
@@ -141,6 +147,7 @@ average_map
     token] -> token - 1] | token before
     token] -> token + 1] | token after
     stack(steps) -> stack(steps[-1:]) | only the last step
+    .mean(dim=(0, 1)) -> .amax(1).mean(0) | largest over the heads
     [0, 0] -> [0, 0].T | rows and columns
     bilinear -> nearest | enlarge bilinearly
 inject
@@ -178,6 +185,8 @@ frechet_1d
     (mu_1 - mu_2) ** 2, -> abs(mu_1 - mu_2), | not squared
     (var_1.sqrt() - var_2.sqrt()) ** 2 -> var_1 + var_2 | - 2 sqrt(var_1 var_2) is missing
     means + spreads -> means | the variances are left out
+    means + spreads -> means + var_1 - var_2 | variances are subtracted
+    means + spreads -> means + spreads.sqrt() | roots is not squared
     means + spreads -> spreads | the means are left out
     means + spreads -> (means + spreads).sqrt() | this is the root
 guide
