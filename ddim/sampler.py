@@ -17,9 +17,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ddpm.diffusion import EpsFn, predict, predict_eps, predict_x0
+from ddpm.diffusion import EpsFn, Time, predict, predict_eps, predict_x0
 from ddpm.noise import Draw, noise_like
-from ddpm.schedule import Schedule
+from ddpm.schedule import Schedule, cast
 
 Steps = int | list[int]
 Trajectory = Iterator[tuple[int, Tensor, Tensor]]
@@ -29,15 +29,15 @@ SPACINGS = ("linear", "quadratic")
 # ---- one step ------------------------------------------------------------------------------------------------------
 
 
-def sigma(schedule: Schedule, t: int, s: int, eta: float) -> float:
-    """Standard deviation of a step's noise: Eq. (16), eta sqrt((1 - a_s) / (1 - a_t)) sqrt(1 - a_t / a_s).
+def sigma(schedule: Schedule, t: Time, s: Time, eta: float) -> Tensor:
+    """Standard deviation of a step's noise, float64: Eq. (16), eta sqrt((1 - a_s) / (1 - a_t)) sqrt(1 - a_t / a_s).
 
     a is alpha_bar; 0 <= s < t <= T for eta > 0. It is 0 at eta = 0 and at s = 0.
     """
     if eta == 0:
-        return 0.0
-    a_t, a_s = schedule.alpha_bar[[t, s]].tolist()
-    return eta * math.sqrt((1 - a_s) / (1 - a_t)) * math.sqrt(1 - a_t / a_s)
+        return torch.zeros((), dtype=torch.float64)
+    a_t, a_s = schedule.alpha_bar[t], schedule.alpha_bar[s]
+    return eta * ((1 - a_s) / (1 - a_t)).sqrt() * (1 - a_t / a_s).sqrt()
 
 
 def q_sigma(schedule: Schedule, x_0: Tensor, x_t: Tensor, t: int, s: int, eta: float) -> tuple[Tensor, float]:
@@ -47,7 +47,7 @@ def q_sigma(schedule: Schedule, x_0: Tensor, x_t: Tensor, t: int, s: int, eta: f
     training loss.
     """
     a_t, a_s = schedule.alpha_bar[[t, s]].tolist()
-    variance = sigma(schedule, t, s, eta) ** 2
+    variance = sigma(schedule, t, s, eta).item() ** 2
     noise = (x_t - math.sqrt(a_t) * x_0) / math.sqrt(1 - a_t)
     return math.sqrt(a_s) * x_0 + math.sqrt(max(1 - a_s - variance, 0)) * noise, variance
 
@@ -56,8 +56,8 @@ def step(
     schedule: Schedule,
     eps: Tensor,
     x_t: Tensor,
-    t: int,
-    s: int,
+    t: Time,
+    s: Time,
     eta: float = 0.0,
     noise: Tensor | None = None,
     clip: bool = False,
@@ -65,22 +65,23 @@ def step(
     """One step from time t to time s -> x_s, predicted x_0: Eq. (12), with sigma from Eq. (16).
 
     eps: the network's prediction at (x_t, t), like x_t (B, ...). noise: standard normal, needed where sigma > 0.
-    s > t inverts; there eta is 0, and t may be 0. Times are in 0..T. eps is the slide's
+    s > t inverts; there eta is 0, and t may be 0. Times are in 0..T, ints or (1,) long. eps is the slide's
     (x_t - sqrt(alpha_bar_t) x_0) / sqrt(1 - alpha_bar_t), because x_0 is predicted from it. clip keeps that x_0
     in [-1, 1], as `ddpm.step` does by default, and takes eps from it; with the same clip in both, eta = 1 is DDPM's
     step. Not for inversions. ValueError: another time, no noise where it is needed.
     """
-    a_s, sigma_t = schedule.at("alpha_bar", s, x_t).item(), sigma(schedule, t, s, eta)
+    if noise is None and eta > 0 and s > 0:
+        raise ValueError(f"eta is {eta} and noise None: expected standard normal noise like x_t")
+    a_s, sigma_t = schedule.at("alpha_bar", s, x_t), sigma(schedule, t, s, eta)
+    signal, direction, spread = cast(x_t, a_s.sqrt(), (1 - a_s - sigma_t**2).clamp(min=0).sqrt(), sigma_t)
     x_0 = predict_x0(schedule, x_t, t, eps)
     if clip:
         x_0 = x_0.clamp(-1, 1)
         eps = predict_eps(schedule, x_t, t, x_0)
-    x_s = math.sqrt(a_s) * x_0  # predicted x_0
-    x_s = x_s + math.sqrt(max(1 - a_s - sigma_t**2, 0)) * eps  # direction pointing to x_t
-    if sigma_t > 0:
-        if noise is None:
-            raise ValueError(f"eta is {eta} and noise None: expected standard normal noise like x_t")
-        x_s = x_s + sigma_t * noise  # random noise
+    x_s = signal * x_0  # predicted x_0
+    x_s = x_s + direction * eps  # direction pointing to x_t
+    if noise is not None:
+        x_s = x_s + spread * noise  # random noise
     return x_s, x_0
 
 

@@ -4,9 +4,9 @@ import sys
 
 from ddpm.utils import cli
 
-from .experiments import edit, schedule, score, truth
+from .experiments import edit, live, schedule, score, truth
 
-COMMANDS = {"edit": edit, "schedule": schedule, "score": score, "truth": truth}
+COMMANDS = {"edit": edit, "live": live, "schedule": schedule, "score": score, "truth": truth}
 
 
 def main(argv: list[str] | None = None) -> int:

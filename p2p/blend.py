@@ -65,14 +65,25 @@ class LocalBlend:
         if self.mask is not None:
             return self.mask.bool().expand(n, height, width)[:, None]
         maps = store.word(self.words, self.size or store.largest)
-        inside = above(enlarge(maps, height), self.threshold)
-        wide = F.max_pool2d(inside.float()[:, None], 2 * self.grow + 1, stride=1, padding=self.grow) > 0
-        return wide[:n] | wide[n:]
+        return region(maps, height, self.threshold, self.grow)
 
     def __call__(self, x: Tensor, store: AttentionStore) -> Tensor:
         """x_t (2n, C, H, W) with the source's x_t in place of the edit's outside the region."""
-        source, target = x.chunk(2)
-        return torch.cat([source, torch.where(self.region(store, x.shape).to(x.device), target, source)])
+        return outside_from_source(x, self.region(store, x.shape).to(x.device))
+
+
+def region(maps: Tensor, size: int, threshold: float, grow: int) -> Tensor:
+    """Maps (2n, h, w), sources first -> (n, 1, size, size) bool: the union of a pair's two masks, widened by `grow`."""
+    inside = above(enlarge(maps, size), threshold)
+    wide = F.max_pool2d(inside.float()[:, None], 2 * grow + 1, stride=1, padding=grow) > 0
+    source, target = wide.chunk(2)
+    return source | target
+
+
+def outside_from_source(x: Tensor, inside: Tensor) -> Tensor:
+    """Images (2n, C, H, W), sources first: outside of the region the n edits are replaced by their sources."""
+    source, target = x.chunk(2)
+    return torch.cat([source, torch.where(inside, target, source)])
 
 
 def above(maps: Tensor, threshold: float) -> Tensor:

@@ -114,10 +114,15 @@ def write(path: Path, title: str, data: dict[str, Any], frames: Atlas, maps: Atl
             data[name] = {"size": atlas.images[0].shape[-1], "columns": atlas.COLUMNS}
             source = f"data:image/png;base64,{base64.b64encode(atlas.png()).decode()}"
             tags.append(f'<img id="{name}" alt="{alt} of this page" src="{source}">')
-    text = TEMPLATE.read_text(encoding="utf-8")
+    return fill(path, TEMPLATE, title, data, tags)
+
+
+def fill(path: Path, template: Path, title: str, data: dict[str, Any], tags: list[str]) -> Path:
+    """Write a template with its title, its data as JSON and the tags of its files, whole or not at all."""
+    text = template.read_text(encoding="utf-8")
     for name, part in {
         "title": html.escape(title),
-        "images": "\n".join(tags),
+        "files": "\n".join(tags),
         "data": json.dumps(data, separators=(",", ":")).replace("<", "\\u003c"),  # so that no word ends the script
     }.items():
         text = text.replace(f"<!--{name}-->", part)
