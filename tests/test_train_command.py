@@ -198,14 +198,16 @@ def test_an_interrupted_run_keeps_its_last_step_and_says_how_it_goes_on(
 
 
 def test_what_is_not_typed_fits_what_is(whole, tmp_path, monkeypatch, capsys):
-    """A prediction of eps takes Ho et al.'s pair; a resumed run the precision that was measured at its start; without
-    a compiler a GPU trains uncompiled, or --compile ends."""
+    """A prediction of eps takes Ho et al.'s pair; attention follows the size; a resumed run the
+    precision that was measured at its start; without a compiler a GPU trains uncompiled, or --compile ends."""
     content = ddpm.model.read(whole / CHECKPOINT)
     content["settings"]["precision"], content["info"]["precision"] = "auto", "bfloat16"
     files.save(tmp_path / CHECKPOINT, content)
     assert configured("--resume", tmp_path)[0].precision == "bfloat16"
     settings = configured("--predicts", "eps")[0]
     assert (settings.schedule, settings.weighting, settings.T) == ("linear", "eps", 1000)
+    usual, half = (configured("--data", "cifar10", *size)[1] for size in ((), ("--size", 16)))
+    assert [2 * n for n in half.cross_sizes + half.self_sizes] == [*usual.cross_sizes, *usual.self_sizes]
     monkeypatch.setattr(train, "cannot_compile", lambda device: "no compiler")
     monkeypatch.setattr(train, "new", lambda *of: run_folder.Plan(replace(settings, compile=True), PRESETS["shapes"]))
     assert not configured()[0].compile and capsys.readouterr().out == "not compiled: no compiler\n"

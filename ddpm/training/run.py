@@ -61,7 +61,11 @@ def new(given: dict, network: dict, device: str) -> Plan:
     if settings.control:
         check_base(settings, start, given)
         settings = replace(settings, T=start.schedule.T, schedule=start.schedule.kind)
-    config = replace(NETWORKS[preset], **network)
+    usual = NETWORKS[preset]
+    if "size" in network and isinstance(usual, UNetConfig):  # attention is on the same maps: they shrink with the image
+        for name in ("cross_sizes", "self_sizes"):
+            network = {name: tuple(n * network["size"] // usual.size for n in getattr(usual, name))} | network
+    config = replace(usual, **network)
     if isinstance(config, UNetConfig):
         config = start.unet.config if start else config
         if config.predicts == "eps":  # what Ho et al. 2020 train it with
