@@ -31,13 +31,13 @@ def ship(run: str | Path, name: str, numbers: dict[str, Any], ema: float | None 
     path, numbers = model.find(str(run)), plain(numbers)
     content = model.read(path)
     share, average = model.choose_average(path, content, ema)
-    weights = {key: value.half() for key, value in average.items()}
+    weights = {key: value.half().contiguous() for key, value in average.items()}  # as safetensors wants them
     if infinite := [key for key, value in weights.items() if not value.isfinite().all()]:
         raise files.CheckpointError(f"{path}: {infinite[0]} has values that half precision cannot hold")
     kept = {key: content[key] for key in ("unet_config", "words", "schedule")} | {"known": model.known_words(content)}
     kept |= {"base": content["base"]} if "base" in content else {}
     if autoencoder := content.get("autoencoder"):  # of a model of latents
-        halves = {key: value.half() for key, value in autoencoder["weights"].items()}
+        halves = {key: value.half().contiguous() for key, value in autoencoder["weights"].items()}
         kept["autoencoder"] = autoencoder | {"weights": halves}
     content = kept | {"ema": {share: weights}, "info": content["info"] | {"ema": share, "numbers": numbers}}
     return files.ship(model.SHIPPED, name, content, MOST_BYTES, replace, model.load)
