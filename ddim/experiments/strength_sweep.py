@@ -1,7 +1,8 @@
 """The dilemma of partial noising: too little noise and the edit does not happen, too much and the image is lost.
 
 A point is the result of editing n test images with one strength: "error", the mean squared error ([0, 1] scale) over
-the pixels that the edit should leave alone, and "accuracy", the share of images that show the edit.
+the pixels that the edit should leave alone, and "accuracy", the share of images that show the edit. Of faces, where its
+packages are installed, a recogniser says which are still the same person: "same", and its "distance".
 """
 
 import argparse
@@ -16,7 +17,7 @@ from tqdm import tqdm
 
 import ddpm
 from ddpm.diffusion import last
-from ddpm.evaluation import edits
+from ddpm.evaluation import edits, faces
 from ddpm.evaluation.frechet import plus_minus
 from ddpm.evaluation.judge import all_shown
 from ddpm.experiments.common import check_settings, model_data, model_facts, shown_words, write
@@ -91,11 +92,16 @@ def text(record: dict) -> str:
         for method, points in curves.items():
             lines += [line(f"{METHODS[method]}, error x 1000", [f"{1000 * p['error']:.2f}" for p in points])]
             lines += [line(f"{METHODS[method]}, accuracy in %", [f"{100 * p['accuracy']:.1f}" for p in points])]
+            if "same" in points[0]:
+                lines += [line(f"{METHODS[method]}, same person in %", [f"{100 * p['same']:.1f}" for p in points])]
+                lines += [line(f"{METHODS[method]}, distance of faces", [f"{p['distance']:.2f}" for p in points])]
         lines += [line("error x 1000 at equal accuracy", [f"{100 * level:g} %" for level in LEVELS])]
         for method, points in curves.items():
             errors = [at_success(points, level) for level in LEVELS]
             cells = ["-" if error is None else plus_minus(1000 * error, None) for error in errors]
             lines += [line(METHODS[method], cells)]
+        for name, error in record.get("recogniser", {}).get(kind, {}).items():
+            lines += [line(f"{name}: same in %, distance", [f"{100 * error['same']:.1f}", f"{error['distance']:.2f}"])]
     return "\n".join(lines) + "\n"
 
 
@@ -120,6 +126,24 @@ def plot(path: Path, record: dict) -> Path:
         right.set_title(f"{kind}: trade-off", fontsize=9)
         right.grid(alpha=0.3)
         right.legend(fontsize=7)
+    return save_figure(figure, path)
+
+
+def plot_people(path: Path, record: dict) -> Path:
+    """The dilemma: share of faces that show the edit against the share that are the same person, by strength."""
+    figure = Figure(figsize=(4 * len(record["curves"]), 3.4), layout="constrained")
+    figure.suptitle(f"{record['settings']['model']}: {summary(record['settings'])}", fontsize=8)
+    for axes, (kind, curves) in zip(
+        figure.subplots(1, len(record["curves"]), squeeze=False)[0], record["curves"].items(), strict=True
+    ):
+        for method, points in curves.items():
+            x, y = ([100 * p[name] for p in points] for name in ("accuracy", "same"))
+            axes.plot(x, y, "o-", ms=4, label=METHODS[method])
+            for p, *at in zip(points, x, y, strict=True):
+                axes.annotate(f"{p['strength']:g}", at, fontsize=7, xytext=(3, 3), textcoords="offset points")
+        axes.set(title=kind, xlabel="shows the edit, %", ylabel="same person, %", xlim=(-3, 103), ylim=(-3, 103))
+        axes.grid(alpha=0.3)
+    axes.legend(fontsize=8)
     return save_figure(figure, path)
 
 
@@ -156,17 +180,34 @@ def prepare(args: argparse.Namespace) -> tuple[Trained, dict[str, edits.Edits], 
     return trained, todo, settings
 
 
+def recognises() -> bool:
+    """Whether the face recogniser is here; one line says so where it is not. CheckpointError: another file of it."""
+    if installed := faces.installed():
+        faces.models()
+    else:
+        print(f"whether it is the same person is not measured: {faces.INSTALL}")
+    return installed
+
+
 def run(args: argparse.Namespace) -> None:
     """Measure every kind of edit with every method; write and print the table, the plot and a strip of images."""
     (trained, todo, settings), name = prepare(args), f"sweep-{cli.name_of(args.model)}"
     curves, rows, names, titles, drawn = {}, [], [], [], [s for s in args.strengths if s > 0]
+    recogniser = {} if trained.info["data"] == "celeba" and recognises() else None
     for kind, e in todo.items():
         curves[kind], images, successes = {}, {}, np.ones(args.n, dtype=bool)
+        if recogniser is not None:
+            before = faces.descriptors(e.images)
+            recogniser[kind] = faces.own_errors(e.images, before)
         for method in args.methods:
             strengths = tqdm(args.strengths, f"{kind}, {method}")
             images[method] = [images_at(trained, args, e, method, strength) for strength in strengths]
             shown = [shows_edit(trained.info["data"], kind, e, each) for each in images[method]]
             points = [point(e, *result) for result in zip(images[method], shown, strict=True)]
+            if recogniser is not None:
+                points = [
+                    p | faces.person(before, faces.descriptors(x)) for p, x in zip(points, images[method], strict=True)
+                ]
             curves[kind][method] = [{"strength": s} | p for s, p in zip(args.strengths, points, strict=True)]
             successes &= shown[-1]
         i = successes.argmax()  # in the strip: the first image that shows its edit with every method at full strength
@@ -174,8 +215,10 @@ def run(args: argparse.Namespace) -> None:
             rows.append([e.images[i], *(after[i] for after in images[method][-len(drawn) :])])
             names.append(f"{kind}: {METHODS[method]}")
         titles.append(f"{e.sources[i]}  ->  {e.targets[i]}")
-    record = {"settings": settings, "curves": curves}
+    record = {"settings": settings, "curves": curves} | ({"recogniser": recogniser} if recogniser else {})
     write(args, name, record, text(record))
+    if recogniser:
+        print(plot_people(cli.output(args, name, ".png", "-people"), record))
     print(plot(cli.output(args, name, ".png"), record))
     columns = ["original", *(f"{strength:g}" for strength in drawn)]
     print(sheet(cli.output(args, name, ".png", "-strip"), np.array(rows), names, columns, "\n".join(titles)))
