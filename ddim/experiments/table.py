@@ -13,6 +13,7 @@ import hashlib
 import io
 import math
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -200,6 +201,30 @@ def text(record: dict) -> str:
     return "\n".join(lines) + "\n"
 
 
+def agreement(record: dict, other: dict, rows: list[str]) -> tuple[int, float, float]:
+    """Do two networks order the same cells alike? Their number, Spearman's rank correlation, its standard error.
+
+    The error is the deviation over 1000 pairs of tables, every distance drawn anew with its own standard error.
+    """
+    tables = [each["cells"] for each in (record, other)]
+    of = [{(row, S): cell for row in rows for S, cell in cells.get(row, {}).items()} for cells in tables]
+    both = sorted(of[0].keys() & of[1].keys())
+    value, error = (np.array([[each[key][name] or 0 for key in both] for each in of]) for name in ("distance", "error"))
+    drawn = np.random.default_rng(0).normal(value, error, (1000, *value.shape))
+    whole, *others = (np.corrcoef(table.argsort().argsort())[0, 1] for table in (value, *drawn))
+    return len(both), float(whole), float(np.std(others))
+
+
+def agreement_lines(record: dict, path: str) -> str:
+    """`agreement` with the record at `path`, of the samples and with the rows of real images. ValueError: no record."""
+    other, lines = records.read(Path(path)), ""
+    names = rows_of(record, (*ROWS, *REAL_ROWS))
+    for what, rows in (("samples", [row for row in names if row not in REAL_ROWS]), ("all", names)):
+        n, correlation, error = agreement(record, other, rows)
+        lines += f"rank correlation with {path}, {what}, {n} cells: {correlation:.2f} ± {error:.2f}\n"
+    return lines
+
+
 def grid_line(T: int, S: int, spacing: str) -> str:
     """What the grid of S steps really is: the quadratic one can have fewer steps, and starts below T."""
     grid = timesteps(T, S, spacing)
@@ -262,6 +287,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--inception", metavar="FILE", help="inception-2015-12-05.pt; fetched where left out")
     reference = "real images: of a split, or half of the training set"
     parser.add_argument("--reference", choices=("train", "test", "half"), default="train", help=reference)
+    parser.add_argument("--reference-n", type=cli.positive, help="at most so many of these, evenly spaced")
+    parser.add_argument("--beside", metavar="FILE", help="these cells on another network: are their ranks the same?")
     arithmetic = "of the network; auto: float16 on a GPU, float32 on a CPU"
     parser.add_argument("--precision", choices=PRECISIONS, default="auto", help=arithmetic)
 
@@ -271,14 +298,16 @@ def prepare(args: argparse.Namespace) -> tuple:
     the record, its file and its cells. ValueError, OSError: a bad flag, or earlier cells of another kind.
     """
     real_rows, sampled = ([row for row in args.rows if (row in REAL_ROWS) == real] for real in (True, False))
+    if args.beside:
+        records.read(Path(args.beside))
     if args.n < 2:
         raise ValueError("--n is 1: a distance between sets needs 2 images or more")
     if args.scale != 1 and not args.captions:
         raise ValueError("--scale is guidance towards captions: give --captions, or leave it out")
     if typed := [flag for flag in ("columns", "spacing", "captions") if getattr(args, flag) and not sampled]:
         raise ValueError(f"--{typed[0]} is for samples, and --rows has real images only: leave it out")
-    if args.inception and args.features == "classifier":
-        raise ValueError(f"--inception {args.inception} has no effect with --features classifier: leave one out")
+    if args.inception and args.features not in (None, "inception"):
+        raise ValueError(f"--inception {args.inception} has no effect with --features {args.features}: leave one out")
     trained = ddpm.load(args.model, device=args.device).for_many_images(args.precision)
     schedule, columns, spacing = trained.schedule, args.columns or COLUMNS, args.spacing or usual_spacing(trained)
     cells = [(row, REAL) for row in real_rows] + [(row, S) for S in columns for row in sampled]
@@ -289,8 +318,10 @@ def prepare(args: argparse.Namespace) -> tuple:
         other = "take --spacing linear" if spacing == "quadratic" else "train with --schedule cosine"
         raise ValueError(f"--spacing {spacing} {where}: samples would not start from noise, {other}")
     check_memory(args.n * math.prod(trained.image_shape), torch.device("cpu"), f"--n {args.n}")
-    network = features.load(args.features or "classifier", trained.info["data"], args.inception, trained.device)
+    kind = args.features or "classifier"
+    network = features.load(kind, trained.info["data"], args.inception, trained.device, trained.precision)
     reference, images = real_images(trained, args, real_rows)
+    reference = reference[:: -(-len(reference) // (args.reference_n or len(reference)))]
     prompts = prompts_of(trained, args)
     trained.tokens(sorted(set(prompts)))
     settings = {"distance": network.name} | model_facts(trained, args) | {
@@ -331,6 +362,6 @@ def run(args: argparse.Namespace) -> None:
                 where = label(row) + (f", S = {S}" if S != REAL else "")
                 tqdm.write(f"{where}: {plus_minus(cell['distance'], cell['error'])}")
     name = f"table-{cli.name_of(args.model)}"
-    write(args, name, record, text(record))
+    write(args, name, record, text(record) + (agreement_lines(record, args.beside) if args.beside else ""))
     if columns_of(record) != [REAL]:
         print(save_figure(figure_of(record), cli.output(args, name, ".png")))

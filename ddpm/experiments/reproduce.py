@@ -18,7 +18,7 @@ from unet import PRESETS
 from unet.precision import resolve
 
 from ..data import load_data
-from ..evaluation.features import KINDS, fetched
+from ..evaluation.features import KINDS, fetched, imagenet
 from ..training import RECIPES
 from ..utils import cli
 from ..utils.device import select_device
@@ -131,6 +131,8 @@ def run(args: argparse.Namespace) -> None:
         return
     if args.features == "inception":
         print(f"Inception network: {fetched()}")  # before the training, which would be in vain without it
+    elif args.features == "imagenet":
+        imagenet()  # raises without its packages
     environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
     while record["done"] < len(parts):
         write_json(out / PLAN, record)
