@@ -1,7 +1,7 @@
 """Prompt-to-Prompt live in the browser: write one HTML file with the network, its weights and a runtime in it.
 
-What the page computes is this repository's own code, exported as ONNX graphs. JavaScript aligns words and walks the
-time grid. Building a page needs packages (pip install onnx onnxscript) and a runtime (npm install onnxruntime-web).
+The page runs this repository's own code, exported as ONNX graphs; JavaScript aligns words and walks the time grid.
+Building a page needs two packages (pip install onnx onnxscript) and a runtime (npm install onnxruntime-web).
 """
 
 import argparse
@@ -9,6 +9,7 @@ import base64
 import gzip
 import importlib.util
 import warnings
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,7 @@ from ddpm.model import Trained
 from ddpm.utils import cli
 from ddpm.utils.files import sha256
 from unet.attention import Text
-from unet.vocabulary import COLOURS, GROUPS, PUNCTUATION
+from unet.vocabulary import COLOURS, GROUPS, PUNCTUATION, split_words
 
 from .. import editing
 from ..blend import LocalBlend, outside_from_source, region
@@ -47,7 +48,7 @@ EDITS = [  # the lecture's: name, source, target, shares of the steps that injec
     ("cat → tiger", SEAT.format("gray cat", "red couch"), SEAT.format("tiger", "red couch"), 0.4, 0, 0),
     ("+ spikey", SEAT.format("butterfly", "flower"), SEAT.format("butterfly", "spikey flower"), 0.4, 0, 3),
 ]
-MENUS = {"scenes": (COLOURS, BUILDINGS, ANIMALS, PLACES, ("couch", "bicycle"))}  # words that can replace each other
+MENUS = (COLOURS, BUILDINGS, ANIMALS, PLACES, ("couch", "bicycle"))  # of scenes: words that can replace each other
 
 
 class Graph(nn.Module):
@@ -63,9 +64,9 @@ class Graph(nn.Module):
     def exported(self) -> bytes:
         """The graph as an ONNX file without the exporter's notes; weights are float16 where that is exact."""
         onnx = importlib.import_module("onnx")
+        names = {"input_names": [*self.inputs], "output_names": self.outputs}
+        inputs = tuple(value.clone() for value in self.inputs.values())  # one tensor twice would be one input
         with warnings.catch_warnings(action="ignore"):  # of the exporter, about its own future
-            names = {"input_names": [*self.inputs], "output_names": self.outputs}
-            inputs = tuple(value.clone() for value in self.inputs.values())  # one tensor twice would be one input
             model = torch.onnx.export(self, inputs, dynamo=True, verbose=False, **names).model_proto
         for part in (model.graph, *model.graph.node, *model.graph.input, *model.graph.output):
             part.ClearField("metadata_props")
@@ -79,19 +80,16 @@ class Graph(nn.Module):
 
 
 def graphs_of(trained: Trained) -> dict[str, Graph]:
-    """All that the page computes: the text encoder, the network, a step for each of ETAS, the local blend, the decoder.
-
-    A batch is a pair: source and target. The network's maps are those of this step, one output for each size.
-    """
-    unet, length, T = trained.unet.requires_grad_(False), trained.unet.config.words, trained.schedule.T
-    sizes = unet.config.cross_sizes
+    """All that the page computes of a pair, source and target. The maps are those of one step, at each size."""
+    unet, T = trained.unet.requires_grad_(False), trained.schedule.T
+    length, sizes = unet.config.words, unet.config.cross_sizes
 
     def network(x, t, states, mask, *plan):
         store = AttentionStore([""] * 2)
         eps = unet(x, t, Text(states, mask), editing.editing_hook(editing.Plan(*plan), store))
         return eps, *(store.maps(size) for size in sizes)
 
-    def step(eps, null, scale, x, t, s, noise=None, eta=0.0):
+    def step(eta, eps, null, scale, x, t, s, noise=None):
         return ddim.step(trained.schedule, guide(eps, null, scale), x, t, s, eta, noise)
 
     def blend(x, x_0, maps, chosen):
@@ -109,22 +107,22 @@ def graphs_of(trained: Trained) -> dict[str, Graph]:
         "text": Graph(unet.text, {"tokens": tokens}, ["states", "mask"]),
         "network": Graph(network, seen, ["eps", *(f"maps{size}" for size in sizes)]),
         "blend": Graph(blend, {"x": x, "x_0": x, "maps": maps, "chosen": maps[:, 0, 0]}, ["x_s", "x_0_s"]),
-        "step0": Graph(step, at, ["x_s", "x_0"]),
     }
-    for eta in ETAS[1:]:
-        graphs[f"step{eta:g}"] = Graph(lambda *all, eta=eta: step(*all, eta=eta), at | {"noise": x}, ["x_s", "x_0"])
+    for eta in ETAS:
+        graphs[f"step{eta:g}"] = Graph(partial(step, eta), at | ({"noise": x} if eta else {}), ["x_s", "x_0"])
     return graphs | ({"decode": Graph(trained.decode, {"x": x}, ["image"])} if trained.autoencoder else {})
 
 
-def facts_of(trained: Trained, name: str) -> dict:
+def facts_of(trained: Trained) -> dict:
     """What the page knows of a model beside its graphs."""
-    tokens, menus = trained.tokenizer, MENUS.get(trained.info["data"], GROUPS)
+    config, known = trained.unet.config, trained.tokenizer.known
+    menus = MENUS if trained.info["data"] == "scenes" else GROUPS
     return {
-        "model": name, "T": trained.schedule.T, "shape": trained.shape, "side": trained.image_shape[-1],
-        "length": trained.unet.config.words, "sizes": trained.unet.config.cross_sizes, "punctuation": PUNCTUATION,
-        "tokens": {word: tokens.words.index(word) + 2 for word in tokens.known}, "blend": LocalBlend.start,
-        "menus": [[word for word in menu if word in tokens.known] for menu in menus], "etas": ETAS,
-        "edits": [edit for edit in EDITS if {*f"{edit[1]} {edit[2]}".split()} <= {*tokens.known}],
+        "T": trained.schedule.T, "shape": trained.shape, "side": trained.image_shape[-1], "length": config.words,
+        "sizes": config.cross_sizes, "tokens": {word: trained.tokenizer.words.index(word) + 2 for word in known},
+        "menus": [[word for word in menu if word in known] for menu in menus], "punctuation": PUNCTUATION,
+        "edits": [edit for edit in EDITS if {*split_words(f"{edit[1]} {edit[2]}")} <= {*known}],
+        "etas": ETAS, "blend": LocalBlend.start,
     }  # fmt: skip
 
 
@@ -137,24 +135,22 @@ def prepare(args: argparse.Namespace) -> tuple[Trained, Path, dict[str, bytes]]:
     """The model, the page's file, the runtime's files. ValueError, OSError: what is missing, or of another version."""
     if missing := [package for package in ("onnx", "onnxscript") if importlib.util.find_spec(package) is None]:
         raise ValueError(f"exporting a network needs {missing[0]}, which is not here: {INSTALL}")
-    for name, expected in RUNTIME.items():
-        file = Path(args.runtime, name)
-        if not file.is_file() or sha256(file) != expected:
+    files = {name: Path(args.runtime, name) for name in RUNTIME}
+    for name, file in files.items():
+        if not file.is_file() or sha256(file) != RUNTIME[name]:
             raise ValueError(f"{file} is {'another version' if file.is_file() else 'not there'}: {INSTALL}")
     trained = ddpm.load(args.model, device="cpu")
     if not trained.unet.config.cross_sizes:
         raise ValueError(f"{args.model} has no cross-attention, whose maps an edit injects: choose another --model")
-    runtime = {name: Path(args.runtime, name).read_bytes() for name in RUNTIME}
-    return trained, cli.output(args, f"live-{cli.name_of(args.model)}", ".html"), runtime
+    return trained, cli.output(args, "live", ".html"), {name: file.read_bytes() for name, file in files.items()}
 
 
 def run(args: argparse.Namespace) -> None:
     """Export the graphs and write the page."""
     trained, path, files = prepare(args)
-    for name, graph in tqdm(graphs_of(trained).items(), "graphs"):
-        files[name] = graph.exported()
+    files |= {name: graph.exported() for name, graph in tqdm(graphs_of(trained).items(), "graphs")}
     packed = {name: base64.b64encode(gzip.compress(file, mtime=0)).decode() for name, file in files.items()}
     tags = [f'<script type="application/gzip" id="{name}">{text}</script>' for name, text in packed.items()]
-    name = cli.name_of(args.model)
-    path = page.fill(path, TEMPLATE, f"Prompt-to-Prompt live: {name}", facts_of(trained, name), tags)
+    title = f"Prompt-to-Prompt, live: {cli.name_of(args.model)}"
+    path = page.fill(path, TEMPLATE, title, facts_of(trained), tags)
     print(f"{path} ({path.stat().st_size / 1e6:.1f} MB)")
