@@ -1,5 +1,6 @@
 """Training: averages, learning rate, what a step is fed, exact resume, parts and processes, and what stops it."""
 
+import copy
 import math
 import os
 import subprocess
@@ -8,6 +9,7 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from tiny import CONFIG, make_data, make_training
@@ -16,6 +18,7 @@ from ddpm import Schedule
 from ddpm.training import Settings
 from ddpm.training.batches import Batches
 from ddpm.training.loop import Training, learning_rate
+from ddpm.training.orthogonal import orthogonalise
 from ddpm.utils.images import from_bytes
 from unet import Tokenizer
 
@@ -187,6 +190,30 @@ def test_a_gradient_longer_than_grad_clip_is_cut_to_that_length(most):
     _, norm = training.one_step(1.0)
     assert norm > 0.01
     assert (flat(training.unet) - before).norm().item() == pytest.approx(min(norm.item(), most), rel=1e-3)
+
+
+@pytest.mark.parametrize("shape", [(12, 40), (40, 12), (12, 4, 3, 3), (12, 1, 3, 3)])
+def test_an_orthogonalised_gradient_has_the_same_directions_at_one_size(shape):
+    """U V^T of G = U S V^T, where the singular values of G are 1, 0.1 and 0.01, which NumPy's decomposition gives."""
+    rows, columns = shape[0], math.prod(shape[1:])
+    u, _, v = np.linalg.svd(np.random.default_rng(0).normal(size=(rows, columns)), full_matrices=False)
+    size = np.logspace(-2, 0, min(rows, columns))
+    G = torch.from_numpy(u * size @ v).float().reshape(shape)
+    G = G.to(memory_format=torch.channels_last) if G.ndim == 4 else G
+    orthogonalise([torch.zeros(3, 5), G])  # in place, beside others
+    found = u.T @ G.numpy().reshape(rows, columns) @ v.T
+    assert np.all((found.diagonal() > 0.6) & (found.diagonal() < 1.3))
+    np.testing.assert_allclose(found - np.diag(found.diagonal()), 0, atol=0.06)  # of bfloat16
+
+
+def test_a_step_of_plain_descent_along_orthogonalised_gradients():
+    """Every layer's step is a matrix whose squared norm is its rank, nearly: all its singular values are about 1."""
+    training = by_plain_descent(replace(PLAIN, orthogonal=True))
+    before = copy.deepcopy(training.unet.state_dict())
+    training.one_step(1.0)
+    weight = training.unet.last.weight
+    step = (weight.detach() - before["last.weight"]).flatten(1)
+    assert step.square().sum().item() == pytest.approx(min(step.shape), rel=0.5)
 
 
 @pytest.mark.slow

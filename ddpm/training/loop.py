@@ -1,8 +1,9 @@
 """Training (Ho et al. 2020, Algorithm 1): `Training.one_step` is its lines 2 to 5, `Training.run` repeats them.
 
 The lecture's loop of twelve lines is in notebook 3. Practice adds: one time from each part of 1..T in a batch instead
-of free draws, captions, a clipped gradient, AdamW, averaged weights, half precision, several processes, and the loss in
-v for all presets but `ddpm`. `batches` draws what a step sees, `processes` knows about the other processes.
+of free draws, captions, a clipped gradient (for shapes also orthogonalised), AdamW, averaged weights, half precision,
+several processes, and the loss in v for all presets but `ddpm`. `batches` draws what a step sees, `processes` knows
+about the other processes.
 """
 
 import copy
@@ -23,6 +24,7 @@ from ..diffusion import simple_loss
 from ..schedule import Schedule
 from . import processes
 from .batches import Batch, Batches, generator
+from .orthogonal import orthogonalise
 from .settings import Settings, check_start
 
 LOG_EVERY = 10  # steps between two records; asking a GPU for its loss at every step would stall it
@@ -106,6 +108,7 @@ class Training:
         trained = unet.trainable  # of a ControlNet the copy alone
         self.averages = {s: {name: p.detach().clone() for name, p in trained.named_parameters()} for s in settings.ema}
         self.optimizer = torch.optim.AdamW(trained.parameters(), weight_decay=settings.weight_decay, fused=True)
+        self.matrices = [m.weight for m in trained.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
         self.step, self.seconds, self.interrupted, self.stopped = 0, 0.0, False, False
         self.network = torch.compile(unet, dynamic=False) if settings.compile else unet
         self.parts = self.fitting_parts()
@@ -146,6 +149,8 @@ class Training:
         self.scaler.unscale_(self.optimizer)
         norm = nn.utils.clip_grad_norm_(self.unet.trainable.parameters(), self.settings.grad_clip)
         self.optimizer.param_groups[0]["lr"] = learning_rate
+        if self.settings.orthogonal:
+            orthogonalise([weight.grad for weight in self.matrices if weight.grad is not None])
         self.scaler.step(self.optimizer)  # skipped where a float16 gradient overflowed
         self.scaler.update()
         update_averages(self.averages, self.unet.trainable, self.images, self.settings.batch)

@@ -30,6 +30,7 @@ class Settings:
     warmup: int = option(500, "steps over which the learning rate rises from zero", 0, 10**9)
     lr_decay: float = option(0.4, "last share of the budget, over which the learning rate falls to zero", 0, 1)
     weight_decay: float = option(0.0, "AdamW's", 0, 1000)
+    orthogonal: bool = option(False, "orthogonalise the gradients of all weight matrices (Jordan et al. 2024)")
     grad_clip: float = option(1.0, "largest norm of the gradient", 1e-9, 10**9)
     T: int = option(1000, "steps of the diffusion process", 1, 100_000)
     schedule: str = option("linear", "linear or cosine; a network that predicts eps needs linear")
@@ -64,7 +65,15 @@ NetworkConfig = UNetConfig | AutoencoderConfig
 NETWORKS: dict[str, NetworkConfig] = PRESETS | {"autoencoder64": AutoencoderConfig()}
 RECIPES: dict[str, Settings] = {
     "shapes": replace(
-        SMALL, data="shapes", images=150_016, batch=32, learning_rate=2e-3, warmup=100, lr_decay=0.8, flip=False
+        SMALL,
+        data="shapes",
+        images=75_008,
+        batch=16,
+        learning_rate=2e-3,
+        warmup=100,
+        lr_decay=0.8,
+        flip=False,
+        orthogonal=True,
     ),
     "scenes": replace(SMALL, data="scenes", images=600_000, learning_rate=1e-3),
     "scenes-control": replace(
