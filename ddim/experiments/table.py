@@ -362,6 +362,8 @@ def run(args: argparse.Namespace) -> None:
                 where = label(row) + (f", S = {S}" if S != REAL else "")
                 tqdm.write(f"{where}: {plus_minus(cell['distance'], cell['error'])}")
     name = f"table-{cli.name_of(args.model)}"
-    write(args, name, record, text(record) + (agreement_lines(record, args.beside) if args.beside else ""))
+    write(args, name, record, text(record))
+    if args.beside:
+        print(agreement_lines(record, args.beside))
     if columns_of(record) != [REAL]:
         print(save_figure(figure_of(record), cli.output(args, name, ".png")))
