@@ -43,7 +43,7 @@ THINGS = (
 )
 DRAWN = '--prompts "a photo of a red house on a mountain" "a photo of a yellow house on a beach" "a photo of a green tent on a mountain"'
 FEW = (  # what two networks are compared with
-    "--model cifar10 --n 256 --columns 10 20 50 --rows 0 1 train test noise jpeg blur --reference half --reference-n 2000 --precision bfloat16"
+    "--n 256 --columns 10 20 50 --rows 0 1 train test noise jpeg blur --reference half --reference-n 2000 --precision bfloat16"
 )
 COMMANDS = [  # model, network calls, command; {ddpm}, {ddim}, {p2p}: folders of the results
     ("shapes", 40_000, "ddpm score --model shapes --out {ddpm}"),
@@ -65,8 +65,9 @@ COMMANDS = [  # model, network calls, command; {ddpm}, {ddim}, {p2p}: folders of
     *((model, 7_080_000, f"ddim table --model {model} --n 1000 --precision bfloat16 --out {{ddim}}") for model in ("cifar10", "celeba64")),
     *((model, 2_400_000, f"ddim table --model {model} --n 5000 --columns 10 20 50 --precision bfloat16 --out {{ddim}}/n5000")
         for model in ("cifar10", "celeba64")),
-    ("cifar10", 41_000, f"ddim table {FEW} --out {{ddim}}/n256"),
-    ("cifar10", 41_000, f"ddim table {FEW} --features imagenet --beside {{ddim}}/n256/table-cifar10.json --out {{ddim}}/imagenet"),
+    *((model, 41_000, f"ddim table --model {model} {FEW} --out {{ddim}}/n256") for model in ("cifar10", "celeba64")),
+    *((model, 41_000, f"ddim table --model {model} {FEW} --features imagenet --beside {{ddim}}/n256/table-{model}.json --out {{ddim}}/imagenet")
+        for model in ("cifar10", "celeba64")),
     ("cifar10", 10_000, "ddim table --model cifar10 --n 500 --columns 20 --rows 0 --captions --precision bfloat16 --out {ddim}/captions"),
     ("shapes", 360_000, "ddim reconstruct --model shapes --n 1000 --variants caption 'Gaussian, exact eps' --out {ddim}"),
     ("shapes", 400_000, "ddim reconstruct --model shapes --n 1000 --steps 200 --variants caption --out {ddim}"),
