@@ -47,7 +47,9 @@ class Settings:
     precision: str = option("float32", "of the network: float32, bfloat16, float16, or auto, the fastest here")
     compile: bool = option(False, "torch.compile the network: slow to start, faster afterwards; on a GPU in long runs")
     save_every: float = option(2.0, "minutes between checkpoints", 0, 10**7)
-    report: int = option(200, "images to score at the end of a run on shapes (0: none)", 0, 100_000)
+    report: int = option(
+        200, "images to score at the end of a run on shapes, by default fewer of a short one (0: none)", 0, 100_000
+    )
 
     def __post_init__(self):
         check_ranges(self)
