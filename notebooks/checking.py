@@ -68,8 +68,22 @@ def close(a: Tensor, b: Tensor, tolerance: float = 1e-4) -> bool:
     return a.shape == b.shape and torch.allclose(a, b, rtol=tolerance, atol=tolerance)
 
 
-def agree(what: str, answer, truth, mistakes: dict | None = None, tolerance: float = 1e-4) -> None:
-    """Wrong unless the answer is the truth. mistakes: message -> what that mistake gives, or a test of the answer."""
+def factors(answer: Tensor, truth: Tensor, terms: dict[str, Tensor]) -> str:
+    """Which multiples of the terms differ, by least squares; empty where the answer is no sum of multiples of them."""
+    basis = torch.stack([term.expand_as(truth).flatten() for term in terms.values()], dim=1).double()
+    found, right = (torch.linalg.lstsq(basis, x.reshape(-1, 1)).solution[:, 0] for x in (answer, truth))
+    rows = zip(terms, found.tolist(), right.tolist(), strict=True) if close(basis @ found, answer.flatten()) else ()
+    return "; ".join(
+        f"{round(a, 3) + 0:g} times {name}, expected {round(b, 3) + 0:g}" for name, a, b in rows if abs(a - b) > 9e-4
+    )
+
+
+def agree(what: str, answer, truth, mistakes: dict | None = None, terms: dict | None = None, tolerance=1e-4) -> None:
+    """Wrong unless the answer is the truth.
+
+    mistakes: message -> what that mistake gives, or a test of the answer. terms: name -> tensor; where the answer is a
+    sum of multiples of them, the message has those that differ.
+    """
     if isinstance(answer, list | tuple) and any(each is None for each in answer):
         raise Wrong(f"{what} has None in it, expected numbers only: {answer}")
     try:
@@ -85,6 +99,8 @@ def agree(what: str, answer, truth, mistakes: dict | None = None, tolerance: flo
         raise Wrong(f"{what} has the shape {tuple(answer.shape)}, expected {tuple(truth.shape)}")
     if not answer.isfinite().all():
         raise Wrong(f"{what} is not finite: is there a division by 0, or the root of a negative number?")
+    if answer.numel() > 1 and (different := factors(answer, truth, terms or {"the right answer": truth})):
+        raise Wrong(f"{what} has {different}")
     raise Wrong(f"{what} is off by up to {(answer - truth).abs().max():.3g}: compare each term with the formula")
 
 

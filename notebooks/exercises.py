@@ -32,16 +32,22 @@ def bayes(x_0: Tensor, x_t: Tensor, t: int) -> tuple[Tensor, Tensor]:
 
 @exercise("cosines, sines, frequencies, shape")
 def time_embedding(f):
-    t = torch.tensor([0, 3, 50, 1000])
+    def angles(x):
+        if x.shape == (4, 6):
+            found = torch.atan2(x[1, 3:], x[1, :3]).tolist()
+            raise Wrong("at t = 1 the angles are {:.4f}, {:.4f}, {:.4f}, expected 1, 1/100, 1/10000".format(*found))
+
+    t = torch.tensor([0, 1, 50, 1000])
     cos, sin = (wave(t[:, None] * torch.tensor([1, 1e-2, 1e-4]).double()) for wave in (torch.cos, torch.sin))
     rising = t[:, None] * 10000.0 ** (torch.arange(3).double() / 2)
-    early = t[:, None] * 10000.0 ** (-torch.arange(3).double() / 3)
     agree("the embedding", f(t, 6), torch.cat([cos, sin], 1), {
         "the sines come first: the formula has the cosines first": torch.cat([sin, cos], 1),
         "cosines and sines alternate: all cosines come first, then all sines": torch.stack([cos, sin], 2).flatten(1),
-        "the last frequency is not 1/10000: divide i by n - 1, not by n": torch.cat([early.cos(), early.sin()], 1),
         "the exponent has a minus: the frequencies fall from 1 to 1/10000": torch.cat([rising.cos(), rising.sin()], 1),
         "only cosines or only sines are there: half of the width is for each": lambda x: x.shape == cos.shape,
+        "it is too wide: half of `width` is cosines, half is sines": lambda x: x.shape == (4, 12),
+        "the sines stand below the cosines, not beside them: join them along dim 1": torch.cat([cos, sin], 0),
+        "the frequencies are wrong": angles,
     })
 
 
@@ -55,33 +61,30 @@ def eps_from_v(f):
         "the second term is subtracted: it is added": 0.6 * v - 0.8 * x_t,
         "the two coefficients are swapped": 0.8 * v + 0.6 * x_t,
         "the roots are missing": 0.36 * v + 0.64 * x_t,
-        "only the first term is there: x_t holds noise too": 0.6 * v,
-        "v is returned as it is: it is the noise only where alpha_bar_t = 1": v,
-    })
+    }, {"v": v, "x_t": x_t})
 
 
 @exercise("all terms, direction, sum over the dimensions, shape")
 def kl_of_gaussians(f):
-    (mu_1, mu_2), (var_1, var_2) = draws(2, 4, 3), draws(2, 4, 3, seed=1).exp()
+    (mu_1, mu_2), (var_1, var_2) = draws(2, 20, 3), draws(2, 20, 3, seed=1).exp()
 
     def kl(mu_1, var_1, mu_2, var_2):
         p, q = (torch.distributions.Normal(mu, var.sqrt()) for mu, var in ((mu_1, var_1), (mu_2, var_2)))
         return torch.distributions.kl_divergence(p, q)
 
-    each, log = kl(mu_1, var_1, mu_2, var_2), (var_2 / var_1).log()
+    each, log, apart = kl(mu_1, var_1, mu_2, var_2), (var_2 / var_1).log(), (mu_2 - mu_1) ** 2
+    terms = {"log(var_2 / var_1)": log, "d": log**0, "var_1 / var_2": var_1 / var_2, "var_2 / var_1": var_2 / var_1,
+             "(mu_2 - mu_1)^2 / var_2": apart / var_2, "(mu_2 - mu_1)^2 / var_1": apart / var_1,
+             "(mu_2 - mu_1)^2": apart, "|mu_2 - mu_1| / var_2": apart.sqrt() / var_2}
     agree("the divergence", f(mu_1, var_1, mu_2, var_2), each.sum(-1), {
         "the dimensions are not added up: sum over the last axis": each,
         "the dimensions are averaged: the divergence is their sum": each.mean(-1),
         "the two Gaussians are swapped: the divergence is not symmetric": kl(mu_2, var_2, mu_1, var_1).sum(-1),
         "the factor 1/2 is missing": 2 * each.sum(-1),
         "the variances are taken for standard deviations": kl(mu_1, var_1**2, mu_2, var_2**2).sum(-1),
-        "- d is missing: each dimension subtracts 1 inside the bracket": (each + 0.5).sum(-1),
-        "the difference of the means is missing": kl(mu_1, var_1, mu_1, var_2).sum(-1),
-        "the difference of the means is divided by var_1: it is var_2": (
-            kl(mu_1, var_1, mu_1, var_2) + (mu_1 - mu_2) ** 2 / var_1 / 2
-        ).sum(-1),
-        "the logarithm is upside down: it is log(var_2 / var_1)": (each - log).sum(-1),
-    })
+        "the sum runs over the batch: sum over the last axis, the dimensions": each.sum(0),
+        "this is one number: each of the batch has its own divergence": lambda x: x.dim() == 0,
+    }, {name: term.sum(-1) for name, term in terms.items()})
 
 
 @exercise("mean, variance, last step; against Bayes' rule")
@@ -124,27 +127,33 @@ def alpha_bar(f):
         "these are the alpha_t: multiply them up": ends(0.64, 0.5625, 0.5),
         "the betas are multiplied, not the alpha_t = 1 - beta_t": ends(0.07875),
         "the betas are added up: the factors 1 - beta_t are multiplied": ends(-0.2975),
+        "the alpha_t are added up: multiply them": ends(0.64, 1.2025, 1.7025),
+        "these are the roots sqrt(alpha_bar_t)": ends(0.8, 0.6, 0.18**0.5),
+        "these are 1 - alpha_bar_t, the variances of the noise": ends(0.36, 0.64, 0.82),
+        "the last factor is missing: alpha_bar[T] has all of alpha_1 to alpha_T": ends(0.64, 0.36),
+        "the product runs from the last step to the first: alpha_bar[1] is alpha_1": ends(0.5, 0.28125, 0.18),
+        "alpha_bar[0] is 0: at t = 0 nothing is noise yet, so it is 1": lambda x: x[0] == 0,
     })
 
 
-def forward(x_0: Tensor, t: Tensor, noise: Tensor) -> tuple[Tensor, dict]:
-    """x_t of TABLE, for x_0 (B, C, H, B), as wide as the batch, and what typical mistakes give in its place."""
+def forward(x_0: Tensor, t: Tensor, noise: Tensor) -> tuple[Tensor, dict, dict]:
+    """x_t of TABLE, for x_0 (B, C, H, B), as wide as the batch; what typical mistakes give in its place; its terms."""
 
     def mix(of_image, of_noise, shape=(-1, 1, 1, 1)):
         return of_image.view(shape) * x_0 + of_noise.view(shape) * noise
 
-    now, before = TABLE[t], TABLE[t - 1]
+    now, before, rows = TABLE[t], TABLE[t - 1], torch.eye(len(t))[..., None, None, None]
     signal, spread, alpha = now.sqrt(), (1 - now).sqrt(), now / before
+    terms = {f"x_0 at t = {i}": row * x_0 for i, row in zip(t, rows, strict=True)}
+    terms |= {f"the noise at t = {i}": row * noise for i, row in zip(t, rows, strict=True)}
     return mix(signal, spread), {
-        "the noise is subtracted: it is added": mix(signal, -spread),
         "alpha_t is used where the formula has alpha_bar_t": mix(alpha.sqrt(), (1 - alpha).sqrt()),
         "the roots are missing: the noise takes the root of its variance": mix(now, 1 - now),
-        "the noise is multiplied by the variance 1 - alpha_bar_t: it takes the root": mix(signal, 1 - now),
-        "the image is not shrunk: it is multiplied by sqrt(alpha_bar_t)": mix(now**0, spread),
         "the two coefficients are swapped": mix(spread, signal),
+        "the first t is used for all images: each has its own": mix(signal[:1], spread[:1]),
         "the table is read at t - 1: its entry t belongs to time t": mix(before.sqrt(), (1 - before).sqrt()),
         "t runs along the columns: the coefficients of image i need the shape (B, 1, 1, 1)": mix(signal, spread, -1),
-    }
+    }, terms
 
 
 @exercise("mean, variance, shapes, t = 0")
@@ -160,15 +169,22 @@ def simple_loss(f):
     loss = f(lambda x, t: seen.append((x, t)) or guess, x_0, t, noise, TABLE)
     if not seen:
         raise Wrong("eps_fn is never called: the network predicts the noise in x_t")
-    x_t, mistakes = forward(x_0, t, noise)
-    agree("x_t", seen[0][0], x_t, {"the network is given x_0: it sees x_t only": x_0} | mistakes)
+    x_t, mistakes, terms = forward(x_0, t, noise)
+    agree("x_t", seen[0][0], x_t, {
+        "the network is given x_0: it sees x_t only": x_0, "the network is given the noise: it sees x_t only": noise,
+    } | mistakes, terms)
     agree("the time that the network is given", seen[0][1], t)
     each = (guess - noise).flatten(1)
     agree("the loss", loss, each.square().mean(1), {
         "the loss is one number: each image has its own, the mean over its own values": each.square().mean(),
         "the squares are added up: the loss is their mean": each.square().sum(1),
         "the error is not squared": each.abs().mean(1),
+        "the mean error is squared: square first": each.mean(1).square(),
+        "this is the root of the mean: the loss has none": each.square().mean(1).sqrt(),
+        "the mean runs over the batch: over channels, rows and columns": each.square().mean(0).view(2, 2, 3),
+        "the prediction is added to the noise: take their difference": (guess + noise).square().flatten(1).mean(1),
         "the prediction is compared with x_0: it is a noise": (guess - x_0).square().flatten(1).mean(1),
+        "the prediction is compared with x_t: it is a noise": (guess - x_t).square().flatten(1).mean(1),
     })
 
 
@@ -182,7 +198,6 @@ def ancestral_step(f):
         z, beta = variance.sqrt() * noise, "sigma_t^2 is beta_t: this exercise asks for the posterior's variance"
         agree(f"x_(t-1) at t = {t}", f(eps, x_t, t, noise, TABLE), mean + z, {
             "the last step adds noise: at t = 1 sigma is 0" if t == 1 else beta: mean + (1 - alpha).sqrt() * noise,
-            "the noise z is subtracted: it is added": mean - z,
             "z is multiplied by the variance: it takes its root, the standard deviation": mean + variance * noise,
             "no noise is added: only the last step, t = 1, has none": mean,
             "the predicted x_0 is clipped to [-1, 1]: the formula does not clip": clipped + z,
@@ -190,14 +205,12 @@ def ancestral_step(f):
             "alpha_bar_t is used where the formula has alpha_t": (x_t - weight * eps) / now.sqrt() + z,
             "eps is divided by 1 - alpha_bar_t: its root": (x_t - (1 - alpha) / (1 - now) * eps) / alpha.sqrt() + z,
             "the mean is divided by alpha_t: it is its root": (x_t - weight * eps) / alpha + z,
-            "z is not multiplied by sigma": mean + noise,
-            "the factor 1 / sqrt(alpha_t) is missing": x_t - weight * eps + z,
             "only eps is divided by sqrt(alpha_t): x_t too": x_t - weight * eps / alpha.sqrt() + z,
             "eps is divided by sqrt(1 - alpha_t): it is sqrt(1 - alpha_bar_t)": (
                 x_t - (1 - alpha).sqrt() * eps) / alpha.sqrt() + z,
             "alpha_bar_t stands for alpha_t, in beta_t too: alpha_t = alpha_bar_t / alpha_bar_(t-1)": (
                 x_t - (1 - now).sqrt() * eps) / now.sqrt() + (1 - TABLE[t - 1]).sqrt() * noise,
-        })
+        }, {"x_t": x_t, "eps": eps, "z": noise})
 
 
 @exercise("the time, x_t, strengths 0 and 1")
@@ -285,14 +298,8 @@ def ddim_step(f):
         "the direction's root lacks - sigma^2: sqrt(1 - a_s - sigma^2)": terms(of_eps=0.6),
         "the direction's root has sigma: it is sigma^2": terms(of_eps=(0.36 - sigma).sqrt()),
         "the direction's root has a_t: it is 1 - a_s - sigma^2": terms(of_eps=(0.64 - sigma**2).sqrt()),
-        "the direction is subtracted: it is added": terms(of_eps=-0.6 * 12 / 13),
-        "the direction's term is missing": terms(of_eps=0),
-        "the random noise is missing": terms(of_noise=0),
         "the random noise is multiplied by sigma^2: it takes sigma, the standard deviation": terms(of_noise=sigma**2),
-        "the predicted x_0 is not multiplied by sqrt(a_s)": terms(of_x_0=1),
         "the predicted x_0 has the wrong a: divide by sqrt(a_t), multiply by sqrt(a_s)": terms(of_x_0=0.6),
-        "the random noise is not multiplied by sigma": terms(of_noise=1),
-        "the random noise is subtracted: it is added": terms(of_noise=-sigma),
         "the direction's root has + sigma^2: it is 1 - a_s - sigma^2": terms(of_eps=(0.36 + sigma**2).sqrt()),
         "the predicted x_0 is clipped to [-1, 1]: the formula does not clip": terms(x_0=x_0.clamp(-1, 1)),
         "the predicted x_0 has the wrong sign: the noise is subtracted from x_t": terms(x_0=(x_t + 0.8 * eps) / 0.6),
@@ -300,14 +307,13 @@ def ddim_step(f):
         "the roots of the predicted x_0 are missing": terms(x_0=(x_t - 0.64 * eps) / 0.36),
         "the predicted x_0 lacks a root: the noise has sqrt(1 - a_t)": terms(x_0=(x_t - 0.64 * eps) / 0.6),
         "the predicted x_0 lacks a root: it is divided by sqrt(a_t)": terms(x_0=(x_t - 0.8 * eps) / 0.36),
-        "the predicted x_0 is multiplied by a_s: it is its root": terms(of_x_0=0.64),
         "the predicted x_0 divides the noise alone by sqrt(a_t): x_t too": terms(x_0=x_t - 0.8 / 0.6 * eps),
         "sigma is subtracted outside of the direction's root: sqrt(1 - a_s - sigma^2)": terms(of_eps=0.6 - sigma),
         "the direction lacks its root: sqrt(1 - a_s - sigma^2)": terms(of_eps=0.36 - sigma**2),
         "the direction is eps, the predicted noise, not x_t": terms(of_eps=0) + 0.6 * 12 / 13 * x_t,
         "the direction is eps, the predicted noise, not z": terms(of_eps=0) + 0.6 * 12 / 13 * noise,
         "a_t and a_s are swapped": terms(0.6, (0.64 - sigma**2).sqrt(), x_0=(x_t - 0.6 * eps) / 0.8),
-    })
+    }, {"the predicted x_0": x_0, "eps": eps, "z": noise})
     agree("x_s at sigma = 0", f(eps, x_t, a_t, a_s, 0 * sigma, noise), terms(of_eps=0.6, of_noise=0))
     agree("x_s of the last step", f(eps, x_t, a_t, TABLE[0], 0 * sigma, noise), x_0)
 
@@ -530,10 +536,8 @@ def guide(f):
         "the two predictions are swapped: it starts at the null prompt's": caption - 3 * step,
         "it starts at the caption's prediction: this is the paper's w, one less than our scale": caption + 3 * step,
         "the difference is upside down: caption minus null prompt": null - 3 * step,
-        "the null prompt's prediction is missing: the difference is added to it": 3 * step,
-        "the two are only added: take their difference": null + 3 * caption,
-        "the scale is not used": caption,
-    })
+        "the values are clipped: the formula does not clip": (null + 3 * step).clamp(-1, 1),
+    }, {"eps_caption": caption, "eps_null": null})
     agree("the prediction of scale 1", f(caption, null, 1.0), caption)
     agree("the prediction of scale 0", f(caption, null, 0.0), null)
 
@@ -549,30 +553,26 @@ def latent(f):
         "the scale is missing: the U-Net wants latents of standard deviation 1": mean + deviation * noise,
         "it is multiplied by the scale: divide by it": (mean + deviation * noise) * scale,
         "only the mean is divided by the scale: the noise is a part of the latent": mean / scale + deviation * noise,
-        "this is the mean: the draw's noise is missing": mean / scale,
-        "the noise is subtracted": (mean - deviation * noise) / scale,
         "the deviation is upside down: exp(log_var / 2), not exp(-log_var / 2)": (mean + noise / deviation) / scale,
-    })
+    }, {"the mean": mean, "exp(log_var / 2) times the noise": deviation * noise, "exp(log_var / 2)": deviation,
+        "the noise": noise, "exp(log_var) times the noise": deviation**2 * noise,
+        "log_var times the noise": log_var * noise})
 
 
 @exercise("weight, bias, strength; with zero weights nothing changes")
 def add_control(f):
     kept, copied, (weight, bias) = draws(2, 3, 2, 2), draws(2, 3, 2, 2, seed=1), draws(2, 3, 3, seed=2)
     bias = bias[0]
-    out = torch.nn.functional.conv2d(copied, weight[:, :, None, None], bias)
+    out = F.conv2d(copied, weight[:, :, None, None], bias)
     agree("the map", f(kept, copied, weight, bias, 0.5), kept + 0.5 * out, {
         "the bias is not multiplied by the strength: at strength 0 nothing may be left of the copy": (
             kept + 0.5 * out + 0.5 * bias[:, None, None]),
-        "the bias is missing": kept + 0.5 * (out - bias[:, None, None]),
         "weight is transposed: row o of it makes channel o": (
-            kept + 0.5 * torch.nn.functional.conv2d(copied, weight.T[:, :, None, None], bias)),
-        "the strength is not used": kept + out,
-        "the kept map is multiplied by the strength, too": 0.5 * (kept + out),
-        "the kept map is missing: the frozen network's own map goes on": 0.5 * out,
+            kept + 0.5 * F.conv2d(copied, weight.T[:, :, None, None], bias)),
         "the copy's map is added without the convolution: training would not begin with the frozen network": (
             kept + 0.5 * copied),
-        "the convolution reads the kept map: it reads the copy's": (
-            kept + 0.5 * torch.nn.functional.conv2d(kept, weight[:, :, None, None], bias)),
-        "the copy's part is subtracted": kept - 0.5 * out,
-    })
+        "the weight is used for each channel alone: it mixes the channels": (
+            kept + 0.5 * (weight.diagonal().view(3, 1, 1) * copied + bias.view(3, 1, 1))),
+    }, {"the kept map": kept, "W times the copy's map": out - bias.view(3, 1, 1), "b": bias.view(3, 1, 1),
+        "the copy's map": copied, "W times the kept map": F.conv2d(kept, weight[:, :, None, None])})
     agree("the map with zero weights", f(kept, copied, 0 * weight, 0 * bias, 1.0), kept)
