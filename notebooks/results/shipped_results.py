@@ -111,8 +111,7 @@ COMMANDS = [  # model, network calls, command; {ddpm}, {ddim}, {p2p}: folders of
         "--out {p2p}/spikey-weights.png"),
     ("scenes", 6_000, 'p2p schedule --source "a photo of a white house with a flag on a mountain" '
         '--target "a photo of a white hotel with a flag on a mountain" --seed 1 --out {p2p}/schedule.png'),
-    ("scenes", 4_000, 'p2p truth --source "a photo of a cat on a couch" --target "a photo of a tiger on a couch" --n 5 '
-        "--ways nothing plain sdedit ddim-iterations p2p --out {p2p}/truth-tiger.png"),
+    ("scenes", 4_000, "p2p truth --n 5 --kinds colour --ways nothing plain sdedit ddim-iterations p2p --out {p2p}/colour"),
     ("scenes", 3_000, 'p2p truth --model scenes-control --source "a photo of a house on a mountain" --target "a photo of a hotel on a mountain" '
         "--n 5 --ways nothing p2p p2p-lines p2p-sketch --out {p2p}/truth-hotel.png"),
 
