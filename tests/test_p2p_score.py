@@ -218,6 +218,14 @@ def test_without_readings_elsewhere_is_where_the_words_that_differ_do_not_look(t
     assert (cell["error elsewhere"] == 0) == inside and "drift" not in cell
 
 
+def test_a_face_that_no_edit_has_changed_is_the_same_person(true_images, monkeypatch):
+    monkeypatch.setattr(score, "shown_words", lambda data, *given: shown_words("shapes", *given))
+    monkeypatch.setattr(score.faces, "installed", lambda: True)
+    monkeypatch.setattr(score.faces, "descriptors", lambda images: images.reshape(len(images), -1) / 255)
+    cells = score.compare(TINY, QUICK, replace(task("colour", 3), data="celeba"), ["nothing"])
+    assert cells["nothing"]["same person"] == 100 and cells["nothing"]["distance of faces"] == 0
+
+
 # ---- maps of words ---------------------------------------------------------------------------------------
 
 

@@ -32,6 +32,15 @@ def test_a_point_has_the_error_where_nothing_should_change_and_the_share_that_sh
     assert sweep.point(e, after, np.array([True, False])) == {"error": 0.125, "accuracy": 0.5}
 
 
+def test_a_face_that_no_edit_has_changed_is_the_same_person_and_one_far_away_is_not(monkeypatch):
+    monkeypatch.setattr(sweep.faces, "descriptors", lambda images: images[:, 0, 0] / 255)  # a row of pixels: distance
+    e = edits.Edits(np.zeros((2, 3, 4, 4), dtype=np.uint8), [""] * 2, [""] * 2, np.ones((2, 4, 4), dtype=bool))
+    after = e.images.copy()
+    after[1, 0, 0, 0] = 255  # at the distance 1
+    found = sweep.point(e, after, np.array([True, True]), before=sweep.faces.descriptors(e.images))
+    assert found["same"] == found["distance"] == 0.5
+
+
 def test_an_edited_shape_shows_its_edit_where_every_word_is_right():
     words = (("square", "red", "small"), ("circle", "red", "small"), ("square", "green", "small"))
     images = shapes.draw([shapes.Shape(shape, colour, "blue", size) for shape, colour, size in words])

