@@ -41,6 +41,14 @@ def test_a_face_that_no_edit_has_changed_is_the_same_person_and_one_far_away_is_
     assert found["same"] == found["distance"] == 0.5
 
 
+def test_curves_of_earlier_calls_stay_and_new_ones_take_their_place():
+    before = {"curves": {"hair": {"ddim": 1}, "smiling": {"exact": 2, "sdedit": 3}}, "recogniser": {"hair": 4}}
+    new = {"settings": {"n": 5}, "curves": {"smiling": {"sdedit": 6, "ddim": 7}}, "recogniser": {}}
+    curves = {"hair": {"ddim": 1}, "smiling": {"sdedit": 6, "ddim": 7, "exact": 2}}
+    assert sweep.together(before, new) == {"settings": {"n": 5}, "curves": curves, "recogniser": {"hair": 4}}
+    assert list(sweep.together(before, new)["curves"]["smiling"]) == list(sweep.METHODS)  # in the tables' order
+
+
 def test_an_edited_shape_shows_its_edit_where_every_word_is_right():
     words = (("square", "red", "small"), ("circle", "red", "small"), ("square", "green", "small"))
     images = shapes.draw([shapes.Shape(shape, colour, "blue", size) for shape, colour, size in words])

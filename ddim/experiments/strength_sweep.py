@@ -2,7 +2,8 @@
 
 A point is the result of editing n test images with one strength: "error", the mean squared error ([0, 1] scale) over
 the pixels that the edit should leave alone, and "accuracy", the share of images that show the edit. Of faces, where its
-packages are installed, a recogniser says which are still the same person: "same", and its "distance".
+packages are installed, a recogniser says which are still the same person: "same", and its "distance". Curves of other
+--methods and --edits that are in the file already stay there.
 """
 
 import argparse
@@ -20,6 +21,7 @@ from ddpm.diffusion import last
 from ddpm.evaluation import edits, faces
 from ddpm.evaluation.frechet import plus_minus
 from ddpm.evaluation.judge import all_shown
+from ddpm.experiments import records
 from ddpm.experiments.common import check_settings, model_data, model_facts, shown_words, write
 from ddpm.model import Trained, in_batches
 from ddpm.utils import cli
@@ -76,6 +78,14 @@ def at_success(points: Points, level: float) -> float | None:
             share = (level - low["accuracy"]) / (high["accuracy"] - low["accuracy"])
             return low["error"] + share * (high["error"] - low["error"])
     return None
+
+
+def together(before: dict, new: dict) -> dict:
+    """The new record with the curves of one of the same settings from before, methods in the order of METHODS."""
+    both = [before["curves"], new["curves"]]
+    curves = {kind: both[0].get(kind, {}) | both[1].get(kind, {}) for kind in both[0] | both[1]}
+    curves = {kind: {method: found[method] for method in METHODS if method in found} for kind, found in curves.items()}
+    return new | {"curves": curves, "recogniser": before.get("recogniser", {}) | new["recogniser"]}
 
 
 # ---- as text and as a plot -------------------------------------------------------------------------------------------
@@ -138,14 +148,16 @@ def plot(path: Path, record: dict) -> Path:
 
 def plot_people(path: Path, record: dict) -> Path:
     """The dilemma: share of faces that show the edit against the share that are the same person, by strength."""
-    curves = record["curves"]
-    figure = Figure(figsize=(5 * len(curves), 4), layout="constrained")
-    for axes, kind in zip(figure.subplots(1, len(curves), squeeze=False)[0], curves, strict=True):
-        for method, points in curves[kind].items():
+    kinds = record["recogniser"]
+    figure = Figure(figsize=(5 * len(kinds), 4), layout="constrained")
+    for axes, kind in zip(figure.subplots(1, len(kinds), squeeze=False)[0], kinds, strict=True):
+        for method, points in record["curves"][kind].items():
+            if "same" not in points[0]:
+                continue  # measured where there was no recogniser
             x, y = ([100 * p[name] for p in points] for name in ("accuracy", "same"))
             axes.plot(x, y, "o-", label=METHODS[method])
             axes.annotate(f"strength {points[-1]['strength']:g}", (x[-1], y[-1]), (0, -14), textcoords="offset points")
-        others = 100 * record["recogniser"][kind]["two other people"]["same"]
+        others = 100 * kinds[kind]["two other people"]["same"]
         axes.axhline(others, color="gray", ls=":", label=f"two other people: {others:.0f} %")
         axes.set(title=kind, xlabel="shows the edit, %", ylabel="still the same person, %")
         axes.set(xlim=(-3, 103), ylim=(-3, 105))
@@ -182,7 +194,6 @@ def prepare(args: argparse.Namespace) -> tuple[Trained, dict[str, edits.Edits], 
         trained.tokens([*e.sources, *e.targets])
     settings = model_facts(trained, args) | {"n": args.n, "steps": args.steps, "eta": args.eta, "guidance": args.scale}
     settings |= {"iterations": args.iterations, "seed": args.seed, "strengths": args.strengths}
-    settings |= {"methods": args.methods, "edits": list(todo)}
     check_settings(cli.output(args, f"sweep-{cli.name_of(args.model)}", ".json"), settings)
     return trained, todo, settings
 
@@ -209,9 +220,11 @@ def run(args: argparse.Namespace) -> None:
             rows.append([e.images[i], *(after[i] for after in images[method][-len(drawn) :])])
             names.append(f"{kind}: {METHODS[method]}")
         titles.append(f"{e.sources[i]}  ->  {e.targets[i]}")
-    record = {"settings": settings, "curves": curves} | ({"recogniser": recogniser} if recogniser else {})
+    record = {"settings": settings, "curves": curves, "recogniser": recogniser}
+    if (path := cli.output(args, name, ".json")).exists():
+        record = together(records.read(path), record)
     write(args, name, record, text(record))
-    if recogniser:
+    if people:
         print(plot_people(cli.output(args, name, ".png", "-people"), record))
     print(plot(cli.output(args, name, ".png"), record))
     columns = ["original", *(f"{strength:g}" for strength in drawn)]
