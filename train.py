@@ -18,8 +18,6 @@ from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import get_args, get_origin
 
-from ddpm.utils import interrupt as interrupt  # isort: skip  (first: the others import PyTorch)
-
 from tqdm import tqdm
 
 from ddpm.autoencoder import AutoencoderConfig
@@ -120,9 +118,8 @@ def report(run: Run, typed: int | None) -> None:
 def run(args: argparse.Namespace) -> None:
     """All of it: configure, train, report."""
     plan, place = prepare(args), Path(args.resume or args.out or "runs")
-    unet = on_paper(plan, args.device)
     if args.dry_run:
-        parameters, gflop = cost(unet)
+        parameters, gflop = cost(on_paper(plan))
         print(json.dumps({"settings": asdict(plan.settings), "network": asdict(plan.config)}, indent=2))
         print(f"{parameters / 1e6:.2f} M parameters, {gflop:.3f} GFLOP per image forward, {3 * gflop:.3f} in training")
         print(f"device {args.device}; would", f"resume {place}" if args.resume else f"make a folder in {place}")

@@ -1,6 +1,5 @@
 """DDPM: schedule, forward process, posterior, loss, ancestral sampling, guidance and the variational bound."""
 
-from .utils import interrupt as interrupt  # isort: skip  (first: the others import PyTorch)
 from .analytic import GaussianEps, MixtureEps
 from .bound import bits_per_dim, gaussian_kl
 from .diffusion import EpsFn, last, posterior, predict_eps, predict_x0, q_sample, sample, simple_loss, step

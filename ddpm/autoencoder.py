@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from unet.blocks import Down, ResBlock, Up
-from unet.unet import check_ranges, option
+from unet.config import check_ranges, option
 
 AT_ONCE = 64  # images or latents that go through the network together
 

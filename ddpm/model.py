@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from unet import ControlledUNet, Hook, Tokenizer, UNet, UNetConfig
 from unet.attention import Text
 from unet.precision import autocast
-from unet.vocabulary import split_words
 
 from .autoencoder import Autoencoder, AutoencoderConfig
 from .diffusion import EpsFn, last
@@ -49,14 +48,15 @@ class Trained:
     def for_many_images(self, precision: str = "auto", compiled: bool = True) -> "Trained":
         """The same model for sampling at a GPU's full speed: in float16, compiled (a minute at the first call).
 
-        precision: another one to compute in. float16 rounds eight times finer than bfloat16, and the last layer stays
-        float32. On a CPU "auto" is float32, and nothing is compiled. compiled False: for what takes less than a minute.
+        "auto" is float16, which rounds eight times finer than bfloat16; on a CPU float32, and nothing is compiled.
         Not for inversions, whose steps up and down must cancel, nor for the bound: they stay in float32.
         """
-        if self.device.type != "cuda":
-            return replace(self, precision="float32" if precision == "auto" else precision)
-        precision = "float16" if precision == "auto" else precision
-        network = torch.compile(self.unet, dynamic=False) if compiled and not cannot_compile("cuda") else None
+        on_gpu = self.device.type == "cuda"
+        if precision == "auto":
+            precision = "float16" if on_gpu else "float32"
+        network = (
+            torch.compile(self.unet, dynamic=False) if on_gpu and compiled and not cannot_compile("cuda") else None
+        )
         return replace(self, precision=precision, compiled=network)
 
     def controlled(self, drawings: np.ndarray | Tensor, strength: float = 1.0) -> "Trained":
@@ -160,23 +160,22 @@ class Trained:
             if x_t.shape[1:] != self.shape or not x_t.is_floating_point():
                 given, wanted = f"{tuple(x_t.shape)} {x_t.dtype}", f"(B, {', '.join(map(str, self.shape))})"
                 raise ValueError(f"x_t has shape {given}, expected {wanted}, floats: trained.encode(images in [-1, 1])")
-            if len(prompts) not in (1, len(x_t)):
-                raise ValueError(
-                    f"{len(prompts)} prompts for {len(x_t)} images: expected one for each, or a single one"
-                )
-            states, mask = (part.expand(len(x_t), *part.shape[1:]) for part in text)
+            states, mask = (for_each(part, x_t, "prompts") for part in text)
             control = {}
             if self.condition is not None:
-                if len(self.condition) not in (1, len(x_t)):
-                    given = f"{len(self.condition)} drawings for {len(x_t)} images"
-                    raise ValueError(f"{given}: expected one for each, or a single one")
-                drawings = self.condition.expand(len(x_t), *self.condition.shape[1:])
-                control = {"condition": drawings, "strength": self.strength}
+                control = {"condition": for_each(self.condition, x_t, "drawings"), "strength": self.strength}
             network = self.compiled if self.compiled is not None and hook is None else self.unet
             with torch.no_grad(), autocast(self.device, self.precision):
                 return network(x_t, t, Text(states, mask), hook, **control)
 
         return eps
+
+
+def for_each(rows: Tensor, x: Tensor, name: str) -> Tensor:
+    """Rows (B, ...), or a single one (1, ...) for all, as rows for the batch x (B, ...). ValueError: another number."""
+    if len(rows) not in (1, len(x)):
+        raise ValueError(f"{len(rows)} {name} for {len(x)} images: expected one for each, or a single one")
+    return rows.expand(len(x), *rows.shape[1:])
 
 
 LARGEST_BATCH = {"cpu": 64, "cuda": 512}
@@ -219,10 +218,56 @@ MODEL = ("unet_config", "words", "schedule", "ema", "info")  # and that of a mod
 RUN = ("settings", "unet", "optimizer", "step", "seconds")  # beside them, one that training can resume
 
 
-def read(path: Path, keys: tuple[str, ...] = MODEL) -> dict:
-    """Read a checkpoint as `files.read` does; keys: what it must hold, `MODEL`, `AUTOENCODER` or `RUN` (of either).
+def load(name: str | Path, ema: float | None = None, device: str | torch.device = "cpu") -> Trained:
+    """A trained model from a shipped model's name, a run folder or a file.
 
-    Raises CheckpointError, naming the file.
+    ema: which of a run's averages to take, by the share of its half-life; None takes the run's own choice. Shipped
+    files hold one. Raises CheckpointError for what is missing, damaged or changed since it was shipped, and for an
+    average that is not there; ValueError for a device that PyTorch cannot use here.
+    """
+    device, path = select_device(device), find(str(name))
+    content = read(path)
+    share, average = choose_average(path, content, ema)
+    with fitting(path):
+        unet, tokenizer, schedule = build(content)
+        load_weights(path, unet.trainable, average)
+        autoencoder = autoencoder_of(path, content)
+    unet.eval().requires_grad_(False)
+    info = content["info"] | {"ema": share, "path": str(path), "words": tokenizer.known}
+    autoencoder = autoencoder and autoencoder.to(device)
+    return Trained(unet.to(device), tokenizer, schedule, info, autoencoder=autoencoder)
+
+
+def load_autoencoder(name: str | Path) -> Autoencoder:
+    """The autoencoder of a run folder or file, or of a model of latents. CheckpointError: there is none in it."""
+    path = find(str(name))
+    with fitting(path):
+        autoencoder = autoencoder_of(path, read(path, ("ema", "info")))
+    if autoencoder is None:
+        raise CheckpointError(f"{path} has no autoencoder: train one with train.py --preset autoencoder64")
+    return autoencoder
+
+
+def find(name: str) -> Path:
+    """The file that a shipped model's name, a run folder or a path stands for; a shipped file's sha256 is checked."""
+    manifest = files.manifest(SHIPPED)
+    if name in manifest:
+        return files.shipped(SHIPPED, name)
+    path = Path(os.path.expanduser(name))
+    if (path / CHECKPOINT).exists():
+        return path / CHECKPOINT
+    if path.is_file():
+        return path
+    raise CheckpointError(
+        f"no model {name!r}: expected a shipped model ({', '.join(manifest) or 'none yet'}), "
+        f"a run folder with {CHECKPOINT}, or a file"
+    )
+
+
+def read(path: Path, keys: tuple[str, ...] = MODEL) -> dict:
+    """A checkpoint's content; keys: what it must hold, `MODEL`, `AUTOENCODER` or `RUN` (of either).
+
+    Raises CheckpointError, naming the file, and what `files.read` raises.
     """
     content = files.read(path)
     is_autoencoder = isinstance(content, dict) and "autoencoder_config" in content
@@ -234,9 +279,6 @@ def read(path: Path, keys: tuple[str, ...] = MODEL) -> dict:
     if missing:
         hint = "; its weights can still be a start: --init" if missing[0] in RUN else ""
         raise CheckpointError(f"{path} is no {'run to resume' if hint else 'checkpoint'}: it has no {missing[0]}{hint}")
-    ema, info = content["ema"], content["info"]
-    if not (isinstance(ema, dict) and isinstance(info, dict) and isinstance(info.get("data"), str)):
-        raise CheckpointError(f"{path} is no checkpoint: its ema has no averages, or its info does not say the data")
     return content
 
 
@@ -263,15 +305,10 @@ def description(
     }
 
 
-def known_words(content: dict) -> Sequence[str]:
-    """The words that a checkpoint's model learned. Those from before they were stored learned what the shipped model of
-    their dataset did, as its entry in the manifest says; of other datasets, all words that a prompt can have.
-    """
-    if "known" in content:
-        return content["known"]
-    entries, data = files.manifest(SHIPPED).values(), content["info"].get("data")
-    of_data = next((entry["words"].split() for entry in entries if entry.get("data") == data), content["words"])
-    return [word for word in content["words"] if word in of_data and split_words(word) == [word]]
+def known_words(content: dict) -> Sequence[str] | None:
+    """The words that a checkpoint's model learned. The manifest has those of four shipped files that lack them."""
+    shipped = {entry.get("data"): entry.get("words", "").split() for entry in files.manifest(SHIPPED).values()}
+    return content.get("known") or shipped.get(content["info"]["data"])
 
 
 def config_of(content: dict) -> UNetConfig | AutoencoderConfig:
@@ -295,81 +332,29 @@ def build(content: dict) -> tuple[UNet | Autoencoder, Tokenizer, Schedule]:
     return UNet(config, len(tokenizer), schedule.alpha_bar), tokenizer, schedule
 
 
-def load(name: str | Path, ema: float | None = None, device: str | torch.device = "cpu") -> Trained:
-    """A trained model from a shipped model's name, a run folder or a file.
-
-    ema: which of a run's averages to take, by the share of its half-life; None takes the run's own choice. Shipped
-    files hold one. Raises CheckpointError for what is missing, damaged or changed since it was shipped, and for an
-    average that is not there; ValueError for a device that PyTorch cannot use here.
-    """
-    device = select_device(device)
-    path = find(str(name))
-    content = read(path)
-    share, average = choose_average(path, content, ema)
-    with fitting(path):
-        unet, tokenizer, schedule = build(content)
-        unet.trainable.load_state_dict({key: value.float() for key, value in average.items()})
-        autoencoder = autoencoder_of(content)
-    check_finite(path, unet)
-    unet.eval().requires_grad_(False)
-    info = content["info"] | {"ema": share, "path": str(path), "words": tokenizer.known}
-    if autoencoder:
-        check_finite(path, autoencoder)
-        autoencoder.to(device)
-    return Trained(unet.to(device), tokenizer, schedule, info, autoencoder=autoencoder)
-
-
-def check_finite(path: Path, network: nn.Module) -> None:
-    """CheckpointError for weights that are not finite, naming the file they are from."""
-    if broken := [name for name, values in network.state_dict().items() if not values.isfinite().all()]:
-        raise CheckpointError(f"{path} is broken: its {broken[0]} is not finite; take another model, or train again")
-
-
-def autoencoder_of(content: dict) -> Autoencoder | None:
+def autoencoder_of(path: Path, content: dict) -> Autoencoder | None:
     """The trained autoencoder in the checkpoint of an autoencoder's run, or of a model of latents; None without one."""
     if "autoencoder_config" in content:  # its scale is measured when a model is trained on its latents
-        config, weights = config_of(content), content["ema"][content["info"]["ema"]] | {"scale": torch.ones(())}
+        config, weights = config_of(content), choose_average(path, content)[1] | {"scale": torch.ones(())}
     elif "autoencoder" in content:
         config, weights = AutoencoderConfig(**content["autoencoder"]["config"]), content["autoencoder"]["weights"]
     else:
         return None
     autoencoder = Autoencoder(config)
-    autoencoder.load_state_dict({key: value.float() for key, value in weights.items()})
+    load_weights(path, autoencoder, weights)
     return autoencoder.eval().requires_grad_(False)
 
 
-def load_autoencoder(name: str | Path) -> Autoencoder:
-    """The autoencoder of a run folder or file, or of a model of latents. CheckpointError: there is none in it."""
-    path = find(str(name))
-    content = read(path, ("ema", "info"))
-    with fitting(path):
-        autoencoder = autoencoder_of(content)
-    if autoencoder is None:
-        raise CheckpointError(f"{path} has no autoencoder: train one with train.py --preset autoencoder64")
-    check_finite(path, autoencoder)
-    return autoencoder
-
-
-def choose_average(path: Path, content: dict, ema: float | None) -> tuple[float, dict]:
+def choose_average(path: Path, content: dict, ema: float | None = None) -> tuple[float, dict]:
     """The share of the average to take, and its weights; None takes the run's own. CheckpointError: not there."""
     share, averages = content["info"].get("ema") if ema is None else ema, content["ema"]
     if share not in averages:
-        wanted = "its info does not say which average to take" if share is None else f"it has no average {share}"
-        raise CheckpointError(f"{path}: {wanted}; there are {', '.join(map(str, averages))}")
+        raise CheckpointError(f"{path}: it has no average {share}; there are {', '.join(map(str, averages))}")
     return share, averages[share]
 
 
-def find(name: str) -> Path:
-    """The file that a shipped model's name, a run folder or a path stands for; a shipped file's sha256 is checked."""
-    manifest = files.manifest(SHIPPED)
-    if name in manifest:
-        return files.shipped(SHIPPED, name)
-    path = Path(os.path.expanduser(name))
-    if (path / CHECKPOINT).exists():
-        return path / CHECKPOINT
-    if path.is_file():
-        return path
-    raise CheckpointError(
-        f"no model {name!r}: expected a shipped model ({', '.join(manifest) or 'none yet'}), "
-        f"a run folder with {CHECKPOINT}, or a file"
-    )
+def load_weights(path: Path, network: nn.Module, weights: dict[str, Tensor]) -> None:
+    """Weights of the file into the network, in float32. CheckpointError: they are not finite."""
+    if broken := [name for name, values in weights.items() if not values.isfinite().all()]:
+        raise CheckpointError(f"{path} is broken: its {broken[0]} is not finite; take another model, or train again")
+    network.load_state_dict({name: values.float() for name, values in weights.items()})

@@ -1,7 +1,5 @@
 """Prompt-to-Prompt: editing an image through its caption, with the attention maps of the source."""
 
-from ddpm.utils import interrupt as interrupt
-
 from . import real
 from .blend import LocalBlend
 from .editing import edit, shared_noise

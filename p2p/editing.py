@@ -19,9 +19,9 @@ from ddpm.schedule import Schedule
 from unet.attention import Hook, Site
 
 from .blend import LocalBlend
-from .maps import refine, replace, reweight
+from .maps import refine, reweight
 from .store import AttentionStore
-from .words import alignment, as_words, in_range, is_complete, per_word
+from .words import alignment, as_words, in_range, per_word
 
 LEAST_WEIGHT, MOST_WEIGHT = -2.0, 5.0
 SELF_SIZE = 16  # self-attention maps larger than this stay the target's own, as in the paper's code
@@ -35,7 +35,6 @@ class Plan(NamedTuple):
     cross_until: (n, L), the share of the steps in which a target word takes the source's map.
     self_until: the same share for self-attention maps.
     progress: (T + 1,), at each time t of the grid the share of the steps that are done.
-    complete: no word is new and none is removed in any pair.
     """
 
     mapping: Tensor
@@ -43,7 +42,6 @@ class Plan(NamedTuple):
     cross_until: Tensor
     self_until: float
     progress: Tensor
-    complete: bool = False
 
 
 def edit(
@@ -105,7 +103,6 @@ def edit(
         cross_until=per_word("cross_until", word_until, targets, length, cross_until, 0.0, 1.0).to(device),
         self_until=in_range("self_until", self_until, 0.0, 1.0),
         progress=progress.to(device),
-        complete=all(map(is_complete, matrices, sources, targets)),
     )
     eps = trained.eps([" ".join(words) for words in prompts], scale, editing_hook(plan, store), null)
     start = tuple(torch.cat([x, x]) for x in pair)
@@ -120,7 +117,7 @@ def editing_hook(plan: Plan, store: AttentionStore | None) -> Hook:
         source, target = weights.chunk(2)  # (n, heads, N, L) each
         done = plan.progress[t[:1]]  # (1,): all rows are at the same time
         if site.kind == "cross":
-            mapped = replace(source, plan.mapping) if plan.complete else refine(source, target, plan.mapping)
+            mapped = refine(source, target, plan.mapping)  # `replace` where no word is new and none removed
             target = torch.where((done < plan.cross_until)[:, None, None], mapped, target)
         elif site.size <= SELF_SIZE:
             target = torch.where(done < plan.self_until, source, target)

@@ -103,12 +103,6 @@ def alignment(source: Words, target: Words, length: int, kind: str | None = None
     return maps[kind or kind_of(source, target)](source, target, length)
 
 
-def is_complete(matrix: torch.Tensor, source: Words, target: Words) -> bool:
-    """Whether in an alignment no word of the target is new, and none of the source is removed."""
-    rows, columns = ((matrix.sum(dim=dim) > 0).sum() for dim in (1, 0))
-    return (rows, columns) == (len(source) + 1, len(target) + 1)
-
-
 def changed(source: Words, target: Words) -> tuple[Words, Words]:
     """The words of the source that the target replaces or removes, and the words that are new in the target."""
     shared = common(source, target)

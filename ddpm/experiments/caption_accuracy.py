@@ -8,7 +8,6 @@ import argparse
 from functools import partial
 
 import numpy as np
-import torch
 
 from ..data import Dataset
 from ..data.shapes import scatter, shapes, variants
@@ -16,7 +15,6 @@ from ..evaluation import classifier
 from ..evaluation.judge import accuracy
 from ..model import Sampler, Trained, load
 from ..utils import cli
-from ..utils.device import check_memory
 from ..utils.images import from_bytes
 from . import common
 from .records import arithmetic
@@ -94,7 +92,6 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 def prepare(args: argparse.Namespace) -> tuple[Trained, Judged, dict]:
     """The model, what is judged, facts for the record. ValueError: too many images, steps; no judge; another's file."""
     trained = load(args.model, device=args.device).for_many_images(compiled=False)
-    check_memory(2 * args.n * np.prod(trained.image_shape), torch.device("cpu"), f"--n {args.n}")
     if args.steps > trained.schedule.T and args.steps != STEPS:  # the default is for models of fewer steps, too
         raise ValueError(f"--steps is {args.steps}: expected 1 .. {trained.schedule.T}, as this model has")
     if (name := trained.info["data"]) == "shapes":

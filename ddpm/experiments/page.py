@@ -1,14 +1,13 @@
 """A page for the lecture hall: one HTML file that shows every step of an edit, without a server or the internet.
 
-All images of a page are in one PNG, and all attention maps in another. `page.html`, beside this file, has the layout
-and the JavaScript; `write` puts title, images and data into it.
+All images of a page are in one PNG. `page.html`, beside this file, has the layout and the JavaScript; `write` puts
+title, images and data into it.
 """
 
 import argparse
 import base64
 import html
 import json
-from collections.abc import Collection
 from difflib import SequenceMatcher
 from io import BytesIO
 from pathlib import Path
@@ -56,7 +55,7 @@ class Atlas:
         self.places: dict[bytes, int] = {}  # the bytes of an image -> its place
 
     def add(self, images: np.ndarray) -> list[int]:
-        """The places of images uint8 (N, C, H, W); C is 3, or 1 for grey."""
+        """The places of images uint8 (N, 3, H, W)."""
         for image in images:
             if self.places.setdefault(image.tobytes(), len(self.images)) == len(self.images):
                 self.images.append(image)
@@ -67,7 +66,7 @@ class Atlas:
         black = [np.zeros_like(self.images[0])] * (-len(self.images) % self.COLUMNS)
         whole = rearrange([*self.images, *black], "(r c) rgb h w -> (r h) (c w) rgb", c=self.COLUMNS)
         file = BytesIO()
-        Image.fromarray(whole.squeeze(-1) if whole.shape[-1] == 1 else whole).save(file, "png", optimize=True)
+        Image.fromarray(whole).save(file, "png", optimize=True)
         return file.getvalue()
 
 
@@ -83,38 +82,31 @@ def frames_of(trained: Trained, start: list[Tensor], states: list[State]) -> lis
     return [np.stack([trained.images(each) for each in way]) for way in (x, x_0[:1] * (len(x) - len(x_0)) + x_0)]
 
 
-def captions(source: str, target: str, also: Collection[str] = ()) -> list[dict[str, Any]]:
-    """The captions of source and edit, word by word; what is changed, or among `also`, is marked in the edit."""
+def captions(source: str, target: str) -> list[dict[str, Any]]:
+    """The captions of source and edit, word by word; what differs is marked."""
     before, after = split_words(source), split_words(target)
     same = SequenceMatcher(None, before, after, autojunk=False).get_matching_blocks()
     old = {block.a + i for block in same for i in range(block.size)}
     kept = {block.b + i for block in same for i in range(block.size)}
-    new = [j not in kept or word in also for j, word in enumerate(after)]
     return [
         {"name": "source", "words": before, "changed": [i not in old for i in range(len(before))]},
-        {"name": "edit", "words": after, "changed": new},
+        {"name": "edit", "words": after, "changed": [j not in kept for j in range(len(after))]},
     ]
 
 
-def write(path: Path, title: str, data: dict[str, Any], frames: Atlas, maps: Atlas | None = None) -> Path:
+def write(path: Path, title: str, data: dict[str, Any], frames: Atlas) -> Path:
     """Write a page, whole or not at all; returns the path.
 
-    data: note, level {name, values}, reserve (height beside the images, in lines of text), choices [{name, captions,
-        pairs}], rows of panels [{label, side} or None, where the controls stand], and scenes[choice][level]: labels of
-        the steps, turn (the step at which encoding ends), frames [panel][step], tracks ({label, parts [{from, to,
-        text}]} or {label, injected, words}: numbers of steps), and with maps: maps [side][word][step] and scales
-        [side][word], the weight of a map's largest byte. Frames and maps are places in their atlas.
+    data: note, level {name, values}, choices [{name, captions}], rows of panels' labels, None where the controls stand,
+        and scenes[choice][level]: labels of the steps, turn (the step at which encoding ends), frames [panel][step]:
+        places in the atlas, and parts of the way [{from, to, text}], numbers of steps.
     A page opens at the end of the middle level, of two the lower one.
     """
     middle = (len(data["level"]["values"]) - 1) // 2
     start = {"level": middle, "step": len(data["scenes"][0][middle]["labels"]) - 1}
-    data, tags = data | {"maps": None, "start": start}, []
-    for name, atlas, alt in (("frames", frames, "all images"), ("maps", maps, "all attention maps")):
-        if atlas is not None:
-            data[name] = {"size": atlas.images[0].shape[-1], "columns": atlas.COLUMNS}
-            source = f"data:image/png;base64,{base64.b64encode(atlas.png()).decode()}"
-            tags.append(f'<img id="{name}" alt="{alt} of this page" src="{source}">')
-    return fill(path, TEMPLATE, title, data, tags)
+    data |= {"start": start, "frames": {"size": frames.images[0].shape[-1], "columns": frames.COLUMNS}}
+    source = f"data:image/png;base64,{base64.b64encode(frames.png()).decode()}"
+    return fill(path, TEMPLATE, title, data, [f'<img id="frames" alt="all images of this page" src="{source}">'])
 
 
 def fill(path: Path, template: Path, title: str, data: dict[str, Any], tags: list[str]) -> Path:

@@ -1,19 +1,16 @@
 """Sample images with DDPM's ancestral sampler: T steps, one call of the network each."""
 
 import argparse
-import math
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from PIL import Image
 
 from ..data.captions import examples
 from ..diffusion import sample
 from ..model import Sampler, Trained, load
 from ..utils import cli
-from ..utils.device import check_memory
 from ..utils.files import whole_file
 from ..utils.images import grid
 from .common import batches_of, calls_bar
@@ -57,7 +54,6 @@ def plan(args: argparse.Namespace, trained: Trained, seeds: list[int]) -> Plan:
             raise ValueError(f"--separate: {args.out} has images already: give a new folder")
     elif named and path.suffix.lower() == ".npz":
         path = cli.output(args, path.stem, ".npz")
-        check_memory(2 * count * math.prod(trained.image_shape), torch.device("cpu"), f"{count:,} images in one file")
     elif count > MOST_ON_A_SHEET:
         there = f"{count:,} images, and a sheet shows at most {MOST_ON_A_SHEET:,}"
         raise ValueError(f"{there}: take --out samples.npz, or --separate for a PNG of each")

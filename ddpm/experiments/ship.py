@@ -40,7 +40,7 @@ def ship(run: str | Path, name: str, numbers: dict[str, Any], ema: float | None 
         halves = {key: value.half().contiguous() for key, value in autoencoder["weights"].items()}
         kept["autoencoder"] = autoencoder | {"weights": halves}
     content = kept | {"ema": {share: weights}, "info": content["info"] | {"ema": share, "numbers": numbers}}
-    return files.ship(model.SHIPPED, name, content, MOST_BYTES, replace, model.load)
+    return files.ship(model.SHIPPED, name, content, MOST_BYTES, replace)
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:

@@ -7,10 +7,8 @@ about the other processes.
 """
 
 import copy
-import math
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -24,30 +22,13 @@ from ..diffusion import simple_loss
 from ..schedule import Schedule
 from . import processes
 from .batches import Batch, Batches, generator
+from .memory import fitting_parts
 from .orthogonal import orthogonalise
+from .record import Record, means
 from .settings import Settings, check_start
 
 LOG_EVERY = 10  # steps between two records; asking a GPU for its loss at every step would stall it
 WARMUP = 0.05  # the largest share of a budget over which the learning rate rises
-ROWS_ON_CPU = 256  # of a batch that a CPU takes at once: more are not faster, and might not fit into its memory
-
-
-@dataclass(frozen=True)
-class Record:
-    """What the loop yields.
-
-    Steps and images so far, the mean loss (of this process's share) and gradient norm since the last record, the
-    learning rate, seconds of training, images/s since the last record, and the share of the budget that is used.
-    """
-
-    step: int
-    images: int
-    loss: float
-    gradient: float
-    learning_rate: float
-    seconds: float
-    rate: float
-    progress: float
 
 
 def learning_rate(settings: Settings, step: int, progress: float) -> float:
@@ -111,7 +92,7 @@ class Training:
         self.matrices = [m.weight for m in trained.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
         self.step, self.seconds, self.interrupted, self.stopped = 0, 0.0, False, False
         self.network = torch.compile(unet, dynamic=False) if settings.compile else unet
-        self.parts = self.fitting_parts()
+        self.parts = fitting_parts(self)
         self.network = processes.data_parallel(self.network)
 
     # ---- Algorithm 1 -------------------------------------------------------------------------------------------------
@@ -129,7 +110,9 @@ class Training:
                 results.append(self.one_step(lr))
                 if self.progress() >= 1 or (self.interrupted and self.world == 1):
                     break
-            loss, norm = self.means(results)  # reads numbers of the GPU, so it waits for all steps
+            loss, norm = means(
+                results, self.step, self.scaler.is_enabled()
+            )  # reads numbers of the GPU, so it waits for all steps
             spent = time.perf_counter() - began
             own = self.seconds + spent, float(self.interrupted)
             self.seconds, self.stopped = processes.maximum(own, self.device)  # so that all stop at the same step
@@ -184,46 +167,6 @@ class Training:
         by_time = self.seconds / (60 * self.settings.minutes) if self.settings.minutes else 0.0
         by_images = self.images / self.settings.images if self.settings.images else 0.0
         return min(1.0, max(by_time, by_images))
-
-    def fitting_parts(self) -> int:
-        """The fewest equal parts of a process's rows that memory holds, by trying; this compiles the network, too.
-
-        No clock runs yet. ValueError: not even one image fits.
-        """
-        share, on_cpu = self.settings.batch // self.world, self.device.type == "cpu"
-        least = math.ceil(share / ROWS_ON_CPU) if on_cpu else 1
-        weights = self.unet.trainable.parameters()
-        held = [torch.empty_like(p) for p in weights for _ in range(3)]  # Adam's and DDP's, later
-        for parts in (n for n in range(1, share + 1) if share % n == 0):
-            if parts < least:
-                continue
-            try:
-                if not on_cpu or self.settings.compile:
-                    batch = self.batches[0].part(self.rank, self.world * parts)
-                    self.scaler.scale(self.loss(batch)).backward()
-            except torch.OutOfMemoryError:
-                least = 2 * parts
-            else:
-                held.clear()
-                self.optimizer.zero_grad(set_to_none=True)
-                return int(processes.maximum((parts,), self.device)[0])
-        raise ValueError("the GPU's memory does not hold the training of one image: expected a smaller network")
-
-    def means(self, results: list[tuple[Tensor, Tensor]]) -> tuple[float, float]:
-        """The mean loss and gradient norm of the last steps. FloatingPointError for the first that is not finite.
-
-        A finite loss may have an infinite gradient, which spoils the weights at once, so both are looked at. With a
-        scaled loss it does not, for that step is skipped; it does not count in the mean norm.
-        """
-        rows = torch.stack([torch.stack(pair) for pair in results]).tolist()
-        for step, (loss, norm) in enumerate(rows, self.step - len(rows) + 1):
-            if not math.isfinite(loss) or not (math.isfinite(norm) or self.scaler.is_enabled()):
-                raise FloatingPointError(
-                    f"step {step} has a loss of {loss} and a gradient of {norm}; earlier checkpoints are good: "
-                    "try a lower --learning-rate, a longer --warmup or --precision float32"
-                )
-        norms = [norm for _, norm in rows if math.isfinite(norm)]
-        return sum(loss for loss, _ in rows) / len(rows), sum(norms) / max(1, len(norms))
 
     def averaged(self, share: float) -> UNet | Autoencoder:
         """A copy of the network with one of the averages for weights, ready for use."""

@@ -24,10 +24,11 @@ from ..data.lines import with_drawings
 from ..model import Sampler, Trained, generate
 from ..schedule import Schedule
 from ..utils import files, images
-from ..utils.device import check_memory, device_name
-from ..utils.files import CHECKPOINT, write_text
+from ..utils.device import device_name
+from ..utils.files import CHECKPOINT
 from . import processes
-from .loop import Record, Training
+from .loop import Training
+from .record import Record
 from .settings import NETWORKS, RECIPES, NetworkConfig, Settings, check_start, default_preset
 
 RESUMABLE = ("minutes", "images", "save_every", "report", "data_dir", "precision")
@@ -124,7 +125,7 @@ def resumed(folder: Path, given: dict) -> Plan:
         )
     with files.fitting(path):
         settings, config = Settings(**content["settings"]), model.config_of(content)
-        autoencoder = model.autoencoder_of(content) if isinstance(config, UNetConfig) else None
+        autoencoder = model.autoencoder_of(path, content) if isinstance(config, UNetConfig) else None
     own = {"precision": content["info"].get("precision", settings.precision)}  # "auto" was measured at its start
     settings = replace(settings, **own | given)
     images, minutes = content["step"] * settings.batch, content["seconds"] / 60
@@ -229,8 +230,6 @@ def begin(plan: Plan, device: str, place: Path, smaller_batch: bool) -> Run:
     """
     began, own = time.monotonic(), processes.start(device)
     settings, config, content, start, autoencoder = plan
-    if content and processes.rank() == 0:
-        records(place / "metrics.jsonl")  # read again for the loss curve: what is wrong is said before any work
     words = content.get("words", ()) if content else start.tokenizer.words if start else ()
     longest = config.words - 1 if isinstance(config, UNetConfig) else None
     with processes.rank_zero_first():
@@ -265,7 +264,6 @@ def begin(plan: Plan, device: str, place: Path, smaller_batch: bool) -> Run:
     if processes.rank() == 0:
         name = Path(settings.data_dir).resolve().name if settings.data == "folder" else settings.preset
         run.folder = place if content else new_folder(place, name)
-        files.clear_leftovers(run.folder / CHECKPOINT)
         record = {"settings": asdict(settings), "network": asdict(config), "at the start": run.info}
         files.write_json(run.folder / "config.json", record)
         print(f"{run.folder}: {settings.preset} on {device_name(own)} in {training.precision}, {len(data)} images")
@@ -295,18 +293,13 @@ def assemble(
     return unet, tokenizer, schedule
 
 
-def on_paper(plan: Plan, device: str) -> UNet | Autoencoder:
-    """The plan's network without numbers. ValueError: the device has no memory for its training, batches aside."""
+def on_paper(plan: Plan) -> UNet | Autoencoder:
+    """The plan's network without numbers."""
     with torch.device("meta"):
         if isinstance(plan.config, AutoencoderConfig):
-            network = Autoencoder(plan.config)
-        else:
-            network = UNet(plan.config, len(Tokenizer()), torch.ones(plan.settings.T + 1)).to("meta")
-            network = ControlledUNet(network) if plan.settings.control else network
-    copies = 4 + len(plan.settings.ema)  # weights, gradients, Adam's two moments, averages
-    needed = 4 * copies * sum(p.numel() for p in network.trainable.parameters())
-    check_memory(needed, torch.device(device), "training this network (--channels, --text-width and the like)")
-    return network
+            return Autoencoder(plan.config)
+        network = UNet(plan.config, len(Tokenizer()), torch.ones(plan.settings.T + 1)).to("meta")
+        return ControlledUNet(network) if plan.settings.control else network
 
 
 # ---- files -----------------------------------------------------------------------------------------------------------
@@ -340,18 +333,11 @@ def code_version() -> str:
 def records(path: Path) -> list[dict]:
     """The records of a metrics file by step; where a resumed run went over steps again, the later record counts.
 
-    A last line without an end, which a full disk or a killed process leaves, is dropped. ValueError: another line that
-    is no record.
+    What is no record, such as a last line without an end, which a killed process leaves, is passed over.
     """
-    found, text = {}, path.read_bytes() if path.exists() else b""
-    whole = text[: text.rfind(b"\n") + 1]
-    for number, line in enumerate(whole.splitlines(), 1):
-        try:
+    found = {}
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+        with suppress(ValueError, TypeError, KeyError):
             record = json.loads(line)
-            found[int(record["step"])] = record | {"images": int(record["images"]), "loss": float(record["loss"])}
-        except (ValueError, TypeError, KeyError, OverflowError):
-            start = line[:40].decode(errors="replace")
-            raise ValueError(f"line {number} of {path} is no record of training: {start!r}: delete it") from None
-    if text != whole:
-        write_text(path, whole.decode())
+            found[record["step"]] = record
     return [record for _, record in sorted(found.items())]

@@ -3,8 +3,8 @@
 from dataclasses import dataclass, replace
 
 from unet import PRESETS, UNetConfig
+from unet.config import check_ranges, option
 from unet.precision import PRECISIONS
-from unet.unet import check_ranges, option
 
 from ..autoencoder import AutoencoderConfig
 from ..diffusion import WEIGHTINGS, check_choice

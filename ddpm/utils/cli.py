@@ -8,24 +8,18 @@ can be known before the first image. Flags with one meaning everywhere stand in 
 import argparse
 import math
 import os
-import signal
+import re
 import sys
 import tempfile
-from collections import Counter
 from collections.abc import Callable
-from contextlib import redirect_stderr, redirect_stdout
-from io import StringIO, TextIOWrapper
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NoReturn, TextIO
+from typing import Any, NoReturn
 
 import torch
 
-from unet.vocabulary import split_words
-
 from .device import best_device
 from .files import CHECKPOINT
-from .interrupt import leave
 
 # ---- commands ------------------------------------------------------------------------------------------------------
 
@@ -40,29 +34,6 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """The line, and exit code 2."""
         self.exit(2, f"{self.prog}: error: {' '.join(message.split())}\n")
-
-    def parse_known_args(self, args=None, namespace=None):
-        """As argparse does it; refused are a flag or a value that is there twice, read as prompts are, and an empty
-        one.
-        """
-        args = sys.argv[1:] if args is None else args
-        typed = Counter(word.partition("=")[0] for word in args)
-        for action in (each for each in self._actions if not isinstance(each, argparse._AppendAction)):
-            if sum(typed[name] for name in action.option_strings) > 1:
-                self.error(f"{action.option_strings[0]}: typed twice: give it once")
-        namespace, rest = super().parse_known_args(args, namespace)
-        flags = {action.dest: (action.option_strings or [action.dest])[0] for action in self._actions}
-        for name, value in vars(namespace).items():
-            values, flag = value if isinstance(value, list) else [value], flags.get(name, name)
-            read = split_words if name in ("source", "target", "prompts", "blend") else str.strip  # "..." has no word
-            if empty := [each for each in values if isinstance(each, str) and not read(each)]:
-                self.error(f"{flag} is empty ({empty[0]!r}): give a value, or leave the flag out")
-            said = Counter(" ".join(split_words(each)) if isinstance(each, str) else str(each) for each in values)
-            if name != "multipliers" and (repeated := [each for each, times in said.items() if times > 1]):
-                self.error(f"{flag} has {repeated[0]!r} twice: give it once")
-            if isinstance(value, str) and name != "out":  # --out keeps its slash
-                setattr(namespace, name, os.path.expanduser(value))
-        return namespace, rest
 
 
 def main(name: str, description: str, commands: dict[str, ModuleType], argv: list[str] | None = None) -> int:
@@ -80,63 +51,28 @@ def main(name: str, description: str, commands: dict[str, ModuleType], argv: lis
         flags.print_help()
         return 0
     args = flags.parse_args(argv)
-    check_out(flags, args, getattr(commands[args.command], "ENDINGS", ()))
-    return exit_code(f"{name} {args.command}", lambda: args.run(args))
-
-
-def check_out(flags: Parser, args: argparse.Namespace, endings: tuple[str, ...]) -> None:
-    """An error where --out names a file that the command does not write, or one that is no result of it.
-
-    A record (.json) comes with a text and an image of its name: without the record these are somebody else's.
-    """
-    if not is_file_name(getattr(args, "out", "")):
-        return
-    out, wanted = Path(args.out), f"a folder, or a name that ends in {', '.join(endings)}" if endings else "a folder"
-    if out.suffix.lower() not in endings:
+    endings = getattr(commands[args.command], "ENDINGS", ())
+    if is_file_name(getattr(args, "out", "")) and Path(args.out).suffix.lower() not in endings:
+        wanted = f"a folder, or a name that ends in {', '.join(endings)}" if endings else "a folder"
         flags.error(f"{args.command} --out {args.out}: expected {wanted}")
-    others = [file for ending in endings if (file := out.with_suffix(ending)).exists()]
-    if ".json" in endings and others and not out.with_suffix(".json").exists():
-        flags.error(f"--out {args.out}: {others[0]} is there and no result of {args.command}: choose another name")
-
-
-class Output:
-    """Standard output or error that never ends what is measured: what it cannot show is replaced, and its reader may
-    leave, its disk be full, its terminal be gone.
-    """
-
-    def __init__(self, stream: TextIO | None):
-        self.stream = stream or StringIO()  # Python has None for what the shell has closed
-        if isinstance(self.stream, TextIOWrapper):
-            self.stream.reconfigure(errors="replace")
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.stream, name)
-
-    def write(self, text: str) -> int:
-        """Write and flush; once that failed, all goes to the null device."""
-        try:
-            self.stream.write(text)
-            self.stream.flush()
-        except OSError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), self.stream.fileno())
-        return len(text)
+    return exit_code(f"{name} {args.command}", lambda: args.run(args))
 
 
 def exit_code(name: str, work: Callable[[], object]) -> int:
     """Run a command: 0 done; 1 the loss was not finite; 2 bad input, a file that cannot be used, too little memory; 130
     interrupted. What went wrong is said in one line; bugs keep their traceback.
     """
-    if signal.getsignal(signal.SIGINT) is leave:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-    with redirect_stdout(Output(sys.stdout)), redirect_stderr(Output(sys.stderr)):
-        try:
-            work()
-        except (ValueError, OSError, FloatingPointError, MemoryError, torch.OutOfMemoryError) as error:
-            print(f"{name}: {' '.join(str(error).split())}", file=sys.stderr)
-            return 1 if isinstance(error, FloatingPointError) else 2
-        except KeyboardInterrupt:
-            print(f"{name}: interrupted", file=sys.stderr)
-            return 130
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # a terminal without ± prints a question mark
+    try:
+        work()
+    except (ValueError, OSError, FloatingPointError, MemoryError, torch.OutOfMemoryError) as error:
+        print(f"{name}: {' '.join(str(error).split())}", file=sys.stderr)
+        return 1 if isinstance(error, FloatingPointError) else 2
+    except KeyboardInterrupt:
+        print(f"{name}: interrupted", file=sys.stderr)
+        return 130
     return 0
 
 
@@ -144,34 +80,22 @@ def exit_code(name: str, work: Callable[[], object]) -> int:
 
 
 ENDINGS = (".png", ".json", ".txt", ".html", ".npz")  # of the files that commands write
-FOREIGN = (".jpg", ".jpeg", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".svg", ".pdf", ".npy", ".csv", ".pt", ".md")
-LONGEST_PATH, LONGEST_NAME = 3800, 200  # bytes; most systems take 4096 and 255, and a file is first written beside
 
 
 def output(args: argparse.Namespace, name: str, ending: str, part: str = "") -> Path:
     """The file of a result: --out itself if it names a file, with this ending, else --out/name + part + ending.
 
-    part: what tells several files of one ending apart, such as "-strip". ValueError: the command reads this file, or
-    it is a folder.
+    part: what tells several files of one ending apart, such as "-strip". ValueError: a flag names this file as one to
+    read.
     """
     out, named = Path(args.out), is_file_name(args.out)
     stem = out.with_suffix("") if named else out / name
     same = named and out.suffix.lower() == ending and not part
     path = out if same else stem.with_name(f"{stem.name}{part}{ending}")
-    if path.is_dir() or (path.exists() and is_read(path, args)):
-        what = "is a folder, and a file is to be written" if path.is_dir() else "is read by this command"
-        raise ValueError(f"{path} {what}: choose another --out")
-    return path
-
-
-def is_read(path: Path, args: argparse.Namespace) -> bool:
-    """Does a command read this file? A flag names it, or the captions.txt of --data-dir does."""
     read = [value for key, value in vars(args).items() if isinstance(value, str) and key not in ("out", "command")]
-    captions = Path(getattr(args, "data_dir", None) or "data", "captions.txt")
-    if captions.is_file():
-        names = (line.partition("\t")[0].strip() for line in captions.read_text("utf-8", "replace").splitlines())
-        read += [str(captions), *(str(captions.parent / name) for name in names)]
-    return any(os.path.exists(file) and os.path.samefile(file, path) for file in read)
+    if path.exists() and any(os.path.exists(file) and os.path.samefile(file, path) for file in read):
+        raise ValueError(f"{path} is read by this command: choose another --out")
+    return path
 
 
 def is_file_name(out: str) -> bool:
@@ -189,17 +113,9 @@ def name_of(model: str) -> str:
 def destination(text: str) -> str:
     """Where results can be written: a folder or a file, there already or to be made."""
     text = os.path.expanduser(text)
-    path, named = Path(text).absolute(), is_file_name(text)
-    ending, is_folder = path.suffix.lower(), os.path.isdir(text) or text.endswith(("/", os.sep))
-    long_name = max(len(os.fsencode(part)) for part in path.parts) > LONGEST_NAME
-    for wrong, why in (
-        (text.startswith("~"), "there is no such user"),
-        (long_name or len(os.fsencode(path)) > LONGEST_PATH, "the name is too long"),
-        (ending in FOREIGN and not is_folder, f"no command writes {ending}, expected {', '.join(ENDINGS)}"),
-        (os.path.isfile(text) and not named, "is a file: expected a folder, or a name with an ending"),
-    ):
-        if wrong:
-            raise argparse.ArgumentTypeError(f"{text[:80]!r}: {why}")
+    path, named, is_folder = Path(text).absolute(), is_file_name(text), os.path.isdir(text) or text.endswith("/")
+    if not named and not is_folder and re.fullmatch(r"\.[a-z]+", path.suffix.lower()):
+        raise argparse.ArgumentTypeError(f"{text!r}: no command writes {path.suffix}, expected {', '.join(ENDINGS)}")
     there = next(place for place in (path.parent if named else path, *path.parents) if place.exists())
     try:  # what os.access answers root on a mount that only reads is no promise
         with tempfile.TemporaryFile(dir=there):
@@ -238,7 +154,7 @@ share = checked(float, lambda x: 0 <= x <= 1, "a number in [0, 1]")
 scale = "a number in -100 .. 100, 1 for no guidance; 0 would leave the caption out"
 guidance = checked(float, lambda x: 0 < abs(x) <= 100, scale)  # beyond, nothing is left of an image
 whole = checked(int, lambda n: n >= 0, "a whole number, 0 or more")
-positive = checked(int, lambda n: n >= 1, "a whole number, 1 or more")
+positive = checked(int, lambda n: 1 <= n <= 1_000_000, "a whole number in 1 .. 1,000,000")
 seed = checked(int, lambda n: 0 <= n <= 2**62, "a whole number in 0 .. 2^62")  # seeds, which count up, end at 2^63
 
 MOST_SEEDS = 1_000_000

@@ -95,14 +95,12 @@ COMMANDS = [  # model, network calls, command; {ddpm}, {ddim}, {p2p}: folders of
     ("scenes", 200, 'ddim edit --model scenes --image 12 --target "a photo of a tiger on a red couch" --steps 12 '
         "--strength 0.25 0.5 0.75 1 --scale 2 --out {ddim}/page-tiger.html"),
     ("scenes", 1_000, f"p2p edit {COUCH} --seeds 0-2 --out {{p2p}}/couch.png"),
-    ("scenes", 200, f"p2p edit {COUCH} --seeds 0 --out {{p2p}}/page-couch.html"),
     ("scenes", 2_000, f"p2p edit {HOUSE} --cross-until 0.4 --self-until 0.4 --seeds 5 --out {{p2p}}/house.png"),
     ("scenes64", 20_000, "ddpm score --model scenes64 --out {ddpm}"),
     ("scenes64", 60_000, "ddim reconstruct --model scenes64 --n 500 --steps 10 50 --variants caption 'autoencoder alone' --out {ddim}"),
     ("scenes64", 2_000, f"p2p edit --model scenes64 {HOUSE} --cross-until 0.4 --self-until 0.4 --seeds 1 --out {{p2p}}/house64.png"),
     ("scenes64", 1_000, f"p2p edit --model scenes64 {COUCH} --seeds 1,3,5 --out {{p2p}}/couch64.png"),
     ("scenes64", 16_000, "p2p score --model scenes64 --n 100 --kinds thing --ways plain sdedit ddim p2p --out {p2p}"),
-    ("scenes", 1_800, f"p2p edit {HOUSE} --cross-until 0 0.2 0.4 0.6 0.8 1 --seeds 5 --out {{p2p}}/page-house.html"),
     ("scenes", 1_000, 'p2p edit --source "a photo of a cat riding on a bicycle" --target "a photo of a dog riding on a bicycle" '
         "--seeds 0-2 --steps 20 --film 5 --out {p2p}/bicycle.png"),
     ("scenes", 600, 'p2p edit --source "a photo of a butterfly on a flower" --target "a photo of a butterfly on a spikey flower" '
@@ -130,7 +128,6 @@ COMMANDS = [  # model, network calls, command; {ddpm}, {ddim}, {p2p}: folders of
     ("cifar10", 1_000, 'p2p edit --model cifar10 --source "a photo of a cat on a white background" --target "a photo of a dog on a white background" '
         "--seeds 0-7 --scale 3 --steps 20 --cross-until 0.4 --out {p2p}/dog.png"),
     ("cifar10", 2_000, f'p2p edit --model cifar10 {HORSE} "{DEER}" --steps 30 --out {{p2p}}/horse.png'),
-    ("cifar10", 1_000, f"p2p edit --model cifar10 {HORSE} --steps 20 --out {{p2p}}/page-horse.html"),
     ("celeba64", 2_000, 'p2p edit --model celeba64 --source "a photo of a smiling young woman with brown hair" '
         "--weight smiling=-2,-1,0,1,2,4 --seeds 0-1 --scale 2 --steps 30 --out {p2p}/celeba-smile.png"),
     ("celeba64", 1_500, f"p2p edit --model celeba64 {FACES} --out {{p2p}}/faces.png"),

@@ -3,7 +3,7 @@
 The kind of edit follows from the prompts: with as many words, each takes the map of the word in its place (replace);
 with more or fewer, the shared words take their maps (refine); --weight scales the map of a word (reweight). Each target
 and each value of a weight is a column. A real image (--image) is inverted first: exactly without guidance, with
-null-text optimisation under it. --out x.html writes a page for the lecture hall instead: every step of every edit.
+null-text optimisation under it.
 """
 
 import argparse
@@ -19,7 +19,6 @@ import ddpm
 from ddim.sampler import as_grid
 from ddpm.evaluation.edits import kind_between, kind_of_word
 from ddpm.experiments.common import add_control_flags, finite, image_and_source, load_controlled
-from ddpm.experiments.page import check_size, is_page
 from ddpm.model import Trained
 from ddpm.utils import cli
 from ddpm.utils.images import from_bytes, overlay, sheet, squared_error
@@ -28,14 +27,13 @@ from unet.vocabulary import GRAMMAR
 from .. import editing, real
 from ..store import AttentionStore
 from ..words import Words, changed, in_range, kind_of, split, word_positions
-from . import page
 from .baselines import PAIR_SAMPLERS, SETTINGS, EditSettings, map_size, sampler_of, with_flags, words_of
 
 EXAMPLE = (
     'python -m p2p edit --source "a photo of a gray cat on a red couch" '
     '--target "a photo of a gray dog on a red couch" "a photo of a tiger on a red couch"'
 )
-ENDINGS = (".png", ".html")
+ENDINGS = (".png",)
 # of the maps that point best (`python -m p2p score --kinds maps`), by default the largest
 MAP_SIZES = {"scenes": 8, "cifar10": 8, "celeba": 8}
 GUIDANCE = 2.0  # of generated images, where no flag says another
@@ -72,9 +70,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     weight = dict(type=word_values, action="append", default=[], metavar="WORD=X")
     parser.add_argument("--weight", **weight, help="factor of a word's map, or several: word=0,1,2")
     until = "share of the steps that inject the source's {}-attention maps; by default that of the edit's kind"
-    several = f"{until.format('cross')}; a page of one image takes several"
-    parser.add_argument("--cross-until", type=cli.share, nargs="+", help=several)
-    parser.add_argument("--self-until", type=cli.share, help=until.format("self"))
+    for kind in ("cross", "self"):
+        parser.add_argument(f"--{kind}-until", type=cli.share, help=until.format(kind))
     parser.add_argument("--blend", nargs="*", metavar="WORD", help="change only where the maps of these words are high")
     parser.add_argument("--sampler", choices=PAIR_SAMPLERS, help="of generated images, by default ddim; ddpm: eta = 1")
     film = "draw the source at K times from noise on, and the map of the word that changes at these times"
@@ -83,7 +80,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 def check_flags(args: argparse.Namespace) -> None:
     """Set the flags whose default depends on others. ValueError: a flag that cannot act beside the others."""
-    is_real, page_wanted, shares = args.image is not None, is_page(args), args.cross_until or []
+    is_real = args.image is not None
     for flag in ("seeds", "sampler", "control"):
         if is_real and getattr(args, flag):
             raise ValueError(f"--{flag} is of generated images, and --image gives a real one: drop one of the two")
@@ -93,13 +90,8 @@ def check_flags(args: argparse.Namespace) -> None:
     for wrong, message in (
         (not args.target and not weighted, "nothing to edit: give a --target, or a --weight for a word of the source"),
         (exact and args.steps == 1, "the exact inversion of --image needs two steps, --steps is 1: take more"),
-        (args.film and page_wanted, f"--film is for a sheet, and {args.out} is a page, which has every step: drop one"),
         ((args.film or 0) > args.steps - exact, f"--film {args.film} has more images than steps: take fewer"),
         (len({*weighted}) < len(weighted), f"--weight {' '.join(weighted)} has a word twice: give it once"),
-        (len(shares) > 1 and not page_wanted,
-         f"--cross-until has {len(shares)} values, and a sheet shows one: give one, or --out x.html"),
-        (len(shares) > 1 and len(args.seeds) > 1,
-         f"--cross-until has {len(shares)} values, which a page shows for one image: give one seed"),
     ):  # fmt: skip
         if wrong:
             raise ValueError(message)
@@ -116,10 +108,8 @@ class Edit(NamedTuple):
     how: dict[str, Any]
 
 
-def edits_of(
-    trained: Trained, args: argparse.Namespace, source: Words, targets: list[Words], share: float | None
-) -> list[Edit]:
-    """An edit for each target and each value of a weight. share: --cross-until, None for that of the kind of edit.
+def edits_of(trained: Trained, args: argparse.Namespace, source: Words, targets: list[Words]) -> list[Edit]:
+    """An edit for each target and each value of a weight.
 
     ValueError: a word that is not in its prompts, a target that is the source.
     """
@@ -135,10 +125,8 @@ def edits_of(
         if target != source:
             kinds = [kind_between(data, " ".join(source), " ".join(target))]
         settings = next((SETTINGS[data, kind] for kind in kinds if (data, kind) in SETTINGS), OTHER)
-        settings = with_flags(settings, vars(args) | {"cross_until": share})
+        settings = with_flags(settings, vars(args))
         how = {"cross_until": settings.cross_until, "self_until": settings.self_until, "weights": weights}
-        if args.self_until is None and len(args.cross_until or []) > 1:  # no longer than the cross-attention maps
-            how["self_until"] = min(settings.self_until, share)
         if args.blend is not None:
             where = split(" ".join(args.blend)) or [*removed, *new, *weights]
             if unknown := [word for word in where if word not in source + target]:
@@ -170,27 +158,22 @@ class Plan(NamedTuple):
     trained: Trained
     source: Words
     image: np.ndarray | None  # uint8 (3, H, W)
-    levels: dict[str, list[Edit]]  # the edits at each value of --cross-until, by its name
+    edits: list[Edit]
     path: Path
 
 
 def prepare(args: argparse.Namespace) -> Plan:
     """Load the model and the image, and look at every flag and prompt. ValueError, OSError: what cannot be edited."""
     check_flags(args)
-    trained, page_wanted = load_controlled(args), is_page(args)
-    steps, targets = len(as_grid(trained.schedule.T, args.steps)) - 1, words_of(trained, args.target or [])
-    path = cli.output(args, f"edit-{cli.name_of(args.model)}", ".html" if page_wanted else ".png")
+    trained = load_controlled(args)
+    as_grid(trained.schedule.T, args.steps)
+    targets, path = words_of(trained, args.target or []), cli.output(args, f"edit-{cli.name_of(args.model)}", ".png")
     image, args.source = image_and_source(trained, args)
     (source,) = words_of(trained, [args.source])
-    levels = {f"{share:g}": edits_of(trained, args, source, targets, share) for share in sorted(args.cross_until or [])}
-    levels = levels or {"": edits_of(trained, args, source, targets, None)}
-    columns, rows = 1 + 2 * len([*levels.values()][0]), len(args.seeds)
-    if page_wanted:
-        frames = rows * len(levels) * (columns + 1) * (steps + 1)
-        check_size(frames, trained.image_shape[-1], "take fewer --steps, --seeds or targets")
-    elif max(rows, columns) > MOST:
+    edits = edits_of(trained, args, source, targets)
+    if max(rows := len(args.seeds), columns := 1 + 2 * len(edits)) > MOST:
         raise ValueError(f"a sheet of {rows} images and {columns} columns: expected at most {MOST} of each")
-    return Plan(trained, source, image, levels, path)
+    return Plan(trained, source, image, edits, path)
 
 
 def start_of(plan: Plan, args: argparse.Namespace) -> dict[str, Any]:
@@ -209,15 +192,11 @@ def start_of(plan: Plan, args: argparse.Namespace) -> dict[str, Any]:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Edit, and draw the source, its edits, the new captions only, and the maps; or write a page of every step."""
-    trained, source, image, levels, path = plan = prepare(args)
-    start, (edits, *_), n, prompt = start_of(plan, args), levels.values(), len(args.seeds), " ".join(source)
+    """Edit, and draw the source, its edits, the new captions only, and the maps."""
+    trained, source, image, edits, path = plan = prepare(args)
+    start, n, prompt = start_of(plan, args), len(args.seeds), " ".join(source)
     rows = [f"image {Path(args.image).name}"] if args.image is not None else [f"seed {seed}" for seed in args.seeds]
-    lines = [description(source, edit) for each in levels.values() for edit in each]
-    size = map_size(trained, MAP_SIZES.get(trained.info["data"]))
-    if is_page(args):
-        path = page.write(path, trained, source, levels, start, rows, size)
-        return print("\n".join([*lines, str(path)]))
+    lines, size = [description(source, e) for e in edits], map_size(trained, MAP_SIZES.get(trained.info["data"]))
     jobs = [(f"Prompt-to-Prompt\n{edit.label}", " ".join(edit.target), edit.how) for edit in edits]
     for target in dict.fromkeys(tuple(edit.target) for edit in edits if edit.target != source):
         alone = {"cross_until": 0, "self_until": 0}
