@@ -1,7 +1,6 @@
 """Does the model memorise its training images? Every sample beside the training image nearest to it.
 
-Beside the samples the same is measured of test images, which no model has seen. A folder of one's own has none: there
-it is training images, and how far each is from the nearest other one.
+Beside the samples the same is measured of test images, which no model has seen.
 """
 
 import argparse
@@ -27,13 +26,10 @@ ENDINGS = (".json", ".png")
 PERCENTILES = (1, 10, 50, 90)
 
 
-def nearest(
-    images: np.ndarray, training: np.ndarray, own: np.ndarray | None = None, block: int = 5000
-) -> tuple[np.ndarray, np.ndarray]:
+def nearest(images: np.ndarray, training: np.ndarray, block: int = 5000) -> tuple[np.ndarray, np.ndarray]:
     """For each image uint8 (N, 3, H, W): its distance to the nearest training image (M, 3, H, W), and which.
 
     The distance is the root of the mean squared difference per value, on [0, 1]; mirrored training images count too.
-    own: of training images, (N,) which one each is; it does not count.
     """
 
     def flat(images: np.ndarray) -> torch.Tensor:  # whole numbers in float64 add and multiply without rounding
@@ -45,9 +41,6 @@ def nearest(
         part = training[first : first + block]
         for y in (flat(part), flat(part[..., ::-1])):
             squares = x.square().sum(1)[:, None] + y.square().sum(1) - 2 * x @ y.T
-            if own is not None:
-                inside = (own >= first) & (own < first + len(part))
-                squares[inside, own[inside] - first] = torch.inf
             distance, row = squares.min(dim=1)
             where = torch.where(distance < least, row + first, where)
             least = torch.minimum(least, distance)
@@ -78,32 +71,26 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     cli.add_flags(parser, "device", "data_dir", "out", model="shapes", n=500, steps=STEPS, eta=ETA, scale=SCALE)
 
 
-def prepare(args: argparse.Namespace) -> tuple[Trained, Dataset, list[str], np.ndarray, np.ndarray | None]:
-    """The model, its training set, the prompts of the samples, the real images beside these, and which training image
-    each of them is, if they are. ValueError, OSError: no such model, data, steps, or so many images; another's file.
-    """
+def prepare(args: argparse.Namespace) -> tuple[Trained, Dataset, list[str], np.ndarray]:
+    """The model, its training set, the prompts of the samples, the test images beside these. ValueError, OSError."""
     trained = load(args.model, device=args.device).for_many_images(compiled=False)
     if args.steps != STEPS:  # the default is for models of fewer steps, too
         ddim.timesteps(trained.schedule.T, args.steps)
-    training = model_data(trained, args.data_dir, "train")
-    has_test = trained.info["data"] != "folder"
-    test = model_data(trained, args.data_dir, "test") if has_test else training
-    if len(training) < 2:
-        raise ValueError(f"{training.name} has {len(training)} training image: a nearest one needs 2 or more")
+    training, test = (model_data(trained, args.data_dir, split) for split in ("train", "test"))
     rows = random_rows(test, args.n)
     prompts = [test.captions[i][0] for i in rows]
     trained.tokens(prompts)
     own_record(args, f"neighbours-{cli.name_of(args.model)}", "a record of ddpm neighbours", "samples")
-    return trained, training, prompts, test.images[rows], None if has_test else rows
+    return trained, training, prompts, test.images[rows]
 
 
 def run(args: argparse.Namespace) -> None:
-    """Samples, and as many real images: write how far each is from its nearest training image, and draw some."""
-    trained, training, prompts, others, own = prepare(args)
+    """Samples, and as many test images: write how far each is from its nearest training image, and draw some."""
+    trained, training, prompts, others = prepare(args)
     path, image = (cli.output(args, f"neighbours-{cli.name_of(args.model)}", ending) for ending in (".json", ".png"))
     samples = samples_of(trained, prompts, args.scale, args.steps, args.eta)
-    (least, where), (others_least, _) = nearest(samples, training.images), nearest(others, training.images, own)
-    distances = {"samples": least, "test" if own is None else "training images": others_least}
+    (least, where), (others_least, _) = (nearest(images, training.images) for images in (samples, others))
+    distances = {"samples": least, "test": others_least}
     result = {
         name: dict(zip(PERCENTILES, np.percentile(distance, PERCENTILES).round(5).tolist(), strict=True))
         for name, distance in distances.items()
