@@ -135,17 +135,6 @@ def test_the_kind_decides_which_maps_the_target_takes(kind, target, matrix):
     assert torch.allclose(after[1:], expected, atol=1e-6)
 
 
-def test_the_hook_replaces_where_no_word_is_new_or_removed_and_refines_otherwise(monkeypatch):
-    called = []
-    for name in ("replace", "refine"):
-        way = getattr(p2p, name)
-        monkeypatch.setattr(p2p.editing, name, lambda *maps, name=name, way=way: called.append(name) or way(*maps))
-    for target, ways in ((TARGET, {"replace"}), ("a photo of a small red circle", {"refine"})):
-        called.clear()
-        edited(target=target)
-        assert {*called} == ways, target
-
-
 # ---- store -----------------------------------------------------------------------------------------------------------
 
 

@@ -33,7 +33,6 @@ ROWS = {
         --ema 0 1 | ema is (0.0, 1.0)
         --seed -1 | seed is -1: expected 0 to
         --channels 1000000 | channels is 1000000
-        --channels 1024 --multipliers 16 16 16 --dry-run | GB of memory or more, there are
         --T 50 --schedule linear | T = 50 ends at alpha_bar = 0.6, so x_T still shows 78% of the image
         --preset ddpm --T 4000 | multiplies the errors of a network that predicts eps
         --predicts eps --weighting v | weighting v divides by alpha_bar
@@ -59,17 +58,13 @@ ROWS = {
         --preset scenes-control --T 10 | --control keeps the frozen model's T
     """,
     "ddim {} --model tiny.pt --device cpu": """
-        sample --prompts "a red circle" ... | --prompts is empty
         sample --seeds 3-1 | expected seeds such as
         sample --seeds 0-99999999 | at most 1,000,000 seeds
         sample --seeds 9223372036854775808 | below 2^63
-        sample --steps 4 --steps 5 | --steps: typed twice
         sample --control 3 | has no ControlNet
         sample --control-scale 2 | --control-scale 2 has no effect without --control
         sample --out new.json | sample --out
         sample --out photo.jpg | no command writes .jpg
-        sample --out ~nobody-of-this-name/x | no such user
-        edit --image 1 --target , | --target is empty
         edit --image 1 --target TARGET --out new.npz | a name that ends in .png, .html
         edit --image 0 --target TARGET --steps 4 --strength 0.1 | is no step: take 0.5 or more
         edit --image 0 --target TARGET --steps 4 --strength 0 | an edit is the image itself
@@ -79,12 +74,11 @@ ROWS = {
         edit --image no.png --source "a red circle" --target TARGET --steps 4 | no.png: no such file
         edit --image 0 --target "a photo of a zebra" --steps 4 | 'zebra'
         sweep --n 2 --steps 4 --strengths 0.5 0.6 | 0.5 and 0.6 are both 2 of 4 steps
-        sweep --n 1000000000000 --steps 4 --strengths 1 | --n 1000000000000 takes
+        sweep --n 1000000000000 --steps 4 --strengths 1 | 1 .. 1,000,000
         mistakes --n 4 --steps 11 | --steps is 11, expected 1 .. 10
         mistakes --n 1 | --n is 1, expected 2 .. 60
         reconstruct --steps 2 1 --n 4 | --steps 1 is one step, and the variant 'exact' needs two
         reconstruct --steps 2 --n 61 | --n is 61, but the test split has 60 images
-        table --columns 10 20 10 | --columns has '10' twice
         table --columns 21 | S is 21 steps, expected a whole number in 1..20
         table --columns 2 --features classifier --inception x.pt | x.pt has no effect
         table --rows 1.5 | '1.5': expected a number in [0, 1]
@@ -98,14 +92,11 @@ ROWS = {
         table --rows blur | --rows blur takes images of the reference set itself: give --reference half
         table --rows test --n 61 | --n is 61, but for --rows test there are 60 images
         table --seed 9223372036854775806 --n 4 | expected a whole number in 0 .. 2^62
-        table --out notes.json | notes.txt is there and no result of table
     """,
     'p2p edit --model tiny.pt --device cpu --source "a photo of a small red circle" {}': """
         --steps 3 | nothing to edit: give a --target, or a --weight
         --target "A photo of a small red circle." --steps 3 | is the source: change a word, or give a --weight
         --target TARGET "a photo of a mauve circle" --steps 3 | unknown word 'mauve'
-        --target TARGET ... | --target is empty ('...')
-        --target TARGET TARGET | twice: give it once
         --target TARGET --steps 21 | S is 21 steps, expected a whole number in 1..20
         --target TARGET --steps 3 --scale 0.5 | --scale is 0.5: expected 1 (no guidance) or more
         --target TARGET --scale 1e30 | argument --scale: '1e30'
@@ -114,14 +105,7 @@ ROWS = {
         --target TARGET --weight red=2,2 | each once
         --weight red=1 | no effect
         --weight red=2 --weight Red=3 | has a word twice
-        --target TARGET --cross-until 0.2 0.4 | --cross-until has 2 values, and a sheet shows one
-        --target TARGET --cross-until 0.2 0.2 --seeds 0 --out x.html | --cross-until has '0.2' twice
-        --target TARGET --cross-until 0 1 --out x.html | 2 values, which a page shows for one image
-        --target TARGET --film 3 --out x.html | --film is for a sheet, and
-        --target TARGET --steps 20 --seeds 0-999 --out x.html | MB, expected at most 4 MB: take fewer
         --target TARGET --steps 3 --blend green | --blend names 'green', which is in neither prompt
-        --target TARGET --blend red red. | --blend has 'red' twice
-        --target TARGET --blend ? | --blend is empty ('?')
         --target TARGET --steps 3 --film 4 | --film 4 has more images than steps
         --target TARGET --steps 3 --seeds 0-99 | a sheet of 100 images
         --target TARGET --image real.png --sampler 2m | --sampler is of generated images
@@ -139,9 +123,7 @@ ROWS = {
         score --kinds colour smiling | no kind of edit 'smiling' of shapes: expected one of colour
         score --scale 0.5 | --scale is 0.5: expected 1 (no guidance) or more
         score --steps 21 | S is 21 steps
-        score --n 1000000000 | --n is 1000000000: expected at most 10000 pairs
-        score --ways p2p p2p | --ways has 'p2p' twice
-        score --kinds colour colour | --kinds has 'colour' twice
+        score --n 1000000000 | 1 .. 1,000,000
         score --kinds maps --ways p2p | --ways has no effect on --kinds maps
         score --ways plain --cross-until 0.5 | --cross-until has no effect: none of --ways is p2p
         score --ways p2p-exact --steps 1 | p2p-exact needs two steps for its exact inversion, --steps is 1
@@ -153,35 +135,32 @@ ROWS = {
     """,
     "p2p truth --device cpu {}": """
         --ways p2p-exact --steps 1 | p2p-exact needs two steps for its exact inversion, --steps is 1
-        --ways nothing nothing | --ways has 'nothing' twice
         --kinds drop | no true edit of the kind 'drop'
-        --n 1000000000 | --n is 1000000000: expected at most 10000
+        --n 1000000000 | 1 .. 1,000,000
         --steps 1001 | S is 1001 steps
         --source "a photo of a cat on a couch" --target "a photo of a zebra on a couch" | unknown word 'zebra'
         --source "a photo of a cat on a couch" --target "a photo of a cat on a couch" | expected captions of scenes
     """,
     "ddpm {} --model tiny.pt --device cpu": """
-        sample --prompts "a red circle" "A  red circle." | 'a red circle' twice
         sample --prompts "a red circle" --n 1025 | a sheet shows at most 1,024
         sample --prompts "a red circle" --n 4 --separate --out x.png | give a folder
         bound --n 1 | n is 1: a standard error needs 2 images or more, and shapes has 60 here
         bound --n 3 --times 20 | --times is 20: expected 2 .. 19
         bound --n 3 --out x.json | x.json is not a record of ddpm bound
         score --steps 21 | --steps is 21: expected 1 .. 20
-        score --n 1000000000 | --n 1000000000 takes
+        score --n 1000000000 | 1 .. 1,000,000
         score --eta 1.5 | '1.5': expected a number in [0, 1]
         score --scale nan | 'nan': expected a number
         score --n 4 --out x.json | x.json is not a record of ddpm score
     """,
     "{}": """
-        ddpm sample --model= | --model is empty
         ddpm sample --model x.json/checkpoint.pt | no model
         ddpm bound --n 3 --device tpu | 'tpu'
         ddpm reproduce --out new.html | expected a folder
         ddpm ship tiny.pt tiny --numbers nan.json | --numbers nan.json
         ddpm ship tiny.pt tiny --numbers list.json | expected names and numbers
         ddpm ship tiny.pt tiny --numbers none.json | none.json
-        ddpm speed --batch 1000000000 --device cpu | --batch 1000000000 takes
+        ddpm speed --batch 1000000000 --device cpu | 1 .. 1,000,000
         ddpm speed --repeats 1.5 | '1.5': expected a whole number
         ddpm speed --precision int8 | invalid choice: 'int8'
         ddpm speed --presets nosuch | invalid choice: 'nosuch'

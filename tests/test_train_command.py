@@ -4,7 +4,6 @@ import json
 import math
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -155,17 +154,9 @@ def test_flags_change_a_preset_or_a_run_one_by_one_and_a_new_budget_replaces_the
 
 
 def test_a_resumed_run_ends_where_the_whole_one_does(whole, tmp_path, no_grids):
-    """A full disk or a kill leaves half a line of the metrics and half a checkpoint, which resuming clears away."""
     call("--out", tmp_path, "--images", 120, *SHORT)
     folder = tmp_path / "00000-shapes"
-    metrics, leftover = folder / "metrics.jsonl", folder / f".{CHECKPOINT}.k1ll3d"
     assert weights(folder)["step"] == 15 and steps(folder) == [10, 15]
-    metrics.write_text(metrics.read_text() + metrics.read_text()[:40])
-    leftover.write_bytes(b"half a checkpoint")
-    before = weights(folder)
-    call("--resume", folder)  # nothing to do, so that no save clears the leftover
-    assert not leftover.exists() and steps(folder) == [10, 15]
-    same(weights(folder), before)
     call("--resume", folder, "--images", 240)
     assert weights(folder)["step"] == 30
     same(weights(folder), weights(whole))
@@ -226,16 +217,9 @@ def test_a_diverged_run_ends_with_1_and_keeps_its_good_checkpoint(tmp_path, no_g
     assert kept["step"] == 10 and all(value.isfinite().all() for value in kept["unet"].values())
 
 
-def test_a_run_whose_data_or_records_are_others_is_not_resumed(whole, tmp_path, monkeypatch, capsys):
-    shutil.copytree(whole, tmp_path / "run")
-    metrics = tmp_path / "run" / "metrics.jsonl"
-    lines = metrics.read_text().splitlines(keepends=True)
-    for bad in ("garbage\n", "[1]\n", '{"step": 3}\n', '{"step": 1e999}\n', "\n"):
-        metrics.write_text("".join([lines[0], bad, *lines[1:]]))
-        assert exit_of("--resume", tmp_path / "run", "--images", 480) == 2
-        assert f"line 2 of {metrics} is no record of training" in capsys.readouterr().err
+def test_a_run_whose_data_are_others_is_not_resumed(whole, monkeypatch, capsys):
     monkeypatch.setattr(run_folder, "load_data", lambda name, data_dir, split, size, **_: shapes(split, 5))
-    assert exit_of("--resume", whole, "--images", 480, "--data-dir", "other") == 2
+    assert exit_of("--resume", whole, "--images", "480", "--data-dir", "other") == 2
     assert "the dataset shapes in other is not the one that this run began with" in capsys.readouterr().err
 
 

@@ -27,7 +27,6 @@ from ..words import Words, as_words, changed, split
 
 SDEDIT_SEEDS, SHARED_SEEDS = 2**20, 2**21  # added to the seeds of x_T, so that later noise is independent of it
 PAIR_SAMPLERS = ("ddim", "2m", "ddpm")  # see `sampler_of`
-MOST_PAIRS = 10_000  # of one kind of edit
 
 # ---- settings --------------------------------------------------------------------------------------------------------
 
@@ -217,8 +216,6 @@ def add_flags(parser: ArgumentParser, ways: Collection[str] = WAYS, **own: Any) 
 
 def settings_of(trained: Trained, args: Namespace) -> dict[str, EditSettings]:
     """Kind of edit -> its settings, or those of flags. ValueError, before any work: wrong numbers of pairs or steps."""
-    if args.n > MOST_PAIRS:
-        raise ValueError(f"--n is {args.n}: expected at most {MOST_PAIRS} pairs of each kind")
     if args.cross_until is not None and not any(way.startswith("p2p") for way in args.ways):
         raise ValueError("--cross-until has no effect: none of --ways is p2p")
     data, exact = trained.info["data"], [way for way in args.ways if "exact" in way]
