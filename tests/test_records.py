@@ -18,7 +18,7 @@ CELL = {"distance": 2.0, "error": 0.1, "kid": 0.003, "kid_error": 0.001}
 
 
 def filled(path, rows, columns, measure, settings=SETTINGS):
-    record = records.resume(path, settings, table.CELL)
+    record = records.resume(path, settings)
     cells = [(row, S) for S in columns for row in rows]
     return record, list(records.fill(path, record, cells, measure))
 
@@ -43,27 +43,12 @@ def test_a_finished_cell_is_not_made_again_even_after_an_interruption(tmp_path):
     assert records.rows_of(record, ["0", "0.5", "1"]) == ["0", "1", "hat"] and records.columns_of(record) == [10, 20]
 
 
-@pytest.mark.parametrize("settings", [SETTINGS, SETTINGS | {"n": 5}])
-def test_of_two_commands_started_at_once_one_is_refused(tmp_path, settings):
-    """Both found no file; the second writes its cell first."""
-    path = tmp_path / "table.json"
-    first, second = (records.resume(path, s, table.CELL) for s in (SETTINGS, settings))
-
-    def meanwhile(row, S):
-        list(records.fill(path, second, [("1", 20)], lambda row, S: CELL))
-        return CELL
-
-    with pytest.raises(ValueError, match="another command"):
-        list(records.fill(path, first, [("0", 10)], meanwhile))
-    assert json.loads(path.read_text()) == {"settings": settings, "cells": {"1": {"20": CELL}}}
-
-
 def test_settings_that_an_older_record_lacks_have_the_value_they_had(tmp_path):
     path, new = tmp_path / "table.json", SETTINGS | {"precision": "float32", "device": "cpu"}
     filled(path, ["0"], [10], lambda row, S: CELL)
-    assert records.resume(path, new, table.CELL) == {"settings": new, "cells": {"0": {"10": CELL}}}
+    assert records.resume(path, new) == {"settings": new, "cells": {"0": {"10": CELL}}}
     with pytest.raises(ValueError, match="'float32', not 'bfloat16'"):
-        records.resume(path, new | {"precision": "bfloat16"}, table.CELL)
+        records.resume(path, new | {"precision": "bfloat16"})
 
 
 @pytest.mark.parametrize(("name", "value"), [("n", 5), ("new", "setting")])
@@ -72,26 +57,16 @@ def test_cells_of_other_settings_are_refused(tmp_path, name, value):
     filled(path, ["0"], [10], lambda row, S: CELL)
     before = path.read_text()
     with pytest.raises(ValueError, match=f"{name} .*not mixed"):
-        records.resume(path, SETTINGS | {name: value}, table.CELL)
+        records.resume(path, SETTINGS | {name: value})
     assert path.read_text() == before
 
 
-@pytest.mark.parametrize(
-    "content",
-    [
-        "",
-        "[1]",
-        '{"hello": 1}',
-        '{"settings": 3, "cells": {}}',
-        '{"settings": {}}',
-        '{"settings": {}, "cells": {"0": {"10": {"distance": 1}}}}',
-    ],
-)
-def test_a_file_that_is_no_table_is_refused(tmp_path, content):
+@pytest.mark.parametrize("content", ["", "[1]", '{"hello": 1}', '{"settings": {}}'])
+def test_a_file_that_is_no_record_is_refused(tmp_path, content):
     path = tmp_path / "table.json"
     path.write_text(content)
-    with pytest.raises(ValueError, match=r"table.json is not a record of such cells.*: move it away"):
-        records.resume(path, SETTINGS, table.CELL)
+    with pytest.raises(ValueError, match=r"table.json is not a record of results.*: move it away"):
+        records.resume(path, SETTINGS)
 
 
 def test_the_shipped_results_are_of_the_shipped_networks():

@@ -32,10 +32,6 @@ EXAMPLE = "python -m ddim reconstruct --model shapes --n 16 --steps 10 20 50 --v
 ENDINGS = (".json", ".txt", ".png")
 PAPER = {10: 0.014, 20: 0.0065, 50: 0.0023, 100: 0.0009, 200: 0.0004, 500: 0.0001, 1000: 0.0001}  # CIFAR-10 test set
 DIVERGED = 1.0  # squared error above which an image counts as lost: no two images in [0, 1] differ by more
-CELL = {  # of the record: network calls for each image, and `summary`
-    "calls": int, "n": int, "mean": records.NUMBER | None, "median": records.NUMBER | None,
-    "largest": records.NUMBER | None, "diverged": records.NUMBER,
-}  # fmt: skip
 EXACT = "exact"
 AUTOENCODER = "autoencoder alone"  # of a model of latents: encoded and decoded, no step
 GAUSSIAN = "Gaussian, exact eps"  # no network: data of the same mean and covariance, what the steps alone lose
@@ -173,7 +169,7 @@ def prepare(args: argparse.Namespace) -> tuple[Trained, np.ndarray, list[str], s
     trained.tokens(captions)
     name = f"reconstruct-{cli.name_of(args.model)}-{args.n}" + ("-quadratic" if args.spacing == "quadratic" else "")
     settings = model_facts(trained, args) | {"n": args.n, "spacing": args.spacing}
-    record = records.resume(cli.output(args, name, ".json"), settings, CELL)
+    record = records.resume(cli.output(args, name, ".json"), settings)
     return trained, test.images[: args.n], captions, name, record
 
 

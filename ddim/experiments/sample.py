@@ -18,7 +18,6 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     cli.add_flags(parser, model="scenes", seeds=list(range(8)), steps=50, eta=None, scale=2.0)
     names = "ddim (default), 2m (DPM-Solver++, second order) or exact (BDIA, which can be inverted)"
     parser.add_argument("--sampler", choices=("ddim", "2m", "exact"), default="ddim", help=names)
-    parser.add_argument("--clip", action="store_true", help="keep the predicted x_0 in [-1, 1], as DDPM's sampler does")
     add_control_flags(parser)
     shared_flags(parser)
 
@@ -27,13 +26,11 @@ def prepare(args: argparse.Namespace) -> tuple[Plan, Sampler]:
     """What is sampled and where it goes, and the sampler. ValueError: what cannot be sampled or kept."""
     if args.eta is not None and args.sampler != "ddim":
         raise ValueError(f"--eta {args.eta:g} is for --sampler ddim, but {args.sampler} adds no noise: drop one")
-    if args.clip and args.sampler != "ddim":
-        raise ValueError(f"--clip is for --sampler ddim, {args.sampler} does not clip: drop one")
     if args.sampler == "exact" and args.steps < 2:
         raise ValueError(f"--steps {args.steps}: the exact sampler needs two or more")
     trained = load_controlled(args)
     timesteps(trained.schedule.T, args.steps)
-    how = dict(eta=args.eta or 0.0, clip=args.clip) if args.sampler == "ddim" else {}
+    how = dict(eta=args.eta or 0.0) if args.sampler == "ddim" else {}
     return plan(args, trained, args.seeds), partial(named, args.sampler, steps=args.steps, **how)
 
 

@@ -25,7 +25,7 @@ from ddpm.evaluation import features
 from ddpm.evaluation.frechet import Measure, Reference, plus_minus, thousandfold
 from ddpm.experiments import records
 from ddpm.experiments.common import calls_bar, images_of, model_data, model_facts, named, write
-from ddpm.experiments.records import NUMBER, columns_of, rows_of
+from ddpm.experiments.records import columns_of, rows_of
 from ddpm.model import Sampler, Trained
 from ddpm.schedule import MOST_SIGNAL
 from ddpm.utils import cli
@@ -64,7 +64,6 @@ PAPER = {  # FID of the official network at 50,000 samples, columns as in COLUMN
     },
 }
 THEIRS = {"cifar10": "quadratic grid", "celeba": "of 64 x 64 images"}
-CELL = {"distance": NUMBER, "error": NUMBER | None, "kid": NUMBER, "kid_error": NUMBER | None}
 
 # ---- a row, a column, a cell -----------------------------------------------------------------------------------------
 
@@ -214,7 +213,7 @@ def agreement(record: dict, other: dict, rows: list[str]) -> tuple[int, float, f
 
 def agreement_lines(record: dict, path: str) -> str:
     """`agreement` with the record at `path`, of the samples and with the rows of real images. ValueError: no record."""
-    other, lines = records.read(Path(path)), ""
+    other, lines = records.read(Path(path), "cells"), ""
     names = rows_of(record, (*ROWS, *REAL_ROWS))
     for what, rows in (("samples", [row for row in names if row not in REAL_ROWS]), ("all", names)):
         n, correlation, error = agreement(record, other, rows)
@@ -296,7 +295,7 @@ def prepare(args: argparse.Namespace) -> tuple:
     """
     real_rows, sampled = ([row for row in args.rows if (row in REAL_ROWS) == real] for real in (True, False))
     if args.beside:
-        records.read(Path(args.beside))
+        records.read(Path(args.beside), "cells")
     if args.n < 2:
         raise ValueError("--n is 1: a distance between sets needs 2 images or more")
     if args.scale != 1 and not args.captions:
@@ -328,7 +327,7 @@ def prepare(args: argparse.Namespace) -> tuple:
         "reference_sha256": hashlib.sha256(reference.tobytes()).hexdigest(),
     }  # fmt: skip
     path = cli.output(args, f"table-{cli.name_of(args.model)}", ".json")
-    return trained, network, reference, images, prompts, records.resume(path, settings, CELL), path, cells
+    return trained, network, reference, images, prompts, records.resume(path, settings), path, cells
 
 
 def prompts_of(trained: Trained, args: argparse.Namespace) -> list[str]:

@@ -52,18 +52,13 @@ def measure(
 
 
 def summary(bound: Bound) -> dict[str, dict[str, float]]:
-    """Mean over the images, and its standard error, of the three parts of the lecture's ELBO and of their sum.
-
-    "times" is the part of the error of "denoising" that comes from having sampled t: 0 for the exact sum.
-    """
+    """Mean over the images, and its standard error, of the three parts of the lecture's ELBO and of their sum."""
     n, denoising = len(bound.total), bound.total - bound.prior - bound.reconstruction
     parts = {"prior": bound.prior, "denoising": denoising, "reconstruction": bound.reconstruction, "total": bound.total}
-    result = {
+    return {
         name: {"mean": part.mean().item(), "standard error": part.std().item() / math.sqrt(n)}
         for name, part in parts.items()
     }
-    result["denoising"]["times"] = bound.standard_error.square().sum().sqrt().item() / n
-    return result
 
 
 def curve(bound: Bound, parts: int = 50) -> tuple[list[float], list[float]]:
@@ -78,8 +73,7 @@ def curve(bound: Bound, parts: int = 50) -> tuple[list[float], list[float]]:
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    cli.add_flags(parser, "device", "data_dir", "out", model="shapes", split="test", n=64)
-    parser.add_argument("--times", type=cli.positive, help="random t for each image (default: all of them, T calls)")
+    cli.add_flags(parser, "device", "data_dir", "out", model="shapes", n=64)
     parser.add_argument("--variance", choices=VARIANCES, default="posterior", help="of p(x_(t-1) | x_t)")
     parser.add_argument("--null", action="store_true", help="the empty prompt instead of captions")
 
@@ -89,12 +83,9 @@ def prepare(args: argparse.Namespace) -> tuple[Trained, Dataset, Path]:
     trained = load(args.model, device=args.device)
     if trained.autoencoder:
         raise ValueError(f"{args.model} is a model of latents, whose bound says nothing of pixels: take one of pixels")
-    T = trained.schedule.T
-    if args.times and not 2 <= args.times < T:
-        raise ValueError(f"--times is {args.times}: expected 2 .. {T - 1}; without the flag all T = {T} are taken")
-    check_bound(trained.schedule, torch.zeros(1), args.variance, args.times, 256)
+    check_bound(trained.schedule, torch.zeros(1), args.variance, None, 256)
     path = common.own_record(args, f"bound-{cli.name_of(args.model)}", "a record of ddpm bound", "bits per dimension")
-    data = common.model_data(trained, args.data_dir, args.split)
+    data = common.model_data(trained, args.data_dir, "test")
     if not 2 <= args.n <= len(data):
         there = f"{data.name} has {len(data)} here"
         raise ValueError(f"n is {args.n}: a standard error needs 2 images or more, and {there}")
@@ -105,19 +96,18 @@ def prepare(args: argparse.Namespace) -> tuple[Trained, Dataset, Path]:
 def run(args: argparse.Namespace) -> None:
     trained, data, path = prepare(args)
     bar = partial(tqdm, desc=f"{args.n} images, {LARGEST_BATCH[trained.device.type]} at a time", unit=" times")
-    bound = measure(trained, data, args.n, not args.null, args.variance, args.times, bar)
+    bound = measure(trained, data, args.n, not args.null, args.variance, progress=bar)
     parts, (times, terms) = summary(bound), curve(bound)
-    settings = {key: getattr(args, key) for key in ("model", "split", "n", "null", "variance", "times")}
+    settings = {key: getattr(args, key) for key in ("model", "n", "null", "variance")} | {"split": "test"}
     settings |= {"data": trained.info["data"], "images seen": trained.info.get("images")} | arithmetic(trained)
     settings |= {"schedule": {"T": trained.schedule.T, "kind": trained.schedule.kind}}
     write_json(path, settings | {"bits per dimension": parts, "t": times, "L_(t-1)": terms})
     print(f"{'bits per dimension':28s}{'mean':>10s}  standard error over the images")
     for title, part in zip(TITLES, parts.values(), strict=True):
-        sampled = f"   of it {part['times']:.5f} from sampled times" if part.get("times") else ""
-        print(f"{title:28s}{part['mean']:10.5f}  +- {part['standard error']:.5f}{sampled}")
+        print(f"{title:28s}{part['mean']:10.5f}  +- {part['standard error']:.5f}")
     figure, axis = subplots(6, 3.5)
     axis.plot(times, terms, ".-", ms=5, lw=0.8)
     axis.set(xlabel="t", ylabel="$L_{t-1}$, bits per dimension", xscale="log", yscale="log")
-    axis.set_title(f"{args.n} images of {trained.info['data']}, {args.split} split")
+    axis.set_title(f"{args.n} images of {trained.info['data']}, test split")
     axis.grid(alpha=0.3, which="both")
     print(path, save_figure(figure, path.with_suffix(".png")), sep="\n")

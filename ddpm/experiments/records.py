@@ -1,8 +1,7 @@
 """Records of measured cells: long work that stops anywhere and resumes there.
 
 A record is a JSON file {"settings": {...}, "cells": {row: {S: cell}}}, a cell {name: number}. It is rewritten whole
-after each cell; the next call measures what is missing. Cells made with other settings are never mixed, and one command
-writes a record at a time.
+after each cell; the next call measures what is missing. Cells made with other settings are never mixed.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -14,7 +13,6 @@ from ..utils.files import read_json, write_json
 NUMBER = int | float
 Cell = dict[str, NUMBER | None]
 UNSAID = {"precision": "float32", "device": "cpu"}  # of records that do not say how they were computed
-WHAT = "a record of such cells"
 
 
 def arithmetic(trained: Trained) -> dict:
@@ -22,33 +20,18 @@ def arithmetic(trained: Trained) -> dict:
     return {"precision": trained.precision, "device": trained.device.type}
 
 
-def resume(path: Path, settings: dict, kinds: dict[str, type]) -> dict:
-    """The record at `path`, or an empty one.
-
-    kinds: what a cell must have, name -> type. ValueError: no record of such cells, or cells made with other settings.
-    """
-
-    def fits(record: dict) -> bool:
-        cells = [cell for row in record["cells"].values() for cell in row.values()]
-        return all(isinstance(cell[name], kind) for cell in cells for name, kind in kinds.items())
-
+def resume(path: Path, settings: dict) -> dict:
+    """The record at `path`, or an empty one. ValueError: no such record, or cells made with other settings."""
     if not path.exists():
         return {"settings": settings, "cells": {}}
-    record = read(path, fits)
+    record = read(path, "cells")
     check_same(path, record["settings"], settings)
     return {"settings": settings, "cells": record["cells"]}
 
 
-def read(path: Path, fits: Callable[[dict], bool] = lambda _: True) -> dict:
-    """What a file of results holds, {"settings": {...}, ...}. ValueError for any other file."""
-    record = read_json(path, WHAT, ("settings",))
-    try:
-        is_record = isinstance(record["settings"], dict) and fits(record)
-    except (TypeError, KeyError, AttributeError):  # another structure
-        is_record = False
-    if not is_record:
-        raise ValueError(f"{path} is not {WHAT}: move it away, or choose another --out")
-    return record
+def read(path: Path, *keys: str) -> dict:
+    """What a file of results holds, {"settings": {...}, ...}, with these keys too. ValueError for any other file."""
+    return read_json(path, "a record of results", ("settings", *keys))
 
 
 def check_same(path: Path, before: dict, settings: dict) -> None:
@@ -69,17 +52,11 @@ def missing(record: dict, cells: Iterable[tuple[str, int]]) -> list[tuple[str, i
 def fill(
     path: Path, record: dict, cells: Iterable[tuple[str, int]], measure: Callable[[str, int], Cell]
 ) -> Iterator[tuple[str, int, Cell]]:
-    """Measure the missing ones of these cells (row, S), writing the record after each; yields (row, S, cell).
-
-    A file appears with its first cell. ValueError: another command has written to it meanwhile.
-    """
-    written = path.read_text(encoding="utf-8") if path.exists() else None
+    """Measure the missing ones of these cells (row, S), writing the record after each; yields (row, S, cell)."""
     for row, S in missing(record, cells):
         cell = measure(row, S)
-        if path.exists() and path.read_text(encoding="utf-8") != written:
-            raise ValueError(f"another command has changed {path} meanwhile: run one at a time, or take another --out")
         record["cells"].setdefault(row, {})[str(S)] = cell
-        written = write_json(path, record).read_text(encoding="utf-8")
+        write_json(path, record)
         yield row, S, cell
 
 
@@ -99,16 +76,7 @@ def columns_of(record: dict) -> list[int]:
 
 def resume_rows(path: Path, settings: dict[str, dict]) -> dict:
     """The record at `path`, or an empty one. ValueError: no such record, or a row made with other settings."""
-
-    def fits(record: dict) -> bool:
-        names = {name for each in settings.values() for name in each}
-        rows = [record["settings"][row].keys() | UNSAID.keys() == names for row in record["cells"]]
-        numbers = [n for row in record["cells"].values() for cell in row.values() for n in cell.values()]
-        return all(rows) and all(isinstance(n, NUMBER | None) for n in numbers)
-
-    if not path.exists():
-        return {"settings": {}, "cells": {}}
-    record = read(path, fits)
+    record = read(path, "cells") if path.exists() else {"settings": {}, "cells": {}}
     for row in record["settings"].keys() & settings.keys():
         check_same(path, record["settings"][row], settings[row])
     return record

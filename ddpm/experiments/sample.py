@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
 
 from ..data.captions import examples
 from ..diffusion import sample
@@ -27,12 +26,10 @@ def shared_flags(parser: argparse.ArgumentParser) -> None:
     """Captions, and how the images are kept."""
     cli.add_flags(parser, "device", "out")
     parser.add_argument("--prompts", nargs="+", help="captions, each in quotes; by default two of the model's data")
-    each = "a PNG for each image, 000000.png and so on, in the folder --out, and no sheet"
-    parser.add_argument("--separate", action="store_true", help=each)
 
 
 class Plan(NamedTuple):
-    """What is sampled, an image for each prompt and seed, and where it goes: a sheet, a .npz file, or a folder."""
+    """What is sampled, an image for each prompt and seed, and where it goes: a sheet or a .npz file."""
 
     trained: Trained
     prompts: list[str]
@@ -42,21 +39,16 @@ class Plan(NamedTuple):
 
 
 def plan(args: argparse.Namespace, trained: Trained, seeds: list[int]) -> Plan:
-    """Every caption with every seed. ValueError: an unknown word, too many images, a file for a folder."""
+    """Every caption with every seed. ValueError: an unknown word, too many images."""
     captions = args.prompts or examples(trained.info["data"])
     trained.tokens(captions)
     count, named = len(captions) * len(seeds), cli.is_file_name(args.out)
     path = Path(args.out)
-    if args.separate:
-        if named:
-            raise ValueError(f"--separate writes many files, and --out {args.out} names one: give a folder")
-        if any(path.glob("*.png")):
-            raise ValueError(f"--separate: {args.out} has images already: give a new folder")
-    elif named and path.suffix.lower() == ".npz":
+    if named and path.suffix.lower() == ".npz":
         path = cli.output(args, path.stem, ".npz")
     elif count > MOST_ON_A_SHEET:
         there = f"{count:,} images, and a sheet shows at most {MOST_ON_A_SHEET:,}"
-        raise ValueError(f"{there}: take --out samples.npz, or --separate for a PNG of each")
+        raise ValueError(f"{there}: take --out samples.npz")
     else:
         path = cli.output(args, f"sample-{cli.name_of(args.model)}", ".png")
     prompts = [caption for caption in captions for _ in seeds]
@@ -68,11 +60,7 @@ def draw(args: argparse.Namespace, plan: Plan, sampler: Sampler, steps: int) -> 
     trained, prompts, seeds, columns, path = plan
     with calls_bar(steps * len(prompts)) as bar:
         batches = batches_of(trained, prompts, seeds, args.scale, sampler, bar)
-        if args.separate:
-            for i, image in enumerate(image for batch in batches for image in batch):
-                with whole_file(path / f"{i:06d}.png") as temporary:
-                    Image.fromarray(image.transpose(1, 2, 0)).save(temporary, "png")
-        elif path.suffix.lower() == ".npz":
+        if path.suffix.lower() == ".npz":
             samples = np.concatenate(list(batches)).transpose(0, 2, 3, 1)
             with whole_file(path) as temporary, open(temporary, "wb") as file:
                 np.savez(file, samples)

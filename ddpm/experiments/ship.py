@@ -1,9 +1,7 @@
 """Copy a run's averaged weights, in half precision, to where `ddpm.load` finds them by name."""
 
 import argparse
-import json
 from pathlib import Path
-from typing import Any
 
 from .. import model
 from ..utils import cli, files
@@ -12,23 +10,14 @@ EXAMPLE = "python -m ddpm ship runs/00000-shapes my-shapes"
 MOST_BYTES = 40 * 2**20  # of a shipped file
 
 
-def plain(numbers: Any) -> Any:
-    """Numbers of NumPy and PyTorch as Python's own, in dicts and lists too. ValueError: what is no number or text."""
-    try:
-        return json.loads(json.dumps(numbers, allow_nan=False, default=lambda value: value.tolist()))
-    except (ValueError, AttributeError):
-        raise ValueError(f"{numbers} are the measured numbers: expected finite numbers and texts") from None
-
-
-def ship(run: str | Path, name: str, numbers: dict[str, Any], ema: float | None = None, replace: bool = False) -> Path:
+def ship(run: str | Path, name: str, ema: float | None = None, replace: bool = False) -> Path:
     """Put one average of a run, in half precision, among the shipped models and into the manifest; returns the file.
 
-    numbers: what was measured with it, for `info`. replace: a shipped model of this name may be replaced, by a file
-    that was loaded before. CheckpointError: a name that is no plain word or is taken, weights that half precision
-    cannot hold, a file of more than 40 MB. ValueError: see `plain`.
+    replace: a shipped model of this name may be replaced. CheckpointError: a name that is no plain word or is taken,
+    weights that half precision cannot hold, a file of more than 40 MB.
     """
     files.check_new(model.SHIPPED, name, replace)
-    path, numbers = model.find(str(run)), plain(numbers)
+    path = model.find(str(run))
     content = model.read(path)
     share, average = model.choose_average(path, content, ema)
     weights = {key: value.half().contiguous() for key, value in average.items()}  # as safetensors wants them
@@ -39,7 +28,7 @@ def ship(run: str | Path, name: str, numbers: dict[str, Any], ema: float | None 
     if autoencoder := content.get("autoencoder"):  # of a model of latents
         halves = {key: value.half().contiguous() for key, value in autoencoder["weights"].items()}
         kept["autoencoder"] = autoencoder | {"weights": halves}
-    content = kept | {"ema": {share: weights}, "info": content["info"] | {"ema": share, "numbers": numbers}}
+    content = kept | {"ema": {share: weights}, "info": content["info"] | {"ema": share}}
     return files.ship(model.SHIPPED, name, content, MOST_BYTES, replace)
 
 
@@ -47,20 +36,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run_folder", metavar="RUN", help="run folder")
     parser.add_argument("name", help="the model's name: letters, digits, - and _")
     parser.add_argument("--ema", type=cli.finite, help="which average, by its share (default: the run's own choice)")
-    parser.add_argument("--numbers", help="JSON file of what was measured with these weights: {name: number}")
     parser.add_argument("--replace", action="store_true", help="replace the shipped model of this name")
 
 
-def prepare(args: argparse.Namespace) -> dict[str, Any]:
-    """The measured numbers. ValueError: the file of --numbers has others, or none."""
-    try:
-        numbers = plain(json.loads(Path(args.numbers).read_text(encoding="utf-8"))) if args.numbers else {}
-    except (OSError, ValueError, RecursionError) as error:
-        raise ValueError(f"--numbers {args.numbers}: {files.first_line(error)}") from None
-    if not isinstance(numbers, dict):
-        raise ValueError(f'--numbers {args.numbers}: expected names and numbers, such as {{"accuracy": 0.98}}')
-    return numbers
-
-
 def run(args: argparse.Namespace) -> None:
-    print(ship(args.run_folder, args.name, prepare(args), args.ema, args.replace))
+    print(ship(args.run_folder, args.name, args.ema, args.replace))

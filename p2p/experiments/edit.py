@@ -18,7 +18,7 @@ import ddim
 import ddpm
 from ddim.sampler import as_grid
 from ddpm.evaluation.edits import kind_between, kind_of_word
-from ddpm.experiments.common import add_control_flags, finite, image_and_source, load_controlled
+from ddpm.experiments.common import finite, image_and_source
 from ddpm.model import Trained
 from ddpm.utils import cli
 from ddpm.utils.images import from_bytes, overlay, sheet, squared_error
@@ -66,7 +66,6 @@ def word_values(text: str) -> tuple[str, list[float]]:
 def add_flags(parser: argparse.ArgumentParser) -> None:
     cli.add_flags(parser, "device", "out", model="scenes", source=None, target=None, image=None, data_dir=None)
     cli.add_flags(parser, seeds=None, steps=50, scale=None)
-    add_control_flags(parser)
     weight = dict(type=word_values, action="append", default=[], metavar="WORD=X")
     parser.add_argument("--weight", **weight, help="factor of a word's map, or several: word=0,1,2")
     until = "share of the steps that inject the source's {}-attention maps; by default that of the edit's kind"
@@ -81,7 +80,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 def check_flags(args: argparse.Namespace) -> None:
     """Set the flags whose default depends on others. ValueError: a flag that cannot act beside the others."""
     is_real = args.image is not None
-    for flag in ("seeds", "sampler", "control"):
+    for flag in ("seeds", "sampler"):
         if is_real and getattr(args, flag):
             raise ValueError(f"--{flag} is of generated images, and --image gives a real one: drop one of the two")
     args.seeds = [0] if is_real else args.seeds or [0, 1, 2, 3]
@@ -165,7 +164,7 @@ class Plan(NamedTuple):
 def prepare(args: argparse.Namespace) -> Plan:
     """Load the model and the image, and look at every flag and prompt. ValueError, OSError: what cannot be edited."""
     check_flags(args)
-    trained = load_controlled(args)
+    trained = ddpm.load(args.model, device=args.device)
     as_grid(trained.schedule.T, args.steps)
     targets, path = words_of(trained, args.target or []), cli.output(args, f"edit-{cli.name_of(args.model)}", ".png")
     image, args.source = image_and_source(trained, args)
