@@ -25,7 +25,7 @@ def sample_2m(
     Each step extrapolates the predicted x_0 from the last two (D and h are the paper's), at one network call a step,
     like DDIM. The first step has no predecessor, and lambda is infinite at t = 0: the first and the last step are DDIM
     steps. So the order is 2 on the way to any t above 0. At 0 the last step and the rounding of times leave an error
-    that does not fall steadily when S is large. ValueError: see `timesteps`.
+    that does not fall steadily when S is large.
     """
     x, x_0_prev, h_prev = x_T, None, None
     for t, s in pairwise(as_grid(schedule.T, steps, spacing)):

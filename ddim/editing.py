@@ -7,7 +7,7 @@
 `strength` in [0, 1] says how far the image is encoded: through the last round(strength S) of the S steps. At 0 the
 image stays as it is; at 1 nothing of it remains but its noise. All are generators on EpsFn that yield (t, x_t,
 predicted x_0), first upwards and then downwards; the last x_t is the edited image. x_0 (B, ...) is in [-1, 1], `steps`
-as in `sample`. ValueError: a strength outside [0, 1]; times that do not end at 0; see `timesteps`.
+as in `sample`.
 """
 
 import torch
@@ -88,7 +88,7 @@ def edit_exact(
 ) -> Trajectory:
     """`edit_inverted` with BDIA, which inverts exactly: the same condition for both reconstructs x_0 to rounding.
 
-    ValueError: a strength above 0 that leaves a single step, because the latent is a pair.
+    A strength above 0 must leave two steps, because the latent is a pair.
     """
     grid = last_steps(schedule.T, steps, strength)
     x_t, below = x_0, x_0

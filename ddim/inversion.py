@@ -23,7 +23,7 @@ def invert(
     time t (so never at t = 0). The round trip's error falls like 1/S where the flow is smooth (on images more slowly:
     DDIM's Table 2). iterations: call the network again with the x_t just found (`fixed_point`); the limit is the exact
     inverse. Each costs one more call per step. They converge when steps are small against the detail of the data (a few
-    suffice at S = 50; at S = 1 they do not help). ValueError: iterations below 0; see `timesteps`.
+    suffice at S = 50; at S = 1 they do not help).
     """
     if iterations < 0:
         raise ValueError(f"iterations is {iterations}, expected 0 or more")

@@ -5,7 +5,8 @@ inverts. eta in [0, 1] scales the noise of a step: 0 is the deterministic DDIM, 
 
 `steps` is everywhere a number of steps (then `spacing` chooses the grid) or an explicit descending list of times. All
 loops are generators that yield (s, x_s, predicted x_0). `on_step(s, x_s, x_0) -> x_s, x_0`, if given, may change both
-before they are yielded and before the next step starts from them: a local blend, say.
+before they are yielded and before the next step starts from them: a local blend, say. ValueError: a time, eta or grid
+that there is not, noise that is missing.
 """
 
 import math
@@ -68,7 +69,7 @@ def step(
     s > t inverts; there eta is 0, and t may be 0. Times are in 0..T, ints or (1,) long. eps is the slide's
     (x_t - sqrt(alpha_bar_t) x_0) / sqrt(1 - alpha_bar_t), because x_0 is predicted from it. clip keeps that x_0
     in [-1, 1], as `ddpm.step` does by default, and takes eps from it; with the same clip in both, eta = 1 is DDPM's
-    step. Not for inversions. ValueError: another time, no noise where it is needed.
+    step. Not for inversions.
     """
     if noise is None and eta > 0 and s > 0:
         raise ValueError(f"eta is {eta} and noise None: expected standard normal noise like x_t")
@@ -109,7 +110,6 @@ def timesteps(T: int, S: int, spacing: str = "linear") -> list[int]:
       many). For S = 1 it starts at 0.8 T + 1 too.
 
     Published programs use different grids: print the grid beside each number.
-    ValueError: S outside 1..T, an unknown spacing.
     """
     if not isinstance(S, Integral) or not 1 <= S <= T:
         raise ValueError(f"S is {S!r} steps, expected a whole number in 1..{T} (T)")
@@ -123,10 +123,7 @@ def timesteps(T: int, S: int, spacing: str = "linear") -> list[int]:
 
 
 def as_grid(T: int, steps: Steps, spacing: str = "linear") -> list[int]:
-    """A number of steps as a grid; an explicit list of times is checked and returned.
-
-    ValueError: a list that is not strictly descending whole numbers, leaves 0..T or has fewer than two times.
-    """
+    """A number of steps as a grid; an explicit list of times is checked, strictly descending in 0..T, and returned."""
     if not isinstance(steps, list | tuple):
         return timesteps(T, steps, spacing)
     if fractions := [t for t in steps if int(t) != t]:
@@ -155,7 +152,7 @@ def sample(
     """Denoise x_T (B, ...) along the grid: yields (s, x_s, predicted x_0) after each step, Eq. (12).
 
     One call of the network a step. eta in [0, 1]; at 0 nothing is drawn. generator: see `ddpm.noise`. x_T stands at the
-    grid's first time. clip: see `step`. ValueError: eta outside [0, 1]; see `timesteps`.
+    grid's first time. clip: see `step`.
     """
     if not isinstance(eta, Real) or not 0 <= eta <= 1:
         raise ValueError(f"eta is {eta!r}, expected a number in [0, 1]")

@@ -1,7 +1,9 @@
 """DDPM: the forward process, its posterior, the loss and ancestral sampling (Ho, Jain & Abbeel 2020).
 
 No network is needed here: it is an `EpsFn`, any function (x_t (B,C,H,W), t (B,) long in 1..T) -> eps (B,C,H,W).
-In every formula t is an int or a (B,) long tensor, and coefficients are float64 until they meet the image.
+In every formula images and noise are (B, ...), t is an int or a (B,) long tensor, and coefficients are float64 until
+they meet the image. ValueError: an int t out of range (a tensor is trusted: to look at it would make a GPU wait), a
+choice that there is not, noise that is missing.
 """
 
 from collections.abc import Callable, Iterator
@@ -20,28 +22,20 @@ WEIGHTINGS = ("eps", "v")
 def q_sample(schedule: Schedule, x_0: torch.Tensor, t: Time, noise: torch.Tensor) -> torch.Tensor:
     """x_t ~ q(x_t | x_0) = N(sqrt(alpha_bar_t) x_0, (1 - alpha_bar_t) I) from standard normal noise: Ho Eq. (4).
 
-    x_0, noise (B, ...), t in 0..T -> x_t (B, ...). ValueError: an int t outside 0..T (a tensor is trusted, here and
-    below: to look at it would make a GPU wait).
+    t in 0..T -> x_t.
     """
     signal, noise_std = schedule.scales(t, x_0)
     return signal * x_0 + noise_std * noise
 
 
 def predict_x0(schedule: Schedule, x_t: torch.Tensor, t: Time, eps: torch.Tensor) -> torch.Tensor:
-    """Predicted x_0 from x_t and its noise eps: Ho Eq. (15), which is Eq. (4) solved for x_0. At t = 0 it is x_t.
-
-    x_t, eps (B, ...), t in 0..T -> x_0 (B, ...). ValueError: an int t outside 0..T.
-    """
+    """Predicted x_0 from x_t and its noise eps, t in 0..T: Ho Eq. (15), which is Eq. (4) solved for x_0."""
     signal, noise_std = schedule.scales(t, x_t)
     return (x_t - noise_std * eps) / signal
 
 
 def predict_eps(schedule: Schedule, x_t: torch.Tensor, t: Time, x_0: torch.Tensor) -> torch.Tensor:
-    """The noise in x_t, given x_0: Ho Eq. (4) solved for the noise.
-
-    x_t, x_0 (B, ...), t in 1..T -> eps (B, ...). At t = 0, where x_t has no noise, the result is not finite.
-    ValueError: an int t outside 0..T.
-    """
+    """The noise in x_t, given x_0, t in 1..T: Ho Eq. (4) solved for the noise, which x_0 itself does not have."""
     signal, noise_std = schedule.scales(t, x_t)
     return (x_t - signal * x_0) / noise_std
 
@@ -52,8 +46,6 @@ def posterior(schedule: Schedule, x_0: torch.Tensor, x_t: torch.Tensor, t: Time)
     mean     = sqrt(alpha_bar_{t-1}) beta_t / (1 - alpha_bar_t) x_0
              + sqrt(alpha_t) (1 - alpha_bar_{t-1}) / (1 - alpha_bar_t) x_t
     variance = (1 - alpha_bar_{t-1}) / (1 - alpha_bar_t) beta_t
-
-    x_0, x_t (B, ...). ValueError: an int t outside 1..T.
     """
     beta, alpha = schedule.at("beta", t, x_t), schedule.at("alpha", t, x_t)
     abar_t, abar_prev = schedule.at("alpha_bar", t, x_t), schedule.at("alpha_bar", t - 1, x_t)
@@ -73,7 +65,7 @@ def reverse_variance(schedule: Schedule, x_t: torch.Tensor, t: Time, variance: s
     """sigma_t^2 of p(x_{t-1} | x_t): the two choices of Ho section 3.2.
 
     "posterior" is Eq. (7)'s, right when the data are one point; "beta" is beta_t, right when the data are N(0, I).
-    t in 1..T; () or (B, 1, ...), to multiply x_t. ValueError: another variance, an int t outside 1..T.
+    t in 1..T; () or (B, 1, ...), to multiply x_t.
     """
     check_choice("variance", variance, VARIANCES)
     if variance == "beta":
@@ -88,8 +80,7 @@ def simple_loss(
 
     weighting "v" divides it by alpha_bar_t. That is the squared error of v = sqrt(alpha_bar) eps - sqrt(1 - alpha_bar)
     x_0 (Salimans & Ho 2022, appendix D), because eps_hat - eps = sqrt(alpha_bar) (v_hat - v): the noisiest
-    times, where eps says little about the image, count as much as the others. x_0, noise (B, ...). ValueError:
-    another weighting.
+    times, where eps says little about the image, count as much as the others.
     """
     check_choice("weighting", weighting, WEIGHTINGS)
     error = eps_fn(q_sample(schedule, x_0, t, noise), t) - noise
@@ -117,8 +108,7 @@ def step(
 
     `eps` is the network's output at (x_t, t), `noise` is standard normal. The mean is the posterior's at the predicted
     x_0 (the left form of Ho Eq. (11); without clipping also its right one, with eps). `clip` keeps the predicted x_0 in
-    [-1, 1]. x_t, eps, noise (B, ...). The step to t = 0 adds no noise. ValueError: t outside 1..T, an unknown variance,
-    missing noise.
+    [-1, 1]. The step to t = 0 adds no noise.
     """
     x_0 = predict_x0(schedule, x_t, t, eps)
     if clip:
@@ -145,7 +135,7 @@ def sample(
 
     `x_T` (B, ...) is standard normal; `variance` is "posterior" or "beta"; `generator` see `ddpm.noise`. The network
     is called once per step, never at t = 0; the last step adds no noise. `start` in 1..T: x_T is an image noised to
-    that time instead, and sampling starts there. ValueError: a start outside 1..T, an unknown variance.
+    that time instead, and sampling starts there.
     """
     check_choice("variance", variance, VARIANCES)
     start = schedule.T if start is None else start
