@@ -35,7 +35,7 @@ def predict_x0(schedule: Schedule, x_t: torch.Tensor, t: Time, eps: torch.Tensor
 
 
 def predict_eps(schedule: Schedule, x_t: torch.Tensor, t: Time, x_0: torch.Tensor) -> torch.Tensor:
-    """The noise in x_t, given x_0, t in 1..T: Ho Eq. (4) solved for the noise, which x_0 itself does not have."""
+    """The noise in x_t, given x_0, t in 1..T: Ho Eq. (4) solved for the noise."""
     signal, noise_std = schedule.scales(t, x_t)
     return (x_t - signal * x_0) / noise_std
 
