@@ -281,7 +281,7 @@ def test_cells_that_another_command_has_written_meanwhile_are_kept(tmp_path):
 )
 def test_a_file_that_is_no_such_record_is_refused(tmp_path, content):
     (tmp_path / "score.json").write_text(content)
-    with pytest.raises(ValueError, match="score.json is not a record of such cells"):
+    with pytest.raises(ValueError, match="score.json is not a record of results"):
         records.resume_rows(tmp_path / "score.json", {"b": {"n": 1, "precision": "float32", "device": "cpu"}})
 
 

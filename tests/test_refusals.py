@@ -58,7 +58,6 @@ ROWS = {
         sample --seeds 0-99999999 | at most 1,000,000 seeds
         sample --seeds 9223372036854775808 | below 2^63
         sample --control 3 | has no ControlNet
-        sample --control-scale 2 | --control-scale 2 has no effect without --control
         sample --out new.json | sample --out
         sample --out photo.jpg | no command writes .jpg
         edit --image 1 --target TARGET --out new.npz | a name that ends in .png, .html

@@ -3,10 +3,12 @@
 import argparse
 from functools import partial
 
-from ddpm.experiments.common import add_control_flags, load_controlled, named
+from ddpm.data.lines import drawing
+from ddpm.experiments.common import named
 from ddpm.experiments.sample import Plan, draw, plan, shared_flags
-from ddpm.model import Sampler
+from ddpm.model import Sampler, load
 from ddpm.utils import cli
+from unet import ControlledUNet
 
 from ..sampler import timesteps
 
@@ -18,7 +20,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     cli.add_flags(parser, model="scenes", seeds=list(range(8)), steps=50, eta=None, scale=2.0)
     names = "ddim (default), 2m (DPM-Solver++, second order) or exact (BDIA, which can be inverted)"
     parser.add_argument("--sampler", choices=("ddim", "2m", "exact"), default="ddim", help=names)
-    add_control_flags(parser)
+    cli.add_flags(parser, control=None, control_scale=1.0)
     shared_flags(parser)
 
 
@@ -28,7 +30,11 @@ def prepare(args: argparse.Namespace) -> tuple[Plan, Sampler]:
         raise ValueError(f"--eta {args.eta:g} is for --sampler ddim, but {args.sampler} adds no noise: drop one")
     if args.sampler == "exact" and args.steps < 2:
         raise ValueError(f"--steps {args.steps}: the exact sampler needs two or more")
-    trained = load_controlled(args)
+    trained = load(args.model, device=args.device)
+    if args.control is not None:
+        if not isinstance(trained.unet, ControlledUNet):
+            raise ValueError(f"{args.model} has no ControlNet and takes no --control: expected one as scenes-control")
+        trained = trained.controlled(drawing(args.control, trained.unet.config.size)[None], args.control_scale)
     timesteps(trained.schedule.T, args.steps)
     how = dict(eta=args.eta or 0.0) if args.sampler == "ddim" else {}
     return plan(args, trained, args.seeds), partial(named, args.sampler, steps=args.steps, **how)

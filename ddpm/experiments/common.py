@@ -11,14 +11,12 @@ from tqdm import tqdm
 
 import ddim
 from ddim.sampler import Steps, Trajectory
-from unet import ControlledUNet
 
 from ..data import Dataset, load_data
 from ..data.folder import middle_of
-from ..data.lines import drawing
 from ..diffusion import EpsFn
 from ..evaluation import classifier, judge
-from ..model import Sampler, Trained, generate, load
+from ..model import Sampler, Trained, generate
 from ..noise import Noise
 from ..schedule import Schedule
 from ..utils import cli
@@ -65,27 +63,6 @@ def image_and_caption(trained: Trained, image: str, data_dir: str) -> tuple[np.n
     if not Path(image).exists():
         raise ValueError(f"--image {image}: no such file; give one, or the number of an image in the test split")
     return middle_of(Path(image), trained.image_shape[-1]), None
-
-
-def add_control_flags(parser: argparse.ArgumentParser) -> None:
-    """The flags that `load_controlled` reads beside --model and --device."""
-    cli.add_flags(parser, control=None, control_scale=None)
-
-
-def load_controlled(args: argparse.Namespace) -> Trained:
-    """The model of --model, whose images follow the drawing of --control, if there is one, with --control-scale.
-
-    ValueError: what `load`, `lines.drawing` and `Trained.controlled` raise; a strength without a drawing.
-    """
-    trained = load(args.model, device=args.device)
-    if args.control is None and args.control_scale is None:
-        return trained
-    if args.control is None:
-        raise ValueError(f"--control-scale {args.control_scale:g} has no effect without --control: give a drawing")
-    if not isinstance(trained.unet, ControlledUNet):
-        raise ValueError(f"{args.model} has no ControlNet and takes no --control: expected one such as scenes-control")
-    strength = 1.0 if args.control_scale is None else args.control_scale
-    return trained.controlled(drawing(args.control, trained.unet.config.size)[None], strength)
 
 
 def caption_label(prompt: str) -> str:

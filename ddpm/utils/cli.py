@@ -190,7 +190,7 @@ FLAGS: dict[str, dict[str, Any]] = {
     "source": dict(help="caption of the image to edit, by default its own in the dataset"),
     "target": dict(nargs="+", help="caption of the edit, or of several"),
     "control": dict(help="for a ControlNet, a sketch: a file, black lines on white, or the number of a test scene"),
-    "control_scale": dict(type=finite, help="strength of --control, 0 for nothing (default: 1)"),
+    "control_scale": dict(type=finite, help="strength of --control, 0 for nothing"),
     "image": dict(help="a real image: a file, or its number in the test split"),
 }
 
