@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from ddpm.data.base import cached
-from ddpm.data.scenes import scenes
 
 
 @pytest.fixture
@@ -40,16 +39,3 @@ def test_a_damaged_file_is_made_again_wherever_the_damage_is(tmp_path, array):
         path.write_bytes(content)
         assert (run() == 7).all() and (run() == 7).all()
     assert len(array.computed) < 2 + 5 + len(flipped)  # once for each damage, and not again
-
-
-@pytest.mark.parametrize("hinder", ["a file", "a full disk"])
-def test_a_cache_that_cannot_be_written_costs_one_line(tmp_path, monkeypatch, capsys, hinder, array):
-    if hinder == "a file":
-        (tmp_path / ".cache").write_text("")
-    else:
-        monkeypatch.setattr(np, "savez", lambda *_, **__: (_ for _ in ()).throw(OSError(28, "No space left on device")))
-    assert (cached(tmp_path, "images", 0, (), lambda: array(7)) == 7).all()
-    line = capsys.readouterr().err
-    assert line.count("\n") == 1 and "images is computed at every start" in line
-    assert not [path for path in tmp_path.rglob("*") if path.is_file() and path.stat().st_size]
-    assert len(scenes(tmp_path, n=2)) == 2

