@@ -6,7 +6,7 @@
 
 Times are estimates for two CPU cores: network calls divided by the calls a second that such a machine makes. The tables
 and edit scores of photographs take days there; they were measured on one H100 or H200, in minutes. Records
-of tables, reconstructions, sweeps and edit scores that are there already are continued; the rest is done again.
+of tables, reconstructions and edit scores that are there already are continued; the rest is done again.
 CIFAR-10 and CelebA must lie in --data-dir (see README.md).
 """
 
@@ -81,6 +81,7 @@ COMMANDS = [  # model, network calls, command; {ddpm}, {ddim}, {p2p}: folders of
     ("shapes", 79_000, "ddim sweep --model shapes --n 48 --steps 20 --out {ddim}"),
     ("shapes", 16_000, "ddim sweep --model shapes --n 48 --steps 20 --methods sdedit --eta 0 --out {ddim}/eta0"),
     ("celeba64", 84_000, "ddim sweep --model celeba64 --n 48 --steps 20 --scale 3 --out {ddim}"),
+    ("celeba64", 9_300, "ddim sweep --model celeba64 --n 32 --steps 20 --scale 3 --edits smiling --strengths 0 0.4 0.6 0.8 --out {ddim}/people"),
     ("cifar10", 56_000, "ddim sweep --model cifar10 --n 48 --steps 20 --scale 3 --out {ddim}"),
     *((model, 12_700, f"ddim figures --model {model} --out {{ddim}}") for model in ("shapes", "celeba64")),
     ("cifar10", 25_400, f"ddim figures --model cifar10 --scale 4 --prompts {THINGS} --out {{ddim}}"),
@@ -134,6 +135,7 @@ COMMANDS = [  # model, network calls, command; {ddpm}, {ddim}, {p2p}: folders of
     ("shapes", 1_800_000, "p2p score --model shapes --n 500 --out {p2p}"),
     ("cifar10", 630_000, "p2p score --model cifar10 --n 500 --out {p2p}"),
     ("celeba64", 880_000, "p2p score --model celeba64 --n 500 --out {p2p}"),
+    ("celeba64", 4_700, "p2p score --model celeba64 --n 24 --kinds smiling --ways plain sdedit ddim p2p --out {p2p}/people"),
 ]  # fmt: skip
 
 WITHOUT_DATA = (["p2p", "truth"], ["p2p", "schedule"], ["ddim", "control"], ["ddim", "sample"])  # they make their images
