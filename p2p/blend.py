@@ -19,53 +19,38 @@ class LocalBlend:
 
     words: for each of the batch's 2n prompts, sources first, the words whose maps make the mask. A pair's mask is the
         union of its source's and its target's: where the old object was and where the new one is.
-    mask: (H, W) or (n, H, W) bool, drawn by the user, instead of words.
     size: of the maps, by default the largest. threshold: of each map's range, in [0, 1]. grow: pixels of the image by
         which the mask is widened. start: share of the steps from which on the image is blended.
-    ValueError: neither or both of words and mask, a share outside [0, 1], a mask of another shape.
+    ValueError: a share outside [0, 1], no whole number of pixels.
     """
 
-    words: Sequence[Sequence[str]] | None = None
-    mask: Tensor | None = None
+    words: Sequence[Sequence[str]]
     size: int | None = None
     threshold: float = 0.3
     grow: int = 1
     start: float = 0.2
 
     def __post_init__(self):
-        if (self.words is None) == (self.mask is None):
-            raise ValueError("a local blend needs either words or a drawn mask")
         for name in ("threshold", "start"):
             in_range(name, getattr(self, name), 0, 1)
-        if self.mask is not None and not (isinstance(self.mask, Tensor) and self.mask.ndim in (2, 3)):
-            shape = tuple(getattr(self.mask, "shape", ()))
-            raise ValueError(f"the mask has the shape {shape}: expected a tensor (H, W) or (n, H, W)")
         if not isinstance(self.grow, int) or self.grow < 0:
             raise ValueError(f"grow is {self.grow}: expected 0 or more whole pixels")
 
-    def check(self, prompts: list[Words], side: int, sizes: Sequence[int]) -> None:
-        """ValueError unless it fits the 2n prompts, sources first, of images (side, side) and the sizes of the maps."""
-        n = len(prompts) // 2
-        if self.mask is not None and self.mask.shape[-2:] != (side, side):
-            has = "x".join(map(str, self.mask.shape[-2:]))
-            raise ValueError(f"the mask has {has} pixels, the image {side}x{side}: draw it at that size")
-        if self.mask is not None and self.mask.ndim == 3 and len(self.mask) != n:
-            raise ValueError(f"{len(self.mask)} masks for {n} pairs: expected one for each, or a single one (H, W)")
-        if self.words is not None and len(self.words) != 2 * n:
-            raise ValueError(f"the blend has words for {len(self.words)} prompts: expected {2 * n}, sources first")
-        if self.words is not None and self.size not in (None, *sizes):
+    def check(self, prompts: list[Words], sizes: Sequence[int]) -> None:
+        """ValueError unless it fits the 2n prompts, sources first, and the sizes of the maps."""
+        if len(self.words) != len(prompts):
+            has = f"the blend has words for {len(self.words)} prompts"
+            raise ValueError(f"{has}: expected {len(prompts)}, sources first")
+        if self.size not in (None, *sizes):
             raise ValueError(f"the blend reads maps of size {self.size}: expected one of {sorted(sizes)}")
-        for prompt, words in zip(prompts, self.words or (), strict=False):
+        for prompt, words in zip(prompts, self.words, strict=True):
             for word in [words] if isinstance(words, str) else words:
                 word_positions(prompt, word)
 
     def region(self, store: AttentionStore, shape: torch.Size) -> Tensor:
         """(n, 1, H, W) bool: where the n edits may differ from their sources, for x_t of shape (2n, C, H, W)."""
-        n, (height, width) = shape[0] // 2, shape[2:]
-        if self.mask is not None:
-            return self.mask.bool().expand(n, height, width)[:, None]
         maps = store.word(self.words, self.size or store.largest)
-        return region(maps, height, self.threshold, self.grow)
+        return region(maps, shape[-1], self.threshold, self.grow)
 
     def __call__(self, x: Tensor, store: AttentionStore) -> Tensor:
         """x_t (2n, C, H, W) with the source's x_t in place of the edit's outside the region."""

@@ -87,14 +87,13 @@ def edit(
         raise ValueError("x_T is a latent pair: expected sampler=ddim.sample_exact")
     sources, targets = as_words(source, n), as_words(target, n)
     prompts, grid = sources + targets, as_grid(trained.schedule.T, steps)
-    reads_maps = blend is not None and blend.words is not None
-    if reads_maps and scale == 0:
-        raise ValueError("with guidance 0 the network does not read the prompt: a local blend by words has no maps")
-    store = AttentionStore(prompts) if store is None and reads_maps else store
+    if blend is not None and scale == 0:
+        raise ValueError("with guidance 0 the network does not read the prompt: a local blend has no maps")
+    store = AttentionStore(prompts) if store is None and blend is not None else store
     if store is not None:
-        store.check(prompts, reads_maps)
+        store.check(prompts, blend is not None)
     if blend is not None:
-        blend.check(prompts, trained.unet.config.size, trained.unet.config.cross_sizes)
+        blend.check(prompts, trained.unet.config.cross_sizes)
     length, device, progress = trained.unet.config.words, trained.device, progress_of(grid, trained.schedule.T)
     matrices = [alignment(*words, length, kind) for words in zip(sources, targets, strict=True)]
     plan = Plan(

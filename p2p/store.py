@@ -55,7 +55,7 @@ class AttentionStore:
                 has, expected = " ".join(own), " ".join(edited)
                 raise ValueError(f"the store's prompt {i} is {has!r}: expected {expected!r}, as the edit has it")
         if cross and "cross" not in self.kinds:
-            raise ValueError(f"the store records {', '.join(self.kinds)} maps: a local blend by words reads cross maps")
+            raise ValueError(f"the store records {', '.join(self.kinds)} maps: a local blend reads cross maps")
 
     @property
     def sites(self) -> list[Site]:

@@ -211,12 +211,6 @@ def test_the_edits_are_those_by_hand(model, run, sheets, capsys):
     assert float(line.split()[1]) == pytest.approx(squared_error(x_0, sdedit).item(), abs=1e-4)
 
 
-def test_a_target_that_is_the_source_is_called_a_reconstruction(run, sheets, capsys):
-    prompts = ("--source", TARGET, "--target", TARGET.upper())
-    assert run("edit", "--image", 3, *prompts, "--steps", 4, "--strength", 0.5) == 0
-    assert capsys.readouterr().out.count("the source's own caption: a reconstruction, no edit") == len(edit.METHODS)
-
-
 def test_a_state_that_is_not_finite_ends_the_walk_at_its_step():
     states = [(t, torch.full((1, 3, 2, 2), x), None) for t, x in ((9, 1.0), (5, math.inf), (0, 1.0))]
     walk = common.finite(iter(states), 50.0)

@@ -14,6 +14,7 @@ from unet.attention import Site
 
 TRAINED = Trained(make_unet(), Tokenizer(), Schedule(1000), {})
 BOTH = [SOURCE] * 2 + [TARGET] * 2
+WORDS = [["circle"]] * 4  # of a local blend
 NOTHING = {"cross_until": 0, "self_until": 0}  # of the source is injected
 CROSS, OTHER = Site("down.0.0.cross", "cross", "down", 2), Site("up.0.0.cross", "cross", "up", 2)
 SELF = Site("down.0.0.self", "self", "down", 2)
@@ -170,22 +171,25 @@ def test_a_store_by_time_records_each_step():
 
 
 @pytest.mark.parametrize("sampler", [ddim.sample_2m, ddim.sample_exact])
-def test_outside_a_drawn_mask_the_sources_image_is_kept(sampler):
+def test_outside_the_region_the_sources_image_is_kept(sampler, monkeypatch):
     """Of the predicted x_0, too: the second-order sampler goes on from it."""
     mask = torch.zeros(8, 8, dtype=torch.bool)
     mask[2:5, 3:6] = True
-    blend = p2p.LocalBlend(mask=mask, start=0.0)
+    monkeypatch.setattr(p2p.blend, "region", lambda *_: mask)
+    blend = p2p.LocalBlend(WORDS, start=0.0)
     for _, x, x_0 in p2p.edit(TRAINED, SOURCE, TARGET, start(), 4, blend=blend, sampler=sampler, **NOTHING):
         for image in (x, x_0):
             changes = (image[:2] - image[2:]).abs().amax(dim=1)
             assert (changes[:, ~mask] == 0).all() and (changes[:, mask] > 0).all()
-    assert torch.equal(edited(blend=p2p.LocalBlend(mask=torch.ones(2, 8, 8))), edited())
+    mask[:] = True
+    assert torch.equal(edited(blend=blend), edited())
 
 
 @pytest.mark.parametrize(("at", "blended"), [(0.0, [1, 1, 1, 1]), (0.5, [0, 1, 1, 1]), (0.6, [0, 0, 1, 1])])
-def test_a_blend_begins_with_its_start(at, blended):
-    """After 1, 2, 3, 4 of 4 steps; nothing may change inside an empty mask, so a blended edit is its source."""
-    blend = p2p.LocalBlend(mask=torch.zeros(8, 8, dtype=torch.bool), start=at)
+def test_a_blend_begins_with_its_start(at, blended, monkeypatch):
+    """After 1, 2, 3, 4 of 4 steps; nothing may change in an empty region, so a blended edit is its source."""
+    monkeypatch.setattr(p2p.blend, "region", lambda *_: torch.tensor(False))
+    blend = p2p.LocalBlend(WORDS, start=at)
     steps = list(p2p.edit(TRAINED, SOURCE, TARGET, start(), 4, cross_until=0, blend=blend))
     assert [torch.equal(*x.chunk(2)) for _, x, _ in steps] == blended
 
@@ -196,7 +200,7 @@ def test_the_mask_from_words_is_the_union_of_the_sources_and_the_targets_grown_b
     store(weights, Site("x", "cross", "up", 8), torch.tensor([1]))
 
     def region(words, grow):
-        inside = p2p.LocalBlend(words, grow=grow).region(store, torch.Size((2, 3, 8, 8)))
+        inside = p2p.blend.region(store.word(words, 8), 8, 0.3, grow)
         return [tuple(place) for place in inside[0, 0].nonzero().tolist()]
 
     assert region([["b"], ["c"]], 0) == [(1, 1), (5, 6)] and region([["b"], []], 0) == [(1, 1)]

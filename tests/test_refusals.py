@@ -243,7 +243,6 @@ PYTHON = """
     edit(kind="swap") | kind is 'swap': expected one of replace, refine
     edit(source="...") | the prompt '...' has no word
     edit(source=["a red circle"] * 3) | 3 prompts for 2 images: expected one for each, or a single one
-    edit(blend=p2p.LocalBlend(mask=torch.ones(4, 5))) | the mask has 4x5 pixels, the image 8x8
     edit(blend=p2p.LocalBlend(WORDS[:3])) | the blend has words for 3 prompts: expected 4, sources first
     edit(blend=p2p.LocalBlend(WORDS[::-1])) | 'blue' is not in the prompt 'a red circle'
     edit(blend=p2p.LocalBlend(WORDS, size=16)) | the blend reads maps of size 16: expected one of [4, 8]
@@ -251,7 +250,6 @@ PYTHON = """
     edit(store=p2p.AttentionStore(["a red circle"] * 3)) | the store has 3 prompts: expected 4, sources first
     edit(store=p2p.AttentionStore(["a red circle"] * 4)) | expected 'a blue circle'
     edit(store=used) | has maps of another trajectory
-    p2p.LocalBlend() | needs either words or a drawn mask
     p2p.LocalBlend(WORDS, threshold=NAN) | threshold is nan: expected 0 .. 1
     p2p.LocalBlend(WORDS, grow=0.5) | grow is 0.5: expected 0 or more whole pixels
     p2p.AttentionStore("a red circle") | prompts is the string 'a red circle'

@@ -8,8 +8,6 @@ import torch
 from helpers import code_of
 from tiny import SIXTEEN
 
-import ddim
-from ddpm import Schedule
 from ddpm.__main__ import main
 from ddpm.experiments import speed
 from unet import PRESETS
@@ -55,15 +53,3 @@ def test_another_librarys_network_is_of_our_size(library):
     counts = [sum(p.numel() for p in each.parameters()) for each in (network, ours)]
     assert counts[0] == pytest.approx(counts[1], rel=0.25)
     assert predict(torch.randn(2, 3, 32, 32), torch.tensor([3, 4])).shape == (2, 3, 32, 32)
-
-
-def test_the_ddim_step_of_diffusers_is_ours():
-    if isinstance(why := speed.imported("diffusers"), str):
-        pytest.skip(f"diffusers is not here: {why}")
-    from diffusers import DDIMScheduler
-
-    schedule, (x, eps) = Schedule(1000), torch.randn(2, 2, 3, 32, 32)
-    betas = schedule.beta[1:].numpy()
-    theirs = DDIMScheduler(1000, trained_betas=betas, clip_sample=False, timestep_spacing="trailing")
-    theirs.set_timesteps(50)  # the first step is from 1000 to 980; their times are one less
-    torch.testing.assert_close(theirs.step(eps, 999, x).prev_sample, ddim.step(schedule, eps, x, 1000, 980)[0])

@@ -78,18 +78,6 @@ def test_imports_run_one_way():
     assert {module: names for module, names in found.items() if names} == {}
 
 
-def test_an_upward_import_would_be_seen():
-    for module, line in (
-        ("unet.blocks", "from ddpm.schedule import Schedule"),
-        ("ddpm.bound", "from . import training"),
-        ("ddpm.utils.files", "from ..model import Trained"),
-        ("ddpm.data.shapes", "def f():\n    from ddim.sampler import sample"),
-        ("ddim.sampler", "from .experiments import table"),
-    ):
-        assert upward(line, module), (module, line)
-    assert not upward("from unet import UNet\nfrom ..diffusion import posterior", "ddpm.training.loop")
-
-
 def modules_of(name: str) -> str:
     """The module in which an imported name lives: ddpm.model.load -> ddpm.model."""
     known = {name_of(path) for path in SOURCES}

@@ -270,7 +270,7 @@ def test_what_a_run_was_made_with_cannot_change(whole, capsys):
 
 def test_a_process_without_the_others_is_named(monkeypatch, capsys):
     monkeypatch.setenv("RANK", "0")
-    assert exit_of("--images", 64) == 2 and "MASTER_ADDR" in capsys.readouterr().err
+    assert exit_of("--images", 64) == 2 and "WORLD_SIZE" in capsys.readouterr().err
 
 
 def test_what_is_no_run_of_this_version_cannot_be_resumed(whole, tmp_path, capsys):

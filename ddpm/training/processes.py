@@ -17,24 +17,16 @@ from torch import nn
 
 from ..utils.device import select_device
 
-TORCHRUN = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")  # what it tells the processes that it starts
-
 
 def start(device: str) -> torch.device:
     """Join the processes of torchrun, if it started this one; returns this process's device ("cpu" or "cuda").
 
-    ValueError: a device that is not there, or only some of torchrun's variables.
+    ValueError: a device that is not there, or only some of torchrun's environment variables.
     """
-    together = "RANK" in os.environ
-    if together and (missing := [name for name in TORCHRUN if name not in os.environ]):
-        raise ValueError(
-            f"RANK is set, which torchrun does, but {', '.join(missing)} not: "
-            "start several processes with torchrun, or unset RANK to train in one"
-        )
     own = select_device(torch.device(device, int(os.environ.get("LOCAL_RANK", 0)) if device == "cuda" else None))
     if device == "cuda":
         torch.cuda.set_device(own)  # before the first exchange, which would otherwise put every process on GPU 0
-    if together:  # the first process may download or decode images while the others wait
+    if "RANK" in os.environ:  # the first process may download or decode images while the others wait
         dist.init_process_group("nccl" if device == "cuda" else "gloo", timeout=timedelta(hours=1))
     return own
 
