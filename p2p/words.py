@@ -2,7 +2,8 @@
 
 A prompt is a sentence, or the list of its words. Its row in the network is START, then the words: word i is token
 i + 1. Alignments are matrices (L, L): source maps (..., L) times the matrix are the source's maps in the order of the
-target's words. The column of a new word is zero: it has no map in the source.
+target's words. The column of a new word is zero: it has no map in the source. ValueError: a word that is not in its
+prompt, a prompt of more than length - 1 words, another number of prompts or values than images.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,7 +23,7 @@ def split(prompt: Prompt) -> Words:
 
 
 def word_positions(prompt: Prompt, word: str) -> list[int]:
-    """The tokens of a word in a prompt's row, one for each time it occurs. ValueError where it does not occur."""
+    """The tokens of a word in a prompt's row, one for each time it occurs."""
     words, wanted = split(prompt), split_words(word)
     positions = [i + 1 for i, each in enumerate(words) if [each] == wanted]
     if not positions:
@@ -55,7 +56,7 @@ def common(source: Words, target: Words) -> list[tuple[int, int]]:
 def refine_map(source: Prompt, target: Prompt, length: int) -> torch.Tensor:
     """(length, length): words that both prompts share, in order, take their map; the target's other words are new.
 
-    For words that are added or taken away. length: tokens of a row, START included. ValueError: a longer prompt.
+    For words that are added or taken away. length: tokens of a row, START included.
     """
     source, target = (fitting(prompt, length) for prompt in (source, target))
     matrix = torch.zeros(length, length)
@@ -70,7 +71,6 @@ def swap_map(source: Prompt, target: Prompt, length: int) -> torch.Tensor:
     Between prompts of equal length this is the identity: one token is one word, so word i stands for word i. Between
     others the shared words take their maps, and where k words of the target stand in the place of m of the source, each
     of the k takes the sum of the m maps divided by k. Words inserted between shared ones are new, as in `refine_map`.
-    ValueError: a prompt of more than length - 1 words.
     """
     source, target = (fitting(prompt, length) for prompt in (source, target))
     if len(source) == len(target):
@@ -93,10 +93,7 @@ def fitting(prompt: Prompt, length: int) -> Words:
 
 
 def alignment(source: Words, target: Words, length: int, kind: str | None = None) -> torch.Tensor:
-    """(length, length): `swap_map` for the kind "replace", `refine_map` for "refine"; by default `kind_of` the pair.
-
-    ValueError: another kind, a prompt of more than length - 1 words.
-    """
+    """(length, length): `swap_map` for the kind "replace", `refine_map` for "refine"; by default `kind_of` the pair."""
     maps = {"replace": swap_map, "refine": refine_map}
     if kind is not None and kind not in maps:
         raise ValueError(f"kind is {kind!r}: expected one of {', '.join(maps)}")
@@ -122,7 +119,7 @@ def kind_of(source: Prompt, target: Prompt) -> str:
 
 
 def as_words(prompts: str | list[str], n: int) -> list[Words]:
-    """The words of n prompts, from one for all or one for each. ValueError: another number, a prompt without a word."""
+    """The words of n prompts, from one for all or one for each. ValueError: a prompt without a word."""
     prompts = [prompts] * n if isinstance(prompts, str) else list(prompts)
     if len(prompts) != n:
         raise ValueError(f"{len(prompts)} prompts for {n} images: expected one for each, or a single one")
@@ -143,8 +140,7 @@ def per_word(
 ) -> torch.Tensor:
     """(n, length): a value for each token of n prompts, `default` where values (word -> value) has none.
 
-    values: one mapping for all prompts, one for each, or None. ValueError: a value outside low .. high, a word that is
-    not in its prompt, another number of mappings.
+    values: one mapping for all prompts, one for each, or None. ValueError: a value outside low .. high.
     """
     values = [values or {}] * len(prompts) if values is None or isinstance(values, Mapping) else values
     if len(values) != len(prompts):
