@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ddpm.diffusion import EpsFn, Time, predict, predict_eps, predict_x0
+from ddpm.diffusion import EpsFn, Time, predict, predict_x0
 from ddpm.noise import Draw, noise_like
 from ddpm.schedule import Schedule, cast
 
@@ -61,24 +61,18 @@ def step(
     s: Time,
     eta: float = 0.0,
     noise: Tensor | None = None,
-    clip: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """One step from time t to time s -> x_s, predicted x_0: Eq. (12), with sigma from Eq. (16).
 
     eps: the network's prediction at (x_t, t), like x_t (B, ...). noise: standard normal, needed where sigma > 0.
     s > t inverts; there eta is 0, and t may be 0. Times are in 0..T, ints or (1,) long. eps is the slide's
-    (x_t - sqrt(alpha_bar_t) x_0) / sqrt(1 - alpha_bar_t), because x_0 is predicted from it. clip keeps that x_0
-    in [-1, 1], as `ddpm.step` does by default, and takes eps from it; with the same clip in both, eta = 1 is DDPM's
-    step. Not for inversions.
+    (x_t - sqrt(alpha_bar_t) x_0) / sqrt(1 - alpha_bar_t), because x_0 is predicted from it. Nothing is clipped.
     """
     if noise is None and eta > 0 and s > 0:
         raise ValueError(f"eta is {eta} and noise None: expected standard normal noise like x_t")
     a_s, sigma_t = schedule.at("alpha_bar", s, x_t), sigma(schedule, t, s, eta)
     signal, direction, spread = cast(x_t, a_s.sqrt(), (1 - a_s - sigma_t**2).clamp(min=0).sqrt(), sigma_t)
     x_0 = predict_x0(schedule, x_t, t, eps)
-    if clip:
-        x_0 = x_0.clamp(-1, 1)
-        eps = predict_eps(schedule, x_t, t, x_0)
     x_s = signal * x_0  # predicted x_0
     x_s = x_s + direction * eps  # direction pointing to x_t
     if noise is not None:
@@ -147,19 +141,18 @@ def sample(
     spacing: str = "linear",
     generator: Draw = None,
     on_step: OnStep | None = None,
-    clip: bool = False,
 ) -> Trajectory:
     """Denoise x_T (B, ...) along the grid: yields (s, x_s, predicted x_0) after each step, Eq. (12).
 
     One call of the network a step. eta in [0, 1]; at 0 nothing is drawn. generator: see `ddpm.noise`. x_T stands at the
-    grid's first time. clip: see `step`.
+    grid's first time.
     """
     if not isinstance(eta, Real) or not 0 <= eta <= 1:
         raise ValueError(f"eta is {eta!r}, expected a number in [0, 1]")
     x = x_T
     for t, s in pairwise(as_grid(schedule.T, steps, spacing)):
         noise = noise_like(x, generator) if eta > 0 and s > 0 else None
-        x, x_0 = step(schedule, predict(eps, x, t), x, t, s, eta, noise, clip)
+        x, x_0 = step(schedule, predict(eps, x, t), x, t, s, eta, noise)
         if on_step:
             x, x_0 = on_step(s, x, x_0)
         yield s, x, x_0

@@ -15,20 +15,19 @@ from dataclasses import dataclass
 import torch
 
 from .diffusion import VARIANCES, EpsFn, check_choice, posterior, predict_x0, q_sample, reverse_variance
-from .noise import Draw, noise_like, times_like
+from .noise import Draw, noise_like
 from .schedule import Schedule
 
 
 @dataclass(frozen=True)
 class Bound:
-    """The bound of each image in bits per dimension. B images, K evaluated times."""
+    """The bound of each image in bits per dimension. B images."""
 
     total: torch.Tensor  # (B,) prior + all denoising terms + reconstruction
     prior: torch.Tensor  # (B,) L_T
-    denoising: torch.Tensor  # (B, K) L_{t-1} at `times`
+    denoising: torch.Tensor  # (B, T - 1) L_{t-1} at `times`
     reconstruction: torch.Tensor  # (B,) L_0
-    times: torch.Tensor  # (B, K) long, in 2..T
-    standard_error: torch.Tensor  # (B,) of the total, from having sampled t; 0 for the exact sum
+    times: torch.Tensor  # (B, T - 1) long, T..2
 
 
 def gaussian_kl(
@@ -126,35 +125,29 @@ def bits_per_dim(
     schedule: Schedule,
     x_0: torch.Tensor,
     variance: str = "posterior",
-    samples: int | None = None,
     generator: Draw = None,
     clip: bool = True,
     levels: int | None = 256,
     progress: Callable[[list], Iterable] = iter,
 ) -> Bound:
-    """The bound of each image in bits per dimension: Ho Eq. (5), with one draw of x_t for each term.
+    """The bound of each image in bits per dimension: Ho Eq. (5), with one draw of x_t for each term: T network calls.
 
     `x_0` (B, ...) in [-1, 1], 8-bit images by default: `levels` values, or None for a continuous density (which can
-    be negative). `samples` None sums all T - 1 denoising terms: T calls of the network. `samples` K >= 2 draws K times
-    for each image instead, uniform in 2..T: K + 1 calls, an unbiased total and its standard error. `variance` is
-    p's: "posterior" or "beta" (with "beta", L_0 takes beta_1 where improved-diffusion takes the variance of t = 2).
-    `clip` keeps the predicted x_0 in [-1, 1]. `generator`: see `ddpm.noise`. `progress` wraps the list of times: tqdm,
-    for example.
-    ValueError: images outside [-1, 1] (with levels), T or samples below 2, an unknown variance.
+    be negative). `variance` is p's: "posterior" or "beta" (with "beta", L_0 takes beta_1 where improved-diffusion takes
+    the variance of t = 2). `clip` keeps the predicted x_0 in [-1, 1]. `generator`: see `ddpm.noise`. `progress` wraps
+    the list of times: tqdm, for example. ValueError: images outside [-1, 1] (with levels), T below 2.
     """
-    check_bound(schedule, x_0, variance, samples, levels)
+    check_bound(schedule, x_0, variance, levels)
     one = torch.ones(len(x_0), dtype=torch.long, device=x_0.device)
     x_1 = q_sample(schedule, x_0, one, noise_like(x_0, generator))
     reconstruction = reconstruction_term(x_0, *reverse(eps, schedule, x_1, one, variance, clip), levels)
-    if samples is None:
-        times = [t * one for t in range(schedule.T, 1, -1)]
-    else:
-        times = [times_like(x_0, 2, schedule.T, generator) for _ in range(samples)]
-    terms = []
+    times, terms = [t * one for t in range(schedule.T, 1, -1)], []
     for t in progress(times):
         term = denoising_term(eps, schedule, x_0, t, noise_like(x_0, generator), variance, clip)
         terms.append(bits(term))
-    return collect(bits(prior_term(schedule, x_0)), bits(reconstruction), terms, times, schedule.T - 1, samples)
+    prior, denoising, reconstruction = bits(prior_term(schedule, x_0)), torch.stack(terms, 1), bits(reconstruction)
+    total = prior + denoising.sum(1) + reconstruction
+    return Bound(total, prior, denoising, reconstruction, torch.stack(times, 1))
 
 
 def bits(nats: torch.Tensor) -> torch.Tensor:
@@ -162,19 +155,7 @@ def bits(nats: torch.Tensor) -> torch.Tensor:
     return nats.flatten(1).mean(1) / math.log(2)
 
 
-def collect(
-    prior: torch.Tensor, reconstruction: torch.Tensor, terms: list, times: list, n_terms: int, samples: int | None
-) -> Bound:
-    """The total: the sum of all `n_terms` denoising terms is their number times the mean of the evaluated ones."""
-    denoising = torch.stack(terms, 1)
-    error = torch.zeros_like(prior)
-    if samples is not None:
-        error = n_terms * denoising.std(1) / math.sqrt(samples)
-    total = prior + n_terms * denoising.mean(1) + reconstruction
-    return Bound(total, prior, denoising, reconstruction, torch.stack(times, 1), error)
-
-
-def check_bound(schedule: Schedule, x_0: torch.Tensor, variance: str, samples: int | None, levels: int | None) -> None:
+def check_bound(schedule: Schedule, x_0: torch.Tensor, variance: str, levels: int | None) -> None:
     """ValueError for arguments that `bits_per_dim` cannot use."""
     check_choice("variance", variance, VARIANCES)
     if schedule.T < 2:
@@ -183,5 +164,3 @@ def check_bound(schedule: Schedule, x_0: torch.Tensor, variance: str, samples: i
         raise ValueError(f"the image's values reach {x_0.abs().max().item():.4g}, expected them in [-1, 1]")
     if levels is not None and levels < 2:
         raise ValueError(f"levels is {levels}, expected at least 2, or None for a continuous density")
-    if samples is not None and samples < 2:
-        raise ValueError(f"samples is {samples}, expected at least 2 for a standard error, or None for the exact sum")

@@ -129,20 +129,15 @@ def sample(
     variance: str = "posterior",
     clip: bool = True,
     generator: Draw = None,
-    start: int | None = None,
 ) -> Iterator[tuple[int, torch.Tensor, torch.Tensor]]:
     """Ancestral sampling, Ho Algorithm 2: yields (t, x_t, predicted x_0) after each of the T steps, t = T-1 .. 0.
 
     `x_T` (B, ...) is standard normal; `variance` is "posterior" or "beta"; `generator` see `ddpm.noise`. The network
-    is called once per step, never at t = 0; the last step adds no noise. `start` in 1..T: x_T is an image noised to
-    that time instead, and sampling starts there.
+    is called once per step, never at t = 0; the last step adds no noise.
     """
     check_choice("variance", variance, VARIANCES)
-    start = schedule.T if start is None else start
-    if not 1 <= start <= schedule.T:
-        raise ValueError(f"start is {start}, expected a time in 1..{schedule.T}")
     x = x_T
-    for t in range(start, 0, -1):
+    for t in range(schedule.T, 0, -1):
         noise = noise_like(x, generator) if t > 1 else None
         x, x_0 = step(schedule, predict(eps, x, t), x, t, noise, variance, clip)
         yield t - 1, x, x_0

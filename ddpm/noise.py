@@ -57,10 +57,6 @@ class Noise:
             raise ValueError(f"the batch holds {len(x)} images, but the noise has {len(self.generators)} seeds")
         return self.start(x.shape[1:], x.device).to(x.dtype)
 
-    def integers(self, low: int, high: int) -> torch.Tensor:
-        """(B,) long, uniform in low .. high, both included."""
-        return torch.cat([torch.randint(low, high + 1, (1,), generator=generator) for generator in self.generators])
-
 
 Draw = Noise | torch.Generator | Callable[[torch.Tensor], torch.Tensor] | None
 
@@ -73,15 +69,3 @@ def noise_like(x: torch.Tensor, generator: Draw = None) -> torch.Tensor:
     if isinstance(generator, torch.Generator):
         return torch.randn(x.shape, generator=generator, device=generator.device, dtype=dtype).to(x)
     return generator(x)
-
-
-def times_like(x: torch.Tensor, low: int, high: int, generator: Draw = None) -> torch.Tensor:
-    """(B,) long times for the batch x, uniform in low .. high, both included.
-
-    A function that makes noise makes no times: then, as for None, PyTorch's global generator draws them.
-    """
-    if isinstance(generator, Noise):
-        return generator.integers(low, high).to(x.device)
-    stream = generator if isinstance(generator, torch.Generator) else None
-    device = stream.device if stream else x.device
-    return torch.randint(low, high + 1, (len(x),), generator=stream, device=device).to(x.device)

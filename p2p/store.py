@@ -73,27 +73,24 @@ class AttentionStore:
         """(B, N, L): the mean over heads and steps at one site."""
         return self._sums[site] / self._counts[site]
 
-    def maps(self, size: int, stage: str | None = None, t: int | None = None) -> Tensor:
+    def maps(self, size: int, t: int | None = None) -> Tensor:
         """(B, size, size, L): the attention of each pixel to each token.
 
-        The mean over the cross-attention sites of a map size, and of a stage ("down", "middle", "up") if given; over
-        all steps, or at time t of a store made with by_time. At each pixel it sums to one over the tokens, but not in
-        the target of an edit: a new word's map is added to those of the source, and a word with its own share of the
-        steps (word_until) mixes maps of both. ValueError where nothing was recorded.
+        The mean over the cross-attention sites of a map size; over all steps, or at time t of a store made with
+        by_time. At each pixel it sums to one over the tokens, but not in the target of an edit: a new word's map is
+        added to those of the source, and a word with its own share of the steps (word_until) mixes maps of both.
+        ValueError where nothing was recorded.
         """
         recorded = self._sums if t is None else (self.by_time or {}).get(t, {})
-        cross = [site for site in recorded if site.kind == "cross"]
-        sites = [site for site in cross if site.size == size and stage in (None, site.stage)]
+        sites = [site for site in recorded if site.kind == "cross" and site.size == size]
         if not sites:
-            sizes = sorted({site.size for site in cross})
-            where = f"size {size}" + (f", stage {stage}" if stage else "") + (f", t = {t}" if t is not None else "")
+            sizes = sorted({site.size for site in recorded if site.kind == "cross"})
+            where = f"size {size}" + (f", t = {t}" if t is not None else "")
             raise ValueError(f"no cross-attention recorded at {where}: expected one of the sizes {sizes}")
         mean = torch.stack([self.mean(site) if t is None else recorded[site] for site in sites]).mean(dim=0)
         return rearrange(mean, "b (h w) l -> b h w l", h=size)
 
-    def word(
-        self, words: str | Sequence[str | Sequence[str]], size: int, stage: str | None = None, t: int | None = None
-    ) -> Tensor:
+    def word(self, words: str | Sequence[str | Sequence[str]], size: int, t: int | None = None) -> Tensor:
         """(B, size, size): the map of one word for all images, or of each image's own word or words, summed.
 
         Arguments as for `maps`. ValueError: a word that is not in its prompt, words for too few or too many images.
@@ -105,5 +102,5 @@ class AttentionStore:
             [i for word in ([own] if isinstance(own, str) else own) for i in word_positions(prompt, word)]
             for prompt, own in zip(self.prompts, words, strict=True)
         ]
-        maps = self.maps(size, stage, t)
+        maps = self.maps(size, t)
         return torch.stack([each[..., own].sum(dim=-1) for each, own in zip(maps, tokens, strict=True)])

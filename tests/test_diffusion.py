@@ -8,7 +8,6 @@ from helpers import Recorder, normal
 
 from ddpm import GaussianEps, MixtureEps, Noise, Schedule, last, noise_like
 from ddpm.diffusion import posterior, predict_eps, predict_x0, q_sample, reverse_variance, sample, simple_loss, step
-from ddpm.noise import times_like
 
 BOTH = pytest.mark.parametrize("kind", ["linear", "cosine"])
 
@@ -120,17 +119,15 @@ def test_weighting_v_is_the_loss_of_the_v_prediction(kind):
 
 
 @pytest.mark.parametrize("variance", ["posterior", "beta"])
-@pytest.mark.parametrize("start", [None, 7])
-def test_ddpm_algorithm_2_visits_every_time_once_and_ends_without_noise(variance, start):
-    """From T, or from a time in between."""
-    schedule, T = Schedule(20), start or 20
+def test_ddpm_algorithm_2_visits_every_time_once_and_ends_without_noise(variance):
+    schedule, T = Schedule(20), 20
     eps, drawn = Recorder(GaussianEps(schedule, 0.0, 0.3)), []
 
     def noise(x):
         drawn.append(x)
         return normal(*x.shape, seed=len(drawn))
 
-    steps = list(sample(eps, schedule, normal(2, 3, 4, 4), variance, generator=noise, start=start))
+    steps = list(sample(eps, schedule, normal(2, 3, 4, 4), variance, generator=noise))
     assert eps.times == list(range(T, 0, -1)) and len(drawn) == T - 1
     assert [t for t, _, _ in steps] == list(range(T - 1, -1, -1))
     assert torch.allclose(steps[-1][1], steps[-1][2], rtol=0, atol=1e-12)  # x_0 is the last predicted x_0
@@ -175,12 +172,11 @@ def test_noise_is_standard_normal_and_never_repeats():
     within_error_bars(torch.cat([first[1:].flatten(), second[1:].flatten()]), 0, 1)
 
 
-def test_every_source_of_noise_gives_noise_like_x_and_times_between_both_ends():
+def test_every_source_of_noise_gives_noise_like_x():
     for source in (None, torch.Generator(), Noise(range(400)), torch.ones_like):
         x = torch.zeros(400, 3, dtype=torch.float64)
         noise = noise_like(x, source)
         assert noise.shape == x.shape and noise.dtype == x.dtype
-        assert set(times_like(x, 2, 5, source).tolist()) == {2, 3, 4, 5}
 
 
 @pytest.mark.parametrize("K", [1, 5])

@@ -147,15 +147,13 @@ def test_the_store_averages_over_heads_steps_and_sites():
     store(torch.ones(2, 1, 4, 4), SELF, torch.tensor([5]))  # is not recorded
     expected = torch.stack(seen).mean(dim=(0, 2)).view(2, 2, 2, LENGTH)
     assert torch.allclose(store.maps(2), expected) and store.sites == [CROSS, OTHER] and store.largest == 2
-    down = torch.stack(seen[:2]).mean(dim=(0, 2)).view(2, 2, 2, LENGTH)
-    assert torch.allclose(store.maps(2, stage="down"), down)
     assert torch.allclose(store.word("b", 2), torch.stack([expected[0, ..., 2], expected[1, ..., 1]]))
     assert torch.allclose(store.word(["a", ["b", "c"]], 2)[1], expected[1, ..., 1] + expected[1, ..., 2])
     assert torch.equal(store.word([["a"], []], 2)[1], torch.zeros(2, 2))
     with pytest.raises(ValueError, match="words for 1 images, but the store has 2 prompts"):
         store.word(["a"], 2)
-    with pytest.raises(ValueError, match=r"size 4, stage up: expected one of the sizes \[2\]"):
-        store.maps(4, stage="up")
+    with pytest.raises(ValueError, match=r"size 4: expected one of the sizes \[2\]"):
+        store.maps(4)
 
 
 def test_a_store_by_time_records_each_step():

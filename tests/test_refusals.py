@@ -196,7 +196,6 @@ PYTHON = """
     schedule.at("beta", 11, x) | t is 11
     ddpm.diffusion.step(schedule, x, x, 5) | from t = 5 to 4 adds noise, but none was given
     next(ddpm.sample(eps, schedule, x, "tilde")) | variance is 'tilde'
-    next(ddpm.sample(eps, schedule, x, start=11)) | start is 11, expected a time in 1..10
     next(ddpm.sample(eps, schedule, x, generator=ddpm.Noise([1]))) | 2 images, but the noise has 1 seeds
     ddpm.MixtureEps(schedule, torch.tensor([0.5, 0.6]), x, torch.ones(2)) | positive numbers with sum 1
     ddpm.bits_per_dim(eps, schedule, x + 1.5) | values reach 1.5, expected them in [-1, 1]

@@ -32,7 +32,6 @@ def measure(
     n: int,
     captioned: bool = True,
     variance: str = "posterior",
-    samples: int | None = None,
     progress: Callable[[list], Iterable] = iter,
 ) -> Bound:
     """The bound of the first n images of a dataset, in bits per dimension: see `bits_per_dim`.
@@ -45,7 +44,7 @@ def measure(
         rows = range(part.start, part.stop)
         x_0 = from_bytes(data.images[part]).to(trained.device)
         eps = trained.eps([data.captions[i][0] for i in rows] if captioned else None)
-        parts.append(bits_per_dim(eps, trained.schedule, x_0, variance, samples, Noise(rows), progress=progress))
+        parts.append(bits_per_dim(eps, trained.schedule, x_0, variance, Noise(rows), progress=progress))
         if not parts[-1].total.isfinite().all():
             raise ValueError(f"the bound of images {part.start} .. {part.stop - 1} is not finite: the model is broken")
     return Bound(*(torch.cat([getattr(part, f.name) for part in parts]) for f in fields(Bound)))
@@ -83,7 +82,7 @@ def prepare(args: argparse.Namespace) -> tuple[Trained, Dataset, Path]:
     trained = load(args.model, device=args.device)
     if trained.autoencoder:
         raise ValueError(f"{args.model} is a model of latents, whose bound says nothing of pixels: take one of pixels")
-    check_bound(trained.schedule, torch.zeros(1), args.variance, None, 256)
+    check_bound(trained.schedule, torch.zeros(1), args.variance, 256)
     path = common.own_record(args, f"bound-{cli.name_of(args.model)}", "a record of ddpm bound", "bits per dimension")
     data = common.model_data(trained, args.data_dir, "test")
     if not 2 <= args.n <= len(data):
@@ -96,7 +95,7 @@ def prepare(args: argparse.Namespace) -> tuple[Trained, Dataset, Path]:
 def run(args: argparse.Namespace) -> None:
     trained, data, path = prepare(args)
     bar = partial(tqdm, desc=f"{args.n} images, {LARGEST_BATCH[trained.device.type]} at a time", unit=" times")
-    bound = measure(trained, data, args.n, not args.null, args.variance, progress=bar)
+    bound = measure(trained, data, args.n, not args.null, args.variance, bar)
     parts, (times, terms) = summary(bound), curve(bound)
     settings = {key: getattr(args, key) for key in ("model", "n", "null", "variance")} | {"split": "test"}
     settings |= {"data": trained.info["data"], "images seen": trained.info.get("images")} | arithmetic(trained)
