@@ -129,18 +129,14 @@ class Trained:
         scale: float = 1.0,
         hook: Hook | None = None,
         null: EpsFn | None = None,
-        control: np.ndarray | Tensor | None = None,
-        control_scale: float = 1.0,
     ) -> EpsFn:
         """The model as an EpsFn: (x_t (B,3,H,W), t (B,) long) -> eps like x_t, float32.
 
         prompts: one for each image of the batch, or a single one for all; None is the unconditional model. scale:
         guidance (Ho & Salimans 2022), 1 for none. hook: sees the attention of the conditional call, once for each site.
-        null: the unconditional model of guidance, by default the prediction for the empty prompt. control,
-        control_scale: line drawings and their strength, see `controlled`; they steer both models of guidance.
+        null: the unconditional model of guidance, by default the prediction for the empty prompt. A drawing of
+        `controlled` steers both models of guidance.
         """
-        if control is not None:
-            return self.controlled(control, control_scale).eps(prompts, scale, hook, null)
         if isinstance(prompts, str):
             raise ValueError(f"prompts is the string {prompts!r}: expected a list of prompts, such as [{prompts!r}]")
         if not math.isfinite(scale):

@@ -72,4 +72,4 @@ def test_a_sketch_of_any_size_is_its_lines_and_an_empty_or_a_missing_one_is_refu
         with pytest.raises(DataError, match=f"{name}.png {reason}"):
             lines.sketch(tmp_path / f"{name}.png")
     with pytest.raises(ValueError, match="has no ControlNet"):
-        make_trained().eps(["a red circle"], control=LINES)
+        make_trained().controlled(LINES)
