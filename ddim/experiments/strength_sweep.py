@@ -38,6 +38,7 @@ MEASURES = {  # of a point: name -> as a table says it, times what, digits
     "error": ("error x 1000", 1000, 2), "accuracy": ("accuracy in %", 100, 1),
     "same": ("same person in %", 100, 1), "distance": ("distance of faces", 1, 2),
 }  # fmt: skip
+LINES = {"sdedit": ("o-", "center"), "ddim": ("s--", "right"), "exact": ("^:", "left")}  # and where its strengths stand
 Points = list[dict[str, float]]  # {"strength", "error", "accuracy"}, in order of the strength
 
 
@@ -151,18 +152,20 @@ def plot_people(path: Path, record: dict) -> Path:
     kinds = record["recogniser"]
     figure = Figure(figsize=(5 * len(kinds), 4), layout="constrained")
     for axes, kind in zip(figure.subplots(1, len(kinds), squeeze=False)[0], kinds, strict=True):
-        for method, points in record["curves"][kind].items():
+        for method, (style, side) in LINES.items():
+            points = record["curves"][kind].get(method, [{}])
             if "same" not in points[0]:
-                continue  # measured where there was no recogniser
+                continue  # not measured, or where there was no recogniser
             x, y = ([100 * p[name] for p in points] for name in ("accuracy", "same"))
-            axes.plot(x, y, "o-", label=METHODS[method])
-            axes.annotate(f"strength {points[-1]['strength']:g}", (x[-1], y[-1]), (0, -14), textcoords="offset points")
+            axes.plot(x, y, style, label=METHODS[method])
+            for p, *at in zip(points, x, y, strict=True):
+                axes.annotate(f"{p['strength']:g}" * (p["strength"] > 0), at, (0, -15), textcoords="offset points", ha=side)
         others = 100 * kinds[kind]["two other people"]["same"]
         axes.axhline(others, color="gray", ls=":", label=f"two other people: {others:.0f} %")
         axes.set(title=kind, xlabel="shows the edit, %", ylabel="still the same person, %")
         axes.set(xlim=(-3, 103), ylim=(-3, 105))
         axes.grid(alpha=0.3)
-        axes.legend(loc="lower left")
+        axes.legend(loc="lower left", title="numbers: strength")
     return save_figure(figure, path)
 
 
