@@ -159,7 +159,8 @@ def plot_people(path: Path, record: dict) -> Path:
             x, y = ([100 * p[name] for p in points] for name in ("accuracy", "same"))
             axes.plot(x, y, style, label=METHODS[method])
             for p, *at in zip(points, x, y, strict=True):
-                axes.annotate(f"{p['strength']:g}" * (p["strength"] > 0), at, (0, -15), textcoords="offset points", ha=side)
+                label = f"{p['strength']:g}" * (p["strength"] > 0)
+                axes.annotate(label, at, (0, -15), textcoords="offset points", ha=side)
         others = 100 * kinds[kind]["two other people"]["same"]
         axes.axhline(others, color="gray", ls=":", label=f"two other people: {others:.0f} %")
         axes.set(title=kind, xlabel="shows the edit, %", ylabel="still the same person, %")
