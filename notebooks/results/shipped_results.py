@@ -87,8 +87,9 @@ COMMANDS = [  # model, network calls, command; {ddpm}, {ddim}, {p2p}: folders of
     ("cifar10", 25_400, f"ddim figures --model cifar10 --scale 4 --prompts {THINGS} --out {{ddim}}"),
     ("scenes", 2_500, 'ddim figures --model scenes --prompts "a photo of an orange butterfly on a pink flower" --scale 2 --seed 3 '
         "--out {ddim}"),
-    *(("celeba64", 500, f'ddim edit --model celeba64 --image 2 --target "a photo of a {words}" --scale 3 --strength 0.8 '
-        f"--out {{ddim}}/edit-{name}.png") for name, words in (("face", "smiling young man"), ("eyeglasses", "young man with eyeglasses"))),
+    *(("celeba64", 500, f'ddim edit --model celeba64 --image {image} --target "a photo of a {words}" --scale 3 --strength 0.8 '
+        f"--out {{ddim}}/edit-{name}.png") for name, image, words in (
+            ("face", 20, "smiling young woman with straight hair wearing lipstick"), ("eyeglasses", 2, "young man with eyeglasses"))),
     ("scenes", 20_000, "ddim mistakes --out {ddim}"),
     ("scenes", 120_000, "ddim control --model scenes-control --out {ddim}"),
     ("scenes", 1_000, f"ddim sample --model scenes-control --control notebooks/results/ddim/sketch.png --steps 20 --seeds 0-3 {DRAWN} "
