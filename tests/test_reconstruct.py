@@ -17,13 +17,6 @@ EPS = GaussianEps(SCHEDULE, 0.1, 0.25)
 IMAGES = 0.1 + 0.5 * torch.randn(6, 3, 4, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
 
-@pytest.mark.parametrize("inversion", [0, "exact"])
-def test_a_round_trip_is_on_the_grid_of_its_spacing(inversion):
-    """(0, 1/3, 2/3 and 1 of sqrt(800))^2, rounded down, and one more; then 0."""
-    expected = round_trip(EPS, SCHEDULE, IMAGES, [801, 356, 89, 1, 0], inversion=inversion)
-    assert torch.equal(round_trip(EPS, SCHEDULE, IMAGES, 4, "quadratic", inversion), expected)
-
-
 def test_the_eps_of_a_gaussian_like_the_images_solves_its_linear_system():
     """eps = sqrt(1 - a) (a C + (1 - a) I)^-1 (x_t - sqrt(a) mean), with the covariance C as NumPy has it."""
     images = torch.randn(200, 3, 2, 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64)

@@ -25,7 +25,7 @@ from ddpm.utils.images import from_bytes, sheet, squared_error
 
 from ..bdia import invert_exact, sample_exact
 from ..inversion import invert
-from ..sampler import SPACINGS, Steps, sample, timesteps
+from ..sampler import Steps, sample, timesteps
 from .table import grid_line
 
 EXAMPLE = "python -m ddim reconstruct --model shapes --n 16 --steps 10 20 50 --variants caption exact"
@@ -66,15 +66,13 @@ VARIANTS = {
 }
 
 
-def round_trip(
-    eps: EpsFn, schedule: Schedule, x_0: Tensor, steps: Steps, spacing: str = "linear", inversion: int | str = 0
-) -> Tensor:
+def round_trip(eps: EpsFn, schedule: Schedule, x_0: Tensor, steps: Steps, inversion: int | str = 0) -> Tensor:
     """x_0 (B, ...) inverted and sampled again on the same grid, S steps each; inversion as in `Variant`."""
     if inversion == EXACT:
-        *_, (_, below, _), (_, x_T, _) = invert_exact(eps, schedule, x_0, steps, spacing)
-        return last(sample_exact(eps, schedule, (x_T, below), steps, spacing, dtype=x_0.dtype))
-    x_T = last(invert(eps, schedule, x_0, steps, spacing, iterations=inversion))
-    return last(sample(eps, schedule, x_T, steps, spacing=spacing))
+        *_, (_, below, _), (_, x_T, _) = invert_exact(eps, schedule, x_0, steps)
+        return last(sample_exact(eps, schedule, (x_T, below), steps, dtype=x_0.dtype))
+    x_T = last(invert(eps, schedule, x_0, steps, iterations=inversion))
+    return last(sample(eps, schedule, x_T, steps))
 
 
 def calls(S: int, variant: Variant) -> int:
@@ -148,7 +146,6 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     steps, variants = [10, 20, 50, 100], list(VARIANTS)
     parser.add_argument("--steps", type=cli.positive, nargs="+", default=steps, help="numbers of steps S, each way")
     parser.add_argument("--variants", nargs="+", choices=variants, help="by default all; first: shown at every S")
-    parser.add_argument("--spacing", choices=SPACINGS, default="linear", help="time grid; the paper's is quadratic")
 
 
 def prepare(args: argparse.Namespace) -> tuple[Trained, np.ndarray, list[str], str, dict]:
@@ -160,15 +157,15 @@ def prepare(args: argparse.Namespace) -> tuple[Trained, np.ndarray, list[str], s
         raise ValueError(f"--variants {AUTOENCODER!r}: {args.model} is a model of pixels, leave it out")
     exact = [name for name in args.variants if VARIANTS[name].inversion == EXACT]
     for S in args.steps:
-        if len(timesteps(trained.schedule.T, S, args.spacing)) == 2 and exact:
+        if len(timesteps(trained.schedule.T, S)) == 2 and exact:
             raise ValueError(f"--steps {S} is one step, and the variant {exact[0]!r} needs two: leave one of them out")
     test = model_data(trained, args.data_dir, "test")
     if args.n > len(test):
         raise ValueError(f"--n is {args.n}, but the test split has {len(test)} images")
     captions = [several[0] for several in test.captions[: args.n]]
     trained.tokens(captions)
-    name = f"reconstruct-{cli.name_of(args.model)}-{args.n}" + ("-quadratic" if args.spacing == "quadratic" else "")
-    settings = model_facts(trained, args) | {"n": args.n, "spacing": args.spacing}
+    name = f"reconstruct-{cli.name_of(args.model)}-{args.n}"
+    settings = model_facts(trained, args) | {"n": args.n, "spacing": "linear"}
     record = records.resume(cli.output(args, name, ".json"), settings)
     return trained, test.images[: args.n], captions, name, record
 
@@ -192,16 +189,15 @@ def run(args: argparse.Namespace) -> None:
         for part in in_batches(len(x_0), trained.device):
             prompts = captions[part] if variant.captions else None
             eps = trained.eps(prompts, variant.scale) if variant.network else gaussian()
-            parts.append(round_trip(eps, schedule, x_0[part], S, args.spacing, variant.inversion))
+            parts.append(round_trip(eps, schedule, x_0[part], S, variant.inversion))
             bar.update(len(parts[-1]) * S)
         return torch.cat(parts)
 
     def measure(row: str, S: int) -> records.Cell:
         x = again(row, S, x_0)
         found[row, S] = x[:SHOWN]
-        n_steps = len(timesteps(schedule.T, S, args.spacing)) - 1
         expected = from_bytes(originals).to(decoded) if row == AUTOENCODER else decoded
-        return {"calls": calls(n_steps, VARIANTS[row])} | summary(expected, trained.decode(x))
+        return {"calls": calls(S, VARIANTS[row])} | summary(expected, trained.decode(x))
 
     todo = records.missing(record, [(row, S) for S in args.steps for row in args.variants])
     with tqdm(total=len(x_0) * sum(S for _, S in todo), unit=" steps", unit_scale=True) as bar:
