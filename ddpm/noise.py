@@ -17,12 +17,6 @@ from collections.abc import Callable, Iterable
 import torch
 
 
-def check_seed(seed: int) -> None:
-    """ValueError unless it is a seed that PyTorch takes."""
-    if not 0 <= seed < 2**63:
-        raise ValueError(f"a seed is {seed}, expected 0 .. 2^63 - 1")
-
-
 class Noise:
     """One random stream per image.
 
@@ -37,8 +31,8 @@ class Noise:
 
     def __init__(self, seeds: Iterable[int]):
         seeds = [int(seed) for seed in seeds]
-        for seed in seeds:
-            check_seed(seed)
+        if wrong := [seed for seed in seeds if not 0 <= seed < 2**63]:
+            raise ValueError(f"a seed is {wrong[0]}, expected 0 .. 2^63 - 1")
         self.generators = [torch.Generator().manual_seed(seed) for seed in seeds]
         if not self.generators:
             raise ValueError("no seeds given, expected one for each image")

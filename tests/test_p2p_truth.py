@@ -31,11 +31,10 @@ def test_scenes_of_a_caption_show_what_it_says_and_their_edits_the_new_word_alon
         assert not np.array_equal(scenes.draw(e.before), scenes.draw(e.after))
 
 
-@pytest.mark.parametrize("way", ["p2p-exact", "p2p-exact-blend"])
-def test_the_exact_inversion_gives_the_image_back_where_the_caption_stays(way):
+def test_the_exact_inversion_gives_the_image_back_where_the_caption_stays():
     x_0, prompts = from_bytes(shapes.draw(shapes.scatter(2, "test", 0))), ["a photo of a circle"] * 2
     settings = EditSettings(steps=4, scale=3.0, threshold=0.0)
-    x = WAYS[way](make_trained(), settings, Pairs(prompts, prompts, [0, 1], x_0, x_0))
+    x = WAYS["p2p-exact"](make_trained(), settings, Pairs(prompts, prompts, [0, 1], x_0, x_0))
     assert (x - x_0).abs().max() < 1e-4
 
 

@@ -8,7 +8,6 @@ from tqdm import tqdm
 from ..data import scenes
 from ..evaluation import classifier
 from ..evaluation.classifier import Labelled, load_labelled
-from ..noise import check_seed
 from ..utils import cli, files
 
 EXAMPLE = "python -m ddpm classifier --data cifar10 --replace"
@@ -26,7 +25,6 @@ def prepare(args: argparse.Namespace) -> tuple[classifier.Recipe, Labelled, Labe
     if recipe is None:
         raise ValueError(f"no recipe for the dataset {args.data!r}: expected {', '.join(classifier.RECIPES)}")
     files.check_new(classifier.SHIPPED, args.data, args.replace)
-    check_seed(args.seed)
     return recipe, *(load_labelled(args.data, args.data_dir, split, recipe.size) for split in ("train", "test"))
 
 

@@ -195,12 +195,11 @@ WAYS: dict[str, Callable[[Trained, EditSettings, Pairs], Tensor]] = {
     "p2p": prompt_to_prompt,
     "p2p-blend": partial(prompt_to_prompt, local=True),
     "p2p-exact": partial(prompt_to_prompt, exact=True),
-    "p2p-exact-blend": partial(prompt_to_prompt, exact=True, local=True),
 }
 NAMES = {
     "nothing": "source", "plain": "new caption\nonly", "sdedit": "SDEdit", "ddim": "DDIM\ninversion",
     "ddim-iterations": "DDIM inversion,\n3 iterations", "p2p": "Prompt-\nto-Prompt", "p2p-blend": "+ local\nblend",
-    "p2p-exact": "P2P, exact\ninversion", "p2p-exact-blend": "+ local\nblend",
+    "p2p-exact": "P2P, exact\ninversion",
 }  # fmt: skip
 
 # ---- commands that measure the ways ----------------------------------------------------------------------------------
