@@ -15,6 +15,9 @@ from helpers import code_of
 import ddim
 import ddpm
 import p2p
+from ddpm.data import scenes
+from ddpm.evaluation.edits import scene_edits
+from ddpm.utils.images import from_bytes, squared_error
 from p2p.__main__ import main
 from p2p.experiments.live import TEMPLATE
 
@@ -104,6 +107,32 @@ def test_an_edit_is_that_of_python_to_one_level(browser, trained, kind, seed):
     plain = ddpm.last(ddim.sample(trained.eps([target], how["scale"]), trained.schedule, x_T, how["steps"]))
     for name, image in zip(("source", "edit", "plain"), (*both, *trained.images(plain)), strict=True):
         assert np.abs(found[name] - image.astype(int)).max() <= 1, name
+
+
+@needs_browser
+@pytest.mark.slow
+@pytest.mark.parametrize("kind, strength", [("thing", 0.75), ("colour", 1.0), ("add spikey", 0.0)])
+def test_edits_of_a_given_image_are_those_of_python_to_one_level(browser, trained, kind, strength):
+    before, after, *captions = scene_edits(kind, 1)[0]
+    pixels, truth = (scenes.draw(scene) for scene in (before, after))
+    rgba = np.concatenate([pixels, np.full((1, 32, 32), 255)]).transpose(1, 2, 0)
+    how = {"source": captions[0], "target": captions[1], "steps": 6, "scale": 2, "seed": 3, "cross": 0.6, "self": 0.4}
+    found = browser.images("real", how | {"strength": strength, "image": rgba.flatten().tolist()})
+    x_0, schedule = from_bytes(pixels[None]), trained.schedule
+    at_1, target = trained.eps(captions[:1]), trained.eps(captions[1:], 2)
+    grid = ddim.editing.last_steps(schedule.T, 6, strength)
+    x_t = ddpm.last(ddim.invert(at_1, schedule, x_0, grid)) if strength else x_0
+    expected = {
+        "sdedit": ddim.edit_naive(target, schedule, x_0, strength, 6, generator=ddpm.Noise([3])),
+        "inverted": ddim.edit_inverted(at_1, target, schedule, x_0, strength, 6),
+        "injected": p2p.edit(trained, *captions, x_t, grid, 2, 0.6, 0.4) if strength else [(0, x_0, x_0)],
+    }
+    for name, states in expected.items():
+        image = trained.images(ddpm.last(states))[-1]
+        assert np.abs(found[name] - image.astype(int)).max() <= 1, name
+    edited = np.concatenate([truth, np.full((1, 32, 32), 255)]).transpose(1, 2, 0).flatten().tolist()
+    error = browser.run(f"live.error({rgba.flatten().tolist()}, {edited})")
+    assert error == pytest.approx(1000 * squared_error(pixels[None], truth[None])[0])
 
 
 @needs_browser
