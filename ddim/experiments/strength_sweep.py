@@ -7,12 +7,10 @@ packages are installed, a recogniser says which are still the same person: "same
 """
 
 import argparse
-import math
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-import torch
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
@@ -25,7 +23,6 @@ from ddpm.experiments import records
 from ddpm.experiments.common import check_settings, model_data, model_facts, shown_words, write
 from ddpm.model import Trained, in_batches
 from ddpm.utils import cli
-from ddpm.utils.device import check_memory
 from ddpm.utils.images import from_bytes, save_figure, sheet, squared_error
 
 from .edit import METHODS, add_method_flags, check_methods, edited
@@ -188,8 +185,6 @@ def prepare(args: argparse.Namespace) -> tuple[Trained, dict[str, edits.Edits], 
         trained = trained.for_many_images(compiled=False)
     if (data := trained.info["data"]) not in edits.EDIT_KINDS:
         raise ValueError(f"no edits are known for the dataset {data!r}: expected one of {', '.join(edits.EDIT_KINDS)}")
-    kept = args.n * (1 + len(args.strengths) * len(args.methods)) * math.prod(trained.image_shape)
-    check_memory(kept, torch.device("cpu"), f"--n {args.n}")
     test = model_data(trained, args.data_dir, "test")
     todo = {kind: edits.edits(test, kind, args.n) for kind in args.edits or edits.EDIT_KINDS[data]}
     for kind, e in todo.items():

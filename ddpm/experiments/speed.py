@@ -24,7 +24,7 @@ from ..model import Trained
 from ..schedule import Schedule
 from ..training import RECIPES
 from ..utils import cli
-from ..utils.device import check_memory, device_name, select_device
+from ..utils.device import device_name, select_device
 from ..utils.files import first_line
 from . import common
 
@@ -115,10 +115,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def prepare(args: argparse.Namespace) -> torch.device:
-    """The device. ValueError: a batch that its memory cannot hold, another's file."""
+    """The device. ValueError: another's file."""
     device = select_device(args.device)
-    for config in (PRESETS[preset] for preset in args.presets):  # training keeps a hundred maps of an image, or more
-        check_memory(400 * config.channels * config.map_sizes[0] ** 2 * args.batch, device, f"--batch {args.batch}")
     common.own_record(args, "speed", "a record of ddpm speed", "images/s")
     return device
 

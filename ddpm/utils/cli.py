@@ -16,8 +16,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn
 
-import torch
-
 from .device import best_device
 from .files import CHECKPOINT
 
@@ -67,7 +65,9 @@ def exit_code(name: str, work: Callable[[], object]) -> int:
             stream.reconfigure(errors="replace")  # a terminal without ± prints a question mark
     try:
         work()
-    except (ValueError, OSError, FloatingPointError, MemoryError, torch.OutOfMemoryError) as error:
+    except (ValueError, OSError, FloatingPointError, MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "memory" not in str(error):  # PyTorch has one kind of error for all
+            raise
         print(f"{name}: {' '.join(str(error).split())}", file=sys.stderr)
         return 1 if isinstance(error, FloatingPointError) else 2
     except KeyboardInterrupt:

@@ -1,7 +1,5 @@
 """The device that a command computes on."""
 
-import math
-import os
 import platform
 from functools import cache
 
@@ -47,14 +45,3 @@ def device_name(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"CPU ({platform.machine()}, {torch.get_num_threads()} threads)"
-
-
-def check_memory(needed: int, device: torch.device, typed: str) -> None:
-    """ValueError, before anything is allocated, where what was typed takes more bytes than the device has."""
-    if device.type == "cuda":
-        there = torch.cuda.mem_get_info(device)[0]
-    else:
-        there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else math.inf
-    if needed > there:
-        have, want = (f"{size / 2**30:,.0f} GB" for size in (there, needed))
-        raise ValueError(f"{typed} takes {want} of memory or more, there are {have} here: take a smaller number")
