@@ -137,6 +137,8 @@ COMMANDS = [  # model, network calls, command; {ddpm}, {ddim}, {p2p}: folders of
     ("cifar10", 630_000, "p2p score --model cifar10 --n 500 --out {p2p}"),
     ("celeba64", 880_000, "p2p score --model celeba64 --n 500 --out {p2p}"),
     ("celeba64", 4_700, "p2p score --model celeba64 --n 24 --kinds smiling --ways plain sdedit ddim p2p --out {p2p}/people"),
+    *(("celeba64", 2_900, f"p2p score --model celeba64 --n 24 --kinds smiling --ways p2p --cross-until {until} --out {{p2p}}/people/cross-{until}.json")
+      for until in ("0.4", "1")),
 ]  # fmt: skip
 
 WITHOUT_DATA = (["p2p", "truth"], ["p2p", "schedule"], ["ddim", "control"], ["ddim", "sample"])  # they make their images
