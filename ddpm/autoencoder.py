@@ -20,11 +20,11 @@ class AutoencoderConfig:
     """The architecture of an autoencoder. ValueError: numbers outside their range, or that do not fit together."""
 
     size: int = option(64, "side of the square images, in pixels", 1, 1024)
-    stem: int = option(4, "side of the pixel blocks that become channels: maps begin at size / stem", 1, 64)
-    channels: int = option(64, "channels of the first map", 4, 4096)
-    multipliers: tuple[int, ...] = option((1,), "as in the U-Net; the latent has the last map's size", 1, 64)
+    stem: int = option(2, "side of the pixel blocks that become channels: maps begin at size / stem", 1, 64)
+    channels: int = option(32, "channels of the first map", 4, 4096)
+    multipliers: tuple[int, ...] = option((1, 2), "as in the U-Net; the latent has the last map's size", 1, 64)
     blocks: int = option(2, "residual blocks of a stage, in the encoder and in the decoder", 1, 16)
-    groups: int = option(4, "groups of each GroupNorm; they must divide all channels", 1, 4096)
+    groups: int = option(2, "groups of each GroupNorm; they must divide all channels", 1, 4096)
     latent_channels: int = option(4, "channels of an autoencoder's latent", 1, 64)
     kl_weight: float = option(2e-4, "weight of the KL divergence in an autoencoder's loss", 0, 1000)
 

@@ -82,7 +82,9 @@ RECIPES: dict[str, Settings] = {
         SMALL, data="scenes", init="scenes", control=True, images=160_000, learning_rate=1e-3, caption_dropout=0.2
     ),
     "scenes64": replace(SMALL, data="scenes", images=330_000, batch=32, learning_rate=1e-3, lr_decay=0.6),
-    "autoencoder64": replace(SMALL, data="scenes", images=640_000, batch=16, learning_rate=4e-3, lr_decay=0.8),
+    "autoencoder64": replace(
+        SMALL, data="scenes", images=260_000, batch=16, learning_rate=2e-3, lr_decay=0.8, orthogonal=True
+    ),
     "cifar10-cpu": replace(SMALL, data="cifar10", images=5_000_000, learning_rate=1e-3),
     "celeba64-cpu": replace(SMALL, data="celeba", images=2_000_000, learning_rate=6e-4),
     "cifar10": replace(LARGE, data="cifar10"),
