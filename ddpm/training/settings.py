@@ -81,7 +81,9 @@ RECIPES: dict[str, Settings] = {
     "scenes-control": replace(
         SMALL, data="scenes", init="scenes", control=True, images=160_000, learning_rate=1e-3, caption_dropout=0.2
     ),
-    "scenes64": replace(SMALL, data="scenes", images=330_000, batch=32, learning_rate=1e-3, lr_decay=0.6),
+    "scenes64": replace(
+        SMALL, data="scenes", images=210_000, batch=32, learning_rate=1.5e-3, lr_decay=0.7, orthogonal=True
+    ),
     "autoencoder64": replace(
         SMALL, data="scenes", images=260_000, batch=16, learning_rate=2e-3, lr_decay=0.8, orthogonal=True
     ),

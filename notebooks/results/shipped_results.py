@@ -96,18 +96,17 @@ COMMANDS = [  # model, network calls, command; {ddpm}, {ddim}, {p2p}: folders of
         "--out {ddim}/control-sketch.png"),
     ("scenes", 200, 'ddim edit --model scenes --image 12 --target "a photo of a tiger on a red couch" --steps 12 '
         "--strength 0.25 0.5 0.75 1 --scale 2 --out {ddim}/page-tiger.html"),
-    ("scenes", 1_000, f"p2p edit {COUCH} --seeds 0-2 --out {{p2p}}/couch.png"),
-    ("scenes", 2_000, f"p2p edit {HOUSE} --cross-until 0.4 --self-until 0.4 --seeds 5 --out {{p2p}}/house.png"),
     ("scenes64", 20_000, "ddpm score --model scenes64 --out {ddpm}"),
-    ("scenes64", 60_000, "ddim reconstruct --model scenes64 --n 500 --steps 10 50 --variants caption 'autoencoder alone' --out {ddim}"),
-    ("scenes64", 2_000, f"p2p edit --model scenes64 {HOUSE} --cross-until 0.4 --self-until 0.4 --seeds 1 --out {{p2p}}/house64.png"),
-    ("scenes64", 1_000, f"p2p edit --model scenes64 {COUCH} --seeds 1,3,5 --out {{p2p}}/couch64.png"),
-    ("scenes64", 16_000, "p2p score --model scenes64 --n 100 --kinds thing --ways plain sdedit ddim p2p --out {p2p}"),
+    ("scenes64", 10_000, "ddim reconstruct --model scenes64 --n 500 --steps 10 --variants caption 'autoencoder alone' --out {ddim}"),
+    ("scenes64", 12_000, "ddim reconstruct --model scenes64 --n 100 --steps 10 50 --variants caption 'autoencoder alone' --out {ddim}"),
+    ("scenes64", 2_000, f"p2p edit --model scenes64 {HOUSE} --cross-until 0.4 --self-until 0.4 --seeds 0 --out {{p2p}}/house64.png"),
+    ("scenes64", 1_000, f"p2p edit --model scenes64 {COUCH} --seeds 0-2 --out {{p2p}}/couch64.png"),
+    ("scenes64", 80_000, "p2p score --model scenes64 --n 500 --kinds thing --ways plain sdedit ddim p2p --out {p2p}"),
     ("scenes", 1_000, 'p2p edit --source "a photo of a cat riding on a bicycle" --target "a photo of a dog riding on a bicycle" '
         "--seeds 0-2 --steps 20 --film 5 --out {p2p}/bicycle.png"),
-    ("scenes", 600, 'p2p edit --source "a photo of a butterfly on a flower" --target "a photo of a butterfly on a spikey flower" '
-        "--steps 20 --seeds 3,4,9-11 --out {p2p}/spikey.png"),
-    ("scenes", 1_000, f'p2p edit --source "{BUTTERFLY} spikey pink flower" --weight spikey=0,0.5,1,2,4 --seeds 0-2 --steps 20 '
+    ("scenes64", 600, 'p2p edit --model scenes64 --source "a photo of a butterfly on a flower" --target "a photo of a butterfly on a spikey flower" '
+        "--steps 20 --seeds 0-4 --out {p2p}/spikey.png"),
+    ("scenes64", 1_000, f'p2p edit --model scenes64 --source "{BUTTERFLY} spikey pink flower" --weight spikey=0,0.5,1,2,4 --seeds 0-2 --steps 20 '
         "--out {p2p}/spikey-weights.png"),
     ("scenes", 6_000, 'p2p schedule --source "a photo of a white house with a flag on a mountain" '
         '--target "a photo of a white hotel with a flag on a mountain" --seed 1 --out {p2p}/schedule.png'),
