@@ -1,9 +1,9 @@
 """Training (Ho et al. 2020, Algorithm 1): `Training.one_step` is its lines 2 to 5, `Training.run` repeats them.
 
 The lecture's loop of twelve lines is in notebook 3. Practice adds: one time from each part of 1..T in a batch instead
-of free draws, captions, a clipped gradient (in some recipes also orthogonalised), AdamW, averaged weights, half precision,
-several processes, and the loss in v for all presets but `ddpm`. `batches` draws what a step sees, `processes` knows
-about the other processes.
+of free draws, captions, a clipped gradient (in some recipes also orthogonalised), AdamW, averaged weights, half
+precision, several processes, and the loss in v for all presets but `ddpm`. `batches` draws what a step sees,
+`processes` knows about the other processes.
 """
 
 import copy
