@@ -24,6 +24,7 @@ from ddpm.autoencoder import AutoencoderConfig
 from ddpm.experiments.caption_accuracy import ETA, SCALE, STEPS, few_steps, measure, of_shapes, table
 from ddpm.training import Settings, processes
 from ddpm.training.run import Plan, Run, begin, in_proportion, new, on_paper, resumed
+from ddpm.training.settings import without_effect
 from ddpm.utils import cli, files
 from ddpm.utils.device import DEVICES, best_device, cannot_compile, select_device
 from unet import UNet, UNetConfig, cost
@@ -61,6 +62,9 @@ def prepare(args: argparse.Namespace) -> Plan:
     if args.resume and args.out:
         raise ValueError(f"--out {args.out} has no effect, for --resume goes on in {args.resume}: leave it out")
     plan = resumed(Path(args.resume), given | network) if args.resume else new(given, network, args.device)
+    for name, why in without_effect(plan.settings, plan.config).items():
+        if given.get(name) or name in network:
+            raise ValueError(f"--{name.replace('_', '-')} has no effect, for {why}: leave it out")
     if not plan.settings.minutes and not plan.settings.images:
         raise ValueError("--minutes 0 and --images 0 would train for ever: give one of them")
     if plan.settings.compile and not args.dry_run and (why := cannot_compile(args.device)):

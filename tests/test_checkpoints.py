@@ -210,13 +210,17 @@ def test_shipped_models_are_half_the_size_and_found_by_name(folder, shelf, train
         load("bee")
 
 
-def test_a_shipped_file_that_changed_is_refused(folder, shelf):
+def test_a_shipped_file_that_changed_is_refused_and_so_is_a_damaged_manifest(folder, shelf):
     path = ship(folder, "tiny")
     whole = bytearray(path.read_bytes())
     whole[len(whole) // 3] ^= 1
     path.write_bytes(whole)
     with pytest.raises(CheckpointError, match=r"tiny\.pt is missing or not the file that was shipped"):
         load("tiny")
+    for content in ("{", "[1]", '{"tiny": {"file": "tiny.pt"}}'):
+        (shelf / "manifest.json").write_text(content)
+        with pytest.raises(CheckpointError, match=r"manifest\.json is damaged"):
+            load("tiny")
 
 
 def test_a_model_that_cannot_be_shipped_changes_nothing(folder, shelf):

@@ -33,7 +33,7 @@ def test_only_five_endings_make_a_file_and_a_folder_is_a_folder(tmp_path):
         assert cli.output(args, "grid", ".png") == tmp_path / file, out
 
 
-def test_what_a_command_reads_it_does_not_write(tmp_path, monkeypatch):
+def test_what_a_command_reads_it_does_not_write_and_no_file_where_a_folder_is(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "photo.png").write_text("mine")
     for out in ("photo.png", "."):  # the default name in a folder can be the file that was read, too
@@ -41,6 +41,12 @@ def test_what_a_command_reads_it_does_not_write(tmp_path, monkeypatch):
             cli.output(
                 SimpleNamespace(out=cli.destination(out), image="../" + tmp_path.name + "/photo.png"), "photo", ".png"
             )
+    (tmp_path / "captions.txt").write_text("photo.png\ta red circle\n", encoding="utf-8")
+    with pytest.raises(ValueError, match="is read by this command"):
+        cli.output(SimpleNamespace(out="photo.png", data_dir=str(tmp_path)), "edit", ".png")
+    (tmp_path / "edit.png").mkdir()
+    with pytest.raises(ValueError, match="edit.png is a folder, and a file is to be written"):
+        cli.output(SimpleNamespace(out="."), "edit", ".png")
 
 
 def test_sample_is_ddpms_ancestral_sampler_in_the_form_that_other_programs_read(model, tmp_path, capsys):

@@ -35,6 +35,8 @@ ROWS = {
         --T 50 --schedule linear | T = 50 ends at alpha_bar = 0.6, so x_T still shows 78% of the image
         --preset ddpm --T 4000 | multiplies the errors of a network that predicts eps
         --predicts eps --weighting v | weighting v divides by alpha_bar
+        --data cifar10 --report 5 | --report has no effect, for only shapes are scored
+        --cross-sizes --text-width 32 | --text-width has no effect, for
         --images 64 --batch 61 | 60 images
         --images 64 --data folder --data-dir nowhere | nowhere
         --images 64 --data cifar10 --data-dir notes.txt | is a file: expected the folder
@@ -50,16 +52,21 @@ ROWS = {
         --preset scenes64 --autoencoder shapes | has no autoencoder: train one with train.py --preset autoencoder64
         --autoencoder ae.pt | --autoencoder gives latents of 4 x 4 x 4, the network of shapes takes 3 x 16 x 16
         --preset autoencoder64 --cross-sizes 8 | the network of autoencoder64 has no cross_sizes
+        --preset autoencoder64 --T 10 | --T has no effect, for an autoencoder has no times
         --init ae.pt | ae.pt is an autoencoder: train a model on its latents with train.py --autoencoder
         --preset scenes-control --T 10 | --control keeps the frozen model's T
     """,
     "ddim {} --model tiny.pt --device cpu": """
+        sample --prompts "a red circle" ... | --prompts is empty ('...')
         sample --seeds 3-1 | expected seeds such as
         sample --seeds 0-99999999 | at most 1,000,000 seeds
         sample --seeds 9223372036854775808 | below 2^63
+        sample --steps 4 --steps=5 | --steps: typed twice
+        sample --control-scale 2 | --control-scale 2 has no effect without --control
         sample --control 3 | has no ControlNet
         sample --out new.json | sample --out
         sample --out photo.jpg | no command writes .jpg
+        edit --image 1 --target , | --target is empty (',')
         edit --image 1 --target TARGET --out new.npz | a name that ends in .png, .html
         edit --image 0 --target TARGET --steps 4 --strength 0.1 | is no step: take 0.5 or more
         edit --image 0 --target TARGET --steps 4 --strength 0 | an edit is the image itself
@@ -74,6 +81,8 @@ ROWS = {
         mistakes --n 1 | --n is 1, expected 2 .. 60
         reconstruct --steps 2 1 --n 4 | --steps 1 is one step, and the variant 'exact' needs two
         reconstruct --steps 2 --n 61 | --n is 61, but the test split has 60 images
+        table --columns 10 20 10 | --columns has '10' twice
+        table --out notes.json | notes.txt is there and no result of table
         table --columns 21 | S is 21 steps, expected a whole number in 1..20
         table --columns 2 --features classifier --inception x.pt | x.pt has no effect
         table --rows 1.5 | '1.5': expected a number in [0, 1]
@@ -100,6 +109,8 @@ ROWS = {
         --target TARGET --weight red=2,2 | each once
         --weight red=1 | no effect
         --weight red=2 --weight Red=3 | has a word twice
+        --target TARGET TARGET | twice: give it once
+        --target TARGET --blend red red. | --blend has 'red' twice
         --target TARGET --steps 3 --blend green | --blend names 'green', which is in neither prompt
         --target TARGET --steps 3 --film 4 | --film 4 has more images than steps
         --target TARGET --steps 3 --seeds 0-99 | a sheet of 100 images
@@ -119,6 +130,7 @@ ROWS = {
         score --scale 0.5 | --scale is 0.5: expected 1 (no guidance) or more
         score --steps 21 | S is 21 steps
         score --n 1000000000 | 1 .. 1,000,000
+        score --ways p2p p2p | --ways has 'p2p' twice
         score --kinds maps --ways p2p | --ways has no effect on --kinds maps
         score --ways plain --cross-until 0.5 | --cross-until has no effect: none of --ways is p2p
         score --ways p2p-exact --steps 1 | p2p-exact needs two steps for its exact inversion, --steps is 1
@@ -137,6 +149,7 @@ ROWS = {
         --source "a photo of a cat on a couch" --target "a photo of a cat on a couch" | expected captions of scenes
     """,
     "ddpm {} --model tiny.pt --device cpu": """
+        sample --prompts "a red circle" "A  red circle." | --prompts has 'a red circle' twice
         sample --prompts "a red circle" --n 1025 | a sheet shows at most 1,024
         bound --n 1 | n is 1: a standard error needs 2 images or more, and shapes has 60 here
         bound --n 3 --out x.json | x.json is not a record of ddpm bound
@@ -147,6 +160,7 @@ ROWS = {
         score --n 4 --out x.json | x.json is not a record of ddpm score
     """,
     "{}": """
+        ddpm sample --model= | --model is empty ('')
         ddpm sample --model x.json/checkpoint.pt | no model
         ddpm bound --n 3 --device tpu | 'tpu'
         ddpm reproduce --out new.html | expected a folder

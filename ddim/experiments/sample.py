@@ -30,6 +30,8 @@ def prepare(args: argparse.Namespace) -> tuple[Plan, Sampler]:
         raise ValueError(f"--eta {args.eta:g} is for --sampler ddim, but {args.sampler} adds no noise: drop one")
     if args.sampler == "exact" and args.steps < 2:
         raise ValueError(f"--steps {args.steps}: the exact sampler needs two or more")
+    if args.control is None and args.control_scale != 1:
+        raise ValueError(f"--control-scale {args.control_scale:g} has no effect without --control: leave it out")
     trained = load(args.model, device=args.device)
     if args.control is not None:
         if not isinstance(trained.unet, ControlledUNet):

@@ -11,10 +11,13 @@ import os
 import re
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn
+
+from unet.vocabulary import split_words
 
 from .device import best_device
 from .files import CHECKPOINT
@@ -33,6 +36,25 @@ class Parser(argparse.ArgumentParser):
         """The line, and exit code 2."""
         self.exit(2, f"{self.prog}: error: {' '.join(message.split())}\n")
 
+    def parse_known_args(self, args=None, namespace=None):
+        """As argparse does it. Code 2: a flag typed twice, an empty value, one twice in a list; prompts by words."""
+        args = sys.argv[1:] if args is None else args
+        typed = Counter(word.partition("=")[0] for word in args)
+        namespace, rest = super().parse_known_args(args, namespace)
+        for action in (each for each in self._actions if not isinstance(each, argparse._AppendAction)):
+            value, flag = getattr(namespace, action.dest, None), (action.option_strings or [action.dest])[0]
+            if sum(typed[name] for name in action.option_strings) > 1:
+                self.error(f"{flag}: typed twice: give it once")
+            split = split_words if action.dest in ("source", "target", "prompts", "blend") else str.split
+            said = Counter()
+            for each in map(str, value if isinstance(value, list) else [value]):
+                said[words := " ".join(split(each))] += 1
+                if not words:
+                    self.error(f"{flag} is empty ({each!r}): give a value, or leave the flag out")
+                if said[words] > 1 and action.dest != "multipliers":
+                    self.error(f"{flag} has {words!r} twice: give it once")
+        return namespace, rest
+
 
 def main(name: str, description: str, commands: dict[str, ModuleType], argv: list[str] | None = None) -> int:
     """Parse, and run one of the commands; without any, list them with an example each. Returns the exit code."""
@@ -49,10 +71,15 @@ def main(name: str, description: str, commands: dict[str, ModuleType], argv: lis
         flags.print_help()
         return 0
     args = flags.parse_args(argv)
-    endings = getattr(commands[args.command], "ENDINGS", ())
-    if is_file_name(getattr(args, "out", "")) and Path(args.out).suffix.lower() not in endings:
-        wanted = f"a folder, or a name that ends in {', '.join(endings)}" if endings else "a folder"
-        flags.error(f"{args.command} --out {args.out}: expected {wanted}")
+    endings, out = getattr(commands[args.command], "ENDINGS", ()), Path(getattr(args, "out", ""))
+    if is_file_name(getattr(args, "out", "")):
+        if out.suffix.lower() not in endings:
+            wanted = f"a folder, or a name that ends in {', '.join(endings)}" if endings else "a folder"
+            flags.error(f"{args.command} --out {args.out}: expected {wanted}")
+        there = [file for file in (out, *map(out.with_suffix, endings)) if file.exists()]
+        has_record = any(file.suffix.lower() == ".json" for file in there)  # it is written before text and pictures
+        if ".json" in endings and there and not has_record:
+            flags.error(f"--out {out}: {there[0]} is there and no result of {args.command}: choose another name")
     return exit_code(f"{name} {args.command}", lambda: args.run(args))
 
 
@@ -85,17 +112,27 @@ ENDINGS = (".png", ".json", ".txt", ".html", ".npz")  # of the files that comman
 def output(args: argparse.Namespace, name: str, ending: str, part: str = "") -> Path:
     """The file of a result: --out itself if it names a file, with this ending, else --out/name + part + ending.
 
-    part: what tells several files of one ending apart, such as "-strip". ValueError: a flag names this file as one to
-    read.
+    part: what tells several files of one ending apart, such as "-strip". ValueError: the command reads this file, or
+    it is a folder.
     """
     out, named = Path(args.out), is_file_name(args.out)
     stem = out.with_suffix("") if named else out / name
     same = named and out.suffix.lower() == ending and not part
     path = out if same else stem.with_name(f"{stem.name}{part}{ending}")
-    read = [value for key, value in vars(args).items() if isinstance(value, str) and key not in ("out", "command")]
-    if path.exists() and any(os.path.exists(file) and os.path.samefile(file, path) for file in read):
-        raise ValueError(f"{path} is read by this command: choose another --out")
+    if path.is_dir() or (path.exists() and is_read(path, args)):
+        what = "is a folder, and a file is to be written" if path.is_dir() else "is read by this command"
+        raise ValueError(f"{path} {what}: choose another --out")
     return path
+
+
+def is_read(path: Path, args: argparse.Namespace) -> bool:
+    """Does a command read this file? A flag names it, or the captions.txt of --data-dir does."""
+    read = [value for key, value in vars(args).items() if isinstance(value, str) and key not in ("out", "command")]
+    captions = Path(getattr(args, "data_dir", None) or "data", "captions.txt").expanduser()
+    if captions.is_file():
+        names = (line.partition("\t")[0].strip() for line in captions.read_text("utf-8", "replace").splitlines())
+        read += [str(captions), *(str(captions.parent / name) for name in names)]
+    return any(os.path.exists(file) and os.path.samefile(file, path) for file in map(os.path.expanduser, read))
 
 
 def is_file_name(out: str) -> bool:

@@ -115,9 +115,13 @@ def sha256(path: Path) -> str:
 
 
 def manifest(folder: Path) -> dict[str, dict]:
-    """What a folder of shipped weights holds: name -> {"file", "sha256", "bytes"}."""
+    """What a folder of shipped weights holds: name -> {"file", "sha256", "bytes"}. CheckpointError: it is damaged."""
     path = folder / MANIFEST
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    with suppress(ValueError, AttributeError):  # no JSON, or JSON of another form
+        entries = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        if all({"file", "sha256"} <= entry.keys() for entry in entries.values()):
+            return entries
+    raise CheckpointError(f"{path} is damaged: a name needs a file and its sha256; fetch it again (git checkout)")
 
 
 def shipped(folder: Path, name: str) -> Path:
