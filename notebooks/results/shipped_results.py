@@ -101,6 +101,7 @@ COMMANDS = [  # model, network calls, command; {ddpm}, {ddim}, {p2p}: folders of
     ("scenes64", 12_000, "ddim reconstruct --model scenes64 --n 100 --steps 10 50 --variants caption 'autoencoder alone' --out {ddim}"),
     ("scenes64", 2_000, f"p2p edit --model scenes64 {HOUSE} --cross-until 0.4 --self-until 0.4 --seeds 0 --out {{p2p}}/house64.png"),
     ("scenes64", 1_000, f"p2p edit --model scenes64 {COUCH} --seeds 0-2 --out {{p2p}}/couch64.png"),
+    ("scenes64", 80_000, "p2p score --model scenes64 --n 500 --kinds thing --ways plain sdedit ddim p2p --out {p2p}"),
     ("scenes", 1_000, 'p2p edit --source "a photo of a cat riding on a bicycle" --target "a photo of a dog riding on a bicycle" '
         "--seeds 0-2 --steps 20 --film 5 --out {p2p}/bicycle.png"),
     ("scenes64", 600, 'p2p edit --model scenes64 --source "a photo of a butterfly on a flower" --target "a photo of a butterfly on a spikey flower" '
@@ -115,6 +116,7 @@ COMMANDS = [  # model, network calls, command; {ddpm}, {ddim}, {p2p}: folders of
 
     ("scenes", 9_000, "p2p truth --model scenes-control --n 20 --kinds thing --ways nothing p2p p2p-sketch --out {p2p}/control"),
     ("scenes", 2_100_000, "p2p truth --n 500 --ways nothing plain sdedit ddim-iterations p2p p2p-exact --out {p2p}"),
+    ("scenes", 60_000, "p2p truth --n 500 --kinds thing colour --ways ddim --out {p2p}"),
     ("scenes", 2_800_000, "p2p score --n 500 --kinds thing colour setting_colour setting 'add flag' 'add spikey' "
         "'drop flag' 'add colour' 'drop colour' --out {p2p}"),
     ("scenes", 40_000, "p2p score --n 500 --kinds maps --out {p2p}"),
