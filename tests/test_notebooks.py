@@ -44,7 +44,7 @@ NUMBERS = {
 
 SHORTER = {  # training, steps and images that a test need not wait for: what stands there -> what is run
     "0_the_network": {"IMAGES = 32_000": "IMAGES = 320", "scatter(30_000": "scatter(8_000"},
-    "1_the_bound": {"steps=1000": "steps=100", "generator=ddpm.Noise(": "samples=9, generator=ddpm.Noise("},
+    "1_the_bound": {"steps=1000": "steps=100"},
     "3_ddpm": {"images=9600": "images=640", "sample(shipped.eps(prompts)": "sample(small.eps(prompts)"},
     "4_naive_editing": {"few = 20,": "few = 5,"},
     "6_inversion": {
