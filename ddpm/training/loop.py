@@ -110,9 +110,7 @@ class Training:
                 results.append(self.one_step(lr))
                 if self.progress() >= 1 or (self.interrupted and self.world == 1):
                     break
-            loss, norm = means(
-                results, self.step, self.scaler.is_enabled()
-            )  # reads numbers of the GPU, so it waits for all steps
+            loss, norm = means(results, self.step, self.scaler.is_enabled())  # waits for a GPU to end all steps
             spent = time.perf_counter() - began
             own = self.seconds + spent, float(self.interrupted)
             self.seconds, self.stopped = processes.maximum(own, self.device)  # so that all stop at the same step
