@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from unet import Tokenizer, UNet
-from unet.precision import autocast, resolve
+from unet.precision import DTYPES, autocast, resolve
 
 from ..autoencoder import Autoencoder, autoencoder_loss
 from ..data.base import Dataset
@@ -131,7 +131,8 @@ class Training:
         norm = nn.utils.clip_grad_norm_(self.unet.trainable.parameters(), self.settings.grad_clip)
         self.optimizer.param_groups[0]["lr"] = learning_rate
         if self.settings.orthogonal:
-            orthogonalise([weight.grad for weight in self.matrices if weight.grad is not None])
+            gradients = [weight.grad for weight in self.matrices if weight.grad is not None]
+            orthogonalise(gradients, DTYPES[self.precision])
         self.scaler.step(self.optimizer)  # skipped where a float16 gradient overflowed
         self.scaler.update()
         update_averages(self.averages, self.unet.trainable, self.images, self.settings.batch)

@@ -12,12 +12,13 @@ from torch import Tensor
 STEPS, A, B, C = 5, 3.4445, -4.7750, 2.0315  # A s + B s^3 + C s^5 lifts small s, and keeps s near 1 where it is
 
 
-def orthogonal(G: Tensor) -> Tensor:
+def orthogonal(G: Tensor, dtype: torch.dtype) -> Tensor:
     """G (n, rows, columns), rows <= columns -> U V^T of each G = U S V^T, nearly: singular values of 0.7 .. 1.2.
 
-    Newton-Schulz: an odd polynomial of X, applied to its singular values by products alone, five times, in bfloat16.
+    Newton-Schulz: an odd polynomial of X, applied to its singular values by products alone, five times.
+    dtype: of the products; bfloat16 is exact enough, but far slower than float32 on a CPU that has none of it.
     """
-    X = G.bfloat16() / (G.norm(dim=(1, 2), keepdim=True).bfloat16() + 1e-7)
+    X = (G / (G.norm(dim=(1, 2), keepdim=True) + 1e-7)).to(dtype)
     for _ in range(STEPS):
         XX = X @ X.mT
         X = torch.baddbmm(X, torch.baddbmm(XX, XX, XX, beta=B, alpha=C), X, beta=A)  # (A + B XX^T + C (XX^T)^2) X
@@ -25,12 +26,12 @@ def orthogonal(G: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def orthogonalise(gradients: list[Tensor]) -> None:
+def orthogonalise(gradients: list[Tensor], dtype: torch.dtype) -> None:
     """Replace each gradient, (out, in) or (out, in, height, width), by the orthogonal one, in place."""
     groups = defaultdict(list)  # gradients of one shape go through the products together
     for g in gradients:
         groups[g.shape].append(g)
     for shape, group in groups.items():
         rows, tall = torch.stack(group).flatten(2), shape[0] > shape[1:].numel()
-        new = orthogonal(rows.mT).mT if tall else orthogonal(rows)
+        new = orthogonal(rows.mT, dtype).mT if tall else orthogonal(rows, dtype)
         torch._foreach_copy_(group, list(new.unflatten(2, shape[1:])))
