@@ -102,8 +102,8 @@ COMMANDS = [  # model, network calls, command; {ddpm}, {ddim}, {p2p}: folders of
     ("scenes64", 2_000, f"p2p edit --model scenes64 {HOUSE} --cross-until 0.4 --self-until 0.4 --seeds 0 --out {{p2p}}/house64.png"),
     ("scenes64", 1_000, f"p2p edit --model scenes64 {COUCH} --seeds 0-2 --out {{p2p}}/couch64.png"),
     ("scenes64", 80_000, "p2p score --model scenes64 --n 500 --kinds thing --ways plain sdedit ddim p2p --out {p2p}"),
-    ("scenes", 1_000, 'p2p edit --source "a photo of a cat riding on a bicycle" --target "a photo of a dog riding on a bicycle" '
-        "--seeds 0-2 --steps 20 --film 5 --out {p2p}/bicycle.png"),
+    ("scenes64", 600, 'p2p edit --model scenes64 --source "a photo of a cat riding on a bicycle" --target "a photo of a dog riding on a bicycle" '
+        "--seeds 0-2 --steps 20 --sampler ddpm --film 3 --out {p2p}/bicycle.png"),
     ("scenes64", 600, 'p2p edit --model scenes64 --source "a photo of a butterfly on a flower" --target "a photo of a butterfly on a spikey flower" '
         "--steps 20 --seeds 0-4 --out {p2p}/spikey.png"),
     ("scenes64", 1_000, f'p2p edit --model scenes64 --source "{BUTTERFLY} spikey pink flower" --weight spikey=0,0.5,1,2,4 --seeds 0-2 --steps 20 '
