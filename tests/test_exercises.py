@@ -28,18 +28,33 @@ time_embedding
     (-torch -> (torch | has a minus
     torch.cat([angles.cos(), angles.sin()], dim=1) -> angles.sin() | half of the width
     right(t, width).unflatten(1, (2, -1)).mT.flatten(1) | alternate
+    10000.0 -> 1000.0 | at t = 1 the angles are 1.0000, 0.0316, 0.0010
+    (-torch -> (-2 * torch | at t = 1 the angles are 1.0000, 0.0001, 0.0000
+    t[:, None] -> t[:, None] / 1000 | at t = 1 the angles are 0.0010
+    width // 2 -> width | too wide
+    dim=1 -> dim=0 | below the cosines
 eps_from_v
     v + -> v - | is subtracted
     (1 - a_t).sqrt() * v + a_t.sqrt() * x_t | are swapped
     .sqrt() -> | roots are missing
     a_t.sqrt() * x_t - (1 - a_t).sqrt() * v | predicted x_0
     a_t.sqrt() * v | 0 times x_t, expected 0.8
+    (x_t - a_t.sqrt() * (a_t.sqrt() * x_t + (1 - a_t).sqrt() * v)) / (1 - a_t).sqrt() | -0.6 times v
+    (v + (1 - a_t).sqrt() * x_t) / a_t.sqrt() | 1.667 times v, expected 0.6; 1.333 times x_t
+    (x_t - a_t.sqrt() * v) / (1 - a_t).sqrt() | -0.75 times v, expected 0.6; 1.25 times x_t
+    a_t.sqrt() * v -> a_t * v | 0.36 times v
+    (1 - a_t).sqrt() -> (1 - a_t) | 0.64 times x_t
 kl_of_gaussians
     right(mu_2, var_2, mu_1, var_1) | are swapped
     2 * right(mu_1, var_1, mu_2, var_2) | 1/2 is missing
     terms.sum(dim=-1) -> terms | not added up
     - 1 + -> + | 0 times d, expected -0.5
     log(var_2 / var_1) -> log(var_1 / var_2) | -0.5 times log
+    = torch.log( -> = 0.5 * torch.log( | 0.25 times log(var_2 / var_1)
+    - 1 + -> + 1 + | 0.5 times d
+    var_1 / var_2 + -> var_2 / var_1 + | 0.5 times var_2 / var_1
+    (mu_2 - mu_1) ** 2 -> (mu_2 - mu_1).abs() | 0.5 times |mu_2 - mu_1| / var_2
+    dim=-1 -> dim=0 | over the batch
 posterior
     (1 - abar_prev) / (1 - abar_t) * beta -> beta | the variance is beta_t
     (1 - abar_prev) / (1 - abar_t) * beta -> ((1 - abar_prev) / (1 - abar_t) * beta).sqrt() | standard deviation
@@ -55,6 +70,11 @@ alpha_bar
     .cumprod(0) -> | multiply them up
     (1 - beta).cumprod -> beta.cumprod | the betas are multiplied
     (1 - beta).cumprod(0) -> 1 - beta.cumsum(0) | added up
+    (1 - beta).cumprod -> (1 - beta).sqrt().cumprod | roots
+    .cumprod(0) -> .cumprod(0)[:-1] | last factor is missing
+    (1 - beta).cumprod -> (1 - beta).flip(0).cumprod | from the last step
+    (1 - beta).cumprod(0) -> 1 - (1 - beta).cumprod(0) | variances of the noise
+    cumprod -> cumsum | alpha_t are added up
 q_sample
     + (1 -> - (1 | -0.6 times the noise
     alpha_bar[t] -> (alpha_bar / alpha_bar.roll(1))[t] | alpha_t is used
@@ -62,12 +82,22 @@ q_sample
     .view(-1, 1, 1, 1) -> | t runs along the columns
     [t] -> [t - 1] | read at t - 1
     * noise -> * torch.randn_like(noise) | random numbers of its own
+    (1 - a).sqrt() -> 0 | 0 times the noise at t = 1
+    (1 - a).sqrt() -> (1 - a.sqrt()) | 0.2 times the noise at t = 1, expected 0.6
+    a.sqrt() * x_0 -> a * x_0 | 0.64 times x_0 at t = 1, expected 0.8
+    [t] -> [t[:1]] | first t is used for all
+    [t] -> [t + 1] | index 4 is out of bounds
 simple_loss
     eps_fn(x_t, t) -> eps_fn(x_0, t) | the network is given x_0
     dim=(1, 2, 3) -> | one number
     .mean( -> .sum( | added up
     - noise) -> - x_0) | compared with x_0
     .square() -> .abs() | not squared
+    .square().mean(dim=(1, 2, 3)) -> .mean(dim=(1, 2, 3)).square() | square first
+    .mean(dim=(1, 2, 3)) -> .mean(dim=(1, 2, 3)).sqrt() | the root of the mean
+    .mean(dim=(1, 2, 3)) -> .mean(dim=(1, 2, 3)) / 2 | 0.5 times the right answer
+    - noise) -> - x_t) | compared with x_t
+    eps_fn(x_t -> eps_fn(noise | the network is given the noise
 ancestral_step
     (1 - before) / (1 - now) * (1 - alpha) -> 1 - alpha | last step adds noise
     (1 - alpha)).sqrt() -> (1 - alpha)) | multiplied by the variance
@@ -196,6 +226,11 @@ guide
     (eps_caption - eps_null) -> (eps_null - eps_caption) | upside down
     (eps_caption - eps_null) -> eps_caption | 1 times eps_null
     eps_caption | 1 times eps_caption, expected 3
+    scale * eps_caption - eps_null | -1 times eps_null, expected -2
+    (eps_null + scale * eps_caption) / (1 + scale) | 0.75 times eps_caption
+    right(eps_caption, eps_null, scale).clamp(-1, 1) | clipped
+    scale * eps_null + eps_caption - eps_null | 2 times eps_null
+    scale * -> (scale - 1) * | 2 times eps_caption, expected 3
 latent
     (log_var / 2).exp() -> log_var.exp() | by the variance
     (log_var / 2).exp() -> log_var | taken for the standard deviation
@@ -204,6 +239,11 @@ latent
     mean / scale | 0 times exp(log_var / 2)
     mean / scale + (log_var / 2).exp() * noise | only the mean
     (log_var / 2) -> (-log_var / 2) | upside down
+    mean + (log_var / 2).exp() * noise / scale | 1 times the mean, expected 0.4
+    (log_var / 2).exp() * noise / scale | 0 times the mean
+    * noise -> | 0.4 times exp(log_var / 2), expected 0
+    (log_var / 2).exp() -> log_var.exp() / 2 | 0.2 times exp(log_var) times the noise
+    (log_var / 2).exp() -> log_var.sqrt() | root of a negative number
 add_control
     "oc,bchw->bohw" -> "co,bchw->bohw" | transposed
     + bias[:, None, None] -> | 0 times b, expected 0.5
@@ -213,6 +253,11 @@ add_control
     kept + strength * copied | without the convolution
     weight, copied) -> weight, kept) | 0.5 times W times the kept map, expected 0
     kept + strength -> kept - strength | -0.5 times W times the copy's map
+    kept + strength * out -> out | 0 times the kept map
+    weight, copied) -> weight, kept + copied) | 0.5 times W times the kept map
+    strength * out -> strength**2 * out | 0.25 times b
+    + bias -> - bias | -0.5 times b
+    weight, copied -> weight.diag().diag(), copied | for each channel alone
 """
 
 
@@ -234,119 +279,11 @@ def neighbours(source, target):
     return places
 
 
-def embedding(exponent=lambda i, n: -i / (n - 1), base=10000.0, half=2, times=1.0, dim=1):
-    def time_embedding(t, width):
-        i = torch.arange(width // half)
-        angles = times * t[:, None] * base ** exponent(i, len(i))
-        return torch.cat([angles.cos(), angles.sin()], dim)
-
-    return time_embedding
-
-
-def divergence(log=1.0, d=-1.0, trace=torch.div, means=lambda gap, var: gap**2 / var, total=lambda x: x.sum(-1) / 2):
-    def kl_of_gaussians(mu_1, var_1, mu_2, var_2):
-        return total(log * torch.log(var_2 / var_1) + d + trace(var_1, var_2) + means(mu_2 - mu_1, var_2))
-
-    return kl_of_gaussians
-
-
-def table(of_alpha):
-    return lambda beta: torch.cat([torch.ones(1), of_alpha(1 - beta)])
-
-
-def noised(of_image, of_noise):
-    def q_sample(x_0, t, noise, alpha_bar):
-        a = alpha_bar[t].view(-1, 1, 1, 1)
-        return of_image(a) * x_0 + of_noise(a) * noise
-
-    return q_sample
-
-
-def loss(of, given=lambda x_t, noise: x_t, time=lambda t: t):
-    def simple_loss(eps_fn, x_0, t, noise, alpha_bar):
-        x_t = solutions.q_sample(x_0, t, noise, alpha_bar)
-        return of(eps_fn(given(x_t, noise), time(t)), noise, x_t)
-
-    return simple_loss
-
-
-def convolved(x, weight, bias):
-    return torch.einsum("oc,bchw->bohw", weight, x) + bias[:, None, None]
-
-
-EACH = (1, 2, 3)
-FUNCTIONS = {  # more of what a class answers: words of the message -> the function
-    "time_embedding": {
-        "at t = 1 the angles are 1.0000, 0.0316, 0.0010": embedding(base=1000.0),
-        "at t = 1 the angles are 1.0000, 0.0001, 0.0000": embedding(lambda i, n: -2 * i / (n - 1)),
-        "at t = 1 the angles are 0.0010": embedding(times=1e-3),
-        "too wide": embedding(half=1),
-        "below the cosines": embedding(dim=0),
-    },
-    "eps_from_v": {
-        "-0.6 times v": lambda v, x, a: (x - a.sqrt() * (a.sqrt() * x + (1 - a).sqrt() * v)) / (1 - a).sqrt(),
-        "1.667 times v, expected 0.6; 1.333 times x_t": lambda v, x, a: (v + (1 - a).sqrt() * x) / a.sqrt(),
-        "-0.75 times v, expected 0.6; 1.25 times x_t": lambda v, x, a: (x - a.sqrt() * v) / (1 - a).sqrt(),
-        "0.36 times v": lambda v, x, a: a * v + (1 - a).sqrt() * x,
-        "0.64 times x_t": lambda v, x, a: a.sqrt() * v + (1 - a) * x,
-    },
-    "kl_of_gaussians": {
-        "0.25 times log(var_2 / var_1)": divergence(log=0.5),
-        "0.5 times d": divergence(d=1.0),
-        "0.5 times var_2 / var_1": divergence(trace=lambda var_1, var_2: var_2 / var_1),
-        "0.5 times |mu_2 - mu_1| / var_2": divergence(means=lambda gap, var: gap.abs() / var),
-        "over the batch": divergence(total=lambda x: x.sum(0) / 2),
-    },
-    "alpha_bar": {
-        "roots": table(lambda alpha: alpha.sqrt().cumprod(0)),
-        "last factor is missing": table(lambda alpha: alpha.cumprod(0)[:-1]),
-        "from the last step": table(lambda alpha: alpha.flip(0).cumprod(0)),
-        "variances of the noise": table(lambda alpha: 1 - alpha.cumprod(0)),
-        "alpha_t are added up": table(lambda alpha: alpha.cumsum(0)),
-    },
-    "q_sample": {
-        "0 times the noise at t = 1": noised(torch.sqrt, lambda a: 0),
-        "0.2 times the noise at t = 1, expected 0.6": noised(torch.sqrt, lambda a: 1 - a.sqrt()),
-        "0.64 times x_0 at t = 1, expected 0.8": noised(lambda a: a, lambda a: (1 - a).sqrt()),
-        "first t is used for all": lambda x_0, t, *rest: solutions.q_sample(x_0, t[:1], *rest),
-        "index 4 is out of bounds": lambda x_0, t, *rest: solutions.q_sample(x_0, t + 1, *rest),
-    },
-    "simple_loss": {
-        "square first": loss(lambda eps, noise, _: (eps - noise).mean(EACH).square()),
-        "the root of the mean": loss(lambda eps, noise, _: (eps - noise).square().mean(EACH).sqrt()),
-        "0.5 times the right answer": loss(lambda eps, noise, _: (eps - noise).square().mean(EACH) / 2),
-        "compared with x_t": loss(lambda eps, _, x_t: (eps - x_t).square().mean(EACH)),
-        "the network is given the noise": loss(lambda eps, noise, _: eps.mean(EACH), lambda x_t, noise: noise),
-    },
-    "latent": {
-        "1 times the mean, expected 0.4": lambda mean, log_var, z, s: mean + (log_var / 2).exp() * z / s,
-        "0 times the mean": lambda mean, log_var, z, s: (log_var / 2).exp() * z / s,
-        "0.4 times exp(log_var / 2), expected 0": lambda mean, log_var, z, s: (mean + (log_var / 2).exp()) / s,
-        "0.2 times exp(log_var) times the noise": lambda mean, log_var, z, s: (mean + log_var.exp() / 2 * z) / s,
-        "root of a negative number": lambda mean, log_var, z, s: (mean + log_var.sqrt() * z) / s,
-    },
-    "add_control": {
-        "0 times the kept map": lambda h, copied, W, b, s: convolved(copied, W, b),
-        "0.5 times W times the kept map": lambda h, copied, W, b, s: h + s * convolved(h + copied, W, b),
-        "0.25 times b": lambda h, copied, W, b, s: h + s**2 * convolved(copied, W, b),
-        "-0.5 times b": lambda h, copied, W, b, s: h + s * convolved(copied, W, -b),
-        "for each channel alone": lambda h, copied, W, b, s: h + s * convolved(copied, W.diag().diag(), b),
-    },
-    "guide": {
-        "-1 times eps_null, expected -2": lambda caption, null, w: w * caption - null,
-        "0.75 times eps_caption": lambda caption, null, w: (null + w * caption) / (1 + w),
-        "clipped": lambda caption, null, w: (null + w * (caption - null)).clamp(-1, 1),
-        "2 times eps_null": lambda caption, null, w: w * null + caption - null,
-        "2 times eps_caption, expected 3": lambda caption, null, w: null + (w - 1) * (caption - null),
-    },
-}
-
-
 def wrong_answers(name: str) -> list[tuple[str, Callable]]:
-    """(words of the message, function) for each mistake of an exercise in the tables above."""
+    """(words of the message, function) for each mistake of an exercise in the table above."""
     lines = MISTAKES.partition(f"\n{name}\n")[2].splitlines()
     rows = lines[: next((i for i, line in enumerate(lines) if not line.startswith(" ")), None)]
-    source, found = inspect.getsource(getattr(solutions, name)), [*FUNCTIONS.get(name, {}).items()]
+    source, found = inspect.getsource(getattr(solutions, name)), []
     for row in rows:
         mistake, _, words = row.strip().rpartition(" | ")
         old, arrow, new = mistake.partition(" ->")
