@@ -96,7 +96,5 @@ def test_one_file_holds_both_networks_and_samples_are_images(tmp_path):
     eps, noise = trained.eps(["a red circle"] * 2), Noise([0, 1])
     x_0 = ddpm.last(few_steps(20)(eps, schedule, noise.start((4, 4, 4)), noise))
     assert images.shape == (2, 3, 16, 16) and (images == ddpm.to_bytes(autoencoder.decode(x_0))).all()
-    with pytest.raises(ValueError, match=r"the images have the shape \(2, 3, 8, 8\): expected \(B, 3, 16, 16\)"):
-        trained.encode(X[:2, :, :8, :8])
     own = model.load_autoencoder(path)  # further models on the same latents
     assert own.config == AUTOENCODER and torch.equal(own.decode(x_0), autoencoder.decode(x_0))

@@ -15,7 +15,6 @@ from PIL import Image
 from test_real_data import noise, write_celeba, write_cifar
 
 from ddpm import __main__ as command
-from ddpm.data.base import DataError
 from ddpm.data.cifar10 import load_images
 from ddpm.data.shapes import PALETTE, draw, read, scatter
 from ddpm.evaluation import classifier, features
@@ -58,13 +57,11 @@ def test_probabilities_are_the_softmax_of_a_linear_layer_of_the_features_in_any_
         assert torch.allclose(answers[head][:1], alone, atol=1e-6)
 
 
-def test_plain_images_of_any_size_are_the_same_image_and_must_be_square():
+def test_plain_images_of_any_size_are_the_same_image():
     network = tiny()
     plain = [np.full((1, 3, size, size), 200, dtype=np.uint8) for size in (8, 16, 50)]
     answers = [network.probabilities(image)["background"] for image in plain]
     assert torch.allclose(answers[0], answers[1], atol=1e-5) and torch.allclose(answers[2], answers[1], atol=1e-5)
-    with pytest.raises(ValueError, match="expected uint8"):
-        network.probabilities(np.zeros((2, 3, 16, 8), dtype=np.uint8))
 
 
 def test_varied_images_are_mirrored_and_moved_ones():
@@ -223,5 +220,3 @@ def test_labels_of_real_images_are_those_of_their_files(tmp_path):
     assert [{head for head, labels in data.labels.items() if labels[i]} for i in (0, 1)] == [
         {"Smiling", "Bald"}, {"Eyeglasses"},
     ]  # fmt: skip
-    with pytest.raises(DataError, match="no labels for the dataset 'folder'"):
-        load_labelled("folder", "")

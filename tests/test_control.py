@@ -8,7 +8,7 @@ import pytest
 import torch
 from helpers import normal
 from PIL import Image
-from tiny import CONFIG, PREDICTS_V, awake, make_data, make_trained, make_unet, save_model
+from tiny import CONFIG, PREDICTS_V, awake, make_data, make_unet, save_model
 
 import ddpm
 from ddpm import Schedule
@@ -71,5 +71,3 @@ def test_a_sketch_of_any_size_is_its_lines_and_an_empty_or_a_missing_one_is_refu
     for name, reason in (("empty", "is empty"), ("dark", "is dark"), ("none", "is missing")):
         with pytest.raises(DataError, match=f"{name}.png {reason}"):
             lines.sketch(tmp_path / f"{name}.png")
-    with pytest.raises(ValueError, match="has no ControlNet"):
-        make_trained().controlled(LINES)

@@ -165,14 +165,15 @@ def test_every_s_runs_and_costs_one_call_per_step(spacing):
             assert steps[-1][1].isfinite().all()
 
 
-@ETAS
+@pytest.mark.parametrize("eta", [0.0, 1.0, "hat", "posterior", "beta"])
 def test_image_i_of_seed_i_is_the_same_in_any_batch(eta):
-    schedule = Schedule(50)
-    eps = GaussianEps(schedule, 0.1, 0.3)
+    """The last two are DDPM's sampler and its variances."""
+    schedule = Schedule(30)
+    eps, ddpms = GaussianEps(schedule, 0.1, 0.3), eta in ("posterior", "beta")
 
     def images(seeds):
-        noise = Noise(seeds)
-        return last(walk(eta)(eps, schedule, noise.start((3, 4, 4)), 10, generator=noise))
+        noise, (sampler, how) = Noise(seeds), (ddpm.sample, eta) if ddpms else (walk(eta), 10)
+        return last(sampler(eps, schedule, noise.start((3, 4, 4)), how, generator=noise))
 
     whole = images([4, 8, 15, 16])
     assert torch.equal(whole, torch.cat([images([4]), images([8, 15]), images([16])]))

@@ -150,20 +150,6 @@ def test_a_gaussian_data_set_comes_out_of_ddpm_sample(kind, variance):
     within_error_bars(x, 0.3, 0.25)
 
 
-@pytest.mark.parametrize("variance", ["posterior", "beta"])
-def test_image_i_of_seed_i_is_the_same_in_any_batch(variance):
-    schedule = Schedule(30)
-    eps = GaussianEps(schedule, 0.1, 0.3)
-
-    def images(seeds):
-        noise = Noise(seeds)
-        return last(sample(eps, schedule, noise.start((3, 4, 4)), variance, generator=noise))
-
-    whole = images([4, 8, 15, 16])
-    assert torch.equal(whole, torch.cat([images([4]), images([8, 15]), images([16])]))
-    assert not torch.equal(whole[0], whole[1])
-
-
 def test_noise_is_standard_normal_and_never_repeats():
     noise = Noise([3, 3, 5])
     first, second = noise.start((100, 100)), noise(torch.zeros(3, 100, 100, dtype=torch.float64))

@@ -150,10 +150,6 @@ def test_the_store_averages_over_heads_steps_and_sites():
     assert torch.allclose(store.word("b", 2), torch.stack([expected[0, ..., 2], expected[1, ..., 1]]))
     assert torch.allclose(store.word(["a", ["b", "c"]], 2)[1], expected[1, ..., 1] + expected[1, ..., 2])
     assert torch.equal(store.word([["a"], []], 2)[1], torch.zeros(2, 2))
-    with pytest.raises(ValueError, match="words for 1 images, but the store has 2 prompts"):
-        store.word(["a"], 2)
-    with pytest.raises(ValueError, match=r"size 4: expected one of the sizes \[2\]"):
-        store.maps(4)
 
 
 def test_a_store_by_time_records_each_step():
@@ -161,8 +157,6 @@ def test_a_store_by_time_records_each_step():
     for t in (5, 3):
         store(maps(seed=t), CROSS, torch.tensor([t]))
     assert torch.equal(store.maps(2, t=3), maps(seed=3).mean(dim=1).view(2, 2, 2, LENGTH))
-    with pytest.raises(ValueError, match=r"size 2, t = 4: expected one of the sizes \[\]"):
-        store.maps(2, t=4)
 
 
 # ---- local blend -----------------------------------------------------------------------------------------------------

@@ -32,8 +32,6 @@ def test_words_are_counted_as_the_tokenizer_counts_them(prompt):
     row = Tokenizer().encode([prompt], 16)[0]
     (circle,) = Tokenizer().encode(["circle"], 16)[0, 1:2]
     assert p2p.word_positions(prompt, "circle") == (row == circle).nonzero().flatten().tolist()
-    with pytest.raises(ValueError, match="'dog' is not in the prompt 'a "):
-        p2p.word_positions(prompt, "dog")
 
 
 @pytest.mark.parametrize(
@@ -71,15 +69,6 @@ def test_refine_map_aligns_shared_words_and_leaves_the_columns_of_new_ones_zero(
     matrix = p2p.refine_map("a photo of a circle", "a photo of a small circle", LENGTH)
     assert [(i, j) for i, j in matrix.nonzero().tolist()] == [(0, 0), (1, 1), (2, 2), (3, 3), (4, 4), (5, 6)]
     assert torch.equal(p2p.refine_map("a photo of a small circle", "a photo of a circle", LENGTH), matrix.T)
-
-
-@pytest.mark.parametrize("matrix", [p2p.swap_map, p2p.refine_map])
-def test_a_prompt_that_does_not_fit_into_the_row_is_refused(matrix):
-    """START takes one of the tokens."""
-    assert matrix("a b c", "a b", 4).shape == (4, 4)
-    for prompts in (("a b c", "a b"), ("a b", "a b c"), ("a b c", "a b c")):
-        with pytest.raises(ValueError, match="'a b c' has 3 words, but a row of 3 tokens takes 2"):
-            matrix(*prompts, 3)
 
 
 def test_the_words_that_differ_and_the_kind_of_edit():

@@ -82,11 +82,3 @@ def test_null_text_of_an_image_does_not_depend_on_the_other():
         for prompts, x in ((PROMPTS, IMAGES), (PROMPTS[1:], IMAGES[1:]))
     )
     assert (together[1] - alone[0]).abs().max() < 1e-3
-
-
-def test_null_prompts_of_other_steps_are_refused():
-    null = real.null_of(TRAINED, {20: real.null_states(TRAINED, 2, 4)})
-    with pytest.raises(ValueError, match=r"no null prompts for t = 10: edit with the steps of null_text, \[20\]"):
-        null(IMAGES, torch.full((2,), 10))
-    with pytest.raises(ValueError, match="null prompts of 2 images for 3"):
-        null(torch.cat([IMAGES, IMAGES[:1]]), torch.full((3,), 20))

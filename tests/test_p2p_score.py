@@ -12,7 +12,7 @@ from tiny import make_trained
 import ddim
 import ddpm
 from ddpm import Noise, last
-from ddpm.data import DataError, scenes, shapes
+from ddpm.data import scenes, shapes
 from ddpm.evaluation.edits import PAIR_KINDS, PARSERS, SCENE_PAIRS, kind_between, pairs, scene_edits
 from ddpm.experiments import records
 from ddpm.experiments.common import shown_words
@@ -103,7 +103,7 @@ def test_the_true_edit_of_a_scene_is_what_its_caption_says(kind):
         assert differ == (set() if kind == "drop colour" else {kind.split()[-1]})
 
 
-def test_other_pairs_have_no_kind_and_other_kinds_no_pairs():
+def test_other_pairs_have_no_kind():
     for data, source, target in (
         ("shapes", "a photo of a red circle", "a photo of a green cross"),
         ("shapes", "a photo of a red circle", "a photo of a circle"),
@@ -111,8 +111,6 @@ def test_other_pairs_have_no_kind_and_other_kinds_no_pairs():
         ("moons", "a photo of a red circle", "a photo of a green circle"),
     ):
         assert kind_between(data, source, target) is None
-        with pytest.raises(DataError, match=f"no edits 'smiling' of {data}"):
-            pairs(data, "smiling", 1)
 
 
 # ---- the baselines ---------------------------------------------------------------------------------------------------
@@ -127,7 +125,7 @@ def test_every_way_edits_pair_i_alike_in_any_batch(way):
 
 
 @pytest.mark.parametrize("sampler", PAIR_SAMPLERS)
-@pytest.mark.parametrize("way", ["plain", "p2p", "sdedit"])
+@pytest.mark.parametrize("way", ["plain", "p2p", "sdedit", "p2p-exact"])
 def test_with_the_same_prompt_a_way_gives_the_source(way, sampler):
     """SDEdit at strength 0."""
     settings, same = sampled(None, scale=3.0, sampler=sampler, strength=0.0)

@@ -17,9 +17,11 @@ import p2p
 import train
 from ddpm import Schedule, Trained
 from ddpm.data import scenes, shapes
+from ddpm.evaluation import classifier, edits, frechet, judge
 from ddpm.training import Settings
 from ddpm.utils.cli import exit_code
 from p2p import real
+from p2p.experiments import truth
 from unet import Site, Tokenizer
 
 # a command, and words that its line has; x.json and notes.txt are somebody's files, ae.pt is an autoencoder
@@ -270,6 +272,29 @@ PYTHON = """
     edit(sampler=p2p.shared_noise([])) | no seeds given
     null_text(x_0=image[:, :, :4, :4]) | x_0 has the shape (2, 3, 4, 4): expected (2, 3, 8, 8)
     null_text(inner_steps=-1) | inner_steps is -1
+    null_at(image, 10 * t) | no null prompts for t = 10: edit with the steps of null_text, [20]
+    null_at(image[[0, 0, 0]], 20 * t[[0, 0, 0]]) | null prompts of 2 images for 3
+    p2p.word_positions("a red circle", "dog") | 'dog' is not in the prompt 'a red circle'
+    p2p.swap_map("a b c", "a b", 3) | 'a b c' has 3 words, but a row of 3 tokens takes 2
+    p2p.swap_map("a b c", "a b c", 3) | has 3 words
+    p2p.refine_map("a b", "a b c", 3) | has 3 words
+    used.word(["red", "red"], 4) | words for 2 images, but the store has 1 prompts
+    used.maps(8) | size 8: expected one of the sizes [4]
+    used.maps(4, t=9) | size 4, t = 9: expected one of the sizes []
+    truth.edits_of("a photo of a cat on a couch", "a photo of a tiger on a bicycle", 1) | scenes that differ in one
+    truth.edits_of("a photo of a white cat on a red couch", "a photo of a white dog on a red couch", 9) | test split
+    frechet.moments(torch.zeros(1, 4)) | shape (1, 4), expected (n, d) with n at least 2
+    ddim.kernel_distance(torch.zeros(5, 4), torch.zeros(5, 3)) | 4 and 3 features, expected as many
+    ddim.frechet_distance(x[0], torch.eye(3), x[0, :2], torch.eye(2)) | (2,), (2, 2)], expected
+    ddim.frechet_distance(x[0], torch.eye(3), x[0], NAN * torch.eye(3)) | not finite
+    judge.judged("folder", byte, ["a photo of a car"] * 2) | nothing judges images of 'folder'
+    judge.judged("cifar10", byte, ["a photo of a cathedral"] * 2, {}) | no sentence of the CIFAR-10 grammar
+    edits.pairs("moons", "smiling", 1) | no edits 'smiling' of moons
+    edits.pairs("shapes", "smiling", 1) | no edits 'smiling' of shapes
+    classifier.load("shapes").probabilities(byte[..., :4]) | expected uint8 (N, 3, H, H)
+    classifier.load_labelled("folder", "") | no labels for the dataset 'folder'
+    trained.encode(image[..., :4]) | the images have the shape (2, 3, 8, 4): expected (B, 3, 8, 8)
+    trained.controlled(image[:, :1]) | has no ControlNet
     scenes.Scene("cat", "gray", "mountain") | thing is 'cat'
     scenes.parse("a photo of a cat on a mountain with a flag") | no sentence
     scenes.scatter(1, "validation", 0) | validation
@@ -284,10 +309,12 @@ def test_from_python_it_is_a_value_error_in_one_line():
     pair = {"trained": trained, "source": "a red circle", "target": "a blue circle", "x_T": image, "steps": 4}
     null = {"trained": trained, "prompts": ["a circle"] * 2, "x_0": image, "steps": 2, "scale": 2.0}
     names = dict(torch=torch, ddpm=ddpm, ddim=ddim, p2p=p2p, scenes=scenes, replace=replace, CONFIG=CONFIG)
-    names |= dict(Schedule=Schedule, Settings=Settings, Tokenizer=Tokenizer) | {
+    names |= dict(Schedule=Schedule, Settings=Settings, Tokenizer=Tokenizer, truth=truth, frechet=frechet, judge=judge)
+    names |= dict(edits=edits, classifier=classifier, byte=image.byte().numpy()) | {
         "eps": lambda x, t: x, "schedule": Schedule(10), "x": torch.zeros(2, 3), "NAN": float("nan"), "image": image,
         "t": torch.ones(2, dtype=torch.long), "trained": trained, "WORDS": [["red"]] * 2 + [["blue"]] * 2, "used": used,
         "edit": lambda **how: p2p.edit(**pair | how), "null_text": lambda **how: next(real.null_text(**null | how)),
+        "null_at": real.null_of(trained, {20: real.null_states(trained, 2, 4)}),
     }  # fmt: skip
     for row in PYTHON.strip().splitlines():
         call, _, named = row.strip().rpartition(" | ")
