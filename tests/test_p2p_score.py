@@ -1,8 +1,6 @@
 """The measures of edits on images whose truth is known, pairs of captions, the baselines and the score."""
 
-import json
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,14 +8,11 @@ import torch
 from tiny import make_trained
 
 import ddim
-import ddpm
 from ddpm import Noise, last
 from ddpm.data import scenes, shapes
 from ddpm.evaluation.edits import PAIR_KINDS, PARSERS, SCENE_PAIRS, kind_between, pairs, scene_edits
-from ddpm.experiments import records
 from ddpm.experiments.common import shown_words
 from ddpm.noise import noise_like
-from ddpm.utils.files import manifest
 from ddpm.utils.images import from_bytes, to_bytes
 from p2p.experiments import score
 from p2p.experiments.baselines import PAIR_SAMPLERS, WAYS, EditSettings, Pairs, sampled_pairs, words_that_differ
@@ -246,37 +241,3 @@ def test_maps_that_are_the_true_masks_are_localised_perfectly(true_images, monke
     for kind in ("colour", "background"):
         assert cells[kind]["pointing, 16 x 16"] == (100 if inside else 0)
         assert cells[kind]["overlap, 16 x 16"] == 100 if inside else cells[kind]["overlap, 16 x 16"] < 60
-
-
-# ---- the record ------------------------------------------------------------------------------------------------------
-
-
-def test_cells_that_another_command_has_written_meanwhile_are_kept(tmp_path):
-    path, how = tmp_path / "score.json", {"n": 2, "precision": "float32", "device": "cpu"}
-    records.add_cells(path, "colour", how, {"p2p": {"success": 1.0}})
-    records.add_cells(path, "shape", how | {"n": 3}, {"p2p": {"success": 2.0}})
-    record = records.add_cells(path, "colour", how, {"plain": {"success": None, "drift": 1.0}})
-    assert record == json.loads(path.read_text())
-    assert [record["settings"][kind]["n"] for kind in ("colour", "shape")] == [2, 3]
-    assert list(record["cells"]["colour"]) == ["p2p", "plain"] and list(record["cells"]["shape"]) == ["p2p"]
-    assert records.row_text(path, record, "colour", {"plain": {}}).splitlines()[1:] == [
-        f"  p2p              success 1  (read from {path})",
-        "  plain            drift 1",
-    ]
-    with pytest.raises(ValueError, match="was made with n 2, not 4: results are not mixed, choose another --out"):
-        records.resume_rows(path, {"colour": how | {"n": 4}})
-
-
-@pytest.mark.parametrize("content", ["{", "[1]", '{"settings": {}}'])
-def test_a_file_that_is_no_such_record_is_refused(tmp_path, content):
-    (tmp_path / "score.json").write_text(content)
-    with pytest.raises(ValueError, match="score.json is not a record of results"):
-        records.resume_rows(tmp_path / "score.json", {"b": {"n": 1, "precision": "float32", "device": "cpu"}})
-
-
-def test_the_shipped_records_are_of_the_shipped_networks():
-    shipped = sorted((Path(ddpm.__file__).parents[1] / "notebooks" / "results" / "p2p").glob("*.json"))
-    assert shipped
-    for path in shipped:
-        for settings in json.loads(path.read_text())["settings"].values():
-            assert settings["model_sha256"] == manifest(ddpm.model.SHIPPED)[settings["model"]]["sha256"], path

@@ -11,8 +11,8 @@ from ddpm.evaluation import classifier, features
 from ddpm.experiments import records
 from ddpm.utils.files import manifest
 
-RESULTS = Path(__file__).parent.parent / "notebooks" / "results" / "ddim"
-SHIPPED = sorted(RESULTS.rglob("*.json"))
+RESULTS = Path(__file__).parent.parent / "notebooks" / "results"
+SHIPPED, P2P = sorted((RESULTS / "ddim").rglob("*.json")), sorted((RESULTS / "p2p").glob("*.json"))
 SETTINGS = {"distance": "FID", "model": "m", "data": "cifar10", "n": 4, "spacing": "linear", "T": 1000, "seed": 0}
 CELL = {"distance": 2.0, "error": 0.1, "kid": 0.003, "kid_error": 0.001}
 
@@ -43,42 +43,52 @@ def test_a_finished_cell_is_not_made_again_even_after_an_interruption(tmp_path):
     assert records.rows_of(record, ["0", "0.5", "1"]) == ["0", "1", "hat"] and records.columns_of(record) == [10, 20]
 
 
-def test_settings_that_an_older_record_lacks_have_the_value_they_had(tmp_path):
+def test_cells_of_other_settings_are_refused_and_those_that_a_record_lacks_have_the_value_they_had(tmp_path):
     path, new = tmp_path / "table.json", SETTINGS | {"precision": "float32", "device": "cpu"}
     filled(path, ["0"], [10], lambda row, S: CELL)
-    assert records.resume(path, new) == {"settings": new, "cells": {"0": {"10": CELL}}}
-    with pytest.raises(ValueError, match="'float32', not 'bfloat16'"):
-        records.resume(path, new | {"precision": "bfloat16"})
-
-
-@pytest.mark.parametrize(("name", "value"), [("n", 5), ("new", "setting")])
-def test_cells_of_other_settings_are_refused(tmp_path, name, value):
-    path = tmp_path / "table.json"
-    filled(path, ["0"], [10], lambda row, S: CELL)
     before = path.read_text()
-    with pytest.raises(ValueError, match=f"{name} .*not mixed"):
-        records.resume(path, SETTINGS | {name: value})
+    assert records.resume(path, new) == {"settings": new, "cells": {"0": {"10": CELL}}}
+    for name, value in (("precision", "bfloat16"), ("n", 5), ("new", "setting")):
+        with pytest.raises(ValueError, match=f"{name} .*, not {value!r}: results are not mixed, choose another --out"):
+            records.resume(path, new | {name: value})
     assert path.read_text() == before
 
 
-@pytest.mark.parametrize("content", ["", "[1]", '{"hello": 1}', '{"settings": {}}'])
+def test_cells_that_another_command_has_written_meanwhile_are_kept(tmp_path):
+    path, how = tmp_path / "score.json", {"n": 2, "precision": "float32", "device": "cpu"}
+    records.add_cells(path, "colour", how, {"p2p": {"success": 1.0}})
+    records.add_cells(path, "shape", how | {"n": 3}, {"p2p": {"success": 2.0}})
+    record = records.add_cells(path, "colour", how, {"plain": {"success": None, "drift": 1.0}})
+    assert record == json.loads(path.read_text())
+    assert [record["settings"][kind]["n"] for kind in ("colour", "shape")] == [2, 3]
+    assert list(record["cells"]["colour"]) == ["p2p", "plain"] and list(record["cells"]["shape"]) == ["p2p"]
+    assert records.row_text(path, record, "colour", {"plain": {}}).splitlines()[1:] == [
+        f"  p2p              success 1  (read from {path})",
+        "  plain            drift 1",
+    ]
+    with pytest.raises(ValueError, match="was made with n 2, not 4"):
+        records.resume_rows(path, {"colour": how | {"n": 4}})
+
+
+@pytest.mark.parametrize("content", ["", "{", "[1]", '{"hello": 1}', '{"settings": {}}'])
 def test_a_file_that_is_no_record_is_refused(tmp_path, content):
     path = tmp_path / "table.json"
     path.write_text(content)
-    with pytest.raises(ValueError, match=r"table.json is not a record of results.*: move it away"):
-        records.resume(path, SETTINGS)
+    for resume in (records.resume, records.resume_rows):
+        with pytest.raises(ValueError, match=r"table.json is not a record of results.*: move it away"):
+            resume(path, SETTINGS)
 
 
 def test_the_shipped_results_are_of_the_shipped_networks():
-    """So that a command goes on with them."""
-    assert SHIPPED
-    for path in SHIPPED:
-        settings = json.loads(path.read_text())["settings"]
+    """So that a command goes on with them. Those of Prompt-to-Prompt have settings for each row."""
+    found = [(path, json.loads(path.read_text())["settings"]) for path in (*SHIPPED, *P2P)]
+    for path, settings in ((p, each) for p, s in found for each in (s.values() if p in P2P else [s])):
         if model := settings.get("model"):
             assert settings["model_sha256"] == manifest(ddpm.model.SHIPPED)[model]["sha256"], path
         if network := settings.get("features"):
             own = manifest(classifier.SHIPPED)[network.split()[1]]["sha256"] if "classifier" in network else None
             assert settings["features_sha256"] == (own or features.LITE0_SHA256), path
+    assert SHIPPED and P2P
 
 
 def test_the_shipped_texts_are_those_of_the_shipped_records():
