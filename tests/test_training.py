@@ -285,15 +285,6 @@ def test_two_processes_are_one_up_to_rounding(tmp_path):
     assert (flat(alone.unet) - flat(half.unet)).abs().max() > 1000 * 1e-6  # half the gradient leads elsewhere
 
 
-@pytest.mark.parametrize("sizes", [{}, {"cross_sizes": ()}, {"self_sizes": ()}])
-def test_every_weight_that_asks_for_a_gradient_gets_one(sizes):
-    """Several processes would wait for the others; without cross-attention no layer reads the text encoder."""
-    training = make_training(SETTINGS, replace(DROPOUT, **sizes))
-    training.one_step(1e-3)
-    silent = [name for name, p in training.unet.named_parameters() if p.requires_grad and p.grad is None]
-    assert silent == [] and all(p.requires_grad for p in training.unet.down.parameters())
-
-
 @pytest.mark.parametrize(("bad", "what"), [(3, "loss"), (10, "gradient"), (14, "loss")])
 def test_a_loss_or_gradient_that_is_not_finite_stops_the_run_with_its_step(bad, what):
     """No record may follow it, for a record is what a checkpoint follows; a finite loss may have such a gradient."""
