@@ -188,18 +188,16 @@ def test_reconstruct_measures_every_variant(model, run, tmp_path, monkeypatch):
     assert (tmp_path / "reconstruct-tiny-3.png").exists()
 
 
-def test_the_edits_are_those_by_hand(model, run, sheets, capsys):
+def test_the_edits_are_those_of_the_three_methods(model, run, sheets, capsys):
     flags = ("--steps", 4, "--strength", 0.75, "--scale", 3, "--eta", 0.5, "--iterations", 2, "--seed", 5)
     assert run("edit", "--image", 3, "--target", TARGET, PROMPT, *flags) == 0
-    trained, test, grid = ddpm.load(model), FEW("test", 60), [15, 10, 5, 0]
-    schedule, x_0, noise = trained.schedule, from_bytes(test.images[3:4]), ddpm.Noise([5])
+    trained, test = ddpm.load(model), FEW("test", 60)
+    x_0 = from_bytes(test.images[3:4])
     source, target = trained.eps([test.captions[3][0]]), trained.eps([TARGET], 3.0)
-    a = schedule.alpha_bar[15].item()
-    noised = a**0.5 * x_0 + (1 - a) ** 0.5 * noise(x_0)
-    sdedit = last(ddim.sample(target, schedule, noised, grid, 0.5, generator=noise))
-    inverted = last(ddim.sample(target, schedule, last(ddim.invert(source, schedule, x_0, grid, iterations=2)), grid))
-    *_, (_, below, _), (_, top, _) = ddim.invert_exact(source, schedule, x_0, grid)
-    exact = last(ddim.sample_exact(target, schedule, (top, below), grid, dtype=x_0.dtype))
+    edits = trained.schedule, x_0, 0.75, 4
+    sdedit = last(ddim.edit_naive(target, *edits, eta=0.5, generator=ddpm.Noise([5])))
+    inverted = last(ddim.edit_inverted(source, target, *edits, iterations=2))
+    exact = last(ddim.edit_exact(source, target, *edits))
     images, rows, *_ = sheets["edit-tiny"]
     assert same_bytes(torch.cat([sdedit, inverted, exact]), images[0, 1:])
     assert ["a photo of " + " ".join(row.split()) for row in rows] == [TARGET, PROMPT]

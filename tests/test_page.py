@@ -118,30 +118,22 @@ def far(image: np.ndarray, x: torch.Tensor) -> int:
 
 def test_a_ddim_page_has_the_way_up_and_down_of_each_method(written):
     """Four of five steps are times 0 4 8 12 16, up and down again."""
-    made = Parsed(written)
-    schedule, x_0, noise = TRAINED.schedule, from_bytes(REAL.images[3:4]), ddpm.Noise([7])
-    grid, source, target = [16, 12, 8, 4, 0], TRAINED.eps([SOURCE]), TRAINED.eps([TARGETS[0]])
+    made, shown = Parsed(written), Parsed(written).frames(0, 1)
+    schedule, x_0, times = TRAINED.schedule, from_bytes(REAL.images[3:4]), [0, 4, 8, 12, 16]
+    source, target, edit = TRAINED.eps([SOURCE]), TRAINED.eps([TARGETS[0]]), (schedule, x_0, 0.8, 5)
     assert made.data["level"] == {"name": "strength", "values": ["0.4", "0.8"]}
-    shown = made.frames(0, 1)
     assert shown.shape == (7, 9, 3, 16, 16) and made.frames(1, 0).shape[1] == 5
-    assert (shown[0] == to_bytes(x_0)).all() and (shown[1:, 0] == to_bytes(x_0)).all()
-    drawn = noise(x_0)
-    for i, t in enumerate(grid[::-1]):  # SDEdit, upwards: the noised image in closed form
+    assert all((still == to_bytes(x_0)).all() for still in (shown[0], shown[1:, 0], shown[4, :4]))
+    for i, t in enumerate(times):  # SDEdit, upwards: the noised image in closed form
         a = schedule.alpha_bar[t].item()
-        assert far(shown[1, i], a**0.5 * x_0 + (1 - a) ** 0.5 * drawn) <= 1
-    assert (shown[4, :4] == to_bytes(x_0)).all()
-    noised = a**0.5 * x_0 + (1 - a) ** 0.5 * drawn
-    sdedit = [x for _, x, _ in ddim.sample(target, schedule, noised, grid, 1.0, generator=noise)]
-    up = [x_0, *(x for _, x, _ in ddim.invert(source, schedule, x_0, grid))]
-    down = [x for _, x, _ in ddim.sample(target, schedule, up[-1], grid)]
-    exact = [x_0, *(x for _, x, _ in ddim.invert_exact(source, schedule, x_0, grid))]
-    pair = (exact[-1], exact[-2])
-    back = [exact[-2], *(x for _, x, _ in ddim.sample_exact(target, schedule, pair, grid, dtype=x_0.dtype))]
-    for panel, way in ((1, sdedit), (2, up + down), (3, exact + back)):
-        assert all(far(a, b) <= 1 for a, b in zip(shown[panel][-len(way) :], way, strict=True)), panel
-    for i, (t, x) in enumerate(zip(grid, [up[-1], *down], strict=False)):  # beside x_t, what is predicted from it
-        if t:
-            assert far(shown[5, 4 + i], predict_x0(schedule, x, t, predict(target, x, t))) <= 1
+        assert far(shown[1, i], a**0.5 * x_0 + (1 - a) ** 0.5 * ddpm.Noise([7])(x_0)) <= 1
+    sdedit = list(ddim.edit_naive(target, *edit, generator=ddpm.Noise([7])))
+    inverted, exact = (list(way(source, target, *edit)) for way in (ddim.edit_inverted, ddim.edit_exact))
+    exact.insert(5, exact[3])  # decoding begins with the pair of its last two images
+    for panel, way in ((1, sdedit), (2, inverted), (3, exact)):
+        assert all(far(a, x) <= 1 for a, (_, x, _) in zip(shown[panel][-len(way) :], way, strict=True)), panel
+    for i, (t, x, _) in enumerate(inverted[4:-1]):  # beside x_t, what is predicted from it
+        assert far(shown[5, 4 + i], predict_x0(schedule, x, t, predict(target, x, t))) <= 1
     assert (shown[4:, -1] == shown[1:4, -1]).all()
     labels = made.data["scenes"][0][1]["labels"]
     assert labels[0] == "encode 0/4, t = 0" and labels[4] == "encode 4/4, t = 16" and labels[5] == "decode 1/4, t = 12"
