@@ -28,7 +28,6 @@ time_embedding
     (-torch -> (torch | has a minus
     torch.cat([angles.cos(), angles.sin()], dim=1) -> angles.sin() | half of the width
     right(t, width).unflatten(1, (2, -1)).mT.flatten(1) | alternate
-    10000.0 -> 1000.0 | at t = 1 the angles are 1.0000, 0.0316, 0.0010
     (-torch -> (-2 * torch | at t = 1 the angles are 1.0000, 0.0001, 0.0000
     t[:, None] -> t[:, None] / 1000 | at t = 1 the angles are 0.0010
     width // 2 -> width | too wide
@@ -38,18 +37,13 @@ eps_from_v
     (1 - a_t).sqrt() * v + a_t.sqrt() * x_t | are swapped
     .sqrt() -> | roots are missing
     a_t.sqrt() * x_t - (1 - a_t).sqrt() * v | predicted x_0
-    a_t.sqrt() * v | 0 times x_t, expected 0.8
     (x_t - a_t.sqrt() * (a_t.sqrt() * x_t + (1 - a_t).sqrt() * v)) / (1 - a_t).sqrt() | -0.6 times v
-    (v + (1 - a_t).sqrt() * x_t) / a_t.sqrt() | 1.667 times v, expected 0.6; 1.333 times x_t
     (x_t - a_t.sqrt() * v) / (1 - a_t).sqrt() | -0.75 times v, expected 0.6; 1.25 times x_t
-    a_t.sqrt() * v -> a_t * v | 0.36 times v
     (1 - a_t).sqrt() -> (1 - a_t) | 0.64 times x_t
 kl_of_gaussians
     right(mu_2, var_2, mu_1, var_1) | are swapped
     2 * right(mu_1, var_1, mu_2, var_2) | 1/2 is missing
     terms.sum(dim=-1) -> terms | not added up
-    - 1 + -> + | 0 times d, expected -0.5
-    log(var_2 / var_1) -> log(var_1 / var_2) | -0.5 times log
     = torch.log( -> = 0.5 * torch.log( | 0.25 times log(var_2 / var_1)
     - 1 + -> + 1 + | 0.5 times d
     var_1 / var_2 + -> var_2 / var_1 + | 0.5 times var_2 / var_1
@@ -76,13 +70,11 @@ alpha_bar
     (1 - beta).cumprod(0) -> 1 - (1 - beta).cumprod(0) | variances of the noise
     cumprod -> cumsum | alpha_t are added up
 q_sample
-    + (1 -> - (1 | -0.6 times the noise
     alpha_bar[t] -> (alpha_bar / alpha_bar.roll(1))[t] | alpha_t is used
     .sqrt() -> | the roots are
     .view(-1, 1, 1, 1) -> | t runs along the columns
     [t] -> [t - 1] | read at t - 1
     * noise -> * torch.randn_like(noise) | random numbers of its own
-    (1 - a).sqrt() -> 0 | 0 times the noise at t = 1
     (1 - a).sqrt() -> (1 - a.sqrt()) | 0.2 times the noise at t = 1, expected 0.6
     a.sqrt() * x_0 -> a * x_0 | 0.64 times x_0 at t = 1, expected 0.8
     [t] -> [t[:1]] | first t is used for all
@@ -222,11 +214,7 @@ frechet_1d
 guide
     return eps_null -> return eps_caption | the paper's w
     right(eps_null, eps_caption, scale) | are swapped
-    eps_null + -> | -3 times eps_null, expected -2
     (eps_caption - eps_null) -> (eps_null - eps_caption) | upside down
-    (eps_caption - eps_null) -> eps_caption | 1 times eps_null
-    eps_caption | 1 times eps_caption, expected 3
-    scale * eps_caption - eps_null | -1 times eps_null, expected -2
     (eps_null + scale * eps_caption) / (1 + scale) | 0.75 times eps_caption
     right(eps_caption, eps_null, scale).clamp(-1, 1) | clipped
     scale * eps_null + eps_caption - eps_null | 2 times eps_null
@@ -236,26 +224,18 @@ latent
     (log_var / 2).exp() -> log_var | taken for the standard deviation
     / scale -> | the scale is missing
     / scale -> * scale | multiplied by the scale
-    mean / scale | 0 times exp(log_var / 2)
     mean / scale + (log_var / 2).exp() * noise | only the mean
     (log_var / 2) -> (-log_var / 2) | upside down
     mean + (log_var / 2).exp() * noise / scale | 1 times the mean, expected 0.4
-    (log_var / 2).exp() * noise / scale | 0 times the mean
     * noise -> | 0.4 times exp(log_var / 2), expected 0
     (log_var / 2).exp() -> log_var.exp() / 2 | 0.2 times exp(log_var) times the noise
     (log_var / 2).exp() -> log_var.sqrt() | root of a negative number
 add_control
     "oc,bchw->bohw" -> "co,bchw->bohw" | transposed
-    + bias[:, None, None] -> | 0 times b, expected 0.5
     strength * out -> out | 1 times W times the copy's map, expected 0.5; 1 times b
-    kept + strength * out -> strength * (kept + out) | 0.5 times the kept map
-    kept + strength * out -> strength * out | 0 times the kept map
     kept + strength * copied | without the convolution
     weight, copied) -> weight, kept) | 0.5 times W times the kept map, expected 0
-    kept + strength -> kept - strength | -0.5 times W times the copy's map
     kept + strength * out -> out | 0 times the kept map
-    weight, copied) -> weight, kept + copied) | 0.5 times W times the kept map
-    strength * out -> strength**2 * out | 0.25 times b
     + bias -> - bias | -0.5 times b
     weight, copied -> weight.diag().diag(), copied | for each channel alone
 """

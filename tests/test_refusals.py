@@ -89,7 +89,6 @@ ROWS = {
         table --columns 2 --features classifier --inception x.pt | x.pt has no effect
         table --rows 1.5 | '1.5': expected a number in [0, 1]
         table --rows half | expected a number in [0, 1], or one of hat, 2m, train, test
-        table --columns 2 --reference elsewhere | invalid choice: 'elsewhere'
         table --spacing quadratic --columns 2 | t = 17, where alpha_bar of the cosine
         table --n 1 --columns 2 | --n is 1: a distance between sets needs 2 images
         table --scale 2 --columns 2 | --scale is guidance towards captions: give --captions
@@ -161,6 +160,17 @@ ROWS = {
         score --scale nan | 'nan': expected a number
         score --n 4 --out x.json | x.json is not a record of ddpm score
     """,
+    "{} --model OWN/model.pt --data-dir OWN --device cpu": """
+        ddpm bound | a folder of images has no test split: all of its images were used for training
+        ddpm score --n 2 | no classifier of 'folder', only of celeba, cifar10, scenes
+        ddim reconstruct --n 2 | a folder of images has no test split
+        ddim mistakes --n 2 | a folder of images has no test split
+        ddim sweep --n 2 | no edits are known for the dataset 'folder'
+        ddim edit --image 0 --source "a red cat" --target "a red dog" --steps 5 | a folder of images has no test split
+        ddim table --n 2 --columns 2 | --features inception
+        p2p edit --image 0 --source "a red cat" --target "a red dog" --steps 5 | a folder of images has no test split
+        p2p score --n 2 | no kinds of edit of the dataset 'folder'
+    """,
     "{}": """
         ddpm sample --model= | --model is empty ('')
         ddpm sample --model x.json/checkpoint.pt | no model
@@ -168,8 +178,6 @@ ROWS = {
         ddpm reproduce --out new.html | expected a folder
         ddpm speed --batch 1000000000 --device cpu | 1 .. 1,000,000
         ddpm speed --repeats 1.5 | '1.5': expected a whole number
-        ddpm speed --precision int8 | invalid choice: 'int8'
-        ddpm speed --presets nosuch | invalid choice: 'nosuch'
         unet --presets nosuch | invalid choice: 'nosuch'
         unet --presets shapes shapes | a name twice
     """,
@@ -183,8 +191,8 @@ def run_training(argv: list[str]) -> int:
 
 
 @pytest.mark.parametrize("command", ROWS)
-def test_what_is_typed_wrong_is_named(command, tmp_path, monkeypatch, capsys):
-    """On sixty images of each split."""
+def test_what_is_typed_wrong_is_named(command, cats, tmp_path, monkeypatch, capsys):
+    """On sixty images of each split; OWN is a model of a folder's images, and the folder."""
     sixty = {split: shapes.shapes(split, 60) for split in ("train", "test")}
     monkeypatch.setattr(shapes, "shapes", lambda split="train", *_, **__: sixty[split])
     monkeypatch.setattr(ddpm.Trained, "eps", lambda *_, **__: pytest.fail("called the network"))
@@ -197,7 +205,9 @@ def test_what_is_typed_wrong_is_named(command, tmp_path, monkeypatch, capsys):
     before = sorted(tmp_path.rglob("*"))
     for row in ROWS[command].strip().splitlines():
         typed, _, named = row.strip().rpartition(" | ")
-        program, *words = shlex.split(command.format(typed.replace("TARGET", f'"{TARGET}"')))
+        program, *words = shlex.split(
+            command.format(typed.replace("TARGET", f'"{TARGET}"')).replace("OWN", str(cats[0]))
+        )
         main = run_training if program == "train" else import_module(f"{program}.__main__").main
         assert code_of(main, *words) == 2, row
         error = capsys.readouterr().err

@@ -1,14 +1,18 @@
 """The S x eta table: its rows, columns and paper, what stands in the text, and the order of exact data."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
-from helpers import Recorder
+from helpers import Recorder, code_of
 
 import ddim
+from ddim.__main__ import main
 from ddim.experiments import table
 from ddpm import GaussianEps, MixtureEps, Noise, Schedule, last
 from ddpm.data import shapes
+from ddpm.evaluation import features
 from ddpm.evaluation.frechet import Measure, Reference
 
 SETTINGS = {"distance": "FID", "model": "m", "data": "cifar10", "n": 4, "spacing": "linear", "T": 1000, "seed": 0}
@@ -115,3 +119,14 @@ def test_networks_that_order_the_cells_alike_have_rank_correlation_1():
 
     assert table.agreement(record(1, 2, 3, 4), record(1, 4, 9, 16), ["0"]) == pytest.approx((4, 1.0, 0.0))
     assert table.agreement(record(1, 2, 3, 4), record(1, 2, 4, 3), ["0"]) == pytest.approx((4, 0.8, 0.0))
+
+
+def test_the_distance_of_ones_own_images_is_measured_on_a_network_that_needs_no_labels(cats, tmp_path, monkeypatch):
+    """In place of the Inception network the mean of each channel."""
+    folder, model = cats
+    means = features.Features("FID", "means", "0" * 64, lambda images: torch.from_numpy(images).float().mean((2, 3)))
+    monkeypatch.setattr(features, "inception", lambda *_: means)
+    flags = ("--model", model, "--data-dir", folder, "--n", 4, "--columns", 2, "--rows", 0, "--captions")
+    assert code_of(main, "table", *flags, "--inception", "here", "--out", tmp_path) == 0
+    record = json.loads((tmp_path / "table-model.json").read_text())
+    assert record["settings"]["reference_n"] == 4 and record["cells"]["0"]["2"]["distance"] > 0
