@@ -8,23 +8,3 @@ from .editing import edit_exact, edit_inverted, edit_naive
 from .interpolation import slerp
 from .inversion import invert
 from .sampler import q_sigma, sample, sample_hat, sigma, step, step_hat, timesteps
-
-__all__ = [
-    "edit_exact",
-    "edit_inverted",
-    "edit_naive",
-    "frechet_distance",
-    "invert",
-    "invert_exact",
-    "kernel_distance",
-    "q_sigma",
-    "sample",
-    "sample_2m",
-    "sample_exact",
-    "sample_hat",
-    "sigma",
-    "slerp",
-    "step",
-    "step_hat",
-    "timesteps",
-]

@@ -10,34 +10,3 @@ from .schedule import Schedule
 from .utils import images
 from .utils.device import best_device
 from .utils.images import from_bytes, squared_error, strip
-
-__all__ = [
-    "CheckpointError",
-    "EpsFn",
-    "GaussianEps",
-    "MixtureEps",
-    "Noise",
-    "Schedule",
-    "Trained",
-    "best_device",
-    "bits_per_dim",
-    "from_bytes",
-    "gaussian_kl",
-    "generate",
-    "guide",
-    "guided",
-    "images",
-    "last",
-    "load",
-    "noise_like",
-    "posterior",
-    "predict_eps",
-    "predict_x0",
-    "q_sample",
-    "sample",
-    "simple_loss",
-    "squared_error",
-    "step",
-    "strip",
-    "to_bytes",
-]

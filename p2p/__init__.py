@@ -6,18 +6,3 @@ from .editing import edit, shared_noise
 from .maps import refine, replace, reweight
 from .store import AttentionStore
 from .words import kind_of, refine_map, swap_map, word_positions
-
-__all__ = [
-    "AttentionStore",
-    "LocalBlend",
-    "edit",
-    "kind_of",
-    "real",
-    "refine",
-    "refine_map",
-    "replace",
-    "reweight",
-    "shared_noise",
-    "swap_map",
-    "word_positions",
-]

@@ -7,19 +7,3 @@ from .cost import cost
 from .presets import PRESETS
 from .text import TextEncoder, Tokenizer, UnknownWordError
 from .unet import UNet
-
-__all__ = [
-    "PRESETS",
-    "Attention",
-    "ControlNet",
-    "ControlledUNet",
-    "Hook",
-    "Site",
-    "Text",
-    "TextEncoder",
-    "Tokenizer",
-    "UNet",
-    "UNetConfig",
-    "UnknownWordError",
-    "cost",
-]

@@ -29,7 +29,8 @@ ENDINGS = (".png", ".html")
 METHODS = {"sdedit": "SDEdit", "ddim": "DDIM inversion", "exact": "exact inversion"}
 STRENGTH, STEPS = [0.6], 50  # of a sheet
 PAGE_STRENGTHS, PAGE_STEPS = [0.2, 0.4, 0.6, 0.8, 1.0], 20
-Edits = dict[tuple[str, float, str], list[page.State]]  # target, strength and method -> the states of the edit
+State = tuple[int, Tensor, Tensor]  # t, x_t, predicted x_0
+Edits = dict[tuple[str, float, str], list[State]]  # target, strength and method -> the states of the edit
 
 # ---- the methods -----------------------------------------------------------------------------------------------------
 
@@ -186,9 +187,7 @@ def write_page(
     page.write(path, f"Editing with the sampler: {source}", data, frames)
 
 
-def up_and_down(
-    trained: Trained, grid: list[int], states: list[page.State], x_0: Tensor, noise: Tensor
-) -> list[np.ndarray]:
+def up_and_down(trained: Trained, grid: list[int], states: list[State], x_0: Tensor, noise: Tensor) -> list[np.ndarray]:
     """x_t and the predicted x_0 of an edit, uint8 (2k + 1, 1, 3, H, W) each, along a grid of k steps up and down again.
 
     SDEdit noises in one step: below its highest time stand the image with the same noise (1, C, H, W), and the image
@@ -200,4 +199,6 @@ def up_and_down(
     if len(states) == 2 * k:
         (_, below, _), _, (t, _, predicted) = states[k - 1 : k + 2]
         states = [*states[: k + 1], (t, below, predicted), *states[k + 1 :]]
-    return page.frames_of(trained, [states[0][1]], states[1:])
+    x = [x for _, x, _ in states]
+    x_0 = [*(x_0 for *_, x_0 in states[1:]), x[-1]]  # what is predicted from the x_t above; at t = 0 the image itself
+    return [np.stack([trained.images(each) for each in way]) for way in (x, x_0)]

@@ -5,8 +5,8 @@ from functools import partial
 
 from ddpm.data.lines import drawing
 from ddpm.experiments.common import named
-from ddpm.experiments.sample import Plan, draw, plan, shared_flags
-from ddpm.model import Sampler, load
+from ddpm.experiments.sample import draw, shared_flags
+from ddpm.model import load
 from ddpm.utils import cli
 from unet import ControlledUNet
 
@@ -24,8 +24,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     shared_flags(parser)
 
 
-def prepare(args: argparse.Namespace) -> tuple[Plan, Sampler]:
-    """What is sampled and where it goes, and the sampler. ValueError: what cannot be sampled or kept."""
+def run(args: argparse.Namespace) -> None:
+    """Write an image for each prompt and seed. ValueError: what cannot be sampled or kept."""
     if args.eta is not None and args.sampler != "ddim":
         raise ValueError(f"--eta {args.eta:g} is for --sampler ddim, but {args.sampler} adds no noise: drop one")
     if args.sampler == "exact" and args.steps < 2:
@@ -39,10 +39,4 @@ def prepare(args: argparse.Namespace) -> tuple[Plan, Sampler]:
         trained = trained.controlled(drawing(args.control, trained.unet.config.size)[None], args.control_scale)
     timesteps(trained.schedule.T, args.steps)
     how = dict(eta=args.eta or 0.0) if args.sampler == "ddim" else {}
-    return plan(args, trained, args.seeds), partial(named, args.sampler, steps=args.steps, **how)
-
-
-def run(args: argparse.Namespace) -> None:
-    """Write an image for each prompt and seed: a captioned sheet, a row for each prompt, or files of images."""
-    made, sampler = prepare(args)
-    draw(args, made, sampler, args.steps)
+    draw(args, trained, args.seeds, partial(named, args.sampler, steps=args.steps, **how), args.steps)

@@ -8,8 +8,6 @@ from unet.vocabulary import VOCABULARY
 from . import celeba, cifar10, folder, scenes, shapes
 from .base import DataError, Dataset
 
-__all__ = ["DataError", "Dataset", "load_data"]
-
 
 def load_data(
     name: str,

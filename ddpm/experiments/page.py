@@ -16,16 +16,13 @@ from typing import Any
 import numpy as np
 from einops import rearrange
 from PIL import Image
-from torch import Tensor
 
 from unet.text import split_words
 
-from ..model import Trained
 from ..utils.files import write_text
 
 TEMPLATE = Path(__file__).with_name("page.html")
 MOST_BYTES = 4_000_000  # of a file
-State = tuple[int, Tensor, Tensor]  # t, x_t, predicted x_0
 
 
 def is_page(args: argparse.Namespace) -> bool:
@@ -68,18 +65,6 @@ class Atlas:
         file = BytesIO()
         Image.fromarray(whole).save(file, "png", optimize=True)
         return file.getvalue()
-
-
-def frames_of(trained: Trained, start: list[Tensor], states: list[State]) -> list[np.ndarray]:
-    """x_t and the predicted x_0 of a trajectory of S steps, uint8 (S + 1, B, 3, H, W) each.
-
-    start: x_T (B, C, H, W), or both images of a latent pair; states: what a sampler yields from there. Beside x_t is
-    what the network predicts from it, and at the end, t = 0, the image itself. From a pair the network is first called
-    at the second image: the first takes that prediction too.
-    """
-    x = [*start, *(x for _, x, _ in states)]
-    x_0 = [*(x_0 for *_, x_0 in states), x[-1]]
-    return [np.stack([trained.images(each) for each in way]) for way in (x, x_0[:1] * (len(x) - len(x_0)) + x_0)]
 
 
 def captions(source: str, target: str) -> list[dict[str, Any]]:

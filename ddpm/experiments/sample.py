@@ -2,7 +2,6 @@
 
 import argparse
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
@@ -12,7 +11,7 @@ from ..model import Sampler, Trained, load
 from ..utils import cli
 from ..utils.files import whole_file
 from ..utils.images import grid
-from .common import batches_of, calls_bar
+from .common import calls_bar, images_of
 
 EXAMPLE = 'python -m ddpm sample --prompts "a photo of a brown dog riding on a blue bicycle" --n 8'
 ENDINGS = (".png", ".npz")
@@ -28,44 +27,27 @@ def shared_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--prompts", nargs="+", help="captions, each in quotes; by default two of the model's data")
 
 
-class Plan(NamedTuple):
-    """What is sampled, an image for each prompt and seed, and where it goes: a sheet or a .npz file."""
+def draw(args: argparse.Namespace, trained: Trained, seeds: list[int], sampler: Sampler, steps: int) -> None:
+    """Sample every caption with every seed, and write a sheet or .npz: arr_0, uint8 (N, H, W, 3), as FID programs read.
 
-    trained: Trained
-    prompts: list[str]
-    seeds: list[int]
-    columns: int
-    path: Path
-
-
-def plan(args: argparse.Namespace, trained: Trained, seeds: list[int]) -> Plan:
-    """Every caption with every seed. ValueError: an unknown word, too many images."""
-    captions = args.prompts or examples(trained.info["data"])
+    ValueError, before the first step: an unknown word, too many images.
+    """
+    captions, ending = args.prompts or examples(trained.info["data"]), ".png"
     trained.tokens(captions)
-    count, named = len(captions) * len(seeds), cli.is_file_name(args.out)
-    path = Path(args.out)
-    if named and path.suffix.lower() == ".npz":
-        path = cli.output(args, path.stem, ".npz")
-    elif count > MOST_ON_A_SHEET:
-        there = f"{count:,} images, and a sheet shows at most {MOST_ON_A_SHEET:,}"
-        raise ValueError(f"{there}: take --out samples.npz")
-    else:
-        path = cli.output(args, f"sample-{cli.name_of(args.model)}", ".png")
+    if cli.is_file_name(args.out):
+        ending = Path(args.out).suffix.lower()
+    path = cli.output(args, f"sample-{cli.name_of(args.model)}", ending)
     prompts = [caption for caption in captions for _ in seeds]
-    return Plan(trained, prompts, seeds * len(captions), len(seeds) if len(seeds) > 1 else 8, path)
-
-
-def draw(args: argparse.Namespace, plan: Plan, sampler: Sampler, steps: int) -> None:
-    """Sample, and write the images where they go; .npz holds arr_0, uint8 (N, H, W, 3), as programs for FID read it."""
-    trained, prompts, seeds, columns, path = plan
+    if ending == ".png" and len(prompts) > MOST_ON_A_SHEET:
+        there = f"{len(prompts):,} images, and a sheet shows at most {MOST_ON_A_SHEET:,}"
+        raise ValueError(f"{there}: take --out samples.npz")
     with calls_bar(steps * len(prompts)) as bar:
-        batches = batches_of(trained, prompts, seeds, args.scale, sampler, bar)
-        if path.suffix.lower() == ".npz":
-            samples = np.concatenate(list(batches)).transpose(0, 2, 3, 1)
-            with whole_file(path) as temporary, open(temporary, "wb") as file:
-                np.savez(file, samples)
-        else:
-            grid(path, np.concatenate(list(batches)), prompts, columns)
+        images = images_of(trained, prompts, seeds * len(captions), args.scale, sampler, bar)
+    if ending == ".png":
+        grid(path, images, prompts, len(seeds) if len(seeds) > 1 else 8)
+    else:
+        with whole_file(path) as temporary, open(temporary, "wb") as file:
+            np.savez(file, images.transpose(0, 2, 3, 1))
     print(path)
 
 
@@ -74,13 +56,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     shared_flags(parser)
 
 
-def prepare(args: argparse.Namespace) -> Plan:
-    """What is sampled, and where it goes. ValueError: what cannot be sampled or kept."""
-    return plan(args, load(args.model, device=args.device), list(range(args.seed, args.seed + args.n)))
-
-
 def run(args: argparse.Namespace) -> None:
     """Write n images of every prompt, the same n seeds for each."""
-    made = prepare(args)
-    steps = made.trained.schedule.T
-    draw(args, made, lambda eps, schedule, x_T, noise: sample(eps, schedule, x_T, generator=noise), steps)
+    trained, seeds = load(args.model, device=args.device), list(range(args.seed, args.seed + args.n))
+    sampler = lambda eps, schedule, x_T, noise: sample(eps, schedule, x_T, generator=noise)  # noqa: E731
+    draw(args, trained, seeds, sampler, trained.schedule.T)
