@@ -66,6 +66,7 @@ ROWS = {
         sample --steps 4 --steps=5 | --steps: typed twice
         sample --control-scale 2 | --control-scale 2 has no effect without --control
         sample --control 3 | has no ControlNet
+        control | tiny.pt has no ControlNet
         sample --out new.json | sample --out
         sample --out photo.jpg | no command writes .jpg
         edit --image 1 --target , | --target is empty (',')

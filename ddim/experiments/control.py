@@ -20,6 +20,7 @@ from ddpm.experiments.common import model_facts, own_record, write
 from ddpm.model import Trained, generate, in_batches
 from ddpm.utils import cli
 from ddpm.utils.images import sheet
+from unet import ControlledUNet
 
 EXAMPLE = "python -m ddim control --n 50"
 ENDINGS = (".json", ".txt", ".png")
@@ -128,8 +129,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 def prepare(args: argparse.Namespace) -> tuple[Trained, dict[str, tuple[str, list[Column]]], dict]:
     """The model, its sheets, facts for the record. ValueError: a model without a ControlNet, a sketch of nothing."""
     trained = ddpm.load(args.model, device=args.device)
+    if not isinstance(trained.unet, ControlledUNet):
+        raise ValueError(f"{args.model} has no ControlNet: expected one as scenes-control")
     sketch, *sketches = (drawing(name, trained.unet.config.size) for name in (args.control, *SKETCHES))
-    trained.controlled(sketch[None])
     own_record(args, f"control-{cli.name_of(args.model)}", "a record of ddim control", "rows")
     facts = model_facts(trained, args) | {"classifier": classifier.load("scenes").sha256}
     facts |= {name: getattr(args, name) for name in ("n", "steps", "eta", "scale", "control")}
