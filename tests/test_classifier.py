@@ -155,11 +155,9 @@ def test_only_the_official_network_gives_what_is_called_fid(tmp_path, monkeypatc
     (tmp_path / "half.pt").write_bytes(scripted.read_bytes()[:500])
     for path in (scripted, tmp_path / "half.pt", tmp_path / "absent.pt"):
         with pytest.raises(CheckpointError, match=f"{path.name}.*{re.escape(features.URL)}"):
-            features.load("inception", path=path)
-    with pytest.raises(CheckpointError, match="no Inception network"):  # an empty name is a name
-        features.load("classifier", "shapes", path="")
+            features.inception(path)
     monkeypatch.setattr(features, "SHA256", sha256(scripted))
-    answers = features.load("inception", path=scripted)
+    answers = features.inception(scripted)
     assert answers.name == "FID" and answers.network == "inception-2015-12-05" and answers(images).shape == (3, 2048)
     assert np.allclose(answers(images)[:, 7], images.mean(axis=(1, 2, 3)), rtol=1e-5)
 

@@ -75,7 +75,7 @@ def test_score_writes_shares_between_0_and_1_before_it_prints(model, tmp_path, m
     assert (result["n"], result["steps"]) == (6, 2) and (result["precision"], result["device"]) == ("float32", "cpu")
     for split in ("on real renderings", "combinations seen", "combinations never seen"):
         assert set(result[split]) == {"background", "colour", "size", "shape", "all"}
-    assert result["on real renderings"]["all"] == 1
+    assert result["on real renderings"]["all"] == {"share": 1.0, "n": 6}
 
 
 def test_ship_makes_a_model_that_loads_by_name_and_replaces_only_if_allowed(model, tmp_path, monkeypatch, capsys):

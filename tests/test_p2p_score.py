@@ -24,7 +24,7 @@ TINY = make_trained()
 QUICK = EditSettings(steps=3)
 
 
-def task(kind: str, n: int) -> score.Task:
+def task(kind: str, n: int) -> score.CaptionPairs:
     return score.task_of(TINY, kind, n)
 
 
@@ -69,7 +69,10 @@ def test_an_object_is_where_it_was_drawn_and_a_scenes_stands_on_its_lower_edge(m
     for times in (1, 2):  # in the same unit
         large = masks.repeat(times, axis=1).repeat(times, axis=2)
         monkeypatch.setattr(score, "places", lambda *_, large=large: {"thing": large})
-        assert score.centres(score.Task("scenes", "thing", [], []), large[:, None]).tolist() == [[4, 5], [16, 16]]
+        assert score.centres(score.CaptionPairs("scenes", "thing", [], []), large[:, None]).tolist() == [
+            [4, 5],
+            [16, 16],
+        ]
     assert np.flatnonzero(score.wider(masks).any(axis=(0, 2))).tolist() == [1, 2, 3, 4, 5]
 
 
@@ -187,7 +190,7 @@ def test_a_perfect_editor_has_all_points_and_one_that_does_nothing_no_success(tr
 @pytest.mark.parametrize("kind", SCENE_PAIRS)
 def test_true_edits_of_scenes_succeed_and_unchanged_ones_do_not(kind):
     """A flag that is taken away must be gone; where only its colour is no longer named, an image may stay as it is."""
-    each, chosen = score.Task("scenes", kind, **vars(pairs("scenes", kind, 6))), scene_edits(kind, 6)
+    each, chosen = pairs("scenes", kind, 6), scene_edits(kind, 6)
     before, after = (np.stack([scenes.draw(scene) for scene in found])
                      for found in ([e.before for e in chosen], [e.after for e in chosen]))  # fmt: skip
     shown = shown_words("scenes", before, each.sources)

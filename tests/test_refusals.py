@@ -87,7 +87,6 @@ ROWS = {
         table --columns 10 20 10 | --columns has '10' twice
         table --out notes.json | notes.txt is there and no result of table
         table --columns 21 | S is 21 steps, expected a whole number in 1..20
-        table --columns 2 --features classifier --inception x.pt | x.pt has no effect
         table --rows 1.5 | '1.5': expected a number in [0, 1]
         table --rows half | expected a number in [0, 1], or one of hat, 2m, train, test
         table --spacing quadratic --columns 2 | t = 17, where alpha_bar of the cosine

@@ -125,8 +125,9 @@ def test_the_distance_of_ones_own_images_is_measured_on_a_network_that_needs_no_
     """In place of the Inception network the mean of each channel."""
     folder, model = cats
     means = features.Features("FID", "means", "0" * 64, lambda images: torch.from_numpy(images).float().mean((2, 3)))
+    monkeypatch.setattr(features, "fetched", str)
     monkeypatch.setattr(features, "inception", lambda *_: means)
     flags = ("--model", model, "--data-dir", folder, "--n", 4, "--columns", 2, "--rows", 0, "--captions")
-    assert code_of(main, "table", *flags, "--inception", "here", "--out", tmp_path) == 0
+    assert code_of(main, "table", *flags, "--features", "inception", "--out", tmp_path) == 0
     record = json.loads((tmp_path / "table-model.json").read_text())
     assert record["settings"]["reference_n"] == 4 and record["cells"]["0"]["2"]["distance"] > 0

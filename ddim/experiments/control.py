@@ -6,7 +6,6 @@ the thing in the drawing, and the words of the caption that the image shows, wit
 """
 
 import argparse
-from typing import NamedTuple
 
 import numpy as np
 from tqdm import tqdm
@@ -92,21 +91,15 @@ def text(record: dict) -> str:
 # ---- shown -----------------------------------------------------------------------------------------------------------
 
 
-class Column(NamedTuple):
-    """A column of a sheet: its name, and what its images are made of."""
-
-    name: str
-    prompt: str
-    sketch: np.ndarray  # uint8 (1, H, W), 255 on a line
-    strength: float = 1.0
+Column = tuple[str, str, np.ndarray, float]  # name, caption, sketch uint8 (1, H, W) with 255 on a line, strength
 
 
 def columns_of(sketch: np.ndarray, sketches: list[np.ndarray]) -> dict[str, tuple[str, list[Column]]]:
     """Name of a sheet -> its title and columns."""
-    several = [Column(f"scene {name}", CAPTIONS[0], each) for name, each in zip(SKETCHES, sketches, strict=True)]
-    strengths = [Column(f"{strength:g}", CAPTIONS[0], sketch, strength) for strength in STRENGTHS]
+    several = [(f"scene {name}", CAPTIONS[0], each, 1.0) for name, each in zip(SKETCHES, sketches, strict=True)]
+    strengths = [(f"{strength:g}", CAPTIONS[0], sketch, strength) for strength in STRENGTHS]
     return {
-        "captions": ("one sketch, five captions", [Column(caption, caption, sketch) for caption in CAPTIONS]),
+        "captions": ("one sketch, five captions", [(caption, caption, sketch, 1.0) for caption in CAPTIONS]),
         "sketches": (f"{CAPTIONS[0]}: one caption, five sketches", several),
         "strength": (f"{CAPTIONS[0]}: strength of control", strengths),
     }
@@ -142,7 +135,7 @@ def run(args: argparse.Namespace) -> None:
     """Draw the sheets, measure, and write the table."""
     (trained, sheets, facts), name = prepare(args), f"control-{cli.name_of(args.model)}"
     for part, (title, columns) in sheets.items():
-        rows, names = ["sketch", *(f"seed {seed}" for seed in SEEDS)], [column.name for column in columns]
+        rows, names = ["sketch", *(f"seed {seed}" for seed in SEEDS)], [name for name, *_ in columns]
         print(sheet(cli.output(args, name, ".png", f"-{part}"), draw(trained, args, columns), rows, names, title))
     record = {"settings": facts, "rows": measure(trained, args)}
     write(args, name, record, text(record))

@@ -101,17 +101,11 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--prompts", nargs="+", help="captions, each in quotes; by default six of the dataset")
 
 
-def prepare(args: argparse.Namespace) -> tuple[Trained, list[str]]:
-    """The model and the prompts. ValueError, OSError: either is not there, or a word is not known."""
+def run(args: argparse.Namespace) -> None:
     trained = ddpm.load(args.model, device=args.device).for_many_images(compiled=False)
     split = "train" if trained.info["data"] == "folder" else "test"  # a folder has no other
     prompts = args.prompts or [several[0] for several in model_data(trained, args.data_dir, split).captions[:6]]
     trained.tokens(prompts)
-    return trained, prompts
-
-
-def run(args: argparse.Namespace) -> None:
-    trained, prompts = prepare(args)
     T, n = trained.schedule.T, len(prompts)
     cells = [(row, S) for S in up_to(trained, FIGURE_3) for row in ETAS] + [("0", S) for S in up_to(trained, FIGURE_5)]
     work = calls(T, cells, "linear") * n + (min(n, BETWEEN) * POINTS + 1) * min(50, T) + len(tenths(T))

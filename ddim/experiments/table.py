@@ -279,8 +279,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rows", type=row_name, nargs="+", default=ROWS, help=names)
     parser.add_argument("--spacing", choices=SPACINGS, help="time grid; by default the paper's where it fits")
     parser.add_argument("--captions", action="store_true", help="captions of the training set, not the null prompt")
-    parser.add_argument("--features", choices=features.KINDS, help="network of the distance: by default the classifier")
-    parser.add_argument("--inception", metavar="FILE", help="inception-2015-12-05.pt; fetched where left out")
+    parser.add_argument("--features", choices=features.KINDS, default="classifier", help="network of the distance")
     reference = "real images: of a split, or half of the training set"
     parser.add_argument("--reference", choices=("train", "test", "half"), default="train", help=reference)
     parser.add_argument("--reference-n", type=cli.positive, help="at most so many of these, evenly spaced")
@@ -302,8 +301,6 @@ def prepare(args: argparse.Namespace) -> tuple:
         raise ValueError("--scale is guidance towards captions: give --captions, or leave it out")
     if typed := [flag for flag in ("columns", "spacing", "captions") if getattr(args, flag) and not sampled]:
         raise ValueError(f"--{typed[0]} is for samples, and --rows has real images only: leave it out")
-    if args.inception and args.features not in (None, "inception"):
-        raise ValueError(f"--inception {args.inception} has no effect with --features {args.features}: leave one out")
     trained = ddpm.load(args.model, device=args.device).for_many_images(args.precision)
     schedule, columns, spacing = trained.schedule, args.columns or COLUMNS, args.spacing or usual_spacing(trained)
     cells = [(row, REAL) for row in real_rows] + [(row, S) for S in columns for row in sampled]
@@ -313,8 +310,7 @@ def prepare(args: argparse.Namespace) -> tuple:
         where = f"starts at t = {first}, where alpha_bar of the {schedule.kind} schedule is {signal:.2g}"
         other = "take --spacing linear" if spacing == "quadratic" else "train with --schedule cosine"
         raise ValueError(f"--spacing {spacing} {where}: samples would not start from noise, {other}")
-    kind = args.features or "classifier"
-    network = features.load(kind, trained.info["data"], args.inception, trained.device)
+    network = features.load(args.features, trained.info["data"], trained.device)
     reference, images = real_images(trained, args, real_rows)
     reference = reference[:: -(-len(reference) // (args.reference_n or len(reference)))]
     prompts = prompts_of(trained, args)

@@ -104,16 +104,20 @@ def edits(dataset: Dataset, kind: str, n: int) -> Edits:
 
 @dataclass(frozen=True)
 class CaptionPairs:
-    """n pairs of one kind of edit.
+    """n pairs of one kind of edit of a dataset.
 
     sources, targets: the captions. changed: the kind of word that an edit must show, or, if removed, no longer show, as
-    `judge.judged` calls it; None where the image need not change.
+    `judge.judged` calls it; None where the image need not change. places: of faces, kind of word -> (H, W) bool, where
+    real ones show it.
     """
 
+    data: str
+    kind: str
     sources: list[str]
     targets: list[str]
-    changed: str | None
+    changed: str | None = None
     removed: bool = False
+    places: dict[str, np.ndarray] | None = None
 
 
 def pairs(data: str, kind: str, n: int, seed: int = 0) -> CaptionPairs:
@@ -134,7 +138,7 @@ def pairs(data: str, kind: str, n: int, seed: int = 0) -> CaptionPairs:
         captions = [(SENTENCES[data](words), SENTENCES[data](words | {kind: new})) for words, new in drawn]
     sources, targets = ([pair[i] for pair in captions] for i in (0, 1))
     word = None if kind == "drop colour" else kind.split()[-1]  # the colour may stay as it is
-    return CaptionPairs(sources, targets, word, removed=kind == "drop flag")
+    return CaptionPairs(data, kind, sources, targets, word, removed=kind == "drop flag")
 
 
 def thing_edit(kind: str, rng: np.random.Generator) -> tuple[Words, str]:

@@ -51,14 +51,13 @@ class Features:
         return torch.cat(parts)
 
 
-def load(kind: str, data: str = "", path: str | Path | None = None, device: str | torch.device = "cpu") -> Features:
-    """The feature network of a kind; data: the dataset of the classifier; path: the Inception file, where it is here.
+def load(kind: str, data: str = "", device: str | torch.device = "cpu") -> Features:
+    """The feature network of a kind; data: the dataset of the classifier.
 
-    A path means "inception". ValueError: an unknown kind; files.CheckpointError: a package or file that is missing,
-    damaged or of another kind.
+    ValueError: an unknown kind; files.CheckpointError: a package or file that is missing, damaged or of another kind.
     """
-    if path is not None or kind == "inception":
-        return inception(fetched() if path is None else Path(path).expanduser(), device)
+    if kind == "inception":
+        return inception(fetched(), device)
     if kind == "imagenet":
         return imagenet(device)
     if kind != "classifier":
@@ -142,6 +141,6 @@ def fetched() -> Path:
             with files.whole_file(CACHE) as temporary:
                 shutil.copyfile(network, temporary)
     except (OSError, http.client.HTTPException) as error:
-        advice = f"put {URL} at {CACHE}, or give the file with --inception; --features classifier needs no download"
+        advice = f"put {URL} at {CACHE}; --features classifier needs no download"
         raise files.CheckpointError(f"the Inception network could not be fetched ({error}): {advice}") from None
     return CACHE

@@ -58,31 +58,22 @@ def of_shapes(n: int) -> Judged:
 def measure(trained: Trained, sets: Judged, *how: float) -> dict[str, dict]:
     """Name of a set -> word, or "all" words -> {"share" of the images that show it, "n" captions that have it}.
 
-    Of the shapes, whose captions have all words, the shares alone. how: scale, steps and eta of `samples_of`.
+    how: scale, steps and eta of `samples_of`.
     """
-    result, data = {}, trained.info["data"]
+    result = {}
     for name, (images, prompts) in sets.items():
-        if images is None:
-            images = samples_of(trained, prompts, *how)
-        found = accuracy(common.shown_words(data, images, prompts))
-        result[name] = {word: part["share"] for word, part in found.items()} if data == "shapes" else found
+        images = samples_of(trained, prompts, *how) if images is None else images
+        result[name] = accuracy(common.shown_words(trained.info["data"], images, prompts))
     return result
 
 
 def table(result: dict[str, dict]) -> str:
-    """Percentages: a row for each set of the shapes, with its words; of others a row for each kind of word."""
-    if "samples" not in result:
-        return "\n".join(
-            f"{name:24s} " + "  ".join(f"{word} {100 * share:5.1f} %" for word, share in shares.items())
-            for name, shares in result.items()
-        )
-    pairs = [(word, real, result["samples"][word]) for word, real in result["real images"].items()]
-    again = result.get("reconstructions")  # of the real images, by the autoencoder of a model of latents
-    return "\n".join(
-        f"{word:12s} {real['n']:5d} prompts  real {100 * real['share']:5.1f} %  samples {100 * made['share']:5.1f} %"
-        + (f"  reconstructed {100 * again[word]['share']:5.1f} %" if again else "")
-        for word, real, made in pairs
-    )
+    """Percent of the images that show it: a row for each kind of word, a column for each set."""
+    lines = [f"{'':14s}{'prompts':>8s}" + "".join(f"{name:>25s}" for name in result)]
+    for word, first in next(iter(result.values())).items():
+        shares = [f"{100 * found[word]['share']:23.1f} %" for found in result.values()]
+        lines.append(f"{word:14s}{first['n']:8d}" + "".join(shares))
+    return "\n".join(lines)
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -102,7 +93,7 @@ def prepare(args: argparse.Namespace) -> tuple[Trained, Judged, dict]:
         rows = random_rows(data, args.n)
         prompts = [data.captions[i][0] for i in rows]
         sets = {"real images": (data.images[rows], prompts), "samples": (None, prompts)}
-        if trained.autoencoder:
+        if trained.autoencoder:  # what it makes of the real images
             sets["reconstructions"] = trained.images(trained.encode(from_bytes(data.images[rows]))), prompts
     trained.tokens([prompt for _, prompts in sets.values() for prompt in prompts])
     common.own_record(args, f"score-{cli.name_of(args.model)}", "a record of ddpm score", *sets)

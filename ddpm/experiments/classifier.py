@@ -7,7 +7,7 @@ from tqdm import tqdm
 
 from ..data import scenes
 from ..evaluation import classifier
-from ..evaluation.classifier import Labelled, load_labelled
+from ..evaluation.classifier import load_labelled
 from ..utils import cli, files
 
 EXAMPLE = "python -m ddpm classifier --data cifar10 --replace"
@@ -19,17 +19,12 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--replace", action="store_true", help="replace the shipped classifier of this dataset")
 
 
-def prepare(args: argparse.Namespace) -> tuple[classifier.Recipe, Labelled, Labelled]:
-    """The recipe, the training and the test set. ValueError, OSError: no recipe or data, a name that is taken."""
+def run(args: argparse.Namespace) -> None:
     recipe = classifier.RECIPES.get(args.data)
     if recipe is None:
         raise ValueError(f"no recipe for the dataset {args.data!r}: expected {', '.join(classifier.RECIPES)}")
     files.check_new(classifier.SHIPPED, args.data, args.replace)
-    return recipe, *(load_labelled(args.data, args.data_dir, split, recipe.size) for split in ("train", "test"))
-
-
-def run(args: argparse.Namespace) -> None:
-    recipe, training, test = prepare(args)
+    training, test = (load_labelled(args.data, args.data_dir, split, recipe.size) for split in ("train", "test"))
     torch.manual_seed(args.seed)
     parts, epochs = scenes.PARTS if classifier.PARTS in training.labels else (), args.epochs or recipe.epochs
     network = classifier.Classifier(recipe.size, recipe.widths, training.heads, parts=parts)

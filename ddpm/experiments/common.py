@@ -2,7 +2,7 @@
 
 import argparse
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -99,10 +99,10 @@ def write(args: argparse.Namespace, name: str, record: dict, text: str) -> None:
     print(path)
 
 
-def batches_of(
-    trained: Trained, prompts: list[str], seeds: list[int], scale: float, sampler: Sampler, bar: tqdm
-) -> Iterator[np.ndarray]:
-    """One image for each prompt and seed, in batches of uint8 (B, 3, H, W); the bar moves for each image and step.
+def images_of(
+    trained: Trained, prompts: list[str], seeds: Sequence[int], scale: float, sampler: Sampler, bar: tqdm
+) -> np.ndarray:
+    """One image for each prompt and seed, uint8 (N, 3, H, W); the bar moves for each image and step.
 
     ValueError at the first step whose x_t is not finite.
     """
@@ -112,12 +112,7 @@ def batches_of(
             yield state
             bar.update(min(len(state[1]), bar.total - bar.n))  # the last batch may be padded
 
-    return generate(trained, prompts, seeds, watched, scale)
-
-
-def images_of(*arguments) -> np.ndarray:
-    """All images of `batches_of` as one array, uint8 (N, 3, H, W)."""
-    return np.concatenate(list(batches_of(*arguments)))
+    return np.concatenate(list(generate(trained, prompts, seeds, watched, scale)))
 
 
 def finite(trajectory: Iterator, scale: float) -> Iterator:

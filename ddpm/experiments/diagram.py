@@ -2,7 +2,6 @@
 
 import argparse
 from itertools import groupby
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -182,11 +181,6 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     cli.add_flags(parser, "out", model="shapes")
 
 
-def prepare(args: argparse.Namespace) -> tuple[UNet, Path]:
-    """The network, and the file of its diagram."""
-    return load(args.model).unet, cli.output(args, f"diagram-{cli.name_of(args.model)}", ".png")
-
-
 def run(args: argparse.Namespace) -> None:
-    unet, path = prepare(args)
+    unet, path = load(args.model).unet, cli.output(args, f"diagram-{cli.name_of(args.model)}", ".png")
     print(save_figure(draw(unet), path))

@@ -114,15 +114,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--precision", choices=PRECISIONS, default="auto", help="of the networks")
 
 
-def prepare(args: argparse.Namespace) -> torch.device:
-    """The device. ValueError: another's file."""
-    device = select_device(args.device)
-    common.own_record(args, "speed", "a record of ddpm speed", "images/s")
-    return device
-
-
 def run(args: argparse.Namespace) -> None:
-    device, works = prepare(args), {}
+    device, works = select_device(args.device), {}
+    common.own_record(args, "speed", "a record of ddpm speed", "images/s")
     precision = resolve(args.precision, device)
     missing = {library: why for library in CLASSES if isinstance(why := imported(library), str)}
     for preset, library in product(args.presets, (OURS, *(name for name in CLASSES if name not in missing))):

@@ -4,7 +4,6 @@ At the upper left nothing is injected (the new caption only), at the lower right
 """
 
 import argparse
-from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
@@ -13,12 +12,10 @@ import ddpm
 from ddim.sampler import as_grid
 from ddpm.diffusion import last
 from ddpm.experiments.common import finite
-from ddpm.model import Trained
 from ddpm.utils import cli
 from ddpm.utils.images import sheet
 
 from ..editing import edit
-from ..words import Words
 from .baselines import EditSettings, words_of
 from .edit import GUIDANCE, change
 
@@ -35,19 +32,14 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--target", required=True, help="caption of the edit")
 
 
-def prepare(args: argparse.Namespace) -> tuple[Trained, list[Words], Path]:
-    """The model, the words of source and target, and where the sheet goes. ValueError, OSError."""
+def run(args: argparse.Namespace) -> None:
     trained = ddpm.load(args.model, device=args.device)
     EditSettings(scale=args.scale)  # refuses guidance below 1
     as_grid(trained.schedule.T, args.steps)
     words = words_of(trained, [args.source, args.target])
     if words[0] == words[1]:
         raise ValueError(f"--target {args.target!r} is the source: change a word")
-    return trained, words, cli.output(args, f"schedule-{cli.name_of(args.model)}", ".png")
-
-
-def run(args: argparse.Namespace) -> None:
-    trained, words, path = prepare(args)
+    path = cli.output(args, f"schedule-{cli.name_of(args.model)}", ".png")
     x_T = ddpm.Noise([args.seed]).start(trained.shape, trained.device)
     rows = []
     for self_until in tqdm(SHARES, "self-attention", unit=" rows"):

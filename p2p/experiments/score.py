@@ -7,7 +7,7 @@ attention maps show where words are. Cells that the file already has are not mea
 import argparse
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,7 @@ from ddpm.data import load_data, scenes
 from ddpm.data.celeba import where_words_show
 from ddpm.data.shapes import read
 from ddpm.evaluation import classifier, faces, judge
-from ddpm.evaluation.edits import PAIR_KINDS, PARSERS, pairs
+from ddpm.evaluation.edits import PAIR_KINDS, PARSERS, CaptionPairs, pairs
 from ddpm.experiments.common import shown_words
 from ddpm.experiments.records import Cell
 from ddpm.model import Trained
@@ -43,30 +43,17 @@ Judged = dict[str, np.ndarray]  # see `judge.judged`
 # ---- the pairs, and what their images show ---------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Task:
-    """n pairs of one kind of edit of a dataset: see `ddpm.evaluation.edits.CaptionPairs`."""
-
-    data: str
-    kind: str
-    sources: list[str]
-    targets: list[str]
-    changed: str | None = None
-    removed: bool = False
-    places: dict[str, np.ndarray] | None = None  # of faces: kind of word -> (H, W) bool, where real faces show it
-
-
-def task_of(trained: Trained, kind: str, n: int, data_dir: str = "") -> Task:
+def task_of(trained: Trained, kind: str, n: int, data_dir: str = "") -> CaptionPairs:
     """n pairs of a kind of edit of the model's dataset; for maps, n captions whose words have a known place."""
     data, half = trained.info["data"], -(-n // 2)
     if kind != MAPS or data != "celeba":
-        return Task(data, kind, **vars(pairs(data, "colour" if kind == MAPS else kind, n)))
+        return replace(pairs(data, "colour" if kind == MAPS else kind, n), kind=kind)
     shown = where_words_show(load_data(data, data_dir, "train", trained.image_shape[-1]))
     captions = [caption for word in ("smiling", "eyeglasses") for caption in pairs(data, word, half).targets][:n]
-    return Task(data, kind, captions, captions, places=shown)
+    return CaptionPairs(data, kind, captions, captions, places=shown)
 
 
-def places(task: Task, images: np.ndarray) -> dict[str, np.ndarray]:
+def places(task: CaptionPairs, images: np.ndarray) -> dict[str, np.ndarray]:
     """Kind of word -> (n, H, W) bool, the pixels of images uint8 (n, 3, H, W) that show what it names."""
     if task.places is not None:
         return {kind: np.broadcast_to(mask, (len(images), *mask.shape)) for kind, mask in task.places.items()}
@@ -74,7 +61,7 @@ def places(task: Task, images: np.ndarray) -> dict[str, np.ndarray]:
     return judge.places(task.data, images, seen)
 
 
-def centres(task: Task, images: np.ndarray) -> np.ndarray | None:
+def centres(task: CaptionPairs, images: np.ndarray) -> np.ndarray | None:
     """(n, 2): x and y of the object of each image, pixels; None where that cannot be known.
 
     Of a scene the middle of its lower edge, on which it stands: a true edit from a low to a tall one leaves it there.
@@ -92,7 +79,7 @@ def centres(task: Task, images: np.ndarray) -> np.ndarray | None:
     return found
 
 
-def elsewhere(task: Task, before: np.ndarray, after: np.ndarray) -> np.ndarray | None:
+def elsewhere(task: CaptionPairs, before: np.ndarray, after: np.ndarray) -> np.ndarray | None:
     """(n, H, W) bool, the pixels that an edit should leave alone; None where that cannot be known.
 
     Of shapes those outside both objects or, for an edit of the background, inside both; of scenes those that belong to
@@ -113,7 +100,7 @@ def wider(mask: np.ndarray) -> np.ndarray:
     return np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(1, 2)).any(axis=(3, 4))
 
 
-def batches(trained: Trained, settings: EditSettings, task: Task) -> Iterator[Pairs]:
+def batches(trained: Trained, settings: EditSettings, task: CaptionPairs) -> Iterator[Pairs]:
     """The task's pairs with their source images, seed i for pair i, BATCH at a time."""
     for first in tqdm(range(0, len(task.sources), BATCH), task.kind):
         part = slice(first, first + BATCH)
@@ -124,7 +111,7 @@ def batches(trained: Trained, settings: EditSettings, task: Task) -> Iterator[Pa
 # ---- how good the edits are ------------------------------------------------------------------------------------------
 
 
-def compare(trained: Trained, settings: EditSettings, task: Task, ways: Sequence[str]) -> dict[str, Cell]:
+def compare(trained: Trained, settings: EditSettings, task: CaptionPairs, ways: Sequence[str]) -> dict[str, Cell]:
     """Way of editing -> its measures on the task's pairs."""
     before, after, where = [], {way: [] for way in ways}, []
     for batch in batches(trained, settings, task):
@@ -146,7 +133,7 @@ def region(trained: Trained, settings: EditSettings, batch: Pairs) -> np.ndarray
     return blend.region(store, torch.Size(shape))[:, 0].cpu().numpy()
 
 
-def measure(task: Task, shown: Judged, before: np.ndarray, after: np.ndarray, alone: np.ndarray | None) -> Cell:
+def measure(task: CaptionPairs, shown: Judged, before: np.ndarray, after: np.ndarray, alone: np.ndarray | None) -> Cell:
     """One way of editing: success in percent, how far the object moves (median, pixels), and the mean squared error
     over the pixels that an edit should leave alone. Of faces, where it is installed, what a recogniser says, too.
 
@@ -182,7 +169,7 @@ def succeeded(before: Judged, after: Judged, changed: str | None) -> np.ndarray:
 # ---- maps of words --------------------------------------------------------------------------------------------------
 
 
-def localise(trained: Trained, settings: EditSettings, task: Task) -> dict[str, Cell]:
+def localise(trained: Trained, settings: EditSettings, task: CaptionPairs) -> dict[str, Cell]:
     """Kind of word -> for each map size, pointing game and best overlap of its averaged map with its true place, mean
     over the source images that show it, in percent; and their number. The place of a background is all but the object.
 
@@ -237,7 +224,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     baselines.add_flags(parser, data_dir=None)
 
 
-Plan = tuple[Trained, dict[str, EditSettings], dict[str, tuple[Task, list[str]]], dict[str, dict], Path]
+Plan = tuple[Trained, dict[str, EditSettings], dict[str, tuple[CaptionPairs, list[str]]], dict[str, dict], Path]
 
 
 def prepare(args: argparse.Namespace) -> Plan:
