@@ -1,8 +1,8 @@
 """The command line of all packages: one way to build commands, to read their flags, and to end.
 
 A command is a module with a docstring (its help), an EXAMPLE (one line that can be pasted), the ENDINGS that a file
-named by --out may have, `add_flags(parser)` and `run(args)`, which first (or in its `prepare`) checks all that can be known
-before the first image. Flags with one meaning everywhere stand in `FLAGS`; a command names those it takes.
+named by --out may have, `add_flags(parser)` and `run(args)`, which first checks all that can be known before the first
+image, many in a function `prepare`. Flags with one meaning everywhere stand in `FLAGS`; a command names those it takes.
 """
 
 import argparse
