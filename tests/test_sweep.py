@@ -4,13 +4,17 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from tiny import make_trained
 
+import ddim
+import ddpm
 from ddim.experiments import strength_sweep as sweep
 from ddpm.data import Dataset, shapes
 from ddpm.data.captions import parse_face, parse_thing
 from ddpm.evaluation import edits
 from ddpm.experiments import common
-from ddpm.utils.images import squared_error
+from ddpm.utils.images import from_bytes, squared_error
+from p2p.real import null_text
 from unet.vocabulary import CLASSES, SHAPES
 
 CURVE = [{"strength": s, "error": 0.1 * s, "accuracy": m} for s, m in ((0.2, 0.0), (0.4, 0.4), (0.6, 0.8), (0.8, 0.6))]
@@ -46,7 +50,7 @@ def test_curves_of_earlier_calls_stay_and_new_ones_take_their_place():
     new = {"settings": {"n": 5}, "curves": {"smiling": {"sdedit": 6, "ddim": 7}}, "recogniser": {}}
     curves = {"hair": {"ddim": 1}, "smiling": {"sdedit": 6, "ddim": 7, "exact": 2}}
     assert sweep.together(before, new) == {"settings": {"n": 5}, "curves": curves, "recogniser": {"hair": 4}}
-    assert list(sweep.together(before, new)["curves"]["smiling"]) == list(sweep.METHODS)  # in the tables' order
+    assert list(sweep.together(before, new)["curves"]["smiling"]) == ["sdedit", "ddim", "exact"]  # in the tables' order
 
 
 def test_an_edited_shape_shows_its_edit_where_every_word_is_right():
@@ -111,3 +115,34 @@ def test_an_edit_of_celeba_gives_faces_what_they_lack():
     e = edits.edits(Dataset("celeba", images, captions), "smiling", 5)
     assert e.images[:, 0, 0, 0].tolist() == [0, 2] and e.keep.all()
     assert all(parse_face(target)["smiling"] for target in e.targets)
+
+
+def test_an_edit_of_hair_gives_another_of_three_colours_to_faces_that_have_one():
+    images = np.arange(4, dtype=np.uint8).reshape(4, 1, 1, 1).repeat(3, 1).repeat(8, 2).repeat(8, 3)
+    hair = ("wavy black hair", "a beard", "gray hair", "blond hair and bangs")
+    e = edits.edits(Dataset("celeba", images, [(f"a photo of a man with {words}",) for words in hair]), "hair", 5)
+    assert e.images[:, 0, 0, 0].tolist() == [0, 3]
+    assert e.targets == [f"a photo of a man with {words}" for words in ("wavy blond hair", "brown hair and bangs")]
+
+
+# ---- Prompt-to-Prompt in the sweep -----------------------------------------------------------------------------------
+
+TRAINED, SOURCE, TARGET = make_trained(), "a photo of a large red circle", "a photo of a large green circle"
+PHOTOGRAPHS = edits.Edits(np.full((2, 3, 16, 16), 90, np.uint8), [SOURCE] * 2, [TARGET] * 2, np.ones((2, 16, 16), bool))
+HOW = SimpleNamespace(steps=2, scale=2.0, seed=5, iterations=0, eta=1.0, strengths=[0.5, 1.0])
+
+
+def test_prompt_to_prompt_of_sampled_sources_is_plain_sampling_where_no_map_is_injected():
+    own, (_, after) = sweep.edits_by(TRAINED, HOW, PHOTOGRAPHS, "p2p")
+    x_T = ddpm.Noise([5, 6]).start(TRAINED.shape, TRAINED.device)
+    for images, prompt in ((own.images, SOURCE), (after, TARGET)):
+        alone = ddpm.last(ddim.sample(TRAINED.eps([prompt], 2.0), TRAINED.schedule, x_T, 2))
+        assert np.abs(images.astype(int) - ddpm.to_bytes(alone)).max() <= 1  # to rounding of another batch
+
+
+def test_null_text_with_the_own_caption_of_a_photograph_gives_its_reconstruction():
+    own, after = sweep.edits_by(TRAINED, HOW, PHOTOGRAPHS._replace(targets=PHOTOGRAPHS.sources), "null-text")
+    reconstructed = [x for _, x, _ in null_text(TRAINED, [SOURCE] * 2, from_bytes(PHOTOGRAPHS.images), 2, 2.0)][-1]
+    assert (own.images == PHOTOGRAPHS.images).all()
+    for images in after:
+        assert np.abs(images.astype(int) - ddpm.to_bytes(reconstructed)).max() <= 1

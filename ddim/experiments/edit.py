@@ -4,6 +4,7 @@
 """
 
 import argparse
+from collections.abc import Collection
 from itertools import product
 from pathlib import Path
 
@@ -51,10 +52,10 @@ def edited(
     return finite(states, args.scale)
 
 
-def add_method_flags(parser: argparse.ArgumentParser, steps: int | None) -> None:
-    """The flags that say how to edit."""
+def add_method_flags(parser: argparse.ArgumentParser, steps: int | None, methods: Collection[str] = METHODS) -> None:
+    """The flags that say how to edit; methods: all that there are."""
     cli.add_flags(parser, steps=steps, scale=1.0, seed=0, eta=1.0)
-    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS), help="--eta is for sdedit")
+    parser.add_argument("--methods", nargs="+", choices=methods, default=list(METHODS), help="--eta is for sdedit")
     parser.add_argument("--iterations", type=cli.whole, default=0, help="fixed-point iterations of each step of ddim")
 
 
@@ -63,8 +64,9 @@ def check_methods(trained: Trained, args: argparse.Namespace, strengths: list[fl
 
     ValueError: a flag that no method takes, strengths that make too few steps or the same ones.
     """
-    for flag, method, default in (("eta", "sdedit", 1.0), ("seed", "sdedit", 0), ("iterations", "ddim", 0)):
-        if getattr(args, flag) != default and method not in args.methods:
+    for flag, takers, default in (("eta", "sdedit", 1.0), ("seed", "sdedit p2p", 0), ("iterations", "ddim", 0)):
+        if getattr(args, flag) != default and not {*takers.split()} & {*args.methods}:
+            method = takers.split()[0]
             raise ValueError(f"--{flag} is for {method}, but --methods is {' '.join(args.methods)}: leave it out")
     if not any(strengths):
         raise ValueError("at strength 0 an edit is the image itself: expected a strength above 0")

@@ -4,6 +4,10 @@ A point is the result of editing n test images with one strength: "error", the m
 the pixels that the edit should leave alone, and "accuracy", the share of images that show the edit. Of faces, where its
 packages are installed, a recogniser says which are still the same person: "same", and its "distance". Curves of other
 --methods and --edits that are in the file already stay there.
+
+--methods p2p and null-text, only where they are named: Prompt-to-Prompt, of which a strength is the share of the steps,
+the last ones, that do not inject the source's maps. "p2p" edits images that it samples from the photographs' captions,
+and a sampled source stands in the place of its photograph; "null-text" edits the photographs, inverted so.
 """
 
 import argparse
@@ -15,38 +19,75 @@ from matplotlib.figure import Figure
 from tqdm import tqdm
 
 import ddpm
+import p2p
 from ddpm.diffusion import last
 from ddpm.evaluation import edits, faces
 from ddpm.evaluation.frechet import plus_minus
 from ddpm.evaluation.judge import all_shown
 from ddpm.experiments import records
-from ddpm.experiments.common import check_settings, model_data, model_facts, shown_words, write
+from ddpm.experiments.common import check_settings, finite, model_data, model_facts, shown_words, write
 from ddpm.model import Trained, in_batches
 from ddpm.utils import cli
 from ddpm.utils.images import from_bytes, save_figure, sheet, squared_error
 
-from .edit import METHODS, add_method_flags, check_methods, edited
+from . import edit
 
 EXAMPLE = "python -m ddim sweep --model shapes --n 16 --steps 20 --edits colour"
 ENDINGS = (".json", ".txt", ".png")
+WITH_MAPS = {"null-text": "null-text, P2P", "p2p": "P2P, sampled sources"}  # see the docstring
+METHODS = edit.METHODS | WITH_MAPS
+AGAIN = "inverted and sampled again"
 STRENGTHS = [0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0]
 LEVELS = (0.5, 0.8, 0.9, 0.95)  # accuracies at which the methods are compared
 MEASURES = {  # of a point: name -> as a table says it, times what, digits
     "error": ("error x 1000", 1000, 2), "accuracy": ("accuracy in %", 100, 1),
     "same": ("same person in %", 100, 1), "distance": ("distance of faces", 1, 2),
 }  # fmt: skip
-LINES = {"sdedit": ("o-", "center"), "ddim": ("s--", "right"), "exact": ("^:", "left")}  # and where its strengths stand
+LINES = {"sdedit": "o-", "ddim": "s--", "exact": "^:", "null-text": "D-.", "p2p": "v-"}
+Images = list[np.ndarray]  # uint8 (n, 3, H, W) each: often one for each strength
 Points = list[dict[str, float]]  # {"strength", "error", "accuracy"}, in order of the strength
 
 
-def images_at(trained: Trained, args: argparse.Namespace, e: edits.Edits, method: str, strength: float) -> np.ndarray:
-    """The edits with a method and a strength, uint8 (n, 3, H, W)."""
-    images = []
+def edits_by(trained: Trained, args: argparse.Namespace, e: edits.Edits, method: str) -> tuple[edits.Edits, Images]:
+    """What a method edits, e but for sampled sources, and the edits with each strength."""
+    found = []
     for part in in_batches(len(e.images), trained.device):
-        x_0, seed = trained.encode(from_bytes(e.images[part])), args.seed + part.start
-        states = edited(trained, args, method, x_0, e.sources[part], e.targets[part], strength, seed)
-        images.append(trained.images(last(states)))
-    return np.concatenate(images)
+        way = with_maps if method in WITH_MAPS else without_maps
+        found.append(way(trained, args, edits.Edits(*(each[part] for each in e)), method, args.seed + part.start))
+    before, *after = map(np.concatenate, zip(*found, strict=True))
+    return e._replace(images=before), after
+
+
+def without_maps(trained: Trained, args: argparse.Namespace, e: edits.Edits, method: str, seed: int) -> Images:
+    """The images of a batch, and their edits with each strength. seed: of the first one."""
+    x_0 = trained.encode(from_bytes(e.images))
+    ways = (edit.edited(trained, args, method, x_0, e.sources, e.targets, s, seed) for s in bar(args, method))
+    return [e.images, *(trained.images(last(states)) for states in ways)]
+
+
+def with_maps(trained: Trained, args: argparse.Namespace, e: edits.Edits, method: str, seed: int) -> Images:
+    """`without_maps`, by Prompt-to-Prompt from new noise or from that of null-text inversion."""
+    x_T, null = ddpm.Noise(range(seed, seed + len(e.images))).start(trained.shape, trained.device), None
+    if method == "null-text":
+        given = trained, e.sources, trained.encode(from_bytes(e.images)), args.steps
+        steps = tqdm(finite(p2p.real.null_text(*given, args.scale), args.scale), method, args.steps)
+        x_T, null = p2p.real.latent(*given), p2p.real.null_of(trained, {t: states for t, _, states in steps})
+    given = trained, e.sources, e.targets, x_T, args.steps, args.scale
+    ways = (p2p.edit(*given, cross_until=1 - s, self_until=0.0, null=null) for s in bar(args, method))
+    both = [trained.images(last(finite(states, args.scale))) for states in ways]  # sources first, the same in all
+    before = both[0][: len(e.images)] if method == "p2p" else e.images
+    return [before, *(images[len(e.images) :] for images in both)]
+
+
+def bar(args: argparse.Namespace, method: str) -> tqdm:
+    """The strengths, with their progress."""
+    return tqdm(args.strengths, METHODS[method])
+
+
+def reconstructed(trained: Trained, args: argparse.Namespace, e: edits.Edits) -> np.ndarray:
+    """The images inverted with the largest strength and sampled again, under their own captions without guidance."""
+    unguided = argparse.Namespace(**vars(args) | {"scale": 1.0, "strengths": args.strengths[-1:]})
+    return edits_by(trained, unguided, e._replace(targets=e.sources), "ddim")[1][0]
 
 
 def shows_edit(data: str, kind: str, e: edits.Edits, images: np.ndarray) -> np.ndarray:
@@ -147,23 +188,27 @@ def plot(path: Path, record: dict) -> Path:
 def plot_people(path: Path, record: dict) -> Path:
     """The dilemma: share of faces that show the edit against the share that are the same person, by strength."""
     kinds = record["recogniser"]
-    figure = Figure(figsize=(5 * len(kinds), 4), layout="constrained")
-    for axes, kind in zip(figure.subplots(1, len(kinds), squeeze=False)[0], kinds, strict=True):
-        for method, (style, side) in LINES.items():
-            points = record["curves"][kind].get(method, [{}])
-            if "same" not in points[0]:
-                continue  # not measured, or where there was no recogniser
-            x, y = ([100 * p[name] for p in points] for name in ("accuracy", "same"))
-            axes.plot(x, y, style, label=METHODS[method])
-            for p, *at in zip(points, x, y, strict=True):
-                label = f"{p['strength']:g}" * (p["strength"] > 0)
-                axes.annotate(label, at, (0, -15), textcoords="offset points", ha=side)
+    figure = Figure(figsize=(4.4 * len(kinds), 5.2), layout="constrained")
+    for axes, kind in zip(figure.subplots(1, len(kinds), squeeze=False, sharey=True)[0], kinds, strict=True):
         others = 100 * kinds[kind]["two other people"]["same"]
-        axes.axhline(others, color="gray", ls=":", label=f"two other people: {others:.0f} %")
-        axes.set(title=kind, xlabel="shows the edit, %", ylabel="still the same person, %")
-        axes.set(xlim=(-3, 103), ylim=(-3, 105))
+        axes.axhline(others, color="gray", ls=":", label="two other people")
+        for i, (method, style) in enumerate(LINES.items()):
+            points = record["curves"][kind].get(method, [{}])
+            if "same" in points[0]:  # else not measured, or where there was no recogniser
+                x, y = ([100 * p[name] for p in points] for name in ("accuracy", "same"))
+                axes.plot(x, y, style, color=f"C{i}", lw=2, ms=8, label=METHODS[method])
+        for p in record["curves"][kind].get("sdedit", []):
+            at = 100 * p["accuracy"], 100 * p["same"]
+            axes.annotate(f"{p['strength']:g}", at, (-9, -18), textcoords="offset points", ha="center", fontsize=14)
+        axes.set_title(kind, fontsize=18)
+        axes.set_xlabel("shows the edit, %", fontsize=16)
+        axes.set(xlim=(-4, 104), ylim=(-4, 106))
+        axes.tick_params(labelsize=14)
         axes.grid(alpha=0.3)
-        axes.legend(loc="lower left", title="numbers: strength")
+    figure.axes[0].set_ylabel("still the same person, %", fontsize=16)
+    named = {line.get_label(): line for axes in figure.axes for line in axes.get_lines()}
+    how = {"title": "numbers: strength of SDEdit", "title_fontsize": 14, "fontsize": 15, "ncols": 3}
+    figure.legend(named.values(), named, loc="outside lower center", **how)
     return save_figure(figure, path)
 
 
@@ -174,13 +219,14 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     cli.add_flags(parser, "device", "data_dir", "out", model="shapes", n=64)
     parser.add_argument("--strengths", type=cli.share, nargs="+", default=STRENGTHS, help="shares of the steps")
     parser.add_argument("--edits", nargs="+", help="kinds of edit; by default all of the dataset")
-    add_method_flags(parser, steps=50)
+    edit.add_method_flags(parser, steps=50, methods=METHODS)
 
 
 def prepare(args: argparse.Namespace) -> tuple[Trained, dict[str, edits.Edits], dict]:
     """The model, for each kind n edits of test images, and the record's settings. ValueError, OSError."""
     trained = ddpm.load(args.model, device=args.device)
-    args.strengths = list(check_methods(trained, args, args.strengths))
+    args.strengths = list(edit.check_methods(trained, args, args.strengths))
+    check_maps(trained, args)
     if args.methods == ["sdedit"]:  # the others invert, and methods are compared in one precision
         trained = trained.for_many_images(compiled=False)
     if (data := trained.info["data"]) not in edits.EDIT_KINDS:
@@ -197,6 +243,17 @@ def prepare(args: argparse.Namespace) -> tuple[Trained, dict[str, edits.Edits], 
     return trained, todo, settings
 
 
+def check_maps(trained: Trained, args: argparse.Namespace) -> None:
+    """ValueError where a method of WITH_MAPS cannot be measured."""
+    named = [method for method in args.methods if method in WITH_MAPS]
+    if named and not trained.unet.config.cross_sizes:
+        raise ValueError(f"--methods {named[0]}: {args.model} has no cross-attention, so there are no maps to inject")
+    if "p2p" in named and trained.info["data"] == "shapes":
+        raise ValueError("--methods p2p samples its sources, whose shapes can be anywhere: take python -m p2p score")
+    if "null-text" in named and args.scale <= 1:
+        raise ValueError(f"--methods null-text mends guidance, and --scale is {args.scale:g}: give one above 1")
+
+
 def run(args: argparse.Namespace) -> None:
     """Measure every kind of edit with every method; write and print the table, the plot and a strip of images."""
     (trained, todo, settings), name = prepare(args), f"sweep-{cli.name_of(args.model)}"
@@ -206,17 +263,19 @@ def run(args: argparse.Namespace) -> None:
         curves[kind], images, successes = {}, {}, np.ones(args.n, dtype=bool)
         before = faces.descriptors(e.images) if people else None
         if people:
-            recogniser[kind] = faces.own_errors(e.images, before)
+            again = faces.descriptors(reconstructed(trained, args, e))
+            recogniser[kind] = faces.own_errors(e.images, before) | {AGAIN: faces.person(before, again)}
         for method in args.methods:
-            strengths = tqdm(args.strengths, f"{kind}, {method}")
-            images[method] = [images_at(trained, args, e, method, strength) for strength in strengths]
-            shown = [shows_edit(trained.info["data"], kind, e, each) for each in images[method]]
-            results = zip(args.strengths, images[method], shown, strict=True)
-            curves[kind][method] = [{"strength": s} | point(e, x, ok, before) for s, x, ok in results]
+            own, after = edits_by(trained, args, e, method)
+            shown = [shows_edit(trained.info["data"], kind, e, each) for each in after]
+            source = faces.descriptors(own.images) if people and method == "p2p" else before
+            results = zip(args.strengths, after, shown, strict=True)
+            curves[kind][method] = [{"strength": s} | point(own, x, ok, source) for s, x, ok in results]
+            images[method] = [own.images, *after[-len(drawn) :]]
             successes &= shown[-1]
         i = successes.argmax()  # in the strip: the first image that shows its edit with every method at full strength
         for method in args.methods:
-            rows.append([e.images[i], *(after[i] for after in images[method][-len(drawn) :])])
+            rows.append([each[i] for each in images[method]])
             names.append(f"{kind}: {METHODS[method]}")
         titles.append(f"{e.sources[i]}  ->  {e.targets[i]}")
     record = {"settings": settings, "curves": curves, "recogniser": recogniser}

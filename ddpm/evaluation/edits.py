@@ -26,7 +26,7 @@ RELATIVES = {
 }  # fmt: skip
 SWAPPED = ("cat", "horse", "car", "ship")  # the classes that `pairs` replaces by their relatives
 BACKGROUNDS = ("white", "blue", "green", "gray", "brown", "black")  # those that many images of CIFAR-10 have
-HAIR = ("black", "blond", "brown")
+NEXT_HAIR = {"black": "blond", "blond": "brown", "brown": "black"}
 SCENE_PAIRS: dict[str, Callable[[scenes.Scene], object]] = {  # kind of edit -> whether a scene can be edited so
     "thing": lambda s: s.setting != "flower",
     "colour": lambda s: scenes.colour_word(s.thing, s.colour),
@@ -44,7 +44,7 @@ PAIR_KINDS: dict[str, tuple[str, ...]] = {
     "cifar10": ("class", "colour", "background"),
     "celeba": ("smiling", "eyeglasses", "hair", "age"),
 }
-EDIT_KINDS = {"shapes": PAIR_KINDS["shapes"], "cifar10": ("class",), "celeba": ("smiling", "eyeglasses")}
+EDIT_KINDS = {"shapes": PAIR_KINDS["shapes"], "cifar10": ("class",), "celeba": ("smiling", "eyeglasses", "hair")}
 SENTENCES: dict[str, Callable[[Words], str]] = {  # what `PARSERS` give, back to a caption
     "cifar10": lambda words: thing_sentence(*words.values()),
     "celeba": face_sentence,
@@ -82,7 +82,7 @@ def edits(dataset: Dataset, kind: str, n: int) -> Edits:
     """n edits of a kind of images of the dataset, a test split; fewer where it has fewer. DataError: an unknown kind.
 
     Shapes: images that no dataset has. CIFAR-10: each thing becomes a related one, colours and background stay. CelebA:
-    the first n faces that lack an attribute get it.
+    the first n faces that lack an attribute get it, or whose hair has a colour get another one.
     """
     kinds = EDIT_KINDS.get(dataset.name, ())
     if kind not in kinds:
@@ -95,11 +95,17 @@ def edits(dataset: Dataset, kind: str, n: int) -> Edits:
         return Edits(images, *([shapes.variants(s)[0] for s in group] for group in (before, after)), keep)
     sources = [captions[0] for captions in dataset.captions]
     said = [PARSERS[dataset.name](source) for source in sources]
-    rows = [i for i, words in enumerate(said) if words[kind] is not True][:n]
-    new = [RELATIVES[said[i]["class"]] if kind == "class" else True for i in rows]
-    targets = [SENTENCES[dataset.name](said[i] | {kind: word}) for i, word in zip(rows, new, strict=True)]
+    rows = [i for i, words in enumerate(said) if new_word(kind, words)][:n]
+    targets = [SENTENCES[dataset.name](said[i] | {kind: new_word(kind, said[i])}) for i in rows]
     images = dataset.images[rows]
     return Edits(images, [sources[i] for i in rows], targets, np.ones((len(rows), *images.shape[2:]), dtype=bool))
+
+
+def new_word(kind: str, words: Words) -> str | bool | None:
+    """What an edit of a photograph says in the place of its own word; None where there is nothing to change."""
+    if kind == "class":
+        return RELATIVES[words["class"]]
+    return NEXT_HAIR.get(words["hair"]) if kind == "hair" else words[kind] is not True
 
 
 @dataclass(frozen=True)
@@ -154,7 +160,7 @@ def thing_edit(kind: str, rng: np.random.Generator) -> tuple[Words, str]:
 
 def face_edit(kind: str, rng: np.random.Generator) -> tuple[Words, str | bool]:
     """What a caption of CelebA says, and a new word, or that something is there."""
-    groups = {"age": AGES, "hair": HAIR, "person": ("man", "woman")}
+    groups = {"age": AGES, "hair": tuple(NEXT_HAIR), "person": ("man", "woman")}
     words = {name: another(rng, group) for name, group in groups.items()}
     return words, another(rng, groups[kind], words[kind]) if kind in words else True
 
