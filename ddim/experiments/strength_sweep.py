@@ -36,7 +36,7 @@ EXAMPLE = "python -m ddim sweep --model shapes --n 16 --steps 20 --edits colour"
 ENDINGS = (".json", ".txt", ".png")
 WITH_MAPS = {"null-text": "null-text, P2P", "p2p": "P2P, sampled sources"}  # see the docstring
 METHODS = edit.METHODS | WITH_MAPS
-AGAIN = "inverted and sampled again"
+AGAIN = "encoded and decoded"
 STRENGTHS = [0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0]
 LEVELS = (0.5, 0.8, 0.9, 0.95)  # accuracies at which the methods are compared
 MEASURES = {  # of a point: name -> as a table says it, times what, digits
@@ -85,7 +85,7 @@ def bar(args: argparse.Namespace, method: str) -> tqdm:
 
 
 def reconstructed(trained: Trained, args: argparse.Namespace, e: edits.Edits) -> np.ndarray:
-    """The images inverted with the largest strength and sampled again, under their own captions without guidance."""
+    """The images inverted with the largest strength and sampled again, with their own captions, without guidance."""
     unguided = argparse.Namespace(**vars(args) | {"scale": 1.0, "strengths": args.strengths[-1:]})
     return edits_by(trained, unguided, e._replace(targets=e.sources), "ddim")[1][0]
 
