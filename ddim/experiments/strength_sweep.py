@@ -207,7 +207,7 @@ def plot_people(path: Path, record: dict) -> Path:
         axes.grid(alpha=0.3)
     figure.axes[0].set_ylabel("still the same person, %", fontsize=16)
     named = {line.get_label(): line for axes in figure.axes for line in axes.get_lines()}
-    how = {"title": "numbers: strength of SDEdit", "title_fontsize": 14, "fontsize": 15, "ncols": 3}
+    how = {"title": "numbers: strength of SDEdit", "title_fontsize": 14, "fontsize": 15, "ncols": 4}
     figure.legend(named.values(), named, loc="outside lower center", **how)
     return save_figure(figure, path)
 
