@@ -180,8 +180,6 @@ ROWS = {
         ddpm reproduce --out new.html | expected a folder
         ddpm speed --batch 1000000000 --device cpu | 1 .. 1,000,000
         ddpm speed --repeats 1.5 | '1.5': expected a whole number
-        unet --presets nosuch | invalid choice: 'nosuch'
-        unet --presets shapes shapes | a name twice
     """,
 }
 FILES = {"x.json": '{"hello": 1}', "notes.txt": "mine"}

@@ -9,7 +9,6 @@ import torch.nn.functional as F
 from tiny import CONFIG, PROMPTS, make_unet
 
 from unet import PRESETS, Site, Tokenizer, UNet, UNetConfig, cost
-from unet.__main__ import main
 from unet.attention import Attention, Text, attend
 from unet.blocks import ResBlock, sinusoids
 
@@ -236,9 +235,3 @@ def test_cost_is_what_a_hand_counts():
     parameters, gflop = cost(unet)
     assert gflop == pytest.approx((text + ends + 3 * layer(c) + 2 * layer(2 * c)) / 1e9, rel=1e-12)
     assert parameters == sum(math.prod(p.shape) for p in unet.parameters())
-
-
-def test_the_command_prints_the_size_of_a_preset(capsys):
-    assert main(["--presets", "shapes"]) == 0
-    size = sum(p.numel() for p in UNet(PRESETS["shapes"], len(Tokenizer()), torch.ones(2)).parameters())
-    assert f"shapes {size / 1e6:16.2f} M" in capsys.readouterr().out

@@ -22,6 +22,7 @@ from ..utils.images import from_bytes
 
 SHIPPED = Path(__file__).parent.parent / "weights" / "classifiers"
 MOST_BYTES = 8 * 2**20
+RATE = 0.1  # the highest learning rate
 LARGE_SCENES = "scenes64"  # the classifier of scenes that are drawn at 64 x 64: those of 32 x 32 show fewer details
 PARTS = "parts"  # the name of the output that says what each pixel belongs to
 Heads = dict[str, tuple[str, ...]]  # label -> its classes
@@ -213,28 +214,22 @@ def varied(x: Tensor, reach: int, source: torch.Generator) -> Tensor:
 
 
 def train(
-    network: Classifier,
-    images: np.ndarray,
-    labels: Labels,
-    epochs: int,
-    batch: int = 128,
-    rate: float = 0.1,
-    seed: int = 0,
+    network: Classifier, images: np.ndarray, labels: Labels, epochs: int, batch: int = 128, seed: int = 0
 ) -> Iterator[tuple[float, float]]:
     """Train in place on images uint8 (N, 3, size, size) with labels; yields (progress in 0..1, loss).
 
-    SGD with momentum; the learning rate rises to `rate` over a fifth of the steps and falls to zero. Cross-entropy
+    SGD with momentum; the learning rate rises to RATE over a fifth of the steps and falls to zero. Cross-entropy
     with smoothed labels, averaged over the heads; plus that of each pixel's part, if labels have PARTS.
     """
     source, batch = torch.Generator().manual_seed(seed), min(batch, len(images))
-    optimizer = torch.optim.SGD(network.parameters(), rate, momentum=0.9, weight_decay=5e-4, nesterov=True)
+    optimizer = torch.optim.SGD(network.parameters(), RATE, momentum=0.9, weight_decay=5e-4, nesterov=True)
     each_epoch = len(images) // batch
     network.train()
     for step in range(epochs * each_epoch):
         if step % each_epoch == 0:
             order = torch.randperm(len(images), generator=source).split(batch)
         rows, done = order[step % each_epoch].numpy(), (step + 1) / (epochs * each_epoch)
-        optimizer.param_groups[0]["lr"] = rate * min(done / 0.2, (1 - done) / 0.8)
+        optimizer.param_groups[0]["lr"] = RATE * min(done / 0.2, (1 - done) / 0.8)
         (x,) = batches(images[rows], network.size, batch)
         if PARTS in labels:  # they move with their image
             x = torch.cat([x, torch.from_numpy(labels[PARTS][rows])[:, None].to(x)], dim=1)

@@ -12,7 +12,6 @@ from ..utils.files import read_json, write_json
 
 NUMBER = int | float
 Cell = dict[str, NUMBER | None]
-UNSAID = {"precision": "float32", "device": "cpu"}  # of records that do not say how they were computed
 
 
 def arithmetic(trained: Trained) -> dict:
@@ -36,7 +35,6 @@ def read(path: Path, *keys: str) -> dict:
 
 def check_same(path: Path, before: dict, settings: dict) -> None:
     """ValueError, naming a setting, unless what was measured before was measured in the same way."""
-    before = {name: value for name, value in UNSAID.items() if name in settings} | before
     for name in sorted(before.keys() | settings.keys()):
         old, new = before.get(name), settings.get(name)
         if old != new:
