@@ -213,7 +213,7 @@ def test_a_number_is_an_image_of_the_test_split_edited_by_its_own_caption(column
     edit.add_flags(parser)
     args = parser.parse_args(["--model", str(model), "--steps", "3", "--target", TARGET, "--image", "1"])
     monkeypatch.setattr(common, "model_data", lambda trained, root, name: {"test": split}[name])
-    assert " ".join(edit.prepare(args).source) == split.captions[1][0]
+    assert " ".join(edit.prepare(args)[1]) == split.captions[1][0]
     assert np.array_equal(columns("--target", TARGET, "--image", "3")["image"][0], split.images[3])
     assert run("--target", TARGET, "--image", "5") == 2
     assert "--image is 5, but the test split has the images 0 .. 4" in capsys.readouterr().err

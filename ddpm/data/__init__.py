@@ -29,8 +29,8 @@ def load_data(
     if size != own:
         raise DataError(f"{name} has images of {own} x {own}, the network has {size} x {size}: take one of size {own}")
     if name == "folder" and split != "train":
-        advice = "give an image as a file, or --split train where the command has it"
-        raise DataError(f"a folder of images has no {split} split: all of its images were used for training; {advice}")
+        why = "all of its images were used for training; give an image as a file"
+        raise DataError(f"a folder of images has no {split} split: {why}")
     loaders = {
         "shapes": lambda: shapes.shapes(split),
         "scenes": lambda: scenes.scenes(data_dir, split, size=size),

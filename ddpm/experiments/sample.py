@@ -18,11 +18,8 @@ ENDINGS = (".png", ".npz")
 MOST_ON_A_SHEET = 1024
 
 
-# ---- what `python -m ddim sample` shares -----------------------------------------------------------------------------
-
-
 def shared_flags(parser: argparse.ArgumentParser) -> None:
-    """Captions, and how the images are kept."""
+    """Captions, and how the images are kept: for `python -m ddim sample`, too."""
     cli.add_flags(parser, "device", "out")
     parser.add_argument("--prompts", nargs="+", help="captions, each in quotes; by default two of the model's data")
 

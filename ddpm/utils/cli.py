@@ -215,7 +215,6 @@ FLAGS: dict[str, dict[str, Any]] = {
     "model": dict(help="a shipped model's name, a run folder or a file"),
     "data": dict(help="a dataset: shapes, scenes, cifar10, celeba or folder"),
     "data_dir": dict(help="where the datasets are"),
-    "split": dict(choices=("train", "test"), help="of the dataset"),
     "device": dict(help="cpu or cuda; by default the best one here"),
     "out": dict(type=destination, help="a folder for the results, or a file's name; made where missing"),
     "n": dict(type=positive, help="images"),

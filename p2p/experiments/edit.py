@@ -151,18 +151,11 @@ def description(source: Words, edit: Edit) -> str:
     return f"{', '.join(edit.label.splitlines())} ({' and '.join(kinds)}): {injected.format(**edit.how)}"
 
 
-class Plan(NamedTuple):
-    """What can be known before the first step."""
+def prepare(args: argparse.Namespace) -> tuple[Trained, Words, np.ndarray | None, list[Edit], Path]:
+    """The model, the source's words, the image uint8 (3, H, W), the edits, the file of the sheet; checks every flag.
 
-    trained: Trained
-    source: Words
-    image: np.ndarray | None  # uint8 (3, H, W)
-    edits: list[Edit]
-    path: Path
-
-
-def prepare(args: argparse.Namespace) -> Plan:
-    """Load the model and the image, and look at every flag and prompt. ValueError, OSError: what cannot be edited."""
+    ValueError, OSError: what cannot be edited.
+    """
     check_flags(args)
     trained = ddpm.load(args.model, device=args.device)
     as_grid(trained.schedule.T, args.steps)
@@ -172,17 +165,16 @@ def prepare(args: argparse.Namespace) -> Plan:
     edits = edits_of(trained, args, source, targets)
     if max(rows := len(args.seeds), columns := 1 + 2 * len(edits)) > MOST:
         raise ValueError(f"a sheet of {rows} images and {columns} columns: expected at most {MOST} of each")
-    return Plan(trained, source, image, edits, path)
+    return trained, source, image, edits, path
 
 
-def start_of(plan: Plan, args: argparse.Namespace) -> dict[str, Any]:
+def start_of(trained: Trained, args: argparse.Namespace, source: list[str], image: np.ndarray | None) -> dict[str, Any]:
     """Keywords of `p2p.edit` for all edits: x_T is noise, or what the image is inverted to."""
-    trained, source, steps = plan.trained, [" ".join(plan.source)], args.steps
-    start = {"steps": steps, "scale": args.scale}
-    if plan.image is None:
+    steps, start = args.steps, {"steps": args.steps, "scale": args.scale}
+    if image is None:
         x_T = ddpm.Noise(args.seeds).start(trained.shape, trained.device)
         return start | {"x_T": x_T, "sampler": sampler_of(args.sampler or "ddim", args.seeds)}
-    x_0 = trained.encode(from_bytes(plan.image[None]))
+    x_0 = trained.encode(from_bytes(image[None]))
     if args.scale == 1:
         return start | {"x_T": real.latent_pair(trained, source, x_0, steps), "sampler": ddim.sample_exact}
     found = tqdm(finite(real.null_text(trained, source, x_0, steps, args.scale), args.scale), "null text", steps)
@@ -192,8 +184,9 @@ def start_of(plan: Plan, args: argparse.Namespace) -> dict[str, Any]:
 
 def run(args: argparse.Namespace) -> None:
     """Edit, and draw the source, its edits, the new captions only, and the maps."""
-    trained, source, image, edits, path = plan = prepare(args)
-    start, n, prompt = start_of(plan, args), len(args.seeds), " ".join(source)
+    trained, source, image, edits, path = prepare(args)
+    n, prompt = len(args.seeds), " ".join(source)
+    start = start_of(trained, args, [prompt], image)
     rows = [f"image {Path(args.image).name}"] if args.image is not None else [f"seed {seed}" for seed in args.seeds]
     lines, size = [description(source, e) for e in edits], map_size(trained, MAP_SIZES.get(trained.info["data"]))
     jobs = [(f"Prompt-to-Prompt\n{edit.label}", " ".join(edit.target), edit.how) for edit in edits]
