@@ -33,8 +33,6 @@ PAGE_STRENGTHS, PAGE_STEPS = [0.2, 0.4, 0.6, 0.8, 1.0], 20
 State = tuple[int, Tensor, Tensor]  # t, x_t, predicted x_0
 Edits = dict[tuple[str, float, str], list[State]]  # target, strength and method -> the states of the edit
 
-# ---- the methods -----------------------------------------------------------------------------------------------------
-
 
 def edited(
     trained: Trained, args: argparse.Namespace, method: str, x_0: Tensor, sources: list[str], targets: list[str],
@@ -81,9 +79,6 @@ def check_methods(trained: Trained, args: argparse.Namespace, strengths: list[fl
         if (other := made.setdefault(n, strength)) != strength:
             raise ValueError(f"strengths {other:g} and {strength:g} are both {n} of {args.steps} steps: give one")
     return grids
-
-
-# ---- the command -----------------------------------------------------------------------------------------------------
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:

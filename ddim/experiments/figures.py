@@ -93,9 +93,6 @@ def tenths(T: int) -> list[tuple[int, int]]:
     return [steps[k] for k in (1, 4, 7, 9) if k < len(steps)] or steps
 
 
-# ---- the command -----------------------------------------------------------------------------------------------------
-
-
 def add_flags(parser: argparse.ArgumentParser) -> None:
     cli.add_flags(parser, "device", "data_dir", "out", model="shapes", seed=0, scale=1.0)
     parser.add_argument("--prompts", nargs="+", help="captions, each in quotes; by default six of the dataset")

@@ -123,9 +123,6 @@ def text(record: dict) -> str:
     return "\n".join(lines) + "\n"
 
 
-# ---- the command -----------------------------------------------------------------------------------------------------
-
-
 def add_flags(parser: argparse.ArgumentParser) -> None:
     cli.add_flags(parser, "device", "data_dir", "out", model="scenes", n=200, seed=0, steps=10)
 

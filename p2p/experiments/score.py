@@ -8,7 +8,6 @@ import argparse
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -217,17 +216,11 @@ def best_overlap(maps: Tensor, masks: Tensor) -> Tensor:
     return best
 
 
-# ---- the command -----------------------------------------------------------------------------------------------------
-
-
 def add_flags(parser: argparse.ArgumentParser) -> None:
     baselines.add_flags(parser, data_dir=None)
 
 
-Plan = tuple[Trained, dict[str, EditSettings], dict[str, tuple[CaptionPairs, list[str]]], dict[str, dict], Path]
-
-
-def prepare(args: argparse.Namespace) -> Plan:
+def prepare(args: argparse.Namespace) -> tuple:
     """The model; kind -> its settings; kind -> what is to be edited and in which ways, where the record has it not yet;
     kind -> the settings in its record; the record's file. ValueError, OSError.
     """

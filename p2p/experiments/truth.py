@@ -105,18 +105,12 @@ def edits_of(source: str, target: str, n: int, seed: int = 0) -> tuple[str, list
     raise ValueError(f"{len(found)} scenes of {source!r} in the test split: expected --n {n}, try fewer words")
 
 
-# ---- the command -----------------------------------------------------------------------------------------------------
-
-
 def add_flags(parser: argparse.ArgumentParser) -> None:
     baselines.add_flags(parser, [*WAYS, *LINES], source=None, seed=0)
     parser.add_argument("--target", help="caption of the edit")
 
 
-Plan = tuple[Trained, dict[str, list[edits.SceneEdit]], dict[str, EditSettings], Path | None, dict[str, dict]]
-
-
-def prepare(args: argparse.Namespace) -> Plan:
+def prepare(args: argparse.Namespace) -> tuple:
     """The model; kind -> the scenes, none where the record has all its cells; kind -> its settings; the record's file
     and what it says of each kind, none of --source and --target. ValueError, OSError.
     """
