@@ -2,8 +2,11 @@
 
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from torch import Tensor
+
+from ddpm.utils.images import to_bytes
 
 
 def normal(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
@@ -17,6 +20,11 @@ def code_of(main: Callable[[list[str]], int], *flags: object) -> int:
         return main([str(flag) for flag in flags])
     except SystemExit as end:
         return end.code
+
+
+def far(one: np.ndarray, other: np.ndarray | Tensor) -> int:
+    """The largest difference of images in bytes, or of bytes and an image x."""
+    return abs(one.astype(int) - (to_bytes(other) if isinstance(other, Tensor) else other)).max()
 
 
 class Recorder:

@@ -55,28 +55,32 @@ def test_the_quadratic_grid_is_the_published_one_counted_from_1():
 # The family
 
 
+def composed(schedule, t, s, eta):
+    """Of x_s given x_0: the factor of x_0, the variance that comes from x_t ~ q(x_t | x_0), and sigma^2.
+
+    q_sigma's mean is a x_0 + b x_t.
+    """
+    zero, one = torch.zeros(1, dtype=torch.float64), torch.ones(1, dtype=torch.float64)
+    (a, variance), (b, _) = (ddim.q_sigma(schedule, *x, t, s, eta) for x in ((one, zero), (zero, one)))
+    a_t = schedule.alpha_bar[t].item()
+    return (a + b * math.sqrt(a_t)).item(), (b**2 * (1 - a_t)).item(), variance
+
+
 @BOTH
 @pytest.mark.parametrize("eta", [0.0, 0.2, 0.5, 1.0])
 @pytest.mark.parametrize(("t", "s"), [(1, 0), (2, 1), (40, 39), (40, 17), (60, 59), (60, 1), (60, 0)])
 def test_ddim_eq_7_keeps_the_marginals(kind, eta, t, s):
-    """q_sigma's mean is a x_0 + b x_t. With x_t ~ N(sqrt(alpha_bar_t) x_0, 1 - alpha_bar_t) composing the two Gaussians
-    gives mean a + b sqrt(alpha_bar_t) times x_0 and variance b^2 (1 - alpha_bar_t) + sigma^2."""
     schedule = Schedule(60, kind)
-    zero, one = torch.zeros(1, dtype=torch.float64), torch.ones(1, dtype=torch.float64)
-    (a, variance), (b, _) = (ddim.q_sigma(schedule, *x, t, s, eta) for x in ((one, zero), (zero, one)))
-    a_t, a_s = schedule.alpha_bar[t].item(), schedule.alpha_bar[s].item()
-    assert (a + b * math.sqrt(a_t)).item() == pytest.approx(math.sqrt(a_s), rel=1e-10)
-    assert (b**2 * (1 - a_t) + variance).item() == pytest.approx(1 - a_s, abs=1e-12)
+    (signal, passed, variance), a_s = composed(schedule, t, s, eta), schedule.alpha_bar[s].item()
+    assert signal == pytest.approx(math.sqrt(a_s), rel=1e-10)
+    assert passed + variance == pytest.approx(1 - a_s, abs=1e-12)
 
 
 def test_sigma_hat_lies_outside_the_family():
     """The mean of eta = 1 and the larger noise: composed with q(x_t | x_0), more variance than the marginal has."""
-    schedule, zero, one = Schedule(60), torch.zeros(1).double(), torch.ones(1).double()
-    b, variance = ddim.q_sigma(schedule, zero, one, 40, 17, 1.0)
-    a_t, a_s = schedule.alpha_bar[40].item(), schedule.alpha_bar[17].item()
-    assert (b**2 * (1 - a_t)).item() + variance == pytest.approx(1 - a_s, abs=1e-12)
-    hat = ddim.step_hat(schedule, zero, zero, 40, 17, one)[0].item()
-    assert (b**2 * (1 - a_t)).item() + hat**2 > 1 - a_s + 1e-3
+    schedule, x = Schedule(60), torch.zeros(1, dtype=torch.float64)
+    hat = ddim.step_hat(schedule, x, x, 40, 17, x + 1)[0].item()
+    assert composed(schedule, 40, 17, 1.0)[1] + hat**2 > 1 - schedule.alpha_bar[17].item() + 1e-3
 
 
 @BOTH
@@ -94,12 +98,13 @@ def test_ddim_eq_16_at_eta_1_is_ddpms_posterior(kind):
 @pytest.mark.parametrize("t", [3, 10, 1000])
 def test_sqrt_beta_in_q_sigma_keeps_the_marginals_from_t_3_on(kind, t):
     """The slide's "sigma_t = sqrt(beta_t)" is the member eta = sqrt((1 - a_t) / (1 - a_{t-1})) > 1; DDPM is eta = 1."""
-    schedule, zero, one = Schedule(1000, kind), torch.zeros(1).double(), torch.ones(1).double()
+    schedule = Schedule(1000, kind)
     a_t, a_s, beta = schedule.alpha_bar[t].item(), schedule.alpha_bar[t - 1].item(), schedule.beta[t].item()
     eta = math.sqrt((1 - a_t) / (1 - a_s))
-    b, variance = ddim.q_sigma(schedule, zero, one, t, t - 1, eta)
-    assert eta > 1 and variance == pytest.approx(beta, rel=1e-6)
-    assert (b**2 * (1 - a_t)).item() + variance == pytest.approx(1 - a_s, abs=1e-12)
+    _, passed, variance = composed(schedule, t, t - 1, eta)
+    assert (
+        eta > 1 and variance == pytest.approx(beta, rel=1e-6) and passed + variance == pytest.approx(1 - a_s, abs=1e-12)
+    )
     early = schedule.alpha_bar[:2].double()  # at t = 1 and 2 the root in the mean is of a negative number
     assert (1 - early - schedule.beta[1:3] < 0).all()
 

@@ -305,14 +305,6 @@ def test_what_is_not_written_yet_or_stops_is_refused_in_one_line(name, capsys):
         assert line.startswith(f"{name}: ") and message in line and "repository's own" in line
 
 
-def test_the_answers_by_hand_are_those_of_the_table():
-    """The numbers in the checkers' table: 3-4-5 and 7-24-25 triangles, and the alpha_t between its entries."""
-    table = sys.modules["exercises"].TABLE
-    assert torch.allclose(table.sqrt(), torch.tensor([1, 0.8, 0.6, 0.28], dtype=torch.float64))
-    assert torch.allclose((1 - table).sqrt(), torch.tensor([0, 0.6, 0.8, 0.96], dtype=torch.float64))
-    assert torch.allclose(table[2] / table[1], torch.tensor(0.75**2, dtype=torch.float64))
-
-
 def test_the_notebooks_have_each_exercise_once_with_the_solutions_signature():
     stubs = {}
     for path in sorted((ROOT / "notebooks").glob("*.ipynb")):

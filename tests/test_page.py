@@ -11,8 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-from helpers import code_of
+from helpers import code_of, far
 from PIL import Image
 from tiny import make_data, make_trained
 
@@ -110,10 +109,6 @@ def test_an_atlas_stores_equal_images_once_and_gives_each_back():
         row, column = divmod(place, atlas.COLUMNS)
         found = whole[4 * row : 4 * row + 4, 4 * column : 4 * column + 4]
         assert np.array_equal(found.transpose(2, 0, 1), image)
-
-
-def far(image: np.ndarray, x: torch.Tensor) -> int:
-    return abs(image.astype(int) - to_bytes(x)[0]).max()
 
 
 def test_a_ddim_page_has_the_way_up_and_down_of_each_method(written):

@@ -55,9 +55,3 @@ def test_diverged_images_are_counted_and_leave_the_mean_a_number(bad):
     assert (found["mean"], found["median"], found["diverged"]) == (0, 0, pytest.approx(1 / 6))
     everything = summary(IMAGES, torch.full_like(IMAGES, bad))
     assert everything == {"n": 6, "mean": None, "median": None, "largest": None, "diverged": 1.0}
-
-
-def test_the_image_shows_the_first_variant_at_every_s_and_the_others_at_the_largest_up_to_50():
-    steps = {"exact": (10, 50, 100), "5 iterations": (200, 100), "caption": (100, 10)}
-    record = {"cells": {name: {str(S): {} for S in each} for name, each in steps.items()}}
-    assert reconstruct.shown(record) == [("caption", 10), ("caption", 100), ("5 iterations", 100), ("exact", 50)]
