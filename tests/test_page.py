@@ -3,9 +3,9 @@
 import base64
 import html
 import json
+import re
 import shutil
 import subprocess
-from html.parser import HTMLParser
 from io import BytesIO
 from pathlib import Path
 
@@ -29,24 +29,17 @@ TRAINED, REAL = make_trained(), make_data(5, 16)
 SHIPPED = Path(__file__).parent.parent / "notebooks" / "results" / "ddim" / "page-tiger.html"
 
 
-class Parsed(HTMLParser):
+class Parsed:
     """A page: tags [(name, attributes)], text of each script, text outside of scripts, and its image of all frames."""
 
     def __init__(self, path: Path):
-        super().__init__()
-        self.tags, self.scripts, self.words, self.source = [], [], [], path.read_text(encoding="utf-8")
-        self.feed(self.source)
-        (source,) = [tag["src"] for name, tag in self.tags if name == "img"]
-        head, _, content = source.partition(",")
-        assert head == "data:image/png;base64"
+        self.source = path.read_text(encoding="utf-8")
+        self.scripts = re.findall(r"(?s)<script[^>]*>(.*?)</script>", self.source)
+        self.tags = re.findall(r"<(\w+)([^>]*)>", re.sub(r"(?s)(<script[^>]*>).*?</script>", r"\1", self.source))
+        self.words = html.unescape(re.sub(r"(?s)<script.*?</script>|<[^>]*>", "", self.source))
+        content = re.search(r'<img\b[^>]* src="?data:image/png;base64,([^">]+)', self.source)[1]
         self.image = np.asarray(Image.open(BytesIO(base64.b64decode(content, validate=True))))
         self.data = json.loads(self.scripts[0])
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_data(self, data):
-        (self.scripts if self.tags and self.tags[-1][0] == "script" and data.strip() else self.words).append(data)
 
     def frames(self, choice: int, level: int) -> np.ndarray:
         """uint8 (panels, steps, 3, H, W)."""
