@@ -3,10 +3,13 @@
 from collections.abc import Callable
 
 import numpy as np
+import pytest
 import torch
 from torch import Tensor
 
 from ddpm.utils.images import to_bytes
+
+BOTH = pytest.mark.parametrize("kind", ["linear", "cosine"])  # schedules
 
 
 def normal(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:

@@ -6,13 +6,12 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from helpers import Recorder, normal
+from helpers import BOTH, Recorder, normal
 
 import ddim
 import ddpm
 from ddpm import GaussianEps, Noise, Schedule, last
 
-BOTH = pytest.mark.parametrize("kind", ["linear", "cosine"])
 ETAS = pytest.mark.parametrize("eta", [0.0, 0.2, 1.0, "hat"])
 
 

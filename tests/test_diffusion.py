@@ -4,12 +4,10 @@ import math
 
 import pytest
 import torch
-from helpers import Recorder, normal
+from helpers import BOTH, Recorder, normal
 
 from ddpm import GaussianEps, MixtureEps, Noise, Schedule, last, noise_like
 from ddpm.diffusion import posterior, predict_eps, predict_x0, q_sample, reverse_variance, sample, simple_loss, step
-
-BOTH = pytest.mark.parametrize("kind", ["linear", "cosine"])
 
 
 def within_error_bars(x, mean, variance):

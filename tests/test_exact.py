@@ -4,14 +4,12 @@ import math
 
 import pytest
 import torch
-from helpers import Recorder
+from helpers import BOTH, Recorder
 from helpers import normal as normal64
 
 import ddim
 from ddim.bdia import check_gamma
 from ddpm import GaussianEps, MixtureEps, Schedule, last
-
-BOTH = pytest.mark.parametrize("kind", ["linear", "cosine"])
 
 
 def normal(*shape, seed=0):

@@ -4,11 +4,10 @@ import math
 
 import pytest
 import torch
+from helpers import BOTH
 
 from ddpm import Schedule
 from ddpm.schedule import cast
-
-BOTH = pytest.mark.parametrize("kind", ["linear", "cosine"])
 
 
 @BOTH

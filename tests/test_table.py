@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from helpers import Recorder, code_of
+from test_records import CELL, SETTINGS
 
 import ddim
 from ddim.__main__ import main
@@ -14,9 +15,6 @@ from ddpm import GaussianEps, MixtureEps, Noise, Schedule, last
 from ddpm.data import shapes
 from ddpm.evaluation import features
 from ddpm.evaluation.frechet import Measure, Reference
-
-SETTINGS = {"distance": "FID", "model": "m", "data": "cifar10", "n": 4, "spacing": "linear", "T": 1000, "seed": 0}
-CELL = {"distance": 2.0, "error": 0.1, "kid": 0.003, "kid_error": 0.001}
 
 
 @pytest.mark.parametrize("spacing", ["linear", "quadratic"])
