@@ -198,8 +198,8 @@ def plot_people(path: Path, record: dict) -> Path:
                 x, y = ([100 * p[name] for p in points] for name in ("accuracy", "same"))
                 axes.plot(x, y, style, color=f"C{i}", lw=2, ms=8, label=METHODS[method])
         for p in record["curves"][kind].get("sdedit", []):
-            at = 100 * p["accuracy"], 100 * p["same"]
-            axes.annotate(f"{p['strength']:g}", at, (-9, -18), textcoords="offset points", ha="center", fontsize=14)
+            at, label = (100 * p["accuracy"], 100 * p["same"]), f"{p['strength']:g}" * (p["strength"] > 0)
+            axes.annotate(label, at, (7, 4), textcoords="offset points", fontsize=14)
         axes.set_title(kind, fontsize=18)
         axes.set_xlabel("shows the edit, %", fontsize=16)
         axes.set(xlim=(-4, 104), ylim=(-4, 106))
