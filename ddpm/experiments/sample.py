@@ -29,12 +29,11 @@ def draw(args: argparse.Namespace, trained: Trained, seeds: list[int], sampler: 
 
     ValueError, before the first step: an unknown word, too many images.
     """
-    captions, ending = args.prompts or examples(trained.info["data"]), ".png"
+    captions = args.prompts or examples(trained.info["data"])
     trained.tokens(captions)
-    if cli.is_file_name(args.out):
-        ending = Path(args.out).suffix.lower()
-    path = cli.output(args, f"sample-{cli.name_of(args.model)}", ending)
     prompts = [caption for caption in captions for _ in seeds]
+    ending = Path(args.out).suffix.lower() if cli.is_file_name(args.out) else ".png"
+    path = cli.output(args, f"sample-{cli.name_of(args.model)}", ending)
     if ending == ".png" and len(prompts) > MOST_ON_A_SHEET:
         there = f"{len(prompts):,} images, and a sheet shows at most {MOST_ON_A_SHEET:,}"
         raise ValueError(f"{there}: take --out samples.npz")
