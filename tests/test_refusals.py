@@ -79,8 +79,8 @@ ROWS = {
         edit --image no.png --source "a red circle" --target TARGET --steps 4 | no.png: no such file
         edit --image 0 --target "a photo of a zebra" --steps 4 | 'zebra'
         sweep --n 2 --steps 4 --strengths 0.5 0.6 | 0.5 and 0.6 are both 2 of 4 steps
-        sweep --n 2 --steps 4 --methods p2p | take python -m p2p score
-        sweep --n 2 --steps 4 --methods null-text | --scale is 1: give one above 1
+        sweep --n 2 --steps 4 --strengths 1 --methods p2p | take python -m p2p score
+        sweep --n 2 --steps 4 --strengths 1 --methods null-text | --scale is 1: give one above 1
         sweep --n 1000000000000 --steps 4 --strengths 1 | 1 .. 1,000,000
         mistakes --n 4 --steps 11 | --steps is 11, expected 1 .. 10
         mistakes --n 1 | --n is 1, expected 2 .. 60
