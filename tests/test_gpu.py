@@ -4,7 +4,6 @@ import json
 import math
 from contextlib import nullcontext
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 import pytest
@@ -21,6 +20,7 @@ from ddim.__main__ import main as ddim_main
 from ddpm import Noise, Schedule, Trained
 from ddpm.__main__ import main as ddpm_main
 from ddpm.data import shapes
+from ddpm.experiments.caption_accuracy import few_steps
 from ddpm.model import LARGEST_BATCH, generate
 from ddpm.training import Settings, Training, processes
 from p2p.real import null_text
@@ -30,10 +30,6 @@ from unet.precision import resolve
 CUDA = torch.device("cuda")
 ONE_STAGE = replace(PREDICTS_V, multipliers=(1,), self_sizes=(8,), cross_sizes=(8,))  # every kind of layer, and few
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")
-
-
-def sampled(eps, schedule, x_T, noise, steps):
-    return ddim.sample(eps, schedule, x_T, steps, eta=1.0, generator=noise)
 
 
 # ---- training --------------------------------------------------------------------------------------------------------
@@ -134,7 +130,7 @@ def test_half_precision_is_near_float32_and_ends_in_it():
 
 def test_a_compiled_network_sees_batches_of_one_size_and_padding_changes_no_image():
     """Each size of batch takes another compilation."""
-    sizes, n, sampler = [], LARGEST_BATCH["cpu"] + 6, partial(sampled, steps=2)
+    sizes, n, sampler = [], LARGEST_BATCH["cpu"] + 6, few_steps(20, 2)
 
     def compiled(x, t, text, hook):
         sizes.append(len(x))
@@ -154,7 +150,7 @@ def test_a_network_that_pytorch_compiled_as_one_graph_makes_the_same_images():
     trained = Trained(make_unet(CONFIG, 20, "cosine"), Tokenizer(), schedule, {"data": "shapes"}, precision="bfloat16")
     compiled = torch.compile(trained.unet, fullgraph=True, backend="eager", dynamic=False)
     one, other = (
-        next(generate(replace(trained, compiled=network), PROMPTS, [0, 1], partial(sampled, steps=2)))
+        next(generate(replace(trained, compiled=network), PROMPTS, [0, 1], few_steps(20, 2)))
         for network in (None, compiled)
     )
     assert np.array_equal(one, other)
@@ -241,5 +237,5 @@ def test_a_gpu_and_the_cpu_make_the_same_images(model, prompt):
     images = []
     for device in ("cpu", "cuda"):
         trained = ddpm.load(model, device=device).for_many_images()
-        images.append(next(generate(trained, [prompt] * 8, list(range(8)), partial(sampled, steps=10))).astype(float))
+        images.append(next(generate(trained, [prompt] * 8, list(range(8)), few_steps(1000, 10))).astype(float))
     assert np.sqrt(np.mean((images[0] - images[1]) ** 2)) < 1

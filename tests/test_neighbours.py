@@ -1,14 +1,11 @@
 """python -m ddpm neighbours: each sample's nearest training image, and what the distance is compared with."""
 
 import json
-from dataclasses import replace
 from functools import partial
 
 import helpers
 import numpy as np
 from PIL import Image
-from test_real_data import write_cifar
-from tiny import CONFIG, save_model
 
 from ddpm.__main__ import main
 from ddpm.experiments.neighbours import nearest
@@ -30,13 +27,11 @@ def test_neighbours_are_the_nearest_mirrored_or_not():
     assert nearest(training, training)[0].tolist() == [0] * 23
 
 
-def test_the_command_compares_with_test_images(tmp_path):
-    """Those of `write_cifar` are training images: their distance is 0."""
-    write_cifar(tmp_path)
-    model = save_model(tmp_path / "model.pt", replace(CONFIG, size=32, stem=4, words=24), data="cifar10")
-    flags = ("--model", model, "--data-dir", tmp_path, "--n", 2, "--steps", 2, "--out", tmp_path / "out")
+def test_the_command_compares_with_test_images(cifar, tmp_path):
+    """Those of `cifar` are training images: their distance is 0."""
+    flags = ("--model", cifar / "model.pt", "--data-dir", cifar, "--n", 2, "--steps", 2, "--out", tmp_path)
     assert code_of("neighbours", *flags) == 0
-    numbers = json.loads((tmp_path / "out" / "neighbours-model.json").read_text())
+    numbers = json.loads((tmp_path / "neighbours-model.json").read_text())
     assert numbers["samples"]["1"] > 0 == numbers["test"]["90"]
-    with Image.open(tmp_path / "out" / "neighbours-model.png") as image:
+    with Image.open(tmp_path / "neighbours-model.png") as image:
         assert image.width > 500
