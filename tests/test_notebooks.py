@@ -43,21 +43,37 @@ NUMBERS = {
 }
 
 SHORTER = {  # training, steps and images that a test need not wait for: what stands there -> what is run
-    "0_the_network": {"IMAGES = 32_000": "IMAGES = 320", "scatter(30_000": "scatter(8_000"},
-    "1_the_bound": {"steps=1000": "steps=100"},
-    "3_ddpm": {"images=9600": "images=640", "sample(shipped.eps(prompts)": "sample(small.eps(prompts)"},
-    "4_naive_editing": {"few = 20,": "few = 5,"},
+    "0_the_network": {
+        "IMAGES = 32_000": "IMAGES = 320", "scatter(30_000": "scatter(8_000", "device), 30))": "device), 4))",
+        "x_T, 20)))": "x_T, 4)))",
+    },
+    "1_the_bound": {"steps=1000": "steps=100", "bits_per_dim(eps, trained.schedule": "bits_per_dim(eps, Schedule(20)"},
+    "3_ddpm": {
+        "range(2000)": "range(200)", "range(0, 2000, 50)": "range(0, 200, 50)", "images=9600": "images=640",
+        "x_T, 15,": "x_T, 3,", "shipped.schedule, x_T, gen": "ddpm.Schedule(20), x_T, gen", "start, 20))": "start, 4))",
+        "[999, 900, 800, 700, 600, 500, 400, 300, 200, 100, 0]": "[*range(10, -1, -1)]", "(5, 20, 50)": "(5, 10)",
+    },
+    "4_naive_editing": {
+        "few = 20,": "few = 5,", ", 10)[1]": ", 2)[1]", "[0, 1, 10]": "[0, 1, 2]", "(2, 10)": "(2, 2)",
+        "range(20)": "range(4)", "[0, 10]": "[0, 2]", "targets[10]": "targets[2]", "[10:12]": "[2:4]",
+    },
     "6_inversion": {
         "(5, 10, 30)": "(5,)", "(10, 20, 50)": "(10,)", "S = 15": "S = 5", "start, 20,": "start, 4,",
         "x_T, 20)": "x_T, 4)", "reconstruct(eps, 10": "reconstruct(eps, 3",
     },
-    "7_attention_maps": {"scatter(60": "scatter(30", "range(60)": "range(30)"},
-    "8_prompt_to_prompt": {"x_T, 20, 2.0": "x_T, 4, 2.0", "EditSettings(20": "EditSettings(4", "x_0, 20)": "x_0, 4)"},
+    "7_attention_maps": {"scatter(60": "scatter(30", "range(60)": "range(30)", "x_T, 20)": "x_T, 5)"},
+    "8_prompt_to_prompt": {
+        "x_T, 20, 2.0": "x_T, 4, 2.0", "EditSettings(20": "EditSettings(4", "x_0, 20)": "x_0, 4)", "] * 6": "] * 2",
+        "range(6)": "range(2)", "reshape(2, 6)": "reshape(2, 2)", "range(10)": "range(2)", "]] * 10": "]] * 2",
+        "timesteps(1000, 20)": "timesteps(1000, 4)", "i / 20": "i / 4", "source, target, 3)": "source, target, 1)",
+        "] * 3": "] * 1", "[0, 1, 2], x_T": "[0], x_T",
+    },
     "9_real_images": {
         "S, schedule, smiles = 20": "S, schedule, smiles = 4", "S=20, scale": "S=4, scale", "(10, 50)": "(4, 5)",
         "* 8, (5, 10, 20)": "* 2, (2, 3, 4)", "range(8, 16)": "range(8, 10)", "prompts, range(8)": "prompts, range(2)",
         "50, 1.0": "5, 1.0",
     },
+    "10_latents_and_control": {"device), 20)": "device), 4)", "x_T, 20, 2.0": "x_T, 4, 2.0", "x_T, 20))": "x_T, 4))"},
 }  # fmt: skip
 
 
