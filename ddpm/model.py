@@ -223,8 +223,8 @@ def load(name: str | Path, ema: float | None = None, device: str | torch.device 
     """
     device, path = select_device(device), find(str(name))
     content = read(path)
-    share, average = choose_average(path, content, ema)
     with fitting(path):
+        share, average = choose_average(path, content, ema)
         unet, tokenizer, schedule = build(content)
         load_weights(path, unet.trainable, average)
         autoencoder = autoencoder_of(path, content)
@@ -272,6 +272,8 @@ def read(path: Path, keys: tuple[str, ...] = MODEL) -> dict:
     if keys == RUN:
         keys = (*(AUTOENCODER if is_autoencoder else MODEL), *RUN)
     missing = [key for key in keys if not isinstance(content, dict) or key not in content]
+    if not missing and not (isinstance(content["info"], dict) and "data" in content["info"]):
+        missing = ["dataset in its info"]
     if missing:
         hint = "; its weights can still be a start: --init" if missing[0] in RUN else ""
         raise CheckpointError(f"{path} is no {'run to resume' if hint else 'checkpoint'}: it has no {missing[0]}{hint}")

@@ -141,6 +141,10 @@ def test_what_a_model_lacks_or_has_too_much_is_named(tmp_path, training):
     wrong += [
         ([1, 2], "is no checkpoint"),
         (whole | {"info": {"data": "noise"}}, "no average None; there are 0.05, 0.5"),
+        (whole | {"info": {"ema": 0.5}}, "has no dataset"),
+        (whole | {"info": None}, "has no dataset"),
+        (whole | {"ema": 5}, "does not fit this version"),
+        (whole | {"ema": {0.5: {}}}, "does not fit this version.* Missing key"),
     ]
     spoilt = {share: {k: v * torch.inf for k, v in weights.items()} for share, weights in whole["ema"].items()}
     wrong += [(whole | {"ema": spoilt}, "is broken: its .* is not finite")]

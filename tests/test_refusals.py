@@ -1,5 +1,6 @@
 """What is typed wrong ends with code 2 and one line that names it, before the network is called or a file is made."""
 
+import os
 import shlex
 from dataclasses import replace
 from importlib import import_module
@@ -46,6 +47,8 @@ ROWS = {
         --resume nowhere | no checkpoint at nowhere
         --resume nowhere --out runs | --out runs has no effect
         --images 64 --out notes.txt/new | cannot write there
+        --images 1e3 | '1e3': expected a whole number
+        --learning-rate fast | 'fast': expected a number
         --out runs.png | expected a folder
         --control | --control trains a ControlNet on a model that stays frozen: say which with --init
         --preset scenes-control --init shapes | --init shapes is of shapes, --data is scenes
@@ -66,9 +69,11 @@ ROWS = {
         sample --steps 4 --steps=5 | --steps: typed twice
         sample --control-scale 2 | --control-scale 2 has no effect without --control
         sample --control 3 | has no ControlNet
+        sample --control 3 --control-scale 1e30 | '1e30': expected a number in -100 .. 100
         control | tiny.pt has no ControlNet
         sample --out new.json | sample --out
         sample --out photo.jpg | no command writes .jpg
+        sample --out LONG.png | File name too long
         edit --image 1 --target , | --target is empty (',')
         edit --image 1 --target TARGET --out new.npz | a name that ends in .png, .html
         edit --image 0 --target TARGET --steps 4 --strength 0.1 | is no step: take 0.5 or more
@@ -186,6 +191,15 @@ FILES = {"x.json": '{"hello": 1}', "notes.txt": "mine"}
 TARGET = "a photo of a small red square on a blue background"
 
 
+def test_a_reader_that_ends_early_is_one_line_and_python_adds_none_at_its_end(monkeypatch, capsys):
+    reading, writing = os.pipe()
+    os.close(reading)
+    with monkeypatch.context() as patched, open(writing, "w", encoding="utf-8") as pipe:
+        patched.setattr("sys.stdout", pipe)
+        assert exit_code("some command", lambda: print("a table")) == 2
+    assert capsys.readouterr().err == "some command: [Errno 32] Broken pipe\n"  # and closing the pipe raised nothing
+
+
 def run_training(argv: list[str]) -> int:
     return exit_code("train.py", lambda: train.run(train.parser().parse_args(argv)))
 
@@ -206,7 +220,9 @@ def test_what_is_typed_wrong_is_named(command, cats, tmp_path, monkeypatch, caps
     for row in ROWS[command].strip().splitlines():
         typed, _, named = row.strip().rpartition(" | ")
         program, *words = shlex.split(
-            command.format(typed.replace("TARGET", f'"{TARGET}"')).replace("OWN", str(cats[0]))
+            command.format(typed.replace("TARGET", f'"{TARGET}"'))
+            .replace("OWN", str(cats[0]))
+            .replace("LONG", "o" * 250)
         )
         main = run_training if program == "train" else import_module(f"{program}.__main__").main
         assert code_of(main, *words) == 2, row

@@ -59,6 +59,8 @@ def drawing(name: str, size: int = SIZE) -> np.ndarray:
     DataError: see `sketch`; no such scene.
     """
     if not name.isdecimal():
+        if not Path(name).exists():
+            raise DataError(f"--control {name}: no such file; give one, or the number of a scene of the test split")
         return sketch(Path(name), size)
     if int(name) >= COUNT:
         raise DataError(f"--control is {name}, but the test split has the scenes 0 .. {COUNT - 1}")

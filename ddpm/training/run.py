@@ -118,17 +118,17 @@ def resumed(folder: Path, given: dict) -> Plan:
         )
     path = folder / CHECKPOINT
     content = model.read(path, model.RUN)
-    if unknown := sorted(set(content["settings"]) - {f.name for f in fields(Settings)}):
-        raise ValueError(
-            f"{path} is of another version of the code (it sets {', '.join(unknown)}) and cannot be resumed: "
-            f"start a new run from its weights with --init {folder}"
-        )
     with files.fitting(path):
+        if unknown := sorted(set(content["settings"]) - {f.name for f in fields(Settings)}):
+            raise files.CheckpointError(
+                f"{path} is of another version of the code (it sets {', '.join(unknown)}) and cannot be resumed: "
+                f"start a new run from its weights with --init {folder}"
+            )
         settings, config = Settings(**content["settings"]), model.config_of(content)
         autoencoder = model.autoencoder_of(path, content) if isinstance(config, UNetConfig) else None
+        images, minutes = content["step"] * settings.batch, content["seconds"] / 60
     own = {"precision": content["info"].get("precision", settings.precision)}  # "auto" was measured at its start
     settings = replace(settings, **own | given)
-    images, minutes = content["step"] * settings.batch, content["seconds"] / 60
     if 0 < given.get("images", 0) <= images or 0 < given.get("minutes", 0) <= minutes:
         raise ValueError(f"{folder} has seen {images} images in {minutes:.3g} minutes: give more --images or --minutes")
     return Plan(settings, config, content, autoencoder=autoencoder)
@@ -256,7 +256,8 @@ def begin(plan: Plan, device: str, place: Path, smaller_batch: bool) -> Run:
             autoencoder.measure_scale(images.from_bytes(data.images[:4096]).to(own))
     training = Training(settings, unet.to(own), tokenizer, schedule, shown, autoencoder)
     if content:
-        training.restore(content)
+        with files.fitting(place / CHECKPOINT):
+            training.restore(content)
     base = content.get("base") if content else None
     if settings.control and not base:
         base = {"model": settings.init, "sha256": files.sha256(Path(start.info["path"]))}

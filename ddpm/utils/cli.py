@@ -31,6 +31,8 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, **about: Any):
         form = argparse.RawDescriptionHelpFormatter
         super().__init__(**{"formatter_class": form, "allow_abbrev": False} | about)
+        for kind, expected in ((int, "a whole number"), (float, "a number")):  # argparse says "invalid int value"
+            self.register("type", kind, checked(kind, lambda _: True, expected))
 
     def error(self, message: str) -> NoReturn:
         """The line, and exit code 2."""
@@ -68,8 +70,7 @@ def main(name: str, description: str, commands: dict[str, ModuleType], argv: lis
         module.add_flags(parser)
         parser.set_defaults(run=module.run)
     if not argv:
-        flags.print_help()
-        return 0
+        return exit_code(name, flags.print_help)
     args = flags.parse_args(argv)
     endings, out = getattr(commands[args.command], "ENDINGS", ()), Path(getattr(args, "out", ""))
     if is_file_name(getattr(args, "out", "")):
@@ -91,11 +92,18 @@ def exit_code(name: str, work: Callable[[], object]) -> int:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a terminal without ± prints a question mark
     try:
-        work()
+        try:
+            work()
+        finally:
+            sys.stdout.flush()  # what a full disk or a closed pipe refuses is said below, not by Python at its end
     except (ValueError, OSError, FloatingPointError, MemoryError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and "memory" not in str(error):  # PyTorch has one kind of error for all
             raise
         print(f"{name}: {' '.join(str(error).split())}", file=sys.stderr)
+        try:
+            sys.stdout.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1 if isinstance(error, FloatingPointError) else 2
     except KeyboardInterrupt:
         print(f"{name}: interrupted", file=sys.stderr)
@@ -155,10 +163,10 @@ def destination(text: str) -> str:
         raise argparse.ArgumentTypeError(f"{text!r}: no command writes {path.suffix}, expected {', '.join(ENDINGS)}")
     there = next(place for place in (path.parent if named else path, *path.parents) if place.exists())
     try:  # what os.access answers root on a mount that only reads is no promise
-        with tempfile.TemporaryFile(dir=there):
+        with tempfile.NamedTemporaryFile(dir=there, prefix=path.name):  # named: a name can be too long
             return text
-    except OSError:
-        raise argparse.ArgumentTypeError(f"{text!r}: cannot write there ({there})") from None
+    except OSError as error:
+        raise argparse.ArgumentTypeError(f"{text!r}: cannot write there ({there}): {error.strerror}") from None
 
 
 def folder(text: str) -> str:
@@ -187,6 +195,7 @@ def checked(kind: type, holds: Callable[[Any], bool], expected: str) -> Callable
 
 
 finite = checked(float, math.isfinite, "a number")
+strength = checked(float, lambda x: abs(x) <= 100, "a number in -100 .. 100, 1 for what was trained")
 share = checked(float, lambda x: 0 <= x <= 1, "a number in [0, 1]")
 scale = "a number in -100 .. 100, 1 for no guidance; 0 would leave the caption out"
 guidance = checked(float, lambda x: 0 < abs(x) <= 100, scale)  # beyond, nothing is left of an image
@@ -226,7 +235,7 @@ FLAGS: dict[str, dict[str, Any]] = {
     "source": dict(help="caption of the image to edit, by default its own in the dataset"),
     "target": dict(nargs="+", help="caption of the edit, or of several"),
     "control": dict(help="for a ControlNet, a sketch: a file, black lines on white, or the number of a test scene"),
-    "control_scale": dict(type=finite, help="strength of --control, 0 for nothing"),
+    "control_scale": dict(type=strength, help="strength of --control, 0 for nothing"),
     "image": dict(help="a real image: a file, or its number in the test split"),
 }
 

@@ -5,6 +5,7 @@ import json
 import os
 import pickle
 import re
+import textwrap
 import zipfile
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
@@ -94,8 +95,9 @@ def read(path: Path) -> Any:
 
 
 def first_line(error: Exception) -> str:
-    """What an error says, in one line."""
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
+    """What an error says, in one line: its first, and the second where the first announces it."""
+    lines = str(error).splitlines() or [type(error).__name__]
+    return textwrap.shorten(" ".join(lines[: 1 + lines[0].endswith(":")]), 300, placeholder=" ...")
 
 
 @contextmanager
