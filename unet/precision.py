@@ -19,7 +19,7 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager:
 
 
 def resolve(precision: str, device: torch.device) -> str:
-    """`auto` becomes the faster precision for training: on a CPU by a measurement of a fraction of a second.
+    """`auto` becomes the faster precision for training: on a CPU by a measurement of a second or two.
 
     A GPU takes bfloat16 from compute capability 8.0 on, because older ones have no convolutions in it; float16 from 7.0
     on, whose small range needs a scaled loss.
@@ -33,6 +33,9 @@ def resolve(precision: str, device: torch.device) -> str:
     for _ in range(10):  # in turn, so that other load on the machine affects both
         for name, values in seconds.items():
             values.append(convolution_seconds(name))
+        fast, slow = sorted(map(min, seconds.values()))
+        if len(values) > 1 and slow > 2 * fast:
+            break  # a CPU without bfloat16 needs ten times as long
     return min(seconds, key=lambda name: min(seconds[name]))
 
 
