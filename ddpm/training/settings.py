@@ -77,7 +77,9 @@ RECIPES: dict[str, Settings] = {
         flip=False,
         orthogonal=True,
     ),
-    "scenes": replace(SMALL, data="scenes", images=600_000, learning_rate=1e-3),
+    "scenes": replace(
+        SMALL, data="scenes", images=145_000, batch=32, learning_rate=1.5e-3, lr_decay=0.7, orthogonal=True
+    ),
     "scenes-control": replace(
         SMALL, data="scenes", init="scenes", control=True, images=160_000, learning_rate=1e-3, caption_dropout=0.2
     ),
