@@ -10,7 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from helpers import code_of
+from torch import nn
 
 import ddim
 import ddpm
@@ -19,7 +21,7 @@ from ddpm.data import scenes
 from ddpm.evaluation.edits import scene_edits
 from ddpm.utils.images import from_bytes, squared_error
 from p2p.__main__ import main
-from p2p.experiments.live import TEMPLATE
+from p2p.experiments.live import TEMPLATE, convolved
 
 PAGE = Path(os.environ.get("LIVE_PAGE", Path(__file__).parent.parent / "notebooks/results/p2p/live.html"))
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -75,7 +77,7 @@ class Browser:
     def images(self, job: str, settings: dict) -> dict[str, np.ndarray]:
         """The last images of a job of the page by name, (3, H, W)."""
         pairs = ".then((all) => Object.entries(all).map(([name, bytes]) => [name, [...bytes]]))"
-        found = self.run(f"live.{job}({json.dumps(settings)}){pairs}")
+        found = self.run(f"live.run('{job}', {json.dumps(settings)}){pairs}")
         side = int((len(found[0][1]) / 4) ** 0.5)
         return {name: np.array(x).reshape(side, side, 4)[..., :3].transpose(2, 0, 1) for name, x in found}
 
@@ -90,7 +92,7 @@ def browser(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def trained():
-    return ddpm.load("scenes")
+    return ddpm.load("scenes64")
 
 
 @needs_browser
@@ -114,11 +116,11 @@ def test_an_edit_is_that_of_python_to_one_level(browser, trained, kind, seed):
 @pytest.mark.parametrize("kind, strength", [("thing", 0.75), ("colour", 1.0), ("add spikey", 0.0)])
 def test_edits_of_a_given_image_are_those_of_python_to_one_level(browser, trained, kind, strength):
     before, after, *captions = scene_edits(kind, 1)[0]
-    pixels, truth = (scenes.draw(scene) for scene in (before, after))
-    rgba = np.concatenate([pixels, np.full((1, 32, 32), 255)]).transpose(1, 2, 0)
+    pixels, truth = (scenes.draw(scene, 64) for scene in (before, after))
+    rgba = np.concatenate([pixels, np.full((1, 64, 64), 255)]).transpose(1, 2, 0)
     how = {"source": captions[0], "target": captions[1], "steps": 6, "scale": 2, "seed": 3, "cross": 0.6, "self": 0.4}
     found = browser.images("real", how | {"strength": strength, "image": rgba.flatten().tolist()})
-    x_0, schedule = from_bytes(pixels[None]), trained.schedule
+    x_0, schedule = trained.encode(from_bytes(pixels[None])), trained.schedule
     at_1, target = trained.eps(captions[:1]), trained.eps(captions[1:], 2)
     grid = ddim.editing.last_steps(schedule.T, 6, strength)
     x_t = ddpm.last(ddim.invert(at_1, schedule, x_0, grid)) if strength else x_0
@@ -130,7 +132,7 @@ def test_edits_of_a_given_image_are_those_of_python_to_one_level(browser, traine
     for name, states in expected.items():
         image = trained.images(ddpm.last(states))[-1]
         assert np.abs(found[name] - image.astype(int)).max() <= 1, name
-    edited = np.concatenate([truth, np.full((1, 32, 32), 255)]).transpose(1, 2, 0).flatten().tolist()
+    edited = np.concatenate([truth, np.full((1, 64, 64), 255)]).transpose(1, 2, 0).flatten().tolist()
     error = browser.run(f"live.error({rgba.flatten().tolist()}, {edited})")
     assert error == pytest.approx(1000 * squared_error(pixels[None], truth[None])[0])
 
@@ -177,6 +179,12 @@ def test_nothing_is_fetched(tmp_path):
     events = [event.get("params", {}) for event in json.loads(browser.log.read_text(encoding="utf-8"))["events"]]
     its_own = "not an origin"  # what the browser itself asks for
     assert [p["url"] for p in events if p.get("initiator", its_own) != its_own] == []
+
+
+@pytest.mark.parametrize("side", [8, 16, 32])
+def test_lavin_eq_8_is_the_convolution(side):
+    conv, x = nn.Conv2d(3, 5, 3, padding=1), torch.randn(1, 3, side, side)
+    torch.testing.assert_close(convolved(conv, x), conv(x), atol=1e-5, rtol=1e-5)
 
 
 def test_the_shipped_page_is_small_and_of_this_template():

@@ -56,7 +56,7 @@ COMMANDS = [  # model, network calls, command; {ddpm}, {ddim}, {p2p}: folders of
     ("celeba64", 32_000, "ddpm bound --model celeba64 --n 32 --out {ddpm}"),
     ("celeba64", 20_000, "ddpm score --model celeba64 --out {ddpm}"),
     ("celeba64", 20_000, "ddpm neighbours --model celeba64 --out {ddpm}"),
-    ("scenes", 0, "p2p live --model scenes --out {p2p}/live.html"),
+    ("scenes", 0, "p2p live --model scenes64 --out {p2p}/live.html"),
     ("scenes", 20_000, "ddpm score --model scenes --out {ddpm}"),
     *((model, 0, f"ddim table --model {model} --n {n} --rows train test noise jpeg blur --reference half --out {{ddim}}/reference-{data}.json")
         for model, data, n in (("shapes", "shapes", 500), ("cifar10", "cifar10", 2000), ("celeba64", "celeba", 2000))),
