@@ -75,7 +75,7 @@ ROWS = {
         sample --out photo.jpg | no command writes .jpg
         sample --out LONG.png | File name too long
         edit --image 1 --target , | --target is empty (',')
-        edit --image 1 --target TARGET --out new.npz | a name that ends in .png, .html
+        edit --image 1 --target TARGET --out new.npz | a name that ends in .png
         edit --image 0 --target TARGET --steps 4 --strength 0.1 | is no step: take 0.5 or more
         edit --image 0 --target TARGET --steps 4 --strength 0 | an edit is the image itself
         edit --image 0 --target TARGET --iterations -1 | '-1': expected a whole number, 0 or more

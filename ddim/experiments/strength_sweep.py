@@ -219,13 +219,13 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     cli.add_flags(parser, "device", "data_dir", "out", model="shapes", n=64)
     parser.add_argument("--strengths", type=cli.share, nargs="+", default=STRENGTHS, help="shares of the steps")
     parser.add_argument("--edits", nargs="+", help="kinds of edit; by default all of the dataset")
-    edit.add_method_flags(parser, steps=50, methods=METHODS)
+    edit.add_method_flags(parser, METHODS)
 
 
 def prepare(args: argparse.Namespace) -> tuple[Trained, dict[str, edits.Edits], dict]:
     """The model, for each kind n edits of test images, and the record's settings. ValueError, OSError."""
     trained = ddpm.load(args.model, device=args.device)
-    args.strengths = list(edit.check_methods(trained, args, args.strengths))
+    args.strengths = edit.check_methods(trained, args, args.strengths)
     check_maps(trained, args)
     if args.methods == ["sdedit"]:  # the others invert, and methods are compared in one precision
         trained = trained.for_many_images(compiled=False)

@@ -95,8 +95,6 @@ COMMANDS = [  # model, network calls, command; {ddpm}, {ddim}, {p2p}: folders of
     ("scenes", 120_000, "ddim control --model scenes-control --out {ddim}"),
     ("scenes", 1_000, f"ddim sample --model scenes-control --control notebooks/results/ddim/sketch.png --steps 20 --seeds 0-3 {DRAWN} "
         "--out {ddim}/control-sketch.png"),
-    ("scenes", 200, 'ddim edit --model scenes --image 12 --target "a photo of a tiger on a red couch" --steps 12 '
-        "--strength 0.25 0.5 0.75 1 --scale 2 --out {ddim}/page-tiger.html"),
     ("scenes64", 20_000, "ddpm score --model scenes64 --out {ddpm}"),
     ("scenes64", 10_000, "ddim reconstruct --model scenes64 --n 500 --steps 10 --variants caption 'autoencoder alone' --out {ddim}"),
     ("scenes64", 12_000, "ddim reconstruct --model scenes64 --n 100 --steps 10 50 --variants caption 'autoencoder alone' --out {ddim}"),

@@ -6,7 +6,9 @@ The page runs this repository's own code, exported as ONNX graphs; JavaScript al
 import argparse
 import base64
 import gzip
+import html
 import importlib.util
+import json
 import re
 import warnings
 from collections.abc import Callable
@@ -25,9 +27,8 @@ import ddim
 import ddpm
 from ddpm.data.scenes import ANIMALS, BUILDINGS, PLACES, draw
 from ddpm.evaluation.edits import scene_edits
-from ddpm.experiments import page
 from ddpm.utils import cli
-from ddpm.utils.files import sha256
+from ddpm.utils.files import sha256, write_text
 from unet.attention import Text
 from unet.vocabulary import COLOURS, GROUPS, PUNCTUATION, split_words
 
@@ -187,5 +188,8 @@ def run(args: argparse.Namespace) -> None:
     contents = {name: file.read_bytes() for name, file in files.items()} | graphs
     packed = {name: base64.b64encode(gzip.compress(each, mtime=0)).decode() for name, each in contents.items()}
     tags = [f'<script type="application/gzip" id="{name}">{text}</script>' for name, text in packed.items()]
-    page.fill(path, TEMPLATE, f"Prompt-to-Prompt, live: {cli.name_of(args.model)}", facts_of(trained), tags)
+    text = TEMPLATE.read_text(encoding="utf-8")
+    text = text.replace("<!--title-->", html.escape(f"Prompt-to-Prompt, live: {cli.name_of(args.model)}"))
+    text = text.replace("<!--data-->", json.dumps(facts_of(trained), separators=(",", ":")))
+    write_text(path, text.replace("<!--files-->", "\n".join(tags)))
     print(f"{path} ({path.stat().st_size / 1e6:.1f} MB)")
