@@ -47,8 +47,7 @@ ROWS = {
         --resume nowhere | no checkpoint at nowhere
         --resume nowhere --out runs | --out runs has no effect
         --images 64 --out notes.txt/new | cannot write there
-        --images 1e3 | '1e3': expected a whole number
-        --learning-rate fast | 'fast': expected a number
+        --images 1e3 | invalid int value: '1e3'
         --out runs.png | expected a folder
         --control | --control trains a ControlNet on a model that stays frozen: say which with --init
         --preset scenes-control --init shapes | --init shapes is of shapes, --data is scenes
@@ -62,11 +61,8 @@ ROWS = {
         --preset scenes-control --T 10 | --control keeps the frozen model's T
     """,
     "ddim {} --model tiny.pt --device cpu": """
-        sample --prompts "a red circle" ... | --prompts is empty ('...')
         sample --seeds 3-1 | expected seeds such as
-        sample --seeds 0-99999999 | at most 1,000,000 seeds
         sample --seeds 9223372036854775808 | below 2^63
-        sample --steps 4 --steps=5 | --steps: typed twice
         sample --control-scale 2 | --control-scale 2 has no effect without --control
         sample --control 3 | has no ControlNet
         sample --control 3 --control-scale 1e30 | '1e30': expected a number in -100 .. 100
@@ -74,7 +70,6 @@ ROWS = {
         sample --out new.json | sample --out
         sample --out photo.jpg | no command writes .jpg
         sample --out LONG.png | File name too long
-        edit --image 1 --target , | --target is empty (',')
         edit --image 1 --target TARGET --out new.npz | a name that ends in .png
         edit --image 0 --target TARGET --steps 4 --strength 0.1 | is no step: take 0.5 or more
         edit --image 0 --target TARGET --steps 4 --strength 0 | an edit is the image itself
@@ -91,8 +86,6 @@ ROWS = {
         mistakes --n 1 | --n is 1, expected 2 .. 60
         reconstruct --steps 2 1 --n 4 | --steps 1 is one step, and the variant 'exact' needs two
         reconstruct --steps 2 --n 61 | --n is 61, but the test split has 60 images
-        table --columns 10 20 10 | --columns has '10' twice
-        table --out notes.json | notes.txt is there and no result of table
         table --columns 21 | S is 21 steps, expected a whole number in 1..20
         table --rows 1.5 | '1.5': expected a number in [0, 1]
         table --rows half | expected a number in [0, 1], or one of hat, 2m, train, test
@@ -117,8 +110,7 @@ ROWS = {
         --target TARGET --weight red=2,2 | each once
         --weight red=1 | no effect
         --weight red=2 --weight Red=3 | has a word twice
-        --target TARGET TARGET | twice: give it once
-        --target TARGET --blend red red. | --blend has 'red' twice
+        --target TARGET TARGET | --target has a value twice
         --target TARGET --steps 3 --blend green | --blend names 'green', which is in neither prompt
         --target TARGET --steps 3 --film 4 | --film 4 has more images than steps
         --target TARGET --steps 3 --seeds 0-99 | a sheet of 100 images
@@ -138,7 +130,6 @@ ROWS = {
         score --scale 0.5 | --scale is 0.5: expected 1 (no guidance) or more
         score --steps 21 | S is 21 steps
         score --n 1000000000 | 1 .. 1,000,000
-        score --ways p2p p2p | --ways has 'p2p' twice
         score --kinds maps --ways p2p | --ways has no effect on --kinds maps
         score --ways plain --cross-until 0.5 | --cross-until has no effect: none of --ways is p2p
         score --ways p2p-exact --steps 1 | p2p-exact needs two steps for its exact inversion, --steps is 1
@@ -157,15 +148,12 @@ ROWS = {
         --source "a photo of a cat on a couch" --target "a photo of a cat on a couch" | expected captions of scenes
     """,
     "ddpm {} --model tiny.pt --device cpu": """
-        sample --prompts "a red circle" "A  red circle." | --prompts has 'a red circle' twice
         sample --prompts "a red circle" --n 1025 | a sheet shows at most 1,024
         bound --n 1 | n is 1: a standard error needs 2 images or more, and shapes has 60 here
-        bound --n 3 --out x.json | x.json is not a record of ddpm bound
         score --steps 21 | --steps is 21: expected 1 .. 20
         score --n 1000000000 | 1 .. 1,000,000
         score --eta 1.5 | '1.5': expected a number in [0, 1]
         score --scale nan | 'nan': expected a number
-        score --n 4 --out x.json | x.json is not a record of ddpm score
     """,
     "{} --model OWN/model.pt --data-dir OWN --device cpu": """
         ddpm bound | a folder of images has no test split: all of its images were used for training
@@ -179,7 +167,7 @@ ROWS = {
         p2p score --n 2 | no kinds of edit of the dataset 'folder'
     """,
     "{}": """
-        ddpm sample --model= | --model is empty ('')
+        ddpm sample --model= | no model ''
         ddpm sample --model x.json/checkpoint.pt | no model
         ddpm bound --n 3 --device tpu | 'tpu'
         ddpm reproduce --out new.html | expected a folder

@@ -5,7 +5,6 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import fields
 from functools import partial
-from pathlib import Path
 
 import torch
 from tqdm import tqdm
@@ -77,23 +76,23 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--null", action="store_true", help="the empty prompt instead of captions")
 
 
-def prepare(args: argparse.Namespace) -> tuple[Trained, Dataset, Path]:
-    """The model, the images, and the record's file. ValueError: too few images or times, or another's file."""
+def prepare(args: argparse.Namespace) -> tuple[Trained, Dataset]:
+    """The model and the images. ValueError: too few images or times."""
     trained = load(args.model, device=args.device)
     if trained.autoencoder:
         raise ValueError(f"{args.model} is a model of latents, whose bound says nothing of pixels: take one of pixels")
     check_bound(trained.schedule, torch.zeros(1), args.variance, 256)
-    path = common.own_record(args, f"bound-{cli.name_of(args.model)}", "a record of ddpm bound", "bits per dimension")
     data = common.model_data(trained, args.data_dir, "test")
     if not 2 <= args.n <= len(data):
         there = f"{data.name} has {len(data)} here"
         raise ValueError(f"n is {args.n}: a standard error needs 2 images or more, and {there}")
     trained.tokens([] if args.null else [captions[0] for captions in data.captions[: args.n]])
-    return trained, data, path
+    return trained, data
 
 
 def run(args: argparse.Namespace) -> None:
-    trained, data, path = prepare(args)
+    trained, data = prepare(args)
+    path = cli.output(args, f"bound-{cli.name_of(args.model)}", ".json")
     bar = partial(tqdm, desc=f"{args.n} images, {LARGEST_BATCH[trained.device.type]} at a time", unit=" times")
     bound = measure(trained, data, args.n, not args.null, args.variance, bar)
     parts, (times, terms) = summary(bound), curve(bound)

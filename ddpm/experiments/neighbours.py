@@ -18,7 +18,7 @@ from ..utils import cli
 from ..utils.files import write_json
 from ..utils.images import save_figure, subplots
 from .caption_accuracy import ETA, SCALE, STEPS, random_rows, samples_of
-from .common import model_data, own_record
+from .common import model_data
 from .records import arithmetic
 
 EXAMPLE = "python -m ddpm neighbours --model cifar10 --n 64"
@@ -80,7 +80,6 @@ def prepare(args: argparse.Namespace) -> tuple[Trained, Dataset, list[str], np.n
     rows = random_rows(test, args.n)
     prompts = [test.captions[i][0] for i in rows]
     trained.tokens(prompts)
-    own_record(args, f"neighbours-{cli.name_of(args.model)}", "a record of ddpm neighbours", "samples")
     return trained, training, prompts, test.images[rows]
 
 
