@@ -132,11 +132,12 @@ def prepare(args: argparse.Namespace) -> tuple:
     distance and the record's settings. ValueError, OSError: a bad flag, or earlier results of another kind.
     """
     trained = ddpm.load(args.model, device=args.device)
-    fast, data = trained.for_many_images(compiled=False), trained.info["data"]
+    fast, data, most = trained.for_many_images(compiled=False), trained.info["data"], trained.schedule.T // 2
+    if args.steps > most:
+        raise ValueError(f"--steps is {args.steps}, expected 1 .. {most} with {args.model}")
     test, network = model_data(trained, args.data_dir, "test"), features.load("classifier", data)
-    for flag, low, high in (("n", 2, len(test)), ("steps", 1, trained.schedule.T // 2)):
-        if not low <= (value := getattr(args, flag)) <= high:
-            raise ValueError(f"--{flag} is {value}, expected {low} .. {high} with {args.model}")
+    if not 2 <= args.n <= len(test):
+        raise ValueError(f"--n is {args.n}, expected 2 .. {len(test)} with {args.model}")
     captions = [several[0] for several in test.captions[: args.n]]
     fast.tokens(captions)
     ways = {name: (fast, way) for name, way in SAMPLING.items()}
