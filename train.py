@@ -5,15 +5,17 @@
     python train.py --preset autoencoder64         latent diffusion: first the autoencoder of scenes at 64 x 64, then
     python train.py --preset scenes64 --autoencoder runs/00001-autoencoder64    the U-Net on its latents
     python train.py --resume runs/00003-cifar10    resume a run where it stopped
-    torchrun --nproc_per_node 2 train.py ...       on several GPUs
 
 Ctrl-C saves a checkpoint and ends; a second one ends at once.
 """
 
 import argparse
 import json
+import signal
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import get_args, get_origin
@@ -22,7 +24,7 @@ from tqdm import tqdm
 
 from ddpm.autoencoder import AutoencoderConfig
 from ddpm.experiments.caption_accuracy import ETA, SCALE, STEPS, few_steps, measure, of_shapes, table
-from ddpm.training import Settings, processes
+from ddpm.training import Settings, Training
 from ddpm.training.run import Plan, Run, begin, in_proportion, new, on_paper, resumed
 from ddpm.training.settings import without_effect
 from ddpm.utils import cli, files
@@ -75,18 +77,34 @@ def prepare(args: argparse.Namespace) -> Plan:
     return plan
 
 
+@contextmanager
+def interruptible(training: Training) -> Iterator[None]:
+    """Ctrl-C and SIGTERM set `training.interrupted` to their number, so that it ends after its step; a second one ends
+    it at once.
+    """
+
+    def interrupt(number: int, _) -> None:
+        training.interrupted = number
+        signal.signal(number, signal.default_int_handler)
+
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 def train(run: Run) -> None:
     """Run to the end of the budget; checkpoints by the clock and when interrupted, sample grids at every quarter."""
     training, saved = run.training, time.monotonic()
     quarter, layout = int(4 * training.progress()), "{l_bar}{bar}| {n:.0f}/{total}% [{elapsed}<{remaining}]{postfix}"
-    bar = tqdm(total=100, initial=100 * training.progress(), bar_format=layout, disable=run.folder is None)
-    with bar, processes.interruptible(training):
+    bar = tqdm(total=100, initial=100 * training.progress(), bar_format=layout)
+    with bar, interruptible(training):
         for record in training.run():
             state = f"{record.images} images, {record.rate:.0f} images/s, loss {record.loss:.4f}"
             bar.set_postfix_str(state, refresh=False)
             bar.update(100 * record.progress - bar.n)
-            if run.folder is None:
-                continue
             run.log(record)
             if time.monotonic() - saved > 60 * training.settings.save_every or record.progress >= 1 or training.stopped:
                 run.save()
@@ -96,8 +114,7 @@ def train(run: Run) -> None:
                 scale = SCALE if training.settings.caption_dropout else 1.0  # guidance needs the empty prompt
                 tqdm.write(f"samples: {run.save_samples(few_steps(training.schedule.T), scale)}")
     if training.stopped:
-        if run.folder is not None:
-            print(f"train.py: interrupted; python train.py --resume {run.folder} goes on from here", file=sys.stderr)
+        print(f"train.py: interrupted; python train.py --resume {run.folder} goes on from here", file=sys.stderr)
         sys.exit(128 + int(training.stopped))
 
 
@@ -126,10 +143,7 @@ def run(args: argparse.Namespace) -> None:
         return
     begun = begin(plan, args.device, place, smaller_batch=args.batch is None)
     train(begun)
-    if begun.folder is not None:
-        report(begun, args.report)
-    begun.training.network = None  # with it goes what exchanges gradients
-    processes.destroy()
+    report(begun, args.report)
 
 
 if __name__ == "__main__":

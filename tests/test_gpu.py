@@ -22,7 +22,7 @@ from ddpm.__main__ import main as ddpm_main
 from ddpm.data import shapes
 from ddpm.experiments.caption_accuracy import few_steps
 from ddpm.model import LARGEST_BATCH, generate
-from ddpm.training import Settings, Training, processes
+from ddpm.training import Settings, Training
 from p2p.real import null_text
 from unet import Tokenizer, UNet
 from unet.precision import resolve
@@ -91,17 +91,6 @@ def test_memory_is_tried_and_a_batch_is_cut_in_equal_parts_until_it_fits(monkeyp
         assert on_gpu_of(held, batch).parts == batch // tried[-1] and sizes == tried
     with pytest.raises(ValueError, match="does not hold the training of one image"):
         on_gpu_of(0, 8)
-
-
-def test_a_process_takes_its_own_gpu_before_it_meets_the_others(monkeypatch):
-    """Otherwise the first exchange would put every process on GPU 0."""
-    done = []
-    monkeypatch.setattr(torch.cuda, "set_device", lambda device: done.append(device.index))
-    monkeypatch.setattr(processes.dist, "init_process_group", lambda backend, **_: done.append(backend))
-    monkeypatch.setattr(processes, "select_device", lambda device: device)
-    for name, value in (("RANK", "3"), ("LOCAL_RANK", "1")):
-        monkeypatch.setenv(name, value)
-    assert processes.start("cuda") == torch.device("cuda", 1) and done == [1, "nccl"]
 
 
 def test_training_reads_numbers_of_the_gpu_once_in_ten_steps(monkeypatch):

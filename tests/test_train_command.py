@@ -2,11 +2,8 @@
 
 import json
 import math
-import os
 import re
 import signal
-import subprocess
-import sys
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -31,7 +28,6 @@ from ddpm.utils.files import CHECKPOINT
 from unet import PRESETS, UNetConfig, UnknownWordError, text
 from unet.vocabulary import VOCABULARY
 
-ROOT = Path(__file__).parent.parent
 TINY = [
     "--channels", "8", "--groups", "4", "--multipliers", "1", "2", "--head-channels", "8", "--text-width", "8",
     "--text-heads", "2", "--stem", "4", "--cross-sizes", str(SIZE // 4), str(SIZE // 8), "--self-sizes", str(SIZE // 8),
@@ -264,11 +260,6 @@ def test_what_a_run_was_made_with_cannot_change(whole, capsys):
     assert "leave out channels" in capsys.readouterr().err  # --init brings its network
 
 
-def test_a_process_without_the_others_is_named(monkeypatch, capsys):
-    monkeypatch.setenv("RANK", "0")
-    assert exit_of("--images", 64) == 2 and "WORLD_SIZE" in capsys.readouterr().err
-
-
 def test_what_is_no_run_of_this_version_cannot_be_resumed(whole, tmp_path, capsys):
     """Weights alone; a run of an older version, whose settings had other names: the weights of both still load."""
     content = ddpm.model.read(whole / CHECKPOINT)
@@ -279,23 +270,3 @@ def test_what_is_no_run_of_this_version_cannot_be_resumed(whole, tmp_path, capsy
         assert exit_of("--resume", tmp_path) == 2
         (line,) = capsys.readouterr().err.splitlines()
         assert named in line and ddpm.model.load(tmp_path).info["images"] == 240
-
-
-@pytest.mark.slow
-def test_two_processes_share_one_run_folder(tmp_path):
-    """torchrun on a folder of images: one run folder, one report, a checkpoint that loads."""
-    data, place = tmp_path / "data", tmp_path / "runs"
-    data.mkdir()
-    for i in range(16):
-        Image.new("RGB", (SIZE, SIZE), (16 * i, 0, 0)).save(data / f"{i}.png")
-    (data / "captions.txt").write_text("".join(f"{i}.png\ta red circle\n" for i in range(16)))
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    flags = ["--data", "folder", "--data-dir", str(data), "--out", str(place), "--images", "32", *SHORT]
-    flags += ["--device", "cpu", "--size", str(SIZE)]  # where the tiny network's maps have the sizes named above
-    command, env = [*torchrun, str(ROOT / "train.py"), *flags], os.environ | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=env)
-    assert done.returncode == 0, done.stderr
-    (folder,) = place.iterdir()
-    assert done.stdout.count("images in") == 1 and (folder / "report.json").exists()
-    assert ddpm.model.load(folder).info["processes"] == 2
-    assert weights(folder)["step"] == 4

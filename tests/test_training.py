@@ -1,13 +1,9 @@
-"""Training: averages, learning rate, what a step is fed, exact resume, parts and processes, and what stops it."""
+"""Training: averages, learning rate, what a step is fed, exact resume, parts, and what stops it."""
 
 import copy
 import math
-import os
-import subprocess
-import sys
 from collections import Counter
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,7 +18,6 @@ from ddpm.training.orthogonal import orthogonalise
 from ddpm.utils.images import from_bytes
 from unet import Tokenizer
 
-ROOT = Path(__file__).parent.parent
 SETTINGS = Settings(
     batch=8, images=32, learning_rate=1e-3, warmup=2, lr_decay=0.0, ema=(0.05, 0.5), weighting="v", caption_dropout=0.2
 )
@@ -244,45 +239,6 @@ def test_four_steps_are_two_and_two():
     assert one.keys() == two.keys()
     assert all(torch.equal(one[i][key], two[i][key]) for i in one for key in one[i])
     assert torch.equal(flat(first.unet), middle)  # the restored run shares no memory with the saved one
-
-
-WORKER = """
-import sys
-
-import torch
-import torch.distributed as dist
-from ddpm.training import processes
-from test_training import PLAIN, by_plain_descent, finished, flat
-
-rank, folder = int(sys.argv[1]), sys.argv[2]
-dist.init_process_group("gloo", f"file://{folder}/meeting", rank=rank, world_size=2)
-training, rows = by_plain_descent(PLAIN), []
-loss = training.loss
-training.loss = lambda batch: rows.append(len(batch.t)) or loss(batch)
-weights = flat(finished(training).unet)
-assert training.world == 2 and training.images == PLAIN.images
-assert sum(rows) == PLAIN.images // 2, "a process must see its own share only"
-everyone = [torch.empty_like(weights) for _ in range(2)]
-dist.all_gather(everyone, weights)
-assert torch.equal(*everyone), "the processes went apart"
-if training.rank == 0:
-    torch.save({"weights": weights, "average": flat(training.averaged(0.5))}, f"{folder}/result.pt")
-training.network = None
-processes.destroy()
-"""
-
-
-@pytest.mark.slow
-def test_two_processes_are_one_up_to_rounding(tmp_path):
-    """The same global batch on one process, and shared between two that exchange gradients."""
-    env = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])}
-    workers = [subprocess.Popen([sys.executable, "-c", WORKER, rank, str(tmp_path)], env=env) for rank in "01"]
-    assert [worker.wait(timeout=300) for worker in workers] == [0, 0]
-    shared, alone = torch.load(tmp_path / "result.pt", weights_only=True), finished(by_plain_descent(PLAIN))
-    torch.testing.assert_close(shared["weights"], flat(alone.unet), rtol=0, atol=1e-6)
-    torch.testing.assert_close(shared["average"], flat(alone.averaged(0.5)), rtol=0, atol=1e-6)
-    half = finished(by_plain_descent(replace(PLAIN, learning_rate=PLAIN.learning_rate / 2)))
-    assert (flat(alone.unet) - flat(half.unet)).abs().max() > 1000 * 1e-6  # half the gradient leads elsewhere
 
 
 @pytest.mark.parametrize(("bad", "what"), [(3, "loss"), (10, "gradient"), (14, "loss")])

@@ -31,7 +31,7 @@ SHAPES = [{}, BIGGER, {"multipliers": (2, 3), "text_layers": 0}, {"cross_sizes":
 def test_eps_is_like_the_image_and_every_parameter_that_asks_for_a_gradient_gets_one(shape):
     """Of a network with every layer pushed off zero: a layer of zeros passes no gradient to what stands before it.
 
-    Several processes would wait for the others; without cross-attention no layer reads the text encoder.
+    Without cross-attention no layer reads the text encoder.
     """
     config = replace(CONFIG, **shape)
     unet = make_unet(config)

@@ -1,7 +1,6 @@
 """What a training step sees: a batch of images, captions, times and noise, as a pure function of (seed, step).
 
-The whole batch is drawn before it is shared among processes. So a run that is resumed, split among processes or cut
-into parts sees the same batches.
+The whole batch is drawn before it is cut into parts, so a run that is resumed sees the same batches.
 """
 
 from typing import NamedTuple

@@ -2,8 +2,7 @@
 
 The lecture's loop of twelve lines is in notebook 3. Practice adds: one time from each part of 1..T in a batch instead
 of free draws, captions, a clipped gradient (in some recipes also orthogonalised), AdamW, averaged weights, half
-precision, several processes, and the loss in v for all presets but `ddpm`. `batches` draws what a step sees,
-`processes` knows about the other processes.
+precision, and the loss in v for all presets but `ddpm`. `batches` draws what a step sees.
 """
 
 import copy
@@ -20,7 +19,6 @@ from ..autoencoder import Autoencoder, autoencoder_loss
 from ..data.base import Dataset
 from ..diffusion import simple_loss
 from ..schedule import Schedule
-from . import processes
 from .batches import Batch, Batches, generator
 from .memory import fitting_parts
 from .orthogonal import orthogonalise
@@ -59,10 +57,9 @@ class Training:
 
     unet: the network that is trained, which may also be an autoencoder: only `loss` knows the difference.
     autoencoder: encodes the images, once; the network is trained on the latents.
-    interrupted: set it to end `run` early, after the step that is being made (with several processes at the next
-    record). parts: in how many parts a process's share of a batch goes through the network, as many as memory asks for.
-    ValueError: a batch that the processes cannot share; images too large for the GPU; what `check_start` and `Batches`
-    raise.
+    interrupted: set it to end `run` early, after the step that is being made. parts: in how many parts a batch goes
+    through the network, as many as memory asks for. ValueError: images too large for the GPU; what `check_start` and
+    `Batches` raise.
     """
 
     def __init__(
@@ -78,10 +75,7 @@ class Training:
         self.device = next(unet.parameters()).device
         if isinstance(unet, UNet):
             check_start(schedule, settings.weighting, unet.config.predicts)
-        self.rank, self.world = processes.rank(), processes.world()
-        if settings.batch % self.world:
-            raise ValueError(f"batch {settings.batch} cannot be shared among {self.world} processes: take a multiple")
-        self.precision = processes.broadcast(resolve(settings.precision, self.device))
+        self.precision = resolve(settings.precision, self.device)
         # float16 has no gradients below 6e-8: the loss is scaled up, and a step whose gradients overflow is skipped
         self.scaler = torch.amp.GradScaler(self.device.type, 2.0**12, enabled=self.precision == "float16")
         words = unet.config.words if isinstance(unet, UNet) else 2
@@ -90,10 +84,9 @@ class Training:
         self.averages = {s: {name: p.detach().clone() for name, p in trained.named_parameters()} for s in settings.ema}
         self.optimizer = torch.optim.AdamW(trained.parameters(), weight_decay=settings.weight_decay, fused=True)
         self.matrices = [m.weight for m in trained.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
-        self.step, self.seconds, self.interrupted, self.stopped = 0, 0.0, False, False
+        self.step, self.seconds, self.interrupted, self.stopped = 0, 0.0, 0, 0
         self.network = torch.compile(unet, dynamic=False) if settings.compile else unet
         self.parts = fitting_parts(self)
-        self.network = processes.data_parallel(self.network)
 
     # ---- Algorithm 1 -------------------------------------------------------------------------------------------------
 
@@ -108,23 +101,22 @@ class Training:
             for _ in range(LOG_EVERY):
                 lr = learning_rate(self.settings, self.step, self.progress())
                 results.append(self.one_step(lr))
-                if self.progress() >= 1 or (self.interrupted and self.world == 1):
+                if self.progress() >= 1 or self.interrupted:
                     break
             loss, norm = means(results, self.step, self.scaler.is_enabled())  # waits for a GPU to end all steps
             spent = time.perf_counter() - began
-            own = self.seconds + spent, float(self.interrupted)
-            self.seconds, self.stopped = processes.maximum(own, self.device)  # so that all stop at the same step
+            self.seconds, self.stopped = self.seconds + spent, self.interrupted
             speed = len(results) * self.settings.batch / spent
             yield Record(self.step, self.images, loss, norm, lr, self.seconds, speed, self.progress())
 
     def one_step(self, learning_rate: float) -> tuple[Tensor, Tensor]:
-        """Lines 2 to 5, and the update -> the loss of this process's rows, the gradient's norm before clipping."""
+        """Lines 2 to 5, and the update -> the loss, the gradient's norm before clipping."""
         batch = self.batches[self.step]  # 2: x_0 and a caption of it  3: t  4: noise; a function of (seed, step)
-        torch.manual_seed(generator(self.settings.seed, f"dropout {self.rank}", self.step).initial_seed())
+        torch.manual_seed(generator(self.settings.seed, "dropout 0", self.step).initial_seed())
         self.optimizer.zero_grad(set_to_none=True)
-        total, n = torch.zeros((), device=self.device), self.world * self.parts
-        for i in range(self.rank, n, self.world):  # this process's rows of the batch, as many at once as memory holds
-            loss = self.loss(batch.part(i, n)) / self.parts
+        total = torch.zeros((), device=self.device)
+        for i in range(self.parts):  # as many rows of the batch at once as memory holds
+            loss = self.loss(batch.part(i, self.parts)) / self.parts
             self.scaler.scale(loss).backward()  # 5: the gradient of || noise - eps(x_t, t) ||^2
             total += loss.detach()
         self.scaler.unscale_(self.optimizer)

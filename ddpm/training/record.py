@@ -11,7 +11,7 @@ from torch import Tensor
 class Record:
     """What the loop yields.
 
-    Steps and images so far, the mean loss (of this process's share) and gradient norm since the last record, the
+    Steps and images so far, the mean loss and gradient norm since the last record, the
     learning rate, seconds of training, images/s since the last record, and the share of the budget that is used.
     """
 

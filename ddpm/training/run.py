@@ -7,7 +7,6 @@ import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
 from functools import cache
-from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,9 +23,8 @@ from ..data.lines import with_drawings
 from ..model import Sampler, Trained, generate
 from ..schedule import Schedule
 from ..utils import files, images
-from ..utils.device import device_name
+from ..utils.device import device_name, select_device
 from ..utils.files import CHECKPOINT
-from . import processes
 from .loop import Training
 from .record import Record
 from .settings import NETWORKS, RECIPES, NetworkConfig, Settings, check_start, default_preset
@@ -136,9 +134,9 @@ def resumed(folder: Path, given: dict) -> Plan:
 
 @dataclass
 class Run:
-    """A run in progress: its folder (None but in the first process), and what its files are made of."""
+    """A run in progress: its folder, and what its files are made of."""
 
-    folder: Path | None
+    folder: Path
     training: Training
     tokenizer: Tokenizer
     data: Dataset
@@ -160,7 +158,6 @@ class Run:
             "ema": settings.ema[0],
             "device": device_name(training.device),
             "precision": training.precision,
-            "processes": training.world,
             "code": code_version(),
             "torch": str(torch.__version__),  # its own class of string would not load with weights_only
         }
@@ -223,29 +220,27 @@ class Run:
 
 
 def begin(plan: Plan, device: str, place: Path, smaller_batch: bool) -> Run:
-    """Everything before the first step: processes, data, network, and at last the run folder.
+    """Everything before the first step: data, network, and at last the run folder.
 
     place: the folder of a resumed run, or where a new one gets its folder. smaller_batch: may the batch shrink to the
     dataset? ValueError: data that cannot be used, or are not those that the run began with.
     """
-    began, own = time.monotonic(), processes.start(device)
+    began, own = time.monotonic(), select_device(device)
     settings, config, content, start, autoencoder = plan
     words = content.get("words", ()) if content else start.tokenizer.words if start else ()
     longest = config.words - 1 if isinstance(config, UNetConfig) else None
-    with processes.rank_zero_first():
-        source = settings.data, settings.data_dir, "train", autoencoder.config.size if autoencoder else config.size
-        data = load_data(*source, words=(*VOCABULARY, *words), longest=longest)
-        if settings.control:
-            data = with_drawings(data, settings.data_dir, "train")
+    source = settings.data, settings.data_dir, "train", autoencoder.config.size if autoencoder else config.size
+    data = load_data(*source, words=(*VOCABULARY, *words), longest=longest)
+    if settings.control:
+        data = with_drawings(data, settings.data_dir, "train")
     if content and content["info"].get("data_sha256", data.sha256) != data.sha256:
         raise ValueError(
             f"the dataset {settings.data} in {settings.data_dir} is not the one that this run began with: "
             "give the old one with --data-dir, or start a new run from its weights with --init"
         )
     if smaller_batch and len(data) < settings.batch:
-        settings = replace(settings, batch=max(1, len(data) // processes.world()) * processes.world())
-        if processes.rank() == 0:
-            print(f"{settings.data} has {len(data)} images here: batch {settings.batch}")
+        settings = replace(settings, batch=len(data))
+        print(f"{settings.data} has {len(data)} images here: batch {settings.batch}")
     unet, tokenizer, schedule = model.build(content) if content else assemble(settings, config, start, data)
     shown = data
     if isinstance(config, AutoencoderConfig):  # it reads no captions
@@ -261,13 +256,12 @@ def begin(plan: Plan, device: str, place: Path, smaller_batch: bool) -> Run:
     base = content.get("base") if content else None
     if settings.control and not base:
         base = {"model": settings.init, "sha256": files.sha256(Path(start.info["path"]))}
-    run = Run(None, training, tokenizer, data, began, base, autoencoder)
-    if processes.rank() == 0:
-        name = Path(settings.data_dir).resolve().name if settings.data == "folder" else settings.preset
-        run.folder = place if content else new_folder(place, name)
-        record = {"settings": asdict(settings), "network": asdict(config), "at the start": run.info}
-        files.write_json(run.folder / "config.json", record)
-        print(f"{run.folder}: {settings.preset} on {device_name(own)} in {training.precision}, {len(data)} images")
+    name = Path(settings.data_dir).resolve().name if settings.data == "folder" else settings.preset
+    folder = place if content else new_folder(place, name)
+    run = Run(folder, training, tokenizer, data, began, base, autoencoder)
+    record = {"settings": asdict(settings), "network": asdict(config), "at the start": run.info}
+    files.write_json(folder / "config.json", record)
+    print(f"{folder}: {settings.preset} on {device_name(own)} in {training.precision}, {len(data)} images")
     return run
 
 
@@ -307,13 +301,12 @@ def on_paper(plan: Plan) -> UNet | Autoencoder:
 
 
 def new_folder(root: Path, name: str) -> Path:
-    """Make and return root/00007-name, one above the highest number there is, or that another process just made."""
+    """Make and return root/00007-name, one above the highest number there is."""
     root.mkdir(parents=True, exist_ok=True)
     taken = [int(found[0]) for path in root.iterdir() if (found := re.match(r"\d{5,}(?=-)", path.name))]
-    for number in count(max(taken, default=-1) + 1):
-        with suppress(FileExistsError):
-            (path := root / f"{number:05d}-{name}").mkdir()
-            return path
+    path = root / f"{max(taken, default=-1) + 1:05d}-{name}"
+    path.mkdir()
+    return path
 
 
 def in_proportion(most: int, earned: int) -> int:

@@ -25,7 +25,7 @@ class Settings:
     autoencoder: str = option("", "train on the latents of this autoencoder (its run folder, or a model that has it)")
     minutes: float = option(0.0, "stop after this many minutes of training (0: no limit)", 0, 10**7)
     images: int = option(0, "stop after this many images (0: no limit)", 0, 10**12)
-    batch: int = option(64, "images per step, over all processes; smaller by itself where there are fewer", 1, 10**6)
+    batch: int = option(64, "images per step; smaller by itself where there are fewer", 1, 10**6)
     learning_rate: float = option(2e-4, "Adam's, after the warm-up", 1e-9, 1000)
     warmup: int = option(500, "steps over which the learning rate rises from zero", 0, 10**9)
     lr_decay: float = option(0.4, "last share of the budget, over which the learning rate falls to zero", 0, 1)
