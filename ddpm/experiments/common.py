@@ -44,8 +44,6 @@ def image_and_source(trained: Trained, args: argparse.Namespace) -> tuple[np.nda
 
     That is --source, else the image's own caption. ValueError: there is neither, or no such image.
     """
-    if args.data_dir is not None and not (args.image or "").isdecimal():
-        print(f"--data-dir {args.data_dir} has no effect: no image of a dataset is read")
     data_dir = args.data_dir or "data"
     image, caption = (None, None) if args.image is None else image_and_caption(trained, args.image, data_dir)
     if (source := caption if args.source is None else args.source) is None:

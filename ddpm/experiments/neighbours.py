@@ -10,8 +10,6 @@ import numpy as np
 import torch
 from einops import rearrange
 
-import ddim
-
 from ..data import Dataset
 from ..model import Trained, load
 from ..utils import cli
@@ -74,8 +72,6 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 def prepare(args: argparse.Namespace) -> tuple[Trained, Dataset, list[str], np.ndarray]:
     """The model, its training set, the prompts of the samples, the test images beside these. ValueError, OSError."""
     trained = load(args.model, device=args.device).for_many_images(compiled=False)
-    if args.steps != STEPS:  # the default is for models of fewer steps, too
-        ddim.timesteps(trained.schedule.T, args.steps)
     training, test = (model_data(trained, args.data_dir, split) for split in ("train", "test"))
     rows = random_rows(test, args.n)
     prompts = [test.captions[i][0] for i in rows]

@@ -117,11 +117,6 @@ def resumed(folder: Path, given: dict) -> Plan:
     path = folder / CHECKPOINT
     content = model.read(path, model.RUN)
     with files.fitting(path):
-        if unknown := sorted(set(content["settings"]) - {f.name for f in fields(Settings)}):
-            raise files.CheckpointError(
-                f"{path} is of another version of the code (it sets {', '.join(unknown)}) and cannot be resumed: "
-                f"start a new run from its weights with --init {folder}"
-            )
         settings, config = Settings(**content["settings"]), model.config_of(content)
         autoencoder = model.autoencoder_of(path, content) if isinstance(config, UNetConfig) else None
         images, minutes = content["step"] * settings.batch, content["seconds"] / 60
@@ -171,13 +166,9 @@ class Run:
         return Trained(unet, self.tokenizer, training.schedule, self.info, precision, autoencoder=autoencoder)
 
     def log(self, record: Record) -> None:
-        """Add a line to metrics.jsonl. OSError, naming the file, where it cannot be written."""
-        path = self.folder / "metrics.jsonl"
-        try:
-            with path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(asdict(record)) + "\n")
-        except OSError as error:
-            raise OSError(f"cannot write {path}: {error.strerror}") from error
+        """Add a line to metrics.jsonl."""
+        with (self.folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(asdict(record)) + "\n")
 
     def save(self) -> None:
         """The checkpoint, replaced as a whole."""

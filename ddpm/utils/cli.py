@@ -144,13 +144,6 @@ def destination(text: str) -> str:
         raise argparse.ArgumentTypeError(f"{text!r}: cannot write there ({there}): {error.strerror}") from None
 
 
-def folder(text: str) -> str:
-    """A `destination` that is a folder."""
-    if is_file_name(destination(text)):
-        raise argparse.ArgumentTypeError(f"{text!r}: expected a folder")
-    return destination(text)
-
-
 # ---- flags ---------------------------------------------------------------------------------------------------------
 
 
