@@ -11,6 +11,7 @@ Ctrl-C saves a checkpoint and ends; a second one ends at once.
 
 import argparse
 import json
+import os
 import signal
 import sys
 import time
@@ -26,6 +27,7 @@ from ddpm.autoencoder import AutoencoderConfig
 from ddpm.experiments.caption_accuracy import ETA, SCALE, STEPS, few_steps, measure, of_shapes, table
 from ddpm.training import Settings, Training
 from ddpm.training.run import Plan, Run, begin, in_proportion, new, on_paper, resumed
+from ddpm.training.settings import without_effect
 from ddpm.utils import cli, files
 from ddpm.utils.device import DEVICES, best_device, cannot_compile, select_device
 from unet import UNet, UNetConfig, cost
@@ -37,7 +39,7 @@ def parser() -> argparse.ArgumentParser:
     """All flags: those of the run, then one for every field of `Settings` and of the networks' configurations."""
     flags = cli.Parser(prog="train.py", description=__doc__)
     flags.add_argument("--resume", metavar="RUN", help="resume the run in this folder")
-    flags.add_argument("--out", type=cli.destination, help="where run folders are made (default: runs)")
+    flags.add_argument("--out", type=cli.folder, help="where run folders are made (default: runs)")
     flags.add_argument("--device", choices=DEVICES, default=best_device(), help="by default the best one here")
     flags.add_argument("--dry-run", action="store_true", help="print what would be done, and stop")
     made: set[str] = set()
@@ -53,17 +55,26 @@ def parser() -> argparse.ArgumentParser:
 
 
 def prepare(args: argparse.Namespace) -> Plan:
-    """What the flags ask for. ValueError: what cannot be, or cannot work together."""
+    """What the flags ask for. ValueError: what cannot be, cannot work together, or would have no effect."""
     select_device(args.device)
+    if (processes := os.environ.get("WORLD_SIZE", "1")) != "1":
+        raise ValueError(f"torchrun started {processes} processes, and train.py trains on one device: leave it out")
     typed = {name: tuple(v) if isinstance(v, list) else v for name, v in vars(args).items() if v is not None}
     given = {f.name: typed[f.name] for f in fields(Settings) if f.name in typed}
     network = {f.name: typed[f.name] for record in NETWORK_RECORDS for f in fields(record) if f.name in typed}
     if {"minutes", "images"} & set(given):  # a new budget replaces the whole of the preset's or the run's
         given = {"minutes": 0.0, "images": 0} | given
+    if args.resume and args.out:
+        raise ValueError(f"--out {args.out} has no effect, for --resume goes on in {args.resume}: leave it out")
     plan = resumed(Path(args.resume), given | network) if args.resume else new(given, network, args.device)
+    for name, why in without_effect(plan.settings, plan.config).items():
+        if given.get(name) or name in network:
+            raise ValueError(f"--{name.replace('_', '-')} has no effect, for {why}: leave it out")
     if not plan.settings.minutes and not plan.settings.images:
         raise ValueError("--minutes 0 and --images 0 would train for ever: give one of them")
     if plan.settings.compile and not args.dry_run and (why := cannot_compile(args.device)):
+        if args.compile:
+            raise ValueError(f"--compile: PyTorch cannot compile here ({why}): leave it out")
         print(f"not compiled: {why}")
         plan = plan._replace(settings=replace(plan.settings, compile=False))
     return plan

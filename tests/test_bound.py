@@ -170,3 +170,11 @@ def test_the_command_prints_writes_and_plots_the_terms(tmp_path, monkeypatch, ca
         assert image.format == "PNG" and image.width > image.height
     assert command.main([*flags, "--n", "3", "--null", "--variance", "beta"]) == 0
     assert json.loads(out.read_text())["variance"] == "beta"
+
+
+def test_a_bound_that_is_not_finite_is_an_error():
+    unet = make_unet(CONFIG, 6, "cosine")
+    unet.last.bias.data.fill_(math.nan)
+    trained = Trained(unet, Tokenizer(), Schedule(6, "cosine"), {"data": "shapes"})
+    with pytest.raises(ValueError, match=r"the bound of images 0 \.\. 1 is not finite"):
+        likelihood.measure(trained, make_data(2), 2)

@@ -115,7 +115,9 @@ def test_a_model_is_found_by_folder_file_and_string(folder, shelf, monkeypatch):
 def test_a_damaged_file_is_named_in_one_line(folder):
     path = folder / CHECKPOINT
     whole = path.read_bytes()
-    for content in (b"", whole[: len(whole) // 2], whole[:-1], b"hello world\n", pickle.dumps({})):
+    middle = bytearray(whole)
+    middle[len(middle) // 2] ^= 16  # one bit, in the middle of somebody's weights
+    for content in (b"", whole[: len(whole) // 2], whole[:-1], bytes(middle), b"hello world\n", pickle.dumps({})):
         path.write_bytes(content)
         for call in (load, read):
             with pytest.raises(CheckpointError, match=re.escape(str(path))) as caught:
@@ -212,13 +214,34 @@ def test_shipped_models_are_half_the_size_and_found_by_name(folder, shelf, train
         load("bee")
 
 
-def test_a_shipped_file_that_changed_is_refused(folder, shelf):
+def test_a_shipped_file_that_changed_is_refused_and_so_is_a_damaged_manifest(folder, shelf):
     path = ship(folder, "tiny")
     whole = bytearray(path.read_bytes())
     whole[len(whole) // 3] ^= 1
     path.write_bytes(whole)
     with pytest.raises(CheckpointError, match=r"tiny\.pt is missing or not the file that was shipped"):
         load("tiny")
+    for content in ("{", "[1]", '{"tiny": {"file": "tiny.pt"}}'):
+        (shelf / "manifest.json").write_text(content)
+        with pytest.raises(CheckpointError, match=r"manifest\.json is damaged"):
+            load("tiny")
+
+
+def test_a_model_that_cannot_be_shipped_changes_nothing(folder, shelf):
+    """Neither the files nor the manifest: not even where the old model may be replaced."""
+    ship(folder, "tiny")
+    (shelf / "foreign.pt").write_bytes(b"not in the manifest")
+    content, damaged = read(folder / CHECKPOINT), folder / "damaged.pt"
+    before = {path.name: path.read_bytes() for path in shelf.iterdir()}
+    large = {name: weight + 1e6 for name, weight in content["ema"][0.5].items()}
+    save(damaged, content | {"ema": {0.5: large}})
+    for file, name, message in (
+        (damaged, "tiny", "has values that half precision cannot hold"),
+        (folder, "foreign", "there is a shipped 'foreign'"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            ship(file, name, replace=name == "tiny")
+    assert {path.name: path.read_bytes() for path in shelf.iterdir()} == before
 
 
 @pytest.fixture

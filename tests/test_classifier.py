@@ -103,6 +103,10 @@ def test_a_classifier_is_shipped_in_half_precision_and_any_other_file_refused(sh
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(CheckpointError, match="not the file that was shipped"):
         load("toy")
+    monkeypatch.setattr(classifier, "MOST_BYTES", 1000)
+    with pytest.raises(CheckpointError, match="at most"):
+        ship(network, "larger")
+    assert sorted(file.name for file in shelf.iterdir()) == ["manifest.json", "toy.pt"]
 
 
 def test_the_shipped_classifier_of_shapes_agrees_with_the_exact_checks():

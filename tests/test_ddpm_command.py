@@ -37,6 +37,9 @@ def test_what_a_command_reads_it_does_not_write_and_no_file_where_a_folder_is(tm
             cli.output(
                 SimpleNamespace(out=cli.destination(out), image="../" + tmp_path.name + "/photo.png"), "photo", ".png"
             )
+    (tmp_path / "captions.txt").write_text("photo.png\ta red circle\n", encoding="utf-8")
+    with pytest.raises(ValueError, match="is read by this command"):
+        cli.output(SimpleNamespace(out="photo.png", data_dir=str(tmp_path)), "edit", ".png")
     (tmp_path / "edit.png").mkdir()
     with pytest.raises(ValueError, match="edit.png is a folder, and a file is to be written"):
         cli.output(SimpleNamespace(out="."), "edit", ".png")
@@ -76,6 +79,8 @@ def test_ship_makes_a_model_that_loads_by_name_and_replaces_only_if_allowed(mode
     assert code_of("ship", model, "tiny") == 0
     assert ddpm.model.load("tiny").info["data"] == "shapes" and code_of("ship", model, "tiny") == 2
     assert "--replace" in capsys.readouterr().err and code_of("ship", model, "tiny", "--replace") == 0
+    assert code_of("ship", model, "../../escaped") == 2
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["weights"]
 
 
 def test_score_of_real_images_recognises_the_real_ones(cifar, tmp_path, monkeypatch):

@@ -17,6 +17,7 @@ from PIL import Image
 
 import ddpm
 import ddpm.data.cifar10 as cifar10_module
+from ddpm.data import base
 from ddpm.data import captions as grammar
 from ddpm.data.base import DataError, Dataset
 from ddpm.data.celeba import celeba, where_words_show
@@ -343,13 +344,18 @@ def test_celeba_is_read_as_its_authors_torchvision_and_kaggle_have_it(tmp_path):
 def test_what_is_wrong_with_celeba_is_named(tmp_path):
     with pytest.raises(DataError, match="img_align_celeba is missing: put CelebA's aligned JPEG images there"):
         celeba(tmp_path)
+    for name in ("img_align_celeba.zip", "img_align_celeba_png.7z"):  # what lies there instead is named
+        (tmp_path / name).write_bytes(b"")
+    with pytest.raises(DataError, match=r"missing.*unpacked.*only img_align_celeba.zip and img_align_celeba_png.7z"):
+        celeba(tmp_path)
     write_celeba(tmp_path, {f"00000{i}.jpg": noise((8, 8 + i // 3)) for i in range(1, 4)})
     for split, message in (("train", r"003\.jpg has 8 x 9 pixels"), ("test", "none of the"), ("dev", "no split 'dev'")):
         with pytest.raises(DataError, match=message):
             celeba(tmp_path, split, 8)
-    path = tmp_path / "celeba" / "list_attr_celeba.txt"
+    path, images = tmp_path / "celeba" / "list_attr_celeba.txt", tmp_path / "celeba" / "img_align_celeba"
     count, head, *rows = lines = path.read_text().splitlines()
     for damaged, message in [
+        (lines[:-1], "announces 3 images but lists 2"),
         ([*lines[:-1], lines[-1][:-5]], "list_attr_celeba.txt:5: expected a file name and 40 values"),
         ([*lines[:-1], "face.jpg" + lines[-1][10:]], "list_attr_celeba.txt:5: expected file names such as"),
         ([head, rows[0], "", rows[1] + "\x0c", rows[1]], "list_attr_celeba.txt:5: expected file names .* each once"),
@@ -359,6 +365,11 @@ def test_what_is_wrong_with_celeba_is_named(tmp_path):
         path.write_text("\n".join(damaged), encoding="utf-8-sig")
         with pytest.raises(DataError, match=message):
             celeba(tmp_path, size=8)
+    path.write_text("\n".join(lines))
+    for image in images.iterdir():
+        image.rename(image.with_suffix(".png"))
+    with pytest.raises(DataError, match=r"none of the train images 000001\.jpg .*; it has 000003\.png and the like"):
+        celeba(tmp_path, size=8)
 
 
 # ---- one's own folder ------------------------------------------------------------------------------------------------
@@ -373,22 +384,30 @@ def test_folder_reads_images_as_they_look_and_their_captions(tmp_path):
     half.paste((255, 255, 255), (0, 0, 4, 2))
     exif[0x0112] = 6  # to be shown turned by a quarter
     half.save(tmp_path / "turned.png", exif=exif)
-    names = ("wide.png", "clear.png", "turned.png")
+    grey = np.linspace(0, 65535, 16).astype(np.uint16).reshape(4, 4)  # a value of v / 65535 is v / 257 of 255
+    for name in ("a.png", "a.tif"):
+        Image.fromarray(grey).save(tmp_path / name)
+    names = ("wide.png", "clear.png", "turned.png", "a.png", "a.tif")
     lines = "".join(f"{name}\ta gray square\n\n" for name in names) + "wide.png\t a square \n"
     (tmp_path / "captions.txt").write_text(lines, encoding="utf-8-sig")
     data = folder(tmp_path, size=4)
-    assert data.captions == [("a gray square", "a square")] + [("a gray square",)] * 2
-    wide, clear, turned = data.images
+    assert data.captions == [("a gray square", "a square")] + [("a gray square",)] * 4
+    wide, clear, turned, *greys = data.images
     assert (wide == 150).all() and (clear == 255).all() and (turned == [0, 0, 255, 255]).all()
-    Image.fromarray(np.full((4, 4), 60000, np.uint16)).save(tmp_path / "wide.png")
-    with pytest.raises(DataError, match=r"wide\.png cannot be read as an image \(it has more than 8 bits"):
+    for image in greys:
+        np.testing.assert_array_equal(image, np.round(np.stack([grey] * 3) / 257))
+    Image.fromarray(grey.astype(np.float32) / 65535).save(tmp_path / "a.tif")
+    with pytest.raises(DataError, match=r"a\.tif cannot be read as an image \(floating-point pixels"):
         folder(tmp_path, 4)
 
 
-def test_what_is_wrong_with_a_folder_is_said_with_its_line(tmp_path):
+def test_what_is_wrong_with_a_folder_is_said_with_its_line(tmp_path, monkeypatch):
     """Captions before images: a wrong line is found though the image before it cannot be read."""
     Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
+    Image.new("RGB", (4, 4)).save(tmp_path / "page.pdf")
     (tmp_path / "broken.png").write_bytes((tmp_path / "a.png").read_bytes()[:40])
+    (tmp_path / "empty.png").write_bytes(b"")
+    (tmp_path / "none.ppm").write_bytes(b"P6 0 0 255 ")
     words = "broken.png\ta corgi\na.png\tA square, a corgi.\n\na.png\ta small robot\n" + "a.png\ta corgi\n" * 3
     for text, message in (
         ("a.png\ta square\na.png a square\n", r"captions\.txt:2: expected a file name, a tab"),
@@ -397,14 +416,18 @@ def test_what_is_wrong_with_a_folder_is_said_with_its_line(tmp_path):
         ("broken.png\ta square\r\nb.png\ta square\r\n", r"captions\.txt:2: there is no file .*b\.png"),
         (words, r"corgi \(5 x, first in line 1\), robot \(1 x, first in line 4\); .* unet/vocabulary\.py"),
         ("broken.png\ta square\n", r"broken\.png cannot be read as an image"),
+        ("empty.png\ta square\n", r"empty\.png cannot be read as an image \(it is empty\)"),
+        ("page.pdf\ta square\n", r"page\.pdf cannot be read as an image \(damaged, or no format of Pillow"),
+        ("none.ppm\ta square\n", r"none\.ppm cannot be read as an image"),
         ("\n\n", "lists no images"),
     ):
         (tmp_path / "captions.txt").write_text(text, encoding="utf-8", newline="")
         with pytest.raises(DataError, match=message):
             folder(tmp_path)
-    (tmp_path / "captions.txt").write_bytes("a.png\ta gr\xfcn square\n".encode("latin-1"))
-    with pytest.raises(DataError, match=r"captions\.txt is not UTF-8 text .*: save it as UTF-8"):
-        folder(tmp_path)
+    for encoding, word in (("latin-1", "gr\xfcn"), ("utf-16", "red"), ("utf-16-le", "red"), ("utf-16-be", "red")):
+        (tmp_path / "captions.txt").write_bytes(f"a.png\ta {word} square\n".encode(encoding))
+        with pytest.raises(DataError, match=r"captions\.txt is not UTF-8 text .*: save it as UTF-8"):
+            folder(tmp_path)
     (tmp_path / "captions.txt").write_text("a.png\ta red square\na.png\ta corgi\n")
     assert folder(tmp_path, words=("a", "red", "square", "corgi"), longest=3).captions == [("a red square", "a corgi")]
     with pytest.raises(DataError, match=r"captions\.txt:1: the caption has 3 words, but the network reads 2"):
@@ -412,3 +435,10 @@ def test_what_is_wrong_with_a_folder_is_said_with_its_line(tmp_path):
     (tmp_path / "captions.txt").unlink()
     with pytest.raises(DataError, match=r"captions\.txt is missing: each line of captions\.txt has"):
         folder(tmp_path)
+
+    def old(*_):
+        raise AttributeError("no attribute of a newer Pillow")
+
+    monkeypatch.setattr(base.ImageOps, "exif_transpose", old)
+    with pytest.raises(DataError, match=r"a\.png: Pillow .* cannot do it .*: install a newer one"):
+        base.open_image(tmp_path / "a.png")

@@ -38,13 +38,18 @@ ROWS = {
         --T 50 --schedule linear | T = 50 ends at alpha_bar = 0.6, so x_T still shows 78% of the image
         --preset ddpm --T 4000 | multiplies the errors of a network that predicts eps
         --predicts eps --weighting v | weighting v divides by alpha_bar
+        --data cifar10 --report 5 | --report has no effect, for only shapes are scored
+        --cross-sizes --text-width 32 | --text-width has no effect, for
         --images 64 --batch 61 | 60 images
         --images 64 --data folder --data-dir nowhere | nowhere
         --images 64 --data cifar10 --data-dir notes.txt | is a file: expected the folder
         --images 64 --init nowhere | no model 'nowhere'
         --resume nowhere | no checkpoint at nowhere
+        --resume nowhere --out runs | --out runs has no effect
         --images 64 --out notes.txt/new | cannot write there
-        --images 1e3 | invalid int value: '1e3'
+        --images 1e3 | '1e3': expected a whole number
+        --learning-rate fast | 'fast': expected a number
+        --out runs.png | expected a folder
         --control | --control trains a ControlNet on a model that stays frozen: say which with --init
         --preset scenes-control --init shapes | --init shapes is of shapes, --data is scenes
         --preset scenes64 | takes latents: say of which autoencoder with --autoencoder
@@ -52,12 +57,16 @@ ROWS = {
         --preset scenes64 --autoencoder shapes | has no autoencoder: train one with train.py --preset autoencoder64
         --autoencoder ae.pt | --autoencoder gives latents of 4 x 4 x 4, the network of shapes takes 3 x 16 x 16
         --preset autoencoder64 --cross-sizes 8 | the network of autoencoder64 has no cross_sizes
+        --preset autoencoder64 --T 10 | --T has no effect, for an autoencoder has no times
         --init ae.pt | ae.pt is an autoencoder: train a model on its latents with train.py --autoencoder
         --preset scenes-control --T 10 | --control keeps the frozen model's T
     """,
     "ddim {} --model tiny.pt --device cpu": """
+        sample --prompts "a red circle" ... | --prompts is empty ('...')
         sample --seeds 3-1 | expected seeds such as
+        sample --seeds 0-99999999 | at most 1,000,000 seeds
         sample --seeds 9223372036854775808 | below 2^63
+        sample --steps 4 --steps=5 | --steps: typed twice
         sample --control-scale 2 | --control-scale 2 has no effect without --control
         sample --control 3 | has no ControlNet
         sample --control 3 --control-scale 1e30 | '1e30': expected a number in -100 .. 100
@@ -65,22 +74,30 @@ ROWS = {
         sample --out new.json | sample --out
         sample --out photo.jpg | no command writes .jpg
         sample --out LONG.png | File name too long
+        edit --image 1 --target , | --target is empty (',')
         edit --image 1 --target TARGET --out new.npz | a name that ends in .png
         edit --image 0 --target TARGET --steps 4 --strength 0.1 | is no step: take 0.5 or more
         edit --image 0 --target TARGET --steps 4 --strength 0 | an edit is the image itself
         edit --image 0 --target TARGET --iterations -1 | '-1': expected a whole number, 0 or more
+        edit --image 0 --target TARGET --methods ddim --eta 0 | --eta is for sdedit
         edit --image 0 --target TARGET --scale 0 | 0 would leave the caption out
         edit --image no.png --source "a red circle" --target TARGET --steps 4 | no.png: no such file
         edit --image 0 --target "a photo of a zebra" --steps 4 | 'zebra'
+        sweep --n 2 --steps 4 --strengths 0.5 0.6 | 0.5 and 0.6 are both 2 of 4 steps
         sweep --n 2 --steps 4 --strengths 1 --methods p2p | take python -m p2p score
+        sweep --n 2 --steps 4 --strengths 1 --methods null-text | --scale is 1: give one above 1
         sweep --n 1000000000000 --steps 4 --strengths 1 | 1 .. 1,000,000
         mistakes --n 4 --steps 11 | --steps is 11, expected 1 .. 10
         mistakes --n 1 | --n is 1, expected 2 .. 60
+        reconstruct --steps 2 1 --n 4 | --steps 1 is one step, and the variant 'exact' needs two
         reconstruct --steps 2 --n 61 | --n is 61, but the test split has 60 images
+        table --columns 10 20 10 | --columns has '10' twice
+        table --out notes.json | notes.txt is there and no result of table
         table --columns 21 | S is 21 steps, expected a whole number in 1..20
         table --rows 1.5 | '1.5': expected a number in [0, 1]
         table --rows half | expected a number in [0, 1], or one of hat, 2m, train, test
         table --spacing quadratic --columns 2 | t = 17, where alpha_bar of the cosine
+        table --n 1 --columns 2 | --n is 1: a distance between sets needs 2 images
         table --scale 2 --columns 2 | --scale is guidance towards captions: give --captions
         table --captions --scale 1e30 | '1e30': expected a number in -100 .. 100
         table --rows 0 test --columns 2 --reference test | the reference set itself
@@ -97,9 +114,17 @@ ROWS = {
         --target TARGET --scale 1e30 | argument --scale: '1e30'
         --target TARGET --steps 3 --weight green=2 | 'green' is not in the prompt
         --target TARGET --weight red=9 | expected a word and weights in -2 .. 5
-        --target TARGET TARGET | --target has a value twice
+        --target TARGET --weight red=2,2 | each once
+        --weight red=1 | no effect
+        --weight red=2 --weight Red=3 | has a word twice
+        --target TARGET TARGET | twice: give it once
+        --target TARGET --blend red red. | --blend has 'red' twice
         --target TARGET --steps 3 --blend green | --blend names 'green', which is in neither prompt
         --target TARGET --steps 3 --film 4 | --film 4 has more images than steps
+        --target TARGET --steps 3 --seeds 0-99 | a sheet of 100 images
+        --target TARGET --image real.png --sampler 2m | --sampler is of generated images
+        --target TARGET --image real.png --seeds 4,5 | --seeds is of generated images
+        --target TARGET --image real.png --steps 1 | the exact inversion of --image needs two steps
         --target TARGET --image real.png --steps 3 --out real.png | real.png is read by this command
     """,
     "p2p {} --model tiny.pt --device cpu": """
@@ -113,10 +138,18 @@ ROWS = {
         score --scale 0.5 | --scale is 0.5: expected 1 (no guidance) or more
         score --steps 21 | S is 21 steps
         score --n 1000000000 | 1 .. 1,000,000
+        score --ways p2p p2p | --ways has 'p2p' twice
+        score --kinds maps --ways p2p | --ways has no effect on --kinds maps
+        score --ways plain --cross-until 0.5 | --cross-until has no effect: none of --ways is p2p
+        score --ways p2p-exact --steps 1 | p2p-exact needs two steps for its exact inversion, --steps is 1
         truth | is a model of shapes: the true edit is known of scenes alone
         truth --source "a red circle" | --source and --target belong together
+        truth --source "a red circle" --target "a circle" --kinds thing | --kinds thing has no effect beside --source
+        truth --source "a red circle" --target "a circle" --out new.json | expected a folder, or for a sheet of --source
+        truth --out new.png | expected a folder, or for a record a name that ends in .json
     """,
     "p2p truth --device cpu {}": """
+        --ways p2p-exact --steps 1 | p2p-exact needs two steps for its exact inversion, --steps is 1
         --kinds drop | no true edit of the kind 'drop'
         --n 1000000000 | 1 .. 1,000,000
         --steps 1001 | S is 1001 steps
@@ -124,10 +157,15 @@ ROWS = {
         --source "a photo of a cat on a couch" --target "a photo of a cat on a couch" | expected captions of scenes
     """,
     "ddpm {} --model tiny.pt --device cpu": """
+        sample --prompts "a red circle" "A  red circle." | --prompts has 'a red circle' twice
+        sample --prompts "a red circle" --n 1025 | a sheet shows at most 1,024
         bound --n 1 | n is 1: a standard error needs 2 images or more, and shapes has 60 here
+        bound --n 3 --out x.json | x.json is not a record of ddpm bound
+        score --steps 21 | --steps is 21: expected 1 .. 20
         score --n 1000000000 | 1 .. 1,000,000
         score --eta 1.5 | '1.5': expected a number in [0, 1]
         score --scale nan | 'nan': expected a number
+        score --n 4 --out x.json | x.json is not a record of ddpm score
     """,
     "{} --model OWN/model.pt --data-dir OWN --device cpu": """
         ddpm bound | a folder of images has no test split: all of its images were used for training
@@ -141,9 +179,10 @@ ROWS = {
         p2p score --n 2 | no kinds of edit of the dataset 'folder'
     """,
     "{}": """
-        ddpm sample --model= | no model ''
+        ddpm sample --model= | --model is empty ('')
         ddpm sample --model x.json/checkpoint.pt | no model
         ddpm bound --n 3 --device tpu | 'tpu'
+        ddpm reproduce --out new.html | expected a folder
         ddpm speed --batch 1000000000 --device cpu | 1 .. 1,000,000
         ddpm speed --repeats 1.5 | '1.5': expected a whole number
     """,

@@ -13,7 +13,8 @@ from ddpm.data import Dataset, shapes
 from ddpm.data.captions import parse_face, parse_thing
 from ddpm.evaluation import edits
 from ddpm.experiments import common
-from ddpm.utils.images import squared_error
+from ddpm.utils.images import from_bytes, squared_error
+from p2p.real import null_text
 from unet.vocabulary import CLASSES, SHAPES
 
 CURVE = [{"strength": s, "error": 0.1 * s, "accuracy": m} for s, m in ((0.2, 0.0), (0.4, 0.4), (0.6, 0.8), (0.8, 0.6))]
@@ -137,3 +138,11 @@ def test_prompt_to_prompt_of_sampled_sources_is_plain_sampling_where_no_map_is_i
     for images, prompt in ((own.images, SOURCE), (after, TARGET)):
         alone = ddpm.last(ddim.sample(TRAINED.eps([prompt], 2.0), TRAINED.schedule, x_T, 2))
         assert np.abs(images.astype(int) - ddpm.to_bytes(alone)).max() <= 1  # to rounding of another batch
+
+
+def test_null_text_with_the_own_caption_of_a_photograph_gives_its_reconstruction():
+    own, after = sweep.edits_by(TRAINED, HOW, PHOTOGRAPHS._replace(targets=PHOTOGRAPHS.sources), "null-text")
+    reconstructed = [x for _, x, _ in null_text(TRAINED, [SOURCE] * 2, from_bytes(PHOTOGRAPHS.images), 2, 2.0)][-1]
+    assert (own.images == PHOTOGRAPHS.images).all()
+    for images in after:
+        assert np.abs(images.astype(int) - ddpm.to_bytes(reconstructed)).max() <= 1

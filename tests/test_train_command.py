@@ -182,7 +182,7 @@ def test_an_interrupted_run_keeps_its_last_step_and_says_how_it_goes_on(
 
 def test_what_is_not_typed_fits_what_is(whole, tmp_path, monkeypatch, capsys):
     """A prediction of eps takes Ho et al.'s pair; attention follows the size; a resumed run the
-    precision that was measured at its start; without a compiler a GPU trains uncompiled."""
+    precision that was measured at its start; without a compiler a GPU trains uncompiled, or --compile ends."""
     content = ddpm.model.read(whole / CHECKPOINT)
     content["settings"]["precision"], content["info"]["precision"] = "auto", "bfloat16"
     files.save(tmp_path / CHECKPOINT, content)
@@ -194,6 +194,8 @@ def test_what_is_not_typed_fits_what_is(whole, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(train, "cannot_compile", lambda device: "no compiler")
     monkeypatch.setattr(train, "new", lambda *of: run_folder.Plan(replace(settings, compile=True), PRESETS["shapes"]))
     assert not configured()[0].compile and capsys.readouterr().out == "not compiled: no compiler\n"
+    with pytest.raises(ValueError, match="cannot compile here .no compiler.*leave it out"):
+        configured("--compile")
 
 
 def test_a_diverged_run_ends_with_1_and_keeps_its_good_checkpoint(tmp_path, no_grids, monkeypatch, capsys):
@@ -259,11 +261,11 @@ def test_what_a_run_was_made_with_cannot_change(whole, capsys):
 
 
 def test_what_is_no_run_of_this_version_cannot_be_resumed(whole, tmp_path, capsys):
-    """Weights alone; a run of another version, whose settings had other names: the weights of both still load."""
+    """Weights alone; a run of an older version, whose settings had other names: the weights of both still load."""
     content = ddpm.model.read(whole / CHECKPOINT)
     alone = {key: content[key] for key in ddpm.model.MODEL}
     older = content | {"settings": content["settings"] | {"clip": 1.0, "drop": 0.1}}
-    for saved, named in ((alone, "no run to resume: it has no settings"), (older, "does not fit this version")):
+    for saved, named in ((alone, "no run to resume: it has no settings"), (older, "(it sets clip, drop)")):
         files.save(tmp_path / CHECKPOINT, saved)
         assert exit_of("--resume", tmp_path) == 2
         (line,) = capsys.readouterr().err.splitlines()

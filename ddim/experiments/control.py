@@ -15,7 +15,7 @@ from ddpm.data import scenes
 from ddpm.data.lines import drawing, outlines
 from ddpm.evaluation import classifier, judge
 from ddpm.experiments.caption_accuracy import ETA, HELD_OUT_SEED, SCALE, STEPS, few_steps
-from ddpm.experiments.common import model_facts, write
+from ddpm.experiments.common import model_facts, own_record, write
 from ddpm.model import Trained, generate, in_batches
 from ddpm.utils import cli
 from ddpm.utils.images import sheet
@@ -125,6 +125,7 @@ def prepare(args: argparse.Namespace) -> tuple[Trained, dict[str, tuple[str, lis
     if not isinstance(trained.unet, ControlledUNet):
         raise ValueError(f"{args.model} has no ControlNet: expected one as scenes-control")
     sketch, *sketches = (drawing(name, trained.unet.config.size) for name in (args.control, *SKETCHES))
+    own_record(args, f"control-{cli.name_of(args.model)}", "a record of ddim control", "rows")
     facts = model_facts(trained, args) | {"classifier": classifier.load("scenes").sha256}
     facts |= {name: getattr(args, name) for name in ("n", "steps", "eta", "scale", "control")}
     return trained, columns_of(sketch, sketches), facts

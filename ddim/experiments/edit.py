@@ -48,17 +48,23 @@ def add_method_flags(parser: argparse.ArgumentParser, methods: Collection[str] =
 def check_methods(trained: Trained, args: argparse.Namespace, strengths: list[float]) -> list[float]:
     """The strengths, rising.
 
-    ValueError: strengths that make too few steps.
+    ValueError: a flag that no method takes, strengths that make too few steps or the same ones.
     """
+    for flag, takers, default in (("eta", "sdedit", 1.0), ("seed", "sdedit p2p", 0), ("iterations", "ddim", 0)):
+        if getattr(args, flag) != default and not {*takers.split()} & {*args.methods}:
+            method = takers.split()[0]
+            raise ValueError(f"--{flag} is for {method}, but --methods is {' '.join(args.methods)}: leave it out")
     if not any(strengths):
         raise ValueError("at strength 0 an edit is the image itself: expected a strength above 0")
-    fewest = 2 if "exact" in args.methods else 1
+    fewest, made = (2 if "exact" in args.methods else 1), {}
     for strength in sorted(strengths):
         n = len(last_steps(trained.schedule.T, args.steps, strength)) - 1
         if strength > 0 and n < fewest:
             what = "one step, and exact inversion needs two (or take --methods without it)" if n else "no step"
             possible = f"take {fewest / args.steps:g} or more, or " if fewest <= args.steps else "take "
             raise ValueError(f"strength {strength:g} of {args.steps} steps is {what}: {possible}more --steps")
+        if (other := made.setdefault(n, strength)) != strength:
+            raise ValueError(f"strengths {other:g} and {strength:g} are both {n} of {args.steps} steps: give one")
     return sorted(strengths)
 
 

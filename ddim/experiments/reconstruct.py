@@ -155,8 +155,10 @@ def prepare(args: argparse.Namespace) -> tuple[Trained, np.ndarray, list[str], s
     args.variants = args.variants or [name for name in VARIANTS if name != AUTOENCODER] + latents
     if AUTOENCODER in args.variants and not latents:
         raise ValueError(f"--variants {AUTOENCODER!r}: {args.model} is a model of pixels, leave it out")
+    exact = [name for name in args.variants if VARIANTS[name].inversion == EXACT]
     for S in args.steps:
-        timesteps(trained.schedule.T, S)  # refused now where there are fewer times
+        if len(timesteps(trained.schedule.T, S)) == 2 and exact:
+            raise ValueError(f"--steps {S} is one step, and the variant {exact[0]!r} needs two: leave one of them out")
     test = model_data(trained, args.data_dir, "test")
     if args.n > len(test):
         raise ValueError(f"--n is {args.n}, but the test split has {len(test)} images")

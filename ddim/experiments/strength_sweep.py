@@ -5,9 +5,9 @@ the pixels that the edit should leave alone, and "accuracy", the share of images
 packages are installed, a recogniser says which are still the same person: "same", and its "distance". Curves of other
 --methods and --edits that are in the file already stay there.
 
---methods p2p, only where it is named: Prompt-to-Prompt, of which a strength is the share of the steps, the last ones,
-that do not inject the source's maps. It edits images that it samples from the photographs' captions: a sampled source
-stands in the place of its photograph.
+--methods p2p and null-text, only where they are named: Prompt-to-Prompt, of which a strength is the share of the steps,
+the last ones, that do not inject the source's maps. "p2p" edits images that it samples from the photographs' captions,
+and a sampled source stands in the place of its photograph; "null-text" edits the photographs, inverted so.
 """
 
 import argparse
@@ -34,7 +34,8 @@ from . import edit
 
 EXAMPLE = "python -m ddim sweep --model shapes --n 16 --steps 20 --edits colour"
 ENDINGS = (".json", ".txt", ".png")
-METHODS = edit.METHODS | {"p2p": "P2P, sampled sources"}  # see the docstring
+WITH_MAPS = {"null-text": "null-text, P2P", "p2p": "P2P, sampled sources"}  # see the docstring
+METHODS = edit.METHODS | WITH_MAPS
 AGAIN = "encoded and decoded"
 STRENGTHS = [0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0]
 LEVELS = (0.5, 0.8, 0.9, 0.95)  # accuracies at which the methods are compared
@@ -42,7 +43,7 @@ MEASURES = {  # of a point: name -> as a table says it, times what, digits
     "error": ("error x 1000", 1000, 2), "accuracy": ("accuracy in %", 100, 1),
     "same": ("same person in %", 100, 1), "distance": ("distance of faces", 1, 2),
 }  # fmt: skip
-LINES = {"sdedit": "o-", "ddim": "s--", "exact": "^:", "p2p": "v-"}
+LINES = {"sdedit": "o-", "ddim": "s--", "exact": "^:", "null-text": "D-.", "p2p": "v-"}
 Images = list[np.ndarray]  # uint8 (n, 3, H, W) each: often one for each strength
 Points = list[dict[str, float]]  # {"strength", "error", "accuracy"}, in order of the strength
 
@@ -51,27 +52,31 @@ def edits_by(trained: Trained, args: argparse.Namespace, e: edits.Edits, method:
     """What a method edits, e but for sampled sources, and the edits with each strength."""
     found = []
     for part in in_batches(len(e.images), trained.device):
-        some, seed = edits.Edits(*(each[part] for each in e)), args.seed + part.start
-        sampled = method == "p2p"
-        found.append(of_samples(trained, args, some, seed) if sampled else of_images(trained, args, some, method, seed))
+        way = with_maps if method in WITH_MAPS else without_maps
+        found.append(way(trained, args, edits.Edits(*(each[part] for each in e)), method, args.seed + part.start))
     before, *after = map(np.concatenate, zip(*found, strict=True))
     return e._replace(images=before), after
 
 
-def of_images(trained: Trained, args: argparse.Namespace, e: edits.Edits, method: str, seed: int) -> Images:
+def without_maps(trained: Trained, args: argparse.Namespace, e: edits.Edits, method: str, seed: int) -> Images:
     """The images of a batch, and their edits with each strength. seed: of the first one."""
     x_0 = trained.encode(from_bytes(e.images))
     ways = (edit.edited(trained, args, method, x_0, e.sources, e.targets, s, seed) for s in bar(args, method))
     return [e.images, *(trained.images(last(states)) for states in ways)]
 
 
-def of_samples(trained: Trained, args: argparse.Namespace, e: edits.Edits, seed: int) -> Images:
-    """Images sampled from the sources' captions, and their edits by Prompt-to-Prompt with each strength."""
-    n, x_T = len(e.images), ddpm.Noise(range(seed, seed + len(e.images))).start(trained.shape, trained.device)
+def with_maps(trained: Trained, args: argparse.Namespace, e: edits.Edits, method: str, seed: int) -> Images:
+    """`without_maps`, by Prompt-to-Prompt from new noise or from that of null-text inversion."""
+    x_T, null = ddpm.Noise(range(seed, seed + len(e.images))).start(trained.shape, trained.device), None
+    if method == "null-text":
+        given = trained, e.sources, trained.encode(from_bytes(e.images)), args.steps
+        steps = tqdm(finite(p2p.real.null_text(*given, args.scale), args.scale), method, args.steps)
+        x_T, null = p2p.real.latent(*given), p2p.real.null_of(trained, {t: states for t, _, states in steps})
     given = trained, e.sources, e.targets, x_T, args.steps, args.scale
-    ways = (p2p.edit(*given, cross_until=1 - s, self_until=0.0) for s in bar(args, "p2p"))
+    ways = (p2p.edit(*given, cross_until=1 - s, self_until=0.0, null=null) for s in bar(args, method))
     both = [trained.images(last(finite(states, args.scale))) for states in ways]  # sources first, the same in all
-    return [both[0][:n], *(images[n:] for images in both)]
+    before = both[0][: len(e.images)] if method == "p2p" else e.images
+    return [before, *(images[len(e.images) :] for images in both)]
 
 
 def bar(args: argparse.Namespace, method: str) -> tqdm:
@@ -221,8 +226,7 @@ def prepare(args: argparse.Namespace) -> tuple[Trained, dict[str, edits.Edits], 
     """The model, for each kind n edits of test images, and the record's settings. ValueError, OSError."""
     trained = ddpm.load(args.model, device=args.device)
     args.strengths = edit.check_methods(trained, args, args.strengths)
-    if "p2p" in args.methods and trained.info["data"] == "shapes":
-        raise ValueError("--methods p2p samples its sources, whose shapes can be anywhere: take python -m p2p score")
+    check_maps(trained, args)
     if args.methods == ["sdedit"]:  # the others invert, and methods are compared in one precision
         trained = trained.for_many_images(compiled=False)
     if (data := trained.info["data"]) not in edits.EDIT_KINDS:
@@ -237,6 +241,17 @@ def prepare(args: argparse.Namespace) -> tuple[Trained, dict[str, edits.Edits], 
     settings |= {"iterations": args.iterations, "seed": args.seed, "strengths": args.strengths}
     check_settings(cli.output(args, f"sweep-{cli.name_of(args.model)}", ".json"), settings)
     return trained, todo, settings
+
+
+def check_maps(trained: Trained, args: argparse.Namespace) -> None:
+    """ValueError where a method of WITH_MAPS cannot be measured."""
+    named = [method for method in args.methods if method in WITH_MAPS]
+    if named and not trained.unet.config.cross_sizes:
+        raise ValueError(f"--methods {named[0]}: {args.model} has no cross-attention, so there are no maps to inject")
+    if "p2p" in named and trained.info["data"] == "shapes":
+        raise ValueError("--methods p2p samples its sources, whose shapes can be anywhere: take python -m p2p score")
+    if "null-text" in named and args.scale <= 1:
+        raise ValueError(f"--methods null-text mends guidance, and --scale is {args.scale:g}: give one above 1")
 
 
 def run(args: argparse.Namespace) -> None:

@@ -295,8 +295,12 @@ def prepare(args: argparse.Namespace) -> tuple:
     real_rows, sampled = ([row for row in args.rows if (row in REAL_ROWS) == real] for real in (True, False))
     if args.beside:
         records.read(Path(args.beside), "cells")
+    if args.n < 2:
+        raise ValueError("--n is 1: a distance between sets needs 2 images or more")
     if args.scale != 1 and not args.captions:
         raise ValueError("--scale is guidance towards captions: give --captions, or leave it out")
+    if typed := [flag for flag in ("columns", "spacing", "captions") if getattr(args, flag) and not sampled]:
+        raise ValueError(f"--{typed[0]} is for samples, and --rows has real images only: leave it out")
     trained = ddpm.load(args.model, device=args.device).for_many_images(args.precision)
     schedule, columns, spacing = trained.schedule, args.columns or COLUMNS, args.spacing or usual_spacing(trained)
     cells = [(row, REAL) for row in real_rows] + [(row, S) for S in columns for row in sampled]

@@ -1,6 +1,7 @@
 """What all datasets share: images as bytes with captions that are true of them, image files, and a cache."""
 
 import hashlib
+import os
 import sys
 import urllib.request
 from collections.abc import Callable, Collection, Sequence
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 from tqdm import tqdm
 
 from ..utils.files import whole_file
@@ -82,6 +83,8 @@ def read_lines(path: Path, advice: str) -> list[str]:
         raise DataError(f"{path} is missing: {advice}") from None
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not UTF-8 text (byte {error.start}): save it as UTF-8") from None
+    if "\0" in text:  # UTF-16 without a mark
+        raise DataError(f"{path} is not UTF-8 text (it has zero bytes): save it as UTF-8")
     return text.split("\n")  # splitlines would count form feeds
 
 
@@ -93,14 +96,26 @@ def open_image(path: Path, ground: str = "white") -> Image.Image:
             return flattened(ImageOps.exif_transpose(image), ground)
     except FileNotFoundError:
         raise DataError(f"{path} is missing") from None
+    except UnidentifiedImageError:
+        reason = f"damaged, or no format of Pillow {Image.__version__} here" if os.path.getsize(path) else "it is empty"
+        raise DataError(f"{path} cannot be read as an image ({reason}): save it as PNG or JPEG, or remove it") from None
+    except (AttributeError, ImportError, NotImplementedError) as error:  # of Pillow, not of the file
+        raise DataError(f"{path}: Pillow {Image.__version__} cannot do it ({error}): install a newer one") from error
     except Exception as error:  # decoders raise whatever they stumble over: OSError, SyntaxError, zlib.error, ...
-        raise DataError(f"{path} cannot be read as an image ({error}): save it as PNG or JPEG, or remove it") from error
+        raise DataError(f"{path} cannot be read as an image ({error}): replace or remove it") from error
 
 
 def flattened(image: Image.Image, ground: str) -> Image.Image:
-    """RGB; transparent parts get a ground colour. ValueError: more than 8 bits, which Pillow would clip."""
-    if image.mode[0] in "FI":
-        raise ValueError("it has more than 8 bits: save it with 8")
+    """RGB, 8 bits: grey of 16 bits is scaled, transparent parts get a ground colour. ValueError: no known range."""
+    if not all(image.size):
+        raise ValueError(f"it has {image.width} x {image.height} pixels")
+    if image.mode == "F":
+        raise ValueError("floating-point pixels have no known range: save it with 8 bits")
+    if image.mode.startswith("I"):
+        grey = np.asarray(image).astype(np.int64)
+        if grey.min() < 0 or grey.max() > 65535:
+            raise ValueError("32-bit pixels have no known range: save it with 8 bits")
+        image = Image.fromarray(np.round(grey / 257).astype(np.uint8))
     if "transparency" not in image.info and image.mode not in ("P", "PA", "LA", "La", "RGBA", "RGBa"):
         return image.convert("RGB")
     return Image.alpha_composite(Image.new("RGBA", image.size, ground), image.convert("RGBA")).convert("RGB")

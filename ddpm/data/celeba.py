@@ -42,6 +42,8 @@ def read_attributes(path: Path) -> dict[str, dict[str, bool]]:
         if not Path(name).stem.isdecimal() or name in rows:
             raise DataError(f"{path}:{number}: expected file names such as 000017.jpg, each once, got {name!r}")
         rows[name] = {attribute: value == "1" for attribute, value in zip(names, values, strict=True)}
+    if counted and int(text[0]) != len(rows):
+        raise DataError(f"{path} announces {text[0].strip()} images but lists {len(rows)}: fetch it again")
     return rows
 
 
@@ -86,7 +88,9 @@ def files_of(data_dir: str | Path, split: str = "train") -> dict[Path, dict[str,
         root = Path(data_dir)
     folder = root / IMAGES
     if not folder.is_dir():
-        raise DataError(f"{folder} is missing: put CelebA's aligned JPEG images there, unpacked, from {SOURCE}")
+        others = " and ".join(sorted(path.name for path in root.glob(f"{IMAGES}*")))
+        only = f"; there is only {others}" if others else ""
+        raise DataError(f"{folder} is missing: put CelebA's aligned JPEG images there, unpacked, from {SOURCE}{only}")
     if (folder / IMAGES).is_dir():  # as Kaggle has them
         folder = folder / IMAGES
     table = root / f"{ATTRIBUTES}.csv"
@@ -94,7 +98,8 @@ def files_of(data_dir: str | Path, split: str = "train") -> dict[Path, dict[str,
     there = {path.name for path in folder.iterdir()}
     names = [name for name in sorted(rows, key=number_of) if first <= number_of(name) <= last and name in there]
     if not names:
-        raise DataError(f"{folder} has none of the {split} images {first:06d}.jpg .. {last:06d}.jpg")
+        example = f"; it has {max(there)} and the like" if there else "; it is empty"
+        raise DataError(f"{folder} has none of the {split} images {first:06d}.jpg .. {last:06d}.jpg{example}")
     return {folder / name: rows[name] for name in names}
 
 

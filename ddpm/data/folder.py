@@ -37,8 +37,9 @@ def read_captions(path: Path, words: Sequence[str] = VOCABULARY, longest: int | 
         captions.setdefault(name, []).append(caption)
     if unknown:
         found = [f"{word} ({len(lines)} x, first in line {lines[0]})" for word, lines in unknown.items()]
+        more = f" and {len(found) - 50} more" if len(found) > 50 else ""
         advice = "take other words, or add them to unet/vocabulary.py before a training"
-        raise DataError(f"{path} has words outside the vocabulary: {', '.join(found)}; {advice}")
+        raise DataError(f"{path} has words outside the vocabulary: {', '.join(found[:50])}{more}; {advice}")
     if not captions:
         raise DataError(f"{path} lists no images: {EXPLAINED}")
     return captions

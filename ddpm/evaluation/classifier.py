@@ -21,6 +21,7 @@ from ..utils import files
 from ..utils.images import from_bytes
 
 SHIPPED = Path(__file__).parent.parent / "weights" / "classifiers"
+MOST_BYTES = 8 * 2**20
 RATE = 0.1  # the highest learning rate
 LARGE_SCENES = "scenes64"  # the classifier of scenes that are drawn at 64 x 64: those of 32 x 32 show fewer details
 PARTS = "parts"  # the name of the output that says what each pixel belongs to
@@ -253,7 +254,7 @@ def ship(network: Classifier, name: str, replace: bool = False) -> Path:
     """Put the network, in half precision, among the shipped ones; returns the file. Raises what `files.ship` raises."""
     weights = {key: v.half() if v.is_floating_point() else v for key, v in network.state_dict().items()}
     content = {"size": network.size, "widths": network.widths, "heads": network.heads, "parts": network.parts}
-    return files.ship(SHIPPED, name, content | {"weights": weights, "info": network.info}, replace)
+    return files.ship(SHIPPED, name, content | {"weights": weights, "info": network.info}, MOST_BYTES, replace)
 
 
 def load(name: str, size: int = scenes.SIZE) -> Classifier:

@@ -81,8 +81,10 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def prepare(args: argparse.Namespace) -> tuple[Trained, Judged, dict]:
-    """The model, what is judged, facts for the record. ValueError: too many images; no judge."""
+    """The model, what is judged, facts for the record. ValueError: too many images, steps; no judge; another's file."""
     trained = load(args.model, device=args.device).for_many_images(compiled=False)
+    if args.steps > trained.schedule.T and args.steps != STEPS:  # the default is for models of fewer steps, too
+        raise ValueError(f"--steps is {args.steps}: expected 1 .. {trained.schedule.T}, as this model has")
     if (name := trained.info["data"]) == "shapes":
         sets, facts = of_shapes(args.n), {}
     else:
@@ -94,6 +96,7 @@ def prepare(args: argparse.Namespace) -> tuple[Trained, Judged, dict]:
         if trained.autoencoder:  # what it makes of the real images
             sets["reconstructions"] = trained.images(trained.encode(from_bytes(data.images[rows]))), prompts
     trained.tokens([prompt for _, prompts in sets.values() for prompt in prompts])
+    common.own_record(args, f"score-{cli.name_of(args.model)}", "a record of ddpm score", *sets)
     return trained, sets, facts | {"info": trained.card} | arithmetic(trained)
 
 

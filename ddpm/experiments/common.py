@@ -20,7 +20,7 @@ from ..model import Sampler, Trained, generate
 from ..noise import Noise
 from ..schedule import Schedule
 from ..utils import cli
-from ..utils.files import sha256, write_json, write_text
+from ..utils.files import read_json, sha256, write_json, write_text
 from . import records
 from .records import arithmetic
 
@@ -44,6 +44,8 @@ def image_and_source(trained: Trained, args: argparse.Namespace) -> tuple[np.nda
 
     That is --source, else the image's own caption. ValueError: there is neither, or no such image.
     """
+    if args.data_dir is not None and not (args.image or "").isdecimal():
+        print(f"--data-dir {args.data_dir} has no effect: no image of a dataset is read")
     data_dir = args.data_dir or "data"
     image, caption = (None, None) if args.image is None else image_and_caption(trained, args.image, data_dir)
     if (source := caption if args.source is None else args.source) is None:
@@ -79,6 +81,14 @@ def check_settings(path: Path, settings: dict) -> None:
     """ValueError, before any work, where the file has results of other settings."""
     if path.exists():
         records.check_same(path, records.read(path)["settings"], settings)
+
+
+def own_record(args: argparse.Namespace, name: str, what: str, *keys: str) -> Path:
+    """The .json file of a result. ValueError where a file without these keys is there, which is another's."""
+    path = cli.output(args, name, ".json")
+    if path.exists():
+        read_json(path, what, keys)
+    return path
 
 
 def write(args: argparse.Namespace, name: str, record: dict, text: str) -> None:

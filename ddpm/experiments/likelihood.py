@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import fields
 from functools import partial
+from pathlib import Path
 
 import torch
 from tqdm import tqdm
@@ -36,6 +37,7 @@ def measure(
     """The bound of the first n images of a dataset, in bits per dimension: see `bits_per_dim`.
 
     captioned: the network reads each image's first caption, or else the empty prompt. Image i draws from seed i.
+    ValueError: what `bits_per_dim` raises; a bound that is not finite.
     """
     parts = []
     for part in in_batches(n, trained.device):
@@ -43,6 +45,8 @@ def measure(
         x_0 = from_bytes(data.images[part]).to(trained.device)
         eps = trained.eps([data.captions[i][0] for i in rows] if captioned else None)
         parts.append(bits_per_dim(eps, trained.schedule, x_0, variance, Noise(rows), progress=progress))
+        if not parts[-1].total.isfinite().all():
+            raise ValueError(f"the bound of images {part.start} .. {part.stop - 1} is not finite: the model is broken")
     return Bound(*(torch.cat([getattr(part, f.name) for part in parts]) for f in fields(Bound)))
 
 
@@ -73,23 +77,23 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--null", action="store_true", help="the empty prompt instead of captions")
 
 
-def prepare(args: argparse.Namespace) -> tuple[Trained, Dataset]:
-    """The model and the images. ValueError: too few images or times."""
+def prepare(args: argparse.Namespace) -> tuple[Trained, Dataset, Path]:
+    """The model, the images, and the record's file. ValueError: too few images or times, or another's file."""
     trained = load(args.model, device=args.device)
     if trained.autoencoder:
         raise ValueError(f"{args.model} is a model of latents, whose bound says nothing of pixels: take one of pixels")
     check_bound(trained.schedule, torch.zeros(1), args.variance, 256)
+    path = common.own_record(args, f"bound-{cli.name_of(args.model)}", "a record of ddpm bound", "bits per dimension")
     data = common.model_data(trained, args.data_dir, "test")
     if not 2 <= args.n <= len(data):
         there = f"{data.name} has {len(data)} here"
         raise ValueError(f"n is {args.n}: a standard error needs 2 images or more, and {there}")
     trained.tokens([] if args.null else [captions[0] for captions in data.captions[: args.n]])
-    return trained, data
+    return trained, data, path
 
 
 def run(args: argparse.Namespace) -> None:
-    trained, data = prepare(args)
-    path = cli.output(args, f"bound-{cli.name_of(args.model)}", ".json")
+    trained, data, path = prepare(args)
     bar = partial(tqdm, desc=f"{args.n} images, {LARGEST_BATCH[trained.device.type]} at a time", unit=" times")
     bound = measure(trained, data, args.n, not args.null, args.variance, bar)
     parts, (times, terms) = summary(bound), curve(bound)

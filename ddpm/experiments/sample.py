@@ -15,6 +15,7 @@ from .common import calls_bar, images_of
 
 EXAMPLE = 'python -m ddpm sample --prompts "a photo of a brown dog riding on a blue bicycle" --n 8'
 ENDINGS = (".png", ".npz")
+MOST_ON_A_SHEET = 1024
 
 
 def shared_flags(parser: argparse.ArgumentParser) -> None:
@@ -26,13 +27,16 @@ def shared_flags(parser: argparse.ArgumentParser) -> None:
 def draw(args: argparse.Namespace, trained: Trained, seeds: list[int], sampler: Sampler, steps: int) -> None:
     """Sample every caption with every seed, and write a sheet or .npz: arr_0, uint8 (N, H, W, 3), as FID programs read.
 
-    ValueError, before the first step: an unknown word.
+    ValueError, before the first step: an unknown word, too many images.
     """
     captions = args.prompts or examples(trained.info["data"])
     trained.tokens(captions)
     prompts = [caption for caption in captions for _ in seeds]
     ending = Path(args.out).suffix.lower() if cli.is_file_name(args.out) else ".png"
     path = cli.output(args, f"sample-{cli.name_of(args.model)}", ending)
+    if ending == ".png" and len(prompts) > MOST_ON_A_SHEET:
+        there = f"{len(prompts):,} images, and a sheet shows at most {MOST_ON_A_SHEET:,}"
+        raise ValueError(f"{there}: take --out samples.npz")
     with calls_bar(steps * len(prompts)) as bar:
         images = images_of(trained, prompts, seeds * len(captions), args.scale, sampler, bar)
     if ending == ".png":

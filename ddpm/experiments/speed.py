@@ -116,6 +116,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     device, works = select_device(args.device), {}
+    common.own_record(args, "speed", "a record of ddpm speed", "images/s")
     precision = resolve(args.precision, device)
     missing = {library: why for library in CLASSES if isinstance(why := imported(library), str)}
     for preset, library in product(args.presets, (OURS, *(name for name in CLASSES if name not in missing))):

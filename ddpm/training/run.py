@@ -7,6 +7,7 @@ import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
 from functools import cache
+from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 
@@ -117,6 +118,11 @@ def resumed(folder: Path, given: dict) -> Plan:
     path = folder / CHECKPOINT
     content = model.read(path, model.RUN)
     with files.fitting(path):
+        if unknown := sorted(set(content["settings"]) - {f.name for f in fields(Settings)}):
+            raise files.CheckpointError(
+                f"{path} is of another version of the code (it sets {', '.join(unknown)}) and cannot be resumed: "
+                f"start a new run from its weights with --init {folder}"
+            )
         settings, config = Settings(**content["settings"]), model.config_of(content)
         autoencoder = model.autoencoder_of(path, content) if isinstance(config, UNetConfig) else None
         images, minutes = content["step"] * settings.batch, content["seconds"] / 60
@@ -166,9 +172,13 @@ class Run:
         return Trained(unet, self.tokenizer, training.schedule, self.info, precision, autoencoder=autoencoder)
 
     def log(self, record: Record) -> None:
-        """Add a line to metrics.jsonl."""
-        with (self.folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(asdict(record)) + "\n")
+        """Add a line to metrics.jsonl. OSError, naming the file, where it cannot be written."""
+        path = self.folder / "metrics.jsonl"
+        try:
+            with path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(asdict(record)) + "\n")
+        except OSError as error:
+            raise OSError(f"cannot write {path}: {error.strerror}") from error
 
     def save(self) -> None:
         """The checkpoint, replaced as a whole."""
@@ -292,12 +302,13 @@ def on_paper(plan: Plan) -> UNet | Autoencoder:
 
 
 def new_folder(root: Path, name: str) -> Path:
-    """Make and return root/00007-name, one above the highest number there is."""
+    """Make and return root/00007-name, one above the highest number there is, or that another run just made."""
     root.mkdir(parents=True, exist_ok=True)
     taken = [int(found[0]) for path in root.iterdir() if (found := re.match(r"\d{5,}(?=-)", path.name))]
-    path = root / f"{max(taken, default=-1) + 1:05d}-{name}"
-    path.mkdir()
-    return path
+    for number in count(max(taken, default=-1) + 1):
+        with suppress(FileExistsError):
+            (path := root / f"{number:05d}-{name}").mkdir()
+            return path
 
 
 def in_proportion(most: int, earned: int) -> int:

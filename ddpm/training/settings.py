@@ -128,3 +128,17 @@ def check_start(schedule: Schedule, weighting: str, predicts: str) -> None:
             f"{why} multiplies the errors of a network that predicts eps: "
             "expected --schedule linear, --weighting eps and --T 1000, or --predicts v"
         )
+
+
+def without_effect(settings: Settings, config: NetworkConfig) -> dict[str, str]:
+    """Fields of both records that change nothing in such a run -> why."""
+    if isinstance(config, AutoencoderConfig):
+        names = ("init", "autoencoder", "control", "T", "schedule", "weighting", "caption_dropout", "report")
+        return dict.fromkeys(names, "an autoencoder has no times and no captions, and starts from the seed")
+    idle = {} if settings.data == "shapes" else {"report": "only shapes are scored"}
+    if not config.cross_sizes:
+        names = ("words", "text_width", "text_layers", "text_heads", "caption_dropout")
+        idle |= dict.fromkeys(names, "without --cross-sizes no layer reads the caption")
+        if not config.self_sizes:
+            idle["head_channels"] = "no layer attends to anything"
+    return idle

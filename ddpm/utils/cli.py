@@ -11,10 +11,13 @@ import os
 import re
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn
+
+from unet.vocabulary import split_words
 
 from .device import best_device
 from .files import CHECKPOINT
@@ -28,17 +31,30 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, **about: Any):
         form = argparse.RawDescriptionHelpFormatter
         super().__init__(**{"formatter_class": form, "allow_abbrev": False} | about)
+        for kind, expected in ((int, "a whole number"), (float, "a number")):  # argparse says "invalid int value"
+            self.register("type", kind, checked(kind, lambda _: True, expected))
 
     def error(self, message: str) -> NoReturn:
         """The line, and exit code 2."""
         self.exit(2, f"{self.prog}: error: {' '.join(message.split())}\n")
 
     def parse_known_args(self, args=None, namespace=None):
-        """As argparse does it. Code 2: the same value twice in a list, of which nothing can be told apart."""
+        """As argparse does it. Code 2: a flag typed twice, an empty value, one twice in a list; prompts by words."""
+        args = sys.argv[1:] if args is None else args
+        typed = Counter(word.partition("=")[0] for word in args)
         namespace, rest = super().parse_known_args(args, namespace)
-        for name, value in vars(namespace).items():
-            if isinstance(value, list) and len({*map(str, value)}) < len(value) and name != "multipliers":
-                self.error(f"--{name.replace('_', '-')} has a value twice: give it once")
+        for action in (each for each in self._actions if not isinstance(each, argparse._AppendAction)):
+            value, flag = getattr(namespace, action.dest, None), (action.option_strings or [action.dest])[0]
+            if sum(typed[name] for name in action.option_strings) > 1:
+                self.error(f"{flag}: typed twice: give it once")
+            split = split_words if action.dest in ("source", "target", "prompts", "blend") else str.split
+            said = Counter()
+            for each in map(str, value if isinstance(value, list) else [value]):
+                said[words := " ".join(split(each))] += 1
+                if not words:
+                    self.error(f"{flag} is empty ({each!r}): give a value, or leave the flag out")
+                if said[words] > 1 and action.dest != "multipliers":
+                    self.error(f"{flag} has {words!r} twice: give it once")
         return namespace, rest
 
 
@@ -57,9 +73,14 @@ def main(name: str, description: str, commands: dict[str, ModuleType], argv: lis
         return exit_code(name, flags.print_help)
     args = flags.parse_args(argv)
     endings, out = getattr(commands[args.command], "ENDINGS", ()), Path(getattr(args, "out", ""))
-    if is_file_name(getattr(args, "out", "")) and out.suffix.lower() not in endings:
-        wanted = f"a folder, or a name that ends in {', '.join(endings)}" if endings else "a folder"
-        flags.error(f"{args.command} --out {args.out}: expected {wanted}")
+    if is_file_name(getattr(args, "out", "")):
+        if out.suffix.lower() not in endings:
+            wanted = f"a folder, or a name that ends in {', '.join(endings)}" if endings else "a folder"
+            flags.error(f"{args.command} --out {args.out}: expected {wanted}")
+        there = [file for file in (out, *map(out.with_suffix, endings)) if file.exists()]
+        has_record = any(file.suffix.lower() == ".json" for file in there)  # it is written before text and pictures
+        if ".json" in endings and there and not has_record:
+            flags.error(f"--out {out}: {there[0]} is there and no result of {args.command}: choose another name")
     return exit_code(f"{name} {args.command}", lambda: args.run(args))
 
 
@@ -113,8 +134,12 @@ def output(args: argparse.Namespace, name: str, ending: str, part: str = "") -> 
 
 
 def is_read(path: Path, args: argparse.Namespace) -> bool:
-    """Does a flag name this file for a command to read?"""
+    """Does a command read this file? A flag names it, or the captions.txt of --data-dir does."""
     read = [value for key, value in vars(args).items() if isinstance(value, str) and key not in ("out", "command")]
+    captions = Path(getattr(args, "data_dir", None) or "data", "captions.txt").expanduser()
+    if captions.is_file():
+        names = (line.partition("\t")[0].strip() for line in captions.read_text("utf-8", "replace").splitlines())
+        read += [str(captions), *(str(captions.parent / name) for name in names)]
     return any(os.path.exists(file) and os.path.samefile(file, path) for file in map(os.path.expanduser, read))
 
 
@@ -144,6 +169,13 @@ def destination(text: str) -> str:
         raise argparse.ArgumentTypeError(f"{text!r}: cannot write there ({there}): {error.strerror}") from None
 
 
+def folder(text: str) -> str:
+    """A `destination` that is a folder."""
+    if is_file_name(destination(text)):
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a folder")
+    return destination(text)
+
+
 # ---- flags ---------------------------------------------------------------------------------------------------------
 
 
@@ -171,6 +203,8 @@ whole = checked(int, lambda n: n >= 0, "a whole number, 0 or more")
 positive = checked(int, lambda n: 1 <= n <= 1_000_000, "a whole number in 1 .. 1,000,000")
 seed = checked(int, lambda n: 0 <= n <= 2**62, "a whole number in 0 .. 2^62")  # seeds, which count up, end at 2^63
 
+MOST_SEEDS = 1_000_000
+
 
 def seeds(text: str) -> list[int]:
     """0-3 or 7 or 0,4,9 -> seeds."""
@@ -181,6 +215,8 @@ def seeds(text: str) -> list[int]:
         ranges = [range(0)]
     if not all(each and each.stop <= 2**63 for each in ranges):
         raise argparse.ArgumentTypeError(f"{text!r}: expected seeds such as 0-3 or 0,4,9, each below 2^63")
+    if sum(each.stop - each.start for each in ranges) > MOST_SEEDS:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected at most {MOST_SEEDS:,} seeds")
     return [seed for each in ranges for seed in each]
 
 

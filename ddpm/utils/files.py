@@ -4,7 +4,9 @@ import hashlib
 import json
 import os
 import pickle
+import re
 import textwrap
+import zipfile
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -80,6 +82,9 @@ def read(path: Path) -> Any:
     Raises CheckpointError, naming the file, for what is missing, damaged or more than tensors and plain values.
     """
     try:
+        with zipfile.ZipFile(path) as archive:  # torch.load does not look at the checksums that torch.save wrote
+            if broken := archive.testzip():
+                raise ValueError(f"the checksum of its part {broken} is wrong")
         return torch.load(path, map_location="cpu", weights_only=True)
     except (FileNotFoundError, NotADirectoryError):
         raise CheckpointError(f"no checkpoint at {path}") from None
@@ -112,9 +117,13 @@ def sha256(path: Path) -> str:
 
 
 def manifest(folder: Path) -> dict[str, dict]:
-    """What a folder of shipped weights holds: name -> {"file", "sha256", "bytes"}."""
+    """What a folder of shipped weights holds: name -> {"file", "sha256", "bytes"}. CheckpointError: it is damaged."""
     path = folder / MANIFEST
-    return read_json(path, "a manifest of weights") if path.exists() else {}
+    with suppress(ValueError, AttributeError):  # no JSON, or JSON of another form
+        entries = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        if all({"file", "sha256"} <= entry.keys() for entry in entries.values()):
+            return entries
+    raise CheckpointError(f"{path} is damaged: a name needs a file and its sha256; fetch it again (git checkout)")
 
 
 def shipped(folder: Path, name: str) -> Path:
@@ -127,17 +136,28 @@ def shipped(folder: Path, name: str) -> Path:
 
 
 def check_new(folder: Path, name: str, replace: bool) -> None:
-    """CheckpointError unless a model may be shipped under this name: not taken, or to be replaced."""
-    if name in manifest(folder) and not replace:
+    """CheckpointError unless a model may be shipped under this name: a plain word, not taken or to be replaced."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
+        raise CheckpointError(f"{name!r} cannot be a model's name: expected letters, digits, - and _")
+    if (name in manifest(folder) or (folder / f"{name}.pt").exists()) and not replace:
         raise CheckpointError(f"there is a shipped {name!r} in {folder}: take another name, or --replace to replace it")
 
 
-def ship(folder: Path, name: str, content: dict, replace: bool = False) -> Path:
-    """Write `content` as folder/name.pt and put it into the folder's manifest; returns the file."""
+def ship(folder: Path, name: str, content: dict, most_bytes: int, replace: bool = False) -> Path:
+    """Write `content` as folder/name.pt and put it into the folder's manifest; returns the file.
+
+    Raises what `check_new` raises, and CheckpointError for a file of more than most_bytes: then nothing has changed.
+    """
     check_new(folder, name, replace)
+    folder.mkdir(exist_ok=True)
     path, entries = folder / f"{name}.pt", manifest(folder)
-    save(path, content)
-    entry = {"file": path.name, "sha256": sha256(path), "bytes": path.stat().st_size}
-    entries[name] = entries.get(name, {}) | entry
-    write_json(folder / MANIFEST, dict(sorted(entries.items())))
+    with whole_file(folder / MANIFEST) as listing, whole_file(path) as temporary:
+        torch.save(content, temporary)
+        size = temporary.stat().st_size
+        if size > most_bytes:
+            most = f"at most {most_bytes / 2**20:.0f} are shipped"
+            raise CheckpointError(f"{name} would take {size / 2**20:.1f} MB: {most}")
+        entry = {"file": path.name, "sha256": sha256(temporary), "bytes": size}
+        entries[name] = entries.get(name, {}) | entry
+        listing.write_text(json.dumps(dict(sorted(entries.items())), indent=2) + "\n", encoding="utf-8")
     return path

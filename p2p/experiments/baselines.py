@@ -214,11 +214,15 @@ def add_flags(parser: ArgumentParser, ways: Collection[str] = WAYS, **own: Any) 
 
 
 def settings_of(trained: Trained, args: Namespace) -> dict[str, EditSettings]:
-    """Kind of edit -> its settings, or those of flags. ValueError: a wrong number of steps."""
-    data = trained.info["data"]
+    """Kind of edit -> its settings, or those of flags. ValueError, before any work: wrong numbers of pairs or steps."""
+    if args.cross_until is not None and not any(way.startswith("p2p") for way in args.ways):
+        raise ValueError("--cross-until has no effect: none of --ways is p2p")
+    data, exact = trained.info["data"], [way for way in args.ways if "exact" in way]
     settings = {kind: with_flags(SETTINGS.get((data, kind), EditSettings()), vars(args)) for kind in args.kinds}
     for each in settings.values():
         as_grid(trained.schedule.T, each.steps)
+        if exact and each.steps == 1:
+            raise ValueError(f"{exact[0]} needs two steps for its exact inversion, --steps is 1: take more")
     return settings
 
 

@@ -39,6 +39,7 @@ MAP_SIZES = {"scenes": 8, "cifar10": 8, "celeba": 8}
 GUIDANCE = 2.0  # of generated images, where no flag says another
 OTHER = EditSettings(cross_until=0.8, self_until=0.4)  # of kinds of edit that SETTINGS does not have
 WIDEST = 8  # columns of a sheet
+MOST = 64  # rows and columns of a sheet, in all
 MOST_MAPPED = 4  # images with maps: a sheet of more shows how often an edit succeeds
 EDITS_NOTE = "new caption only: from the same noise, without the source's attention maps"
 MAPS_NOTE = "attention map of each word in the source: mean over steps and heads, each map normalised separately"
@@ -56,8 +57,9 @@ def word_values(text: str) -> tuple[str, list[float]]:
                    for value in values.split(",")]  # fmt: skip
     except (ValueError, argparse.ArgumentTypeError):
         weights = []
-    if not weights:
-        raise argparse.ArgumentTypeError(f"{text!r}: expected a word and weights in -2 .. 5, as red=2 or red=0,2")
+    if weights in ([], [1]) or len({*weights}) < len(weights):
+        expected = "expected a word and weights in -2 .. 5, as red=2 or red=0,2, each once, and not 1 alone: no effect"
+        raise argparse.ArgumentTypeError(f"{text!r}: {expected}")
     return word, weights
 
 
@@ -78,13 +80,20 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 def check_flags(args: argparse.Namespace) -> None:
     """Set the flags whose default depends on others. ValueError: a flag that cannot act beside the others."""
     is_real = args.image is not None
+    for flag in ("seeds", "sampler"):
+        if is_real and getattr(args, flag):
+            raise ValueError(f"--{flag} is of generated images, and --image gives a real one: drop one of the two")
     args.seeds = [0] if is_real else args.seeds or [0, 1, 2, 3]
     args.scale = args.scale or (1.0 if is_real else GUIDANCE)
-    if not args.target and not args.weight:
-        raise ValueError("nothing to edit: give a --target, or a --weight for a word of the source")
-    exact = is_real and args.scale == 1
-    if args.film and args.film > args.steps - exact:
-        raise ValueError(f"--film {args.film} has more images than steps: take fewer")
+    exact, weighted = is_real and args.scale == 1, [word for word, _ in args.weight]
+    for wrong, message in (
+        (not args.target and not weighted, "nothing to edit: give a --target, or a --weight for a word of the source"),
+        (exact and args.steps == 1, "the exact inversion of --image needs two steps, --steps is 1: take more"),
+        ((args.film or 0) > args.steps - exact, f"--film {args.film} has more images than steps: take fewer"),
+        (len({*weighted}) < len(weighted), f"--weight {' '.join(weighted)} has a word twice: give it once"),
+    ):  # fmt: skip
+        if wrong:
+            raise ValueError(message)
 
 
 # ---- the edits -------------------------------------------------------------------------------------------------------
@@ -154,6 +163,8 @@ def prepare(args: argparse.Namespace) -> tuple[Trained, Words, np.ndarray | None
     image, args.source = image_and_source(trained, args)
     (source,) = words_of(trained, [args.source])
     edits = edits_of(trained, args, source, targets)
+    if max(rows := len(args.seeds), columns := 1 + 2 * len(edits)) > MOST:
+        raise ValueError(f"a sheet of {rows} images and {columns} columns: expected at most {MOST} of each")
     return trained, source, image, edits, path
 
 

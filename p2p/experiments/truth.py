@@ -8,6 +8,7 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 from torch import Tensor
@@ -22,6 +23,7 @@ from ddpm.experiments.records import Cell
 from ddpm.model import Trained
 from ddpm.utils import cli
 from ddpm.utils.images import from_bytes, sheet, squared_error
+from unet import ControlledUNet
 
 from .. import real
 from ..words import changed, split
@@ -112,12 +114,19 @@ def prepare(args: argparse.Namespace) -> tuple:
     """The model; kind -> the scenes, none where the record has all its cells; kind -> its settings; the record's file
     and what it says of each kind, none of --source and --target. ValueError, OSError.
     """
-    is_one = args.source is not None
+    is_one, out = args.source is not None, Path(args.out)
     if is_one != (args.target is not None):
         raise ValueError("--source and --target belong together: give both, or neither for edits of each kind")
+    if is_one and args.kinds:
+        raise ValueError(f"--kinds {' '.join(args.kinds)} has no effect beside --source: leave one of them out")
+    what, ending = ("a sheet of --source and --target", ".png") if is_one else ("a record", ".json")
+    if cli.is_file_name(args.out) and out.suffix.lower() != ending:
+        raise ValueError(f"--out {out}: expected a folder, or for {what} a name that ends in {ending}")
     trained = ddpm.load(args.model, device=args.device)
     if trained.info["data"] != "scenes":
         raise ValueError(f"{args.model} is a model of {trained.info['data']}: the true edit is known of scenes alone")
+    if (steered := [way for way in args.ways or () if way in LINES]) and not isinstance(trained.unet, ControlledUNet):
+        raise ValueError(f"--ways {steered[0]} needs a ControlNet, and {args.model} has none: try scenes-control")
     args.ways, args.kinds = args.ways or TRIED, args.kinds or TRUE_KINDS
     if unknown := [kind for kind in args.kinds if kind not in TRUE_KINDS]:
         raise ValueError(f"no true edit of the kind {unknown[0]!r}: expected one of {', '.join(TRUE_KINDS)}")
