@@ -113,7 +113,7 @@ COMMANDS = [  # model, network calls, command; {ddpm}, {ddim}, {p2p}: folders of
     ("scenes", 3_000, 'p2p truth --model scenes-control --source "a photo of a house on a mountain" --target "a photo of a hotel on a mountain" '
         "--n 5 --ways nothing p2p p2p-lines p2p-sketch --out {p2p}/truth-hotel.png"),
 
-    ("scenes", 45_000, "p2p truth --model scenes-control --n 100 --kinds thing --ways nothing p2p p2p-sketch --out {p2p}/control"),
+    ("scenes", 225_000, "p2p truth --model scenes-control --n 500 --kinds thing --ways nothing p2p p2p-sketch --out {p2p}/control"),
     ("scenes", 2_100_000, "p2p truth --n 500 --ways nothing plain sdedit ddim-iterations p2p p2p-exact --out {p2p}"),
     ("scenes", 60_000, "p2p truth --n 500 --kinds thing colour --ways ddim --out {p2p}"),
     ("scenes64", 80_000, "p2p truth --model scenes64 --n 100 --kinds thing colour --ways nothing plain sdedit ddim ddim-iterations p2p "
