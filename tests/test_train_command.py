@@ -132,6 +132,13 @@ def test_a_dry_run_prints_what_it_would_do_and_makes_nothing(tmp_path, capsys):
     assert '"channels": 8' in capsys.readouterr().out and list(tmp_path.iterdir()) == []
 
 
+def test_torchrun_is_refused(tmp_path, monkeypatch, capsys):
+    """Else each of its processes would train the same model alone."""
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert exit_of("--out", tmp_path / "runs", "--images", 64, *SHORT) == 2
+    assert "torchrun started 2 processes" in capsys.readouterr().err and list(tmp_path.iterdir()) == []
+
+
 def test_flags_change_a_preset_or_a_run_one_by_one_and_a_new_budget_replaces_the_old_one(whole):
     """--images for a run that had used up its minutes must go on, and --minutes must not stop at the old images."""
     settings, network = configured("--data", "cifar10", "--no-flip", "--ema", 0.1, 0.2, "--dropout", 0.25)
