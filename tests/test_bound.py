@@ -142,11 +142,11 @@ def test_an_image_costs_the_same_in_any_batch(monkeypatch):
     data = make_data(4)
     trained = Trained(make_unet(CONFIG, 6, "cosine"), Tokenizer(), Schedule(6, "cosine"), {"data": "shapes"})
     x_0 = from_bytes(torch.from_numpy(data.images))
-    for captioned in (True, False):
-        bound = likelihood.measure(trained, data, 3, captioned, "beta")
+    for captions in ([several[0] for several in data.captions[:3]], None):
+        bound = likelihood.measure(trained, data.images[:3], captions, "beta")
         assert bound.total.shape == (3,)
         for i in range(3):
-            eps = trained.eps([data.captions[i][0]] if captioned else None)
+            eps = trained.eps(captions and captions[i : i + 1])
             alone = bits_per_dim(eps, trained.schedule, x_0[i : i + 1], "beta", Noise([i]))
             assert bound.total[i].item() == pytest.approx(alone.total.item(), rel=1e-4)
 
@@ -177,4 +177,4 @@ def test_a_bound_that_is_not_finite_is_an_error():
     unet.last.bias.data.fill_(math.nan)
     trained = Trained(unet, Tokenizer(), Schedule(6, "cosine"), {"data": "shapes"})
     with pytest.raises(ValueError, match=r"the bound of images 0 \.\. 1 is not finite"):
-        likelihood.measure(trained, make_data(2), 2)
+        likelihood.measure(trained, make_data(2).images, None)

@@ -113,15 +113,6 @@ def test_a_cell_of_the_table_is_the_distance_by_hand(run, tmp_path, spacing, gri
     assert (tmp_path / "table-tiny.png").exists()
 
 
-def test_a_second_call_measures_only_what_is_missing_and_mixes_no_settings(run, tmp_path, monkeypatch, capsys):
-    made, cell_sampler, path = [], table.cell_sampler, tmp_path / "table-tiny.json"
-    monkeypatch.setattr(table, "cell_sampler", lambda *cell: made.append(cell[0]) or cell_sampler(*cell))
-    for rows in ((0, "hat"), (0, 1, "hat", "2m")):
-        assert run("table", "--n", 6, "--columns", 2, "--rows", *rows) == 0
-    assert made == list(record_in(path)["cells"]) == ["0", "hat", "1", "2m"]
-    assert run("table", "--columns", 2, "--rows", 0, "--n", 7) == 2 and "n 6, not 7" in capsys.readouterr().err
-
-
 def test_prompts_are_captions_of_the_training_set_or_null(model):
     trained, captions = ddpm.load(model), FEW("train", 60).captions
     args = Namespace(captions=True, n=40, seed=3, data_dir="data")

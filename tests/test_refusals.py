@@ -90,7 +90,7 @@ ROWS = {
         mistakes --n 4 --steps 11 | --steps is 11, expected 1 .. 10
         mistakes --n 1 | --n is 1, expected 2 .. 60
         reconstruct --steps 2 1 --n 4 | --steps 1 is one step, and the variant 'exact' needs two
-        reconstruct --steps 2 --n 61 | --n is 61, but the test split has 60 images
+        reconstruct --steps 2 --n 61 | --n is 61, expected 1 .. 60
         table --columns 10 20 10 | --columns has '10' twice
         table --out notes.json | notes.txt is there and no result of table
         table --columns 21 | S is 21 steps, expected a whole number in 1..20
@@ -150,7 +150,7 @@ ROWS = {
     """,
     "p2p truth --device cpu {}": """
         --ways p2p-exact --steps 1 | p2p-exact needs two steps for its exact inversion, --steps is 1
-        --kinds drop | no true edit of the kind 'drop'
+        --kinds drop | no kind of edit 'drop' of scenes: expected one of thing
         --n 1000000000 | 1 .. 1,000,000
         --steps 1001 | S is 1001 steps
         --source "a photo of a cat on a couch" --target "a photo of a zebra on a couch" | unknown word 'zebra'
@@ -159,7 +159,7 @@ ROWS = {
     "ddpm {} --model tiny.pt --device cpu": """
         sample --prompts "a red circle" "A  red circle." | --prompts has 'a red circle' twice
         sample --prompts "a red circle" --n 1025 | a sheet shows at most 1,024
-        bound --n 1 | n is 1: a standard error needs 2 images or more, and shapes has 60 here
+        bound --n 1 | --n is 1, expected 2 .. 60
         bound --n 3 --out x.json | x.json is not a record of ddpm bound
         score --steps 21 | --steps is 21: expected 1 .. 20
         score --n 1000000000 | 1 .. 1,000,000

@@ -25,11 +25,10 @@ from ddpm.data.shapes import (
 )
 from unet.vocabulary import SHAPES, SIZES
 
-# area of a shape of radius 1, by school geometry, and its outline's length
+# area of a shape of radius 1, by school geometry
 AREA = {"circle": math.pi, "square": 1.6**2}
 AREA["triangle"] = 3 * math.sqrt(3) / 4 * 1.35**2  # equilateral, corners at 1.35 from the centre
 AREA["cross"] = 2 * (2 * 1.2) * (2 * 0.4) - (2 * 0.4) ** 2  # two bars, their overlap counted once
-OUTLINE = {"circle": 2 * math.pi, "square": 6.4, "triangle": 3 * math.sqrt(3) * 1.35, "cross": 8 * 0.8 + 8 * 0.4}
 WORDS = ("size", "colour", "shape", "background")
 
 
@@ -93,15 +92,6 @@ def test_what_is_scattered_is_even():
     for split in ("train", "test"):
         shown = {(s.colour, s.shape, s.background) for s in scatter(8000, split, seed=0)}
         assert shown == set(combinations(split))
-
-
-def test_the_area_drawn_is_that_of_geometry():
-    """On average the outline lies within a twentieth of a pixel of where geometry puts it."""
-    for shape in SHAPES:
-        for radius, dx, dy in product(RADII.values(), (0, 0.3, 0.5), (0, 0.2, 0.5)):
-            covered = coverage(shape, [SIZE / 2 + dx], [SIZE / 2 + dy], [radius])[0]
-            assert covered.min() >= 0 and covered.max() <= 1
-            assert abs(covered.sum() - AREA[shape] * radius**2) < 0.05 * OUTLINE[shape] * radius
 
 
 @pytest.mark.parametrize("shape", SHAPES)

@@ -17,7 +17,7 @@ import ddpm
 from ddpm.analytic import gaussian_like
 from ddpm.diffusion import EpsFn, last
 from ddpm.experiments import records
-from ddpm.experiments.common import model_data, model_facts, write
+from ddpm.experiments.common import model_data, model_facts, of_test, write
 from ddpm.model import Trained, in_batches
 from ddpm.schedule import Schedule
 from ddpm.utils import cli
@@ -159,15 +159,11 @@ def prepare(args: argparse.Namespace) -> tuple[Trained, np.ndarray, list[str], s
     for S in args.steps:
         if len(timesteps(trained.schedule.T, S)) == 2 and exact:
             raise ValueError(f"--steps {S} is one step, and the variant {exact[0]!r} needs two: leave one of them out")
-    test = model_data(trained, args.data_dir, "test")
-    if args.n > len(test):
-        raise ValueError(f"--n is {args.n}, but the test split has {len(test)} images")
-    captions = [several[0] for several in test.captions[: args.n]]
-    trained.tokens(captions)
+    images, captions = of_test(trained, args)
     name = f"reconstruct-{cli.name_of(args.model)}-{args.n}"
     settings = model_facts(trained, args) | {"n": args.n, "spacing": "linear"}
     record = records.resume(cli.output(args, name, ".json"), settings)
-    return trained, test.images[: args.n], captions, name, record
+    return trained, images, captions, name, record
 
 
 def run(args: argparse.Namespace) -> None:

@@ -9,7 +9,6 @@ from functools import partial
 
 import numpy as np
 
-from ..data import Dataset
 from ..data.shapes import scatter, shapes, variants
 from ..evaluation import classifier
 from ..evaluation.judge import accuracy
@@ -37,13 +36,6 @@ def samples_of(trained: Trained, prompts: list[str], scale: float, steps: int = 
     T, n = trained.schedule.T, len(prompts)
     with common.calls_bar(n * min(steps, T)) as bar:
         return common.images_of(trained, prompts, range(n), scale, few_steps(T, steps, eta), bar)
-
-
-def random_rows(data: Dataset, n: int) -> np.ndarray:
-    """The rows of n images of a dataset, the same at every call. ValueError: it has fewer."""
-    if n > len(data):
-        raise ValueError(f"n is {n}, but {data.name} has {len(data)} images here: ask for fewer")
-    return np.random.default_rng(HELD_OUT_SEED).choice(len(data), n, replace=False)
 
 
 def of_shapes(n: int) -> Judged:
@@ -89,12 +81,10 @@ def prepare(args: argparse.Namespace) -> tuple[Trained, Judged, dict]:
         sets, facts = of_shapes(args.n), {}
     else:
         facts = {"classifier": classifier.load(name, trained.image_shape[-1]).sha256}
-        data = common.model_data(trained, args.data_dir, "test")
-        rows = random_rows(data, args.n)
-        prompts = [data.captions[i][0] for i in rows]
-        sets = {"real images": (data.images[rows], prompts), "samples": (None, prompts)}
+        images, prompts = common.of_test(trained, args, seed=HELD_OUT_SEED)
+        sets = {"real images": (images, prompts), "samples": (None, prompts)}
         if trained.autoencoder:  # what it makes of the real images
-            sets["reconstructions"] = trained.images(trained.encode(from_bytes(data.images[rows]))), prompts
+            sets["reconstructions"] = trained.images(trained.encode(from_bytes(images))), prompts
     trained.tokens([prompt for _, prompts in sets.values() for prompt in prompts])
     common.own_record(args, f"score-{cli.name_of(args.model)}", "a record of ddpm score", *sets)
     return trained, sets, facts | {"info": trained.card} | arithmetic(trained)

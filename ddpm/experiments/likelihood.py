@@ -7,11 +7,11 @@ from dataclasses import fields
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
 from tqdm import tqdm
 
 from ..bound import Bound, bits_per_dim, check_bound
-from ..data import Dataset
 from ..diffusion import VARIANCES
 from ..model import LARGEST_BATCH, Trained, in_batches, load
 from ..noise import Noise
@@ -28,23 +28,21 @@ TITLES = ("prior matching L_T", "denoising, sum of L_(t-1)", "reconstruction L_0
 
 def measure(
     trained: Trained,
-    data: Dataset,
-    n: int,
-    captioned: bool = True,
+    images: np.ndarray,
+    captions: list[str] | None,
     variance: str = "posterior",
     progress: Callable[[list], Iterable] = iter,
 ) -> Bound:
-    """The bound of the first n images of a dataset, in bits per dimension: see `bits_per_dim`.
+    """The bound of images uint8 (n, 3, H, W), in bits per dimension: see `bits_per_dim`.
 
-    captioned: the network reads each image's first caption, or else the empty prompt. Image i draws from seed i.
+    captions: None for the empty prompt. Image i draws from seed i.
     ValueError: what `bits_per_dim` raises; a bound that is not finite.
     """
     parts = []
-    for part in in_batches(n, trained.device):
-        rows = range(part.start, part.stop)
-        x_0 = from_bytes(data.images[part]).to(trained.device)
-        eps = trained.eps([data.captions[i][0] for i in rows] if captioned else None)
-        parts.append(bits_per_dim(eps, trained.schedule, x_0, variance, Noise(rows), progress=progress))
+    for part in in_batches(len(images), trained.device):
+        x_0, noise = from_bytes(images[part]).to(trained.device), Noise(range(part.start, part.stop))
+        eps = trained.eps(captions and captions[part])
+        parts.append(bits_per_dim(eps, trained.schedule, x_0, variance, noise, progress=progress))
         if not parts[-1].total.isfinite().all():
             raise ValueError(f"the bound of images {part.start} .. {part.stop - 1} is not finite: the model is broken")
     return Bound(*(torch.cat([getattr(part, f.name) for part in parts]) for f in fields(Bound)))
@@ -77,25 +75,21 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--null", action="store_true", help="the empty prompt instead of captions")
 
 
-def prepare(args: argparse.Namespace) -> tuple[Trained, Dataset, Path]:
-    """The model, the images, and the record's file. ValueError: too few images or times, or another's file."""
+def prepare(args: argparse.Namespace) -> tuple[Trained, np.ndarray, list[str] | None, Path]:
+    """The model, images, their captions and the record's file. ValueError: too few images or times, another's file."""
     trained = load(args.model, device=args.device)
     if trained.autoencoder:
         raise ValueError(f"{args.model} is a model of latents, whose bound says nothing of pixels: take one of pixels")
     check_bound(trained.schedule, torch.zeros(1), args.variance, 256)
     path = common.own_record(args, f"bound-{cli.name_of(args.model)}", "a record of ddpm bound", "bits per dimension")
-    data = common.model_data(trained, args.data_dir, "test")
-    if not 2 <= args.n <= len(data):
-        there = f"{data.name} has {len(data)} here"
-        raise ValueError(f"n is {args.n}: a standard error needs 2 images or more, and {there}")
-    trained.tokens([] if args.null else [captions[0] for captions in data.captions[: args.n]])
-    return trained, data, path
+    images, captions = common.of_test(trained, args, least=2)  # a standard error needs two
+    return trained, images, None if args.null else captions, path
 
 
 def run(args: argparse.Namespace) -> None:
-    trained, data, path = prepare(args)
+    trained, images, captions, path = prepare(args)
     bar = partial(tqdm, desc=f"{args.n} images, {LARGEST_BATCH[trained.device.type]} at a time", unit=" times")
-    bound = measure(trained, data, args.n, not args.null, args.variance, bar)
+    bound = measure(trained, images, captions, args.variance, bar)
     parts, (times, terms) = summary(bound), curve(bound)
     settings = {key: getattr(args, key) for key in ("model", "n", "null", "variance")} | {"split": "test"}
     settings |= {"data": trained.info["data"], "images seen": trained.info.get("images")} | arithmetic(trained)

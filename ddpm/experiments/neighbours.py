@@ -17,8 +17,8 @@ from ..model import Trained, load
 from ..utils import cli
 from ..utils.files import write_json
 from ..utils.images import save_figure, subplots
-from .caption_accuracy import ETA, SCALE, STEPS, random_rows, samples_of
-from .common import model_data, own_record
+from .caption_accuracy import ETA, HELD_OUT_SEED, SCALE, STEPS, samples_of
+from .common import model_data, of_test, own_record
 from .records import arithmetic
 
 EXAMPLE = "python -m ddpm neighbours --model cifar10 --n 64"
@@ -76,12 +76,10 @@ def prepare(args: argparse.Namespace) -> tuple[Trained, Dataset, list[str], np.n
     trained = load(args.model, device=args.device).for_many_images(compiled=False)
     if args.steps != STEPS:  # the default is for models of fewer steps, too
         ddim.timesteps(trained.schedule.T, args.steps)
-    training, test = (model_data(trained, args.data_dir, split) for split in ("train", "test"))
-    rows = random_rows(test, args.n)
-    prompts = [test.captions[i][0] for i in rows]
-    trained.tokens(prompts)
+    training = model_data(trained, args.data_dir, "train")
+    others, prompts = of_test(trained, args, seed=HELD_OUT_SEED)
     own_record(args, f"neighbours-{cli.name_of(args.model)}", "a record of ddpm neighbours", "samples")
-    return trained, training, prompts, test.images[rows]
+    return trained, training, prompts, others
 
 
 def run(args: argparse.Namespace) -> None:

@@ -213,8 +213,13 @@ def add_flags(parser: ArgumentParser, ways: Collection[str] = WAYS, **own: Any) 
     parser.add_argument("--cross-until", type=cli.share, help="in place of that of each kind")
 
 
-def settings_of(trained: Trained, args: Namespace) -> dict[str, EditSettings]:
-    """Kind of edit -> its settings, or those of flags. ValueError, before any work: wrong numbers of pairs or steps."""
+def settings_of(trained: Trained, args: Namespace, known: Collection[str]) -> dict[str, EditSettings]:
+    """Kind of edit -> its settings, or those of flags. ValueError, before any work: an unknown kind, a flag without
+    effect, a wrong number of steps.
+    """
+    if unknown := [kind for kind in args.kinds if kind not in known]:
+        data = trained.info["data"]
+        raise ValueError(f"no kind of edit {unknown[0]!r} of {data}: expected one of {', '.join(known)}")
     if args.cross_until is not None and not any(way.startswith("p2p") for way in args.ways):
         raise ValueError("--cross-until has no effect: none of --ways is p2p")
     data, exact = trained.info["data"], [way for way in args.ways if "exact" in way]

@@ -230,12 +230,10 @@ def prepare(args: argparse.Namespace) -> tuple:
         raise ValueError(f"no kinds of edit of the dataset {data!r}: expected one of {', '.join(PAIR_KINDS)}")
     known = [*PAIR_KINDS[data], *[MAPS] * (data in PLACED)]
     args.kinds = args.kinds or known
-    if unknown := [kind for kind in args.kinds if kind not in known]:
-        raise ValueError(f"no kind of edit {unknown[0]!r} of {data}: expected one of {', '.join(known)}")
     if args.ways and args.kinds == [MAPS]:
         raise ValueError("--ways has no effect on --kinds maps: leave it out")
     args.ways = args.ways or ([] if args.kinds == [MAPS] else SCORED)
-    settings = baselines.settings_of(trained, args)
+    settings = baselines.settings_of(trained, args, known)
     if args.data_dir is not None and not (data == "celeba" and MAPS in args.kinds):
         print(f"--data-dir {args.data_dir} has no effect: only the maps of faces need the data")
     path, facts, cells = baselines.record_of(trained, args, "score", settings, n=args.n)

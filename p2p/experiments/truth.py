@@ -128,9 +128,7 @@ def prepare(args: argparse.Namespace) -> tuple:
     if (steered := [way for way in args.ways or () if way in LINES]) and not isinstance(trained.unet, ControlledUNet):
         raise ValueError(f"--ways {steered[0]} needs a ControlNet, and {args.model} has none: try scenes-control")
     args.ways, args.kinds = args.ways or TRIED, args.kinds or TRUE_KINDS
-    if unknown := [kind for kind in args.kinds if kind not in TRUE_KINDS]:
-        raise ValueError(f"no true edit of the kind {unknown[0]!r}: expected one of {', '.join(TRUE_KINDS)}")
-    settings = baselines.settings_of(trained, args)
+    settings = baselines.settings_of(trained, args, TRUE_KINDS)
     if is_one:
         baselines.words_of(trained, [args.source, args.target])
         kind, chosen = edits_of(args.source, args.target, args.n, args.seed)
