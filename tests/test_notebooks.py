@@ -13,10 +13,7 @@ import sys
 from pathlib import Path
 from textwrap import indent
 
-import numpy as np
 import pytest
-
-from ddpm.utils.images import strip
 
 ROOT = Path(__file__).parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -210,15 +207,3 @@ def test_the_half_way_time_of_the_linear_schedule():
     for t in range(1000):
         left.append(left[-1] * (1 - (1e-4 + (0.02 - 1e-4) * t / 999)))
     assert next(t for t, share in enumerate(left) if share < 0.5) == NUMBERS["2_the_forward_process"][0]
-
-
-def test_a_strip_has_each_image_in_its_row_and_column():
-    """Each tile has one white line below and right of it."""
-    images = np.random.default_rng(0).integers(0, 256, (2, 5, 3, 4, 4), dtype=np.uint8)
-    (axis,) = strip({"first": images[0], "second": images[1]}, list("abcde")).axes
-    shown = axis.get_images()[0].get_array()
-    assert shown.shape == (10, 25, 3)
-    for row, column in np.ndindex(2, 5):
-        tile = shown[5 * row : 5 * row + 5, 5 * column : 5 * column + 5]
-        assert (tile[:4, :4] == images[row, column].transpose(1, 2, 0)).all()
-    assert [label.get_text() for label in axis.get_yticklabels()] == ["first", "second"]

@@ -86,7 +86,6 @@ ROWS = {
         sweep --n 2 --steps 4 --strengths 0.5 0.6 | 0.5 and 0.6 are both 2 of 4 steps
         sweep --n 2 --steps 4 --strengths 1 --methods p2p | take python -m p2p score
         sweep --n 2 --steps 4 --strengths 1 --methods null-text | --scale is 1: give one above 1
-        sweep --n 1000000000000 --steps 4 --strengths 1 | 1 .. 1,000,000
         mistakes --n 4 --steps 11 | --steps is 11, expected 1 .. 10
         mistakes --n 1 | --n is 1, expected 2 .. 60
         reconstruct --steps 2 1 --n 4 | --steps 1 is one step, and the variant 'exact' needs two
@@ -99,7 +98,6 @@ ROWS = {
         table --spacing quadratic --columns 2 | t = 17, where alpha_bar of the cosine
         table --n 1 --columns 2 | --n is 1: a distance between sets needs 2 images
         table --scale 2 --columns 2 | --scale is guidance towards captions: give --captions
-        table --captions --scale 1e30 | '1e30': expected a number in -100 .. 100
         table --rows 0 test --columns 2 --reference test | the reference set itself
         table --rows blur | --rows blur takes images of the reference set itself: give --reference half
         table --rows test --n 61 | --n is 61, but for --rows test there are 60 images
@@ -117,8 +115,6 @@ ROWS = {
         --target TARGET --weight red=2,2 | each once
         --weight red=1 | no effect
         --weight red=2 --weight Red=3 | has a word twice
-        --target TARGET TARGET | twice: give it once
-        --target TARGET --blend red red. | --blend has 'red' twice
         --target TARGET --steps 3 --blend green | --blend names 'green', which is in neither prompt
         --target TARGET --steps 3 --film 4 | --film 4 has more images than steps
         --target TARGET --steps 3 --seeds 0-99 | a sheet of 100 images
@@ -137,8 +133,6 @@ ROWS = {
         score --kinds colour smiling | no kind of edit 'smiling' of shapes: expected one of colour
         score --scale 0.5 | --scale is 0.5: expected 1 (no guidance) or more
         score --steps 21 | S is 21 steps
-        score --n 1000000000 | 1 .. 1,000,000
-        score --ways p2p p2p | --ways has 'p2p' twice
         score --kinds maps --ways p2p | --ways has no effect on --kinds maps
         score --ways plain --cross-until 0.5 | --cross-until has no effect: none of --ways is p2p
         score --ways p2p-exact --steps 1 | p2p-exact needs two steps for its exact inversion, --steps is 1
@@ -151,7 +145,6 @@ ROWS = {
     "p2p truth --device cpu {}": """
         --ways p2p-exact --steps 1 | p2p-exact needs two steps for its exact inversion, --steps is 1
         --kinds drop | no kind of edit 'drop' of scenes: expected one of thing
-        --n 1000000000 | 1 .. 1,000,000
         --steps 1001 | S is 1001 steps
         --source "a photo of a cat on a couch" --target "a photo of a zebra on a couch" | unknown word 'zebra'
         --source "a photo of a cat on a couch" --target "a photo of a cat on a couch" | expected captions of scenes
@@ -183,7 +176,6 @@ ROWS = {
         ddpm sample --model x.json/checkpoint.pt | no model
         ddpm bound --n 3 --device tpu | 'tpu'
         ddpm reproduce --out new.html | expected a folder
-        ddpm speed --batch 1000000000 --device cpu | 1 .. 1,000,000
         ddpm speed --repeats 1.5 | '1.5': expected a whole number
     """,
 }

@@ -19,7 +19,7 @@ import ddpm
 from ddpm.diffusion import EpsFn, last, predict
 from ddpm.evaluation import features
 from ddpm.evaluation.frechet import Reference, plus_minus
-from ddpm.experiments.common import calls_bar, check_settings, images_of, model_data, model_facts, write
+from ddpm.experiments.common import calls_bar, check_settings, images_of, model_facts, of_test, write
 from ddpm.model import find, read
 from ddpm.noise import Draw, noise_like
 from ddpm.schedule import Schedule
@@ -135,11 +135,8 @@ def prepare(args: argparse.Namespace) -> tuple:
     fast, data, most = trained.for_many_images(compiled=False), trained.info["data"], trained.schedule.T // 2
     if args.steps > most:
         raise ValueError(f"--steps is {args.steps}, expected 1 .. {most} with {args.model}")
-    test, network = model_data(trained, args.data_dir, "test"), features.load("classifier", data)
-    if not 2 <= args.n <= len(test):
-        raise ValueError(f"--n is {args.n}, expected 2 .. {len(test)} with {args.model}")
-    captions = [several[0] for several in test.captions[: args.n]]
-    fast.tokens(captions)
+    test, _, captions = of_test(fast, args, least=2)
+    network = features.load("classifier", data)
     ways = {name: (fast, way) for name, way in SAMPLING.items()}
     if (last_weights := read(find(trained.info["path"])).get("unet")) is not None:  # of a run, not a shipped model
         unet = deepcopy(fast.unet)

@@ -159,11 +159,11 @@ def prepare(args: argparse.Namespace) -> tuple[Trained, np.ndarray, list[str], s
     for S in args.steps:
         if len(timesteps(trained.schedule.T, S)) == 2 and exact:
             raise ValueError(f"--steps {S} is one step, and the variant {exact[0]!r} needs two: leave one of them out")
-    images, captions = of_test(trained, args)
+    test, rows, captions = of_test(trained, args)
     name = f"reconstruct-{cli.name_of(args.model)}-{args.n}"
     settings = model_facts(trained, args) | {"n": args.n, "spacing": "linear"}
     record = records.resume(cli.output(args, name, ".json"), settings)
-    return trained, images, captions, name, record
+    return trained, test.images[rows], captions, name, record
 
 
 def run(args: argparse.Namespace) -> None:

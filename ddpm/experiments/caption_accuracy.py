@@ -81,7 +81,8 @@ def prepare(args: argparse.Namespace) -> tuple[Trained, Judged, dict]:
         sets, facts = of_shapes(args.n), {}
     else:
         facts = {"classifier": classifier.load(name, trained.image_shape[-1]).sha256}
-        images, prompts = common.of_test(trained, args, seed=HELD_OUT_SEED)
+        test, rows, prompts = common.of_test(trained, args, seed=HELD_OUT_SEED)
+        images = test.images[rows]
         sets = {"real images": (images, prompts), "samples": (None, prompts)}
         if trained.autoencoder:  # what it makes of the real images
             sets["reconstructions"] = trained.images(trained.encode(from_bytes(images))), prompts

@@ -41,9 +41,9 @@ def model_data(trained: Trained, data_dir: str, split: str) -> Dataset:
 
 def of_test(
     trained: Trained, args: argparse.Namespace, least: int = 1, seed: int | None = None
-) -> tuple[np.ndarray, list[str]]:
-    """--n images of the model's test split, uint8 (n, 3, H, W), and their fullest captions: the first ones, or with a
-    seed random ones. ValueError: fewer than `least` or more than there are, a word that the model does not know.
+) -> tuple[Dataset, np.ndarray, list[str]]:
+    """The model's test split, and rows and fullest captions of --n images of it: the first ones, or with a seed random
+    ones. ValueError: fewer than `least` or more than there are, a word that the model does not know.
     """
     test = model_data(trained, args.data_dir, "test")
     if not least <= args.n <= len(test):
@@ -51,7 +51,7 @@ def of_test(
     rows = np.arange(args.n) if seed is None else np.random.default_rng(seed).choice(len(test), args.n, replace=False)
     captions = [test.captions[i][0] for i in rows]
     trained.tokens(captions)
-    return test.images[rows], captions
+    return test, rows, captions
 
 
 def image_and_source(trained: Trained, args: argparse.Namespace) -> tuple[np.ndarray | None, str]:

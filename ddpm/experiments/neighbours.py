@@ -77,9 +77,9 @@ def prepare(args: argparse.Namespace) -> tuple[Trained, Dataset, list[str], np.n
     if args.steps != STEPS:  # the default is for models of fewer steps, too
         ddim.timesteps(trained.schedule.T, args.steps)
     training = model_data(trained, args.data_dir, "train")
-    others, prompts = of_test(trained, args, seed=HELD_OUT_SEED)
+    test, rows, prompts = of_test(trained, args, seed=HELD_OUT_SEED)
     own_record(args, f"neighbours-{cli.name_of(args.model)}", "a record of ddpm neighbours", "samples")
-    return trained, training, prompts, others
+    return trained, training, prompts, test.images[rows]
 
 
 def run(args: argparse.Namespace) -> None:
