@@ -6,6 +6,7 @@ the thing in the drawing, and the words of the caption that the image shows, wit
 """
 
 import argparse
+from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
@@ -119,23 +120,24 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     cli.add_flags(parser, control=SKETCH)
 
 
-def prepare(args: argparse.Namespace) -> tuple[Trained, dict[str, tuple[str, list[Column]]], dict]:
-    """The model, its sheets, facts for the record. ValueError: a model without a ControlNet, a sketch of nothing."""
+def prepare(args: argparse.Namespace) -> tuple[Trained, dict[str, tuple[str, list[Column]]], dict, Path]:
+    """The model, its sheets, facts for the record, its file. ValueError: no ControlNet, a sketch of nothing."""
     trained = ddpm.load(args.model, device=args.device)
     if not isinstance(trained.unet, ControlledUNet):
         raise ValueError(f"{args.model} has no ControlNet: expected one as scenes-control")
     sketch, *sketches = (drawing(name, trained.unet.config.size) for name in (args.control, *SKETCHES))
-    own_record(args, f"control-{cli.name_of(args.model)}", "a record of ddim control", "rows")
+    path = own_record(args, f"control-{cli.name_of(args.model)}", "a record of ddim control", "rows")
     facts = model_facts(trained, args) | {"classifier": classifier.load("scenes").sha256}
     facts |= {name: getattr(args, name) for name in ("n", "steps", "eta", "scale", "control")}
-    return trained, columns_of(sketch, sketches), facts
+    return trained, columns_of(sketch, sketches), facts, path
 
 
 def run(args: argparse.Namespace) -> None:
     """Draw the sheets, measure, and write the table."""
-    (trained, sheets, facts), name = prepare(args), f"control-{cli.name_of(args.model)}"
+    trained, sheets, facts, path = prepare(args)
     for part, (title, columns) in sheets.items():
         rows, names = ["sketch", *(f"seed {seed}" for seed in SEEDS)], [name for name, *_ in columns]
-        print(sheet(cli.output(args, name, ".png", f"-{part}"), draw(trained, args, columns), rows, names, title))
+        picture = path.with_name(f"{path.stem}-{part}.png")
+        print(sheet(picture, draw(trained, args, columns), rows, names, title))
     record = {"settings": facts, "rows": measure(trained, args)}
-    write(args, name, record, text(record))
+    write(path, record, text(record))

@@ -129,7 +129,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 def prepare(args: argparse.Namespace) -> tuple:
     """The model, the model and sampler of each mistake, the test images and captions of n of them, the network of the
-    distance and the record's settings. ValueError, OSError: a bad flag, or earlier results of another kind.
+    distance, the record's settings and file. ValueError, OSError: a bad flag, or earlier results of another kind.
     """
     trained = ddpm.load(args.model, device=args.device)
     fast, data, most = trained.for_many_images(compiled=False), trained.info["data"], trained.schedule.T // 2
@@ -146,13 +146,13 @@ def prepare(args: argparse.Namespace) -> tuple:
     settings |= {"seed": args.seed, "reference_n": len(test), "distance": network.name}
     settings |= {"features_sha256": network.sha256, "features": network.network}
     settings |= {"precision of inversion": "float32"} if fast.precision != "float32" else {}
-    check_settings(cli.output(args, f"mistakes-{cli.name_of(args.model)}", ".json"), settings)
-    return trained, ways, test.images, captions, network, settings
+    check_settings(path := cli.output(args, f"mistakes-{cli.name_of(args.model)}", ".json"), settings)
+    return trained, ways, test.images, captions, network, settings, path
 
 
 def run(args: argparse.Namespace) -> None:
     """Sample and invert with each mistake; write and print the table, and show some of the images."""
-    trained, ways, test, captions, network, settings = prepare(args)
+    trained, ways, test, captions, network, settings, path = prepare(args)
     samples, seeds = {}, range(args.seed, args.seed + args.n)
     with calls_bar(len(ways) * args.n * args.steps) as bar:
         for name, (model, way) in ways.items():
@@ -170,11 +170,10 @@ def run(args: argparse.Namespace) -> None:
         "sampling": {name: reference.measure(network(images)) for name, images in samples.items()},
         "inversion": {name: {"mean": e.mean(), "error": e.std(ddof=1) / len(e) ** 0.5} for name, e in errors.items()},
     }
-    name = f"mistakes-{cli.name_of(args.model)}"
-    write(args, name, record, text(record))
+    write(path, record, text(record))
     columns = [f"{textwrap.fill(key, 18)}\nFD {cell['distance']:.1f}" for key, cell in record["sampling"].items()]
     columns += ["image", *(f"{textwrap.fill(key, 18)}\nerror {e.mean():.1f}" for key, e in errors.items())]
     shown = np.stack([each[:SHOWN] for each in (*samples.values(), real, *again.values())], axis=1)
     title = f"{'; '.join(captions[:SHOWN])}. FD: Frechet distance; error: squared error x 1000"
     notes, fold = ["sampling", "", "the image, inverted and sampled again"], [(len(samples) + 1) // 2, len(samples)]
-    print(sheet(cli.output(args, name, ".png"), shown, [""] * SHOWN, columns, title, fold, notes))
+    print(sheet(path.with_suffix(".png"), shown, [""] * SHOWN, columns, title, fold, notes))

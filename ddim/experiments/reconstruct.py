@@ -7,6 +7,7 @@ latents what the autoencoder loses is a row of its own; the other rows compare w
 import argparse
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -148,8 +149,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--variants", nargs="+", choices=variants, help="by default all; first: shown at every S")
 
 
-def prepare(args: argparse.Namespace) -> tuple[Trained, np.ndarray, list[str], str, dict]:
-    """The model, n test images uint8 and their captions, the name of the files and the record. ValueError, OSError."""
+def prepare(args: argparse.Namespace) -> tuple[Trained, np.ndarray, list[str], Path, dict]:
+    """The model, n test images uint8 and their captions, the record's file and the record. ValueError, OSError."""
     trained = ddpm.load(args.model, device=args.device)
     latents = [AUTOENCODER] if trained.autoencoder else []
     args.variants = args.variants or [name for name in VARIANTS if name != AUTOENCODER] + latents
@@ -160,15 +161,14 @@ def prepare(args: argparse.Namespace) -> tuple[Trained, np.ndarray, list[str], s
         if len(timesteps(trained.schedule.T, S)) == 2 and exact:
             raise ValueError(f"--steps {S} is one step, and the variant {exact[0]!r} needs two: leave one of them out")
     test, rows, captions = of_test(trained, args)
-    name = f"reconstruct-{cli.name_of(args.model)}-{args.n}"
+    path = cli.output(args, f"reconstruct-{cli.name_of(args.model)}-{args.n}", ".json")
     settings = model_facts(trained, args) | {"n": args.n, "spacing": "linear"}
-    record = records.resume(cli.output(args, name, ".json"), settings)
-    return trained, test.images[rows], captions, name, record
+    return trained, test.images[rows], captions, path, records.resume(path, settings)
 
 
 def run(args: argparse.Namespace) -> None:
     """Measure the cells that are missing; write and print the table, and show some of the images."""
-    trained, originals, captions, name, record = prepare(args)
+    trained, originals, captions, path, record = prepare(args)
     schedule, found, x_0 = trained.schedule, {}, trained.encode(from_bytes(originals))
     decoded = trained.decode(x_0)
 
@@ -197,14 +197,14 @@ def run(args: argparse.Namespace) -> None:
 
     todo = records.missing(record, [(row, S) for S in args.steps for row in args.variants])
     with tqdm(total=len(x_0) * sum(S for _, S in todo), unit=" steps", unit_scale=True) as bar:
-        for row, S, cell in records.fill(cli.output(args, name, ".json"), record, todo, measure):
+        for row, S, cell in records.fill(path, record, todo, measure):
             tqdm.write(f"{row}, S = {S}: {scientific(cell['mean'])}")
         cells = shown(record)
         earlier = [cell for cell in cells if cell not in found]  # measured by an earlier command: made again
         bar.total += len(x_0[:SHOWN]) * sum(S for _, S in earlier)
         found |= {cell: again(*cell, x_0[:SHOWN]) for cell in earlier}
-    write(args, name, record, text(record))
+    write(path, record, text(record))
     names = ["original", *("\n".join([*row.split(maxsplit=1), f"S = {S}"]) for row, S in cells)]
     images = [originals[:SHOWN], *(trained.images(found[cell].nan_to_num()) for cell in cells)]
     images = np.stack(images, axis=1)
-    print(sheet(cli.output(args, name, ".png"), images, [""] * len(images), names))
+    print(sheet(path.with_suffix(".png"), images, [""] * len(images), names))

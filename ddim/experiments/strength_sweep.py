@@ -222,8 +222,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     edit.add_method_flags(parser, METHODS)
 
 
-def prepare(args: argparse.Namespace) -> tuple[Trained, dict[str, edits.Edits], dict]:
-    """The model, for each kind n edits of test images, and the record's settings. ValueError, OSError."""
+def prepare(args: argparse.Namespace) -> tuple[Trained, dict[str, edits.Edits], dict, Path]:
+    """The model, for each kind n edits of test images, the record's settings and file. ValueError, OSError."""
     trained = ddpm.load(args.model, device=args.device)
     args.strengths = edit.check_methods(trained, args, args.strengths)
     check_maps(trained, args)
@@ -239,8 +239,8 @@ def prepare(args: argparse.Namespace) -> tuple[Trained, dict[str, edits.Edits], 
         trained.tokens([*e.sources, *e.targets])
     settings = model_facts(trained, args) | {"n": args.n, "steps": args.steps, "eta": args.eta, "guidance": args.scale}
     settings |= {"iterations": args.iterations, "seed": args.seed, "strengths": args.strengths}
-    check_settings(cli.output(args, f"sweep-{cli.name_of(args.model)}", ".json"), settings)
-    return trained, todo, settings
+    check_settings(path := cli.output(args, f"sweep-{cli.name_of(args.model)}", ".json"), settings)
+    return trained, todo, settings, path
 
 
 def check_maps(trained: Trained, args: argparse.Namespace) -> None:
@@ -256,7 +256,7 @@ def check_maps(trained: Trained, args: argparse.Namespace) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Measure every kind of edit with every method; write and print the table, the plot and a strip of images."""
-    (trained, todo, settings), name = prepare(args), f"sweep-{cli.name_of(args.model)}"
+    trained, todo, settings, path = prepare(args)
     curves, rows, names, titles, drawn = {}, [], [], [], [s for s in args.strengths if s > 0]
     recogniser, people = {}, trained.info["data"] == "celeba" and faces.recognises()
     for kind, e in todo.items():
@@ -279,11 +279,11 @@ def run(args: argparse.Namespace) -> None:
             names.append(f"{kind}: {METHODS[method]}")
         titles.append(f"{e.sources[i]}  ->  {e.targets[i]}")
     record = {"settings": settings, "curves": curves, "recogniser": recogniser}
-    if (path := cli.output(args, name, ".json")).exists():
+    if path.exists():
         record = together(records.read(path), record)
-    write(args, name, record, text(record))
+    write(path, record, text(record))
     if people:
-        print(plot_people(cli.output(args, name, ".png", "-people"), record))
-    print(plot(cli.output(args, name, ".png"), record))
+        print(plot_people(path.with_name(f"{path.stem}-people.png"), record))
+    print(plot(path.with_suffix(".png"), record))
     columns = ["original", *(f"{strength:g}" for strength in drawn)]
-    print(sheet(cli.output(args, name, ".png", "-strip"), np.array(rows), names, columns, "\n".join(titles)))
+    print(sheet(path.with_name(f"{path.stem}-strip.png"), np.array(rows), names, columns, "\n".join(titles)))

@@ -6,6 +6,7 @@ Samples of the shapes are read exactly; others are judged by a classifier and th
 
 import argparse
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 
@@ -72,8 +73,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     cli.add_flags(parser, "device", "data_dir", "out", model="shapes", n=500, steps=STEPS, eta=ETA, scale=SCALE)
 
 
-def prepare(args: argparse.Namespace) -> tuple[Trained, Judged, dict]:
-    """The model, what is judged, facts for the record. ValueError: too many images, steps; no judge; another's file."""
+def prepare(args: argparse.Namespace) -> tuple[Trained, Judged, dict, Path]:
+    """The model, what is judged, facts for the record, its file. ValueError: too many images, steps; no judge."""
     trained = load(args.model, device=args.device).for_many_images(compiled=False)
     if args.steps > trained.schedule.T and args.steps != STEPS:  # the default is for models of fewer steps, too
         raise ValueError(f"--steps is {args.steps}: expected 1 .. {trained.schedule.T}, as this model has")
@@ -87,12 +88,12 @@ def prepare(args: argparse.Namespace) -> tuple[Trained, Judged, dict]:
         if trained.autoencoder:  # what it makes of the real images
             sets["reconstructions"] = trained.images(trained.encode(from_bytes(images))), prompts
     trained.tokens([prompt for _, prompts in sets.values() for prompt in prompts])
-    common.own_record(args, f"score-{cli.name_of(args.model)}", "a record of ddpm score", *sets)
-    return trained, sets, facts | {"info": trained.card} | arithmetic(trained)
+    path = common.own_record(args, f"score-{cli.name_of(args.model)}", "a record of ddpm score", *sets)
+    return trained, sets, facts | {"info": trained.card} | arithmetic(trained), path
 
 
 def run(args: argparse.Namespace) -> None:
-    trained, sets, facts = prepare(args)
+    trained, sets, facts, path = prepare(args)
     result = measure(trained, sets, args.scale, args.steps, args.eta)
     settings = {name: getattr(args, name) for name in ("model", "n", "steps", "eta", "scale")} | facts
-    common.write(args, f"score-{cli.name_of(args.model)}", settings | result, table(result) + "\n")
+    common.write(path, settings | result, table(result) + "\n")

@@ -106,12 +106,12 @@ def own_record(args: argparse.Namespace, name: str, what: str, *keys: str) -> Pa
     return path
 
 
-def write(args: argparse.Namespace, name: str, record: dict, text: str) -> None:
-    """Write a result as JSON and as text, then print the text and where it is."""
-    write_json(cli.output(args, name, ".json"), record)
-    path = write_text(cli.output(args, name, ".txt"), text)
+def write(path: Path, record: dict, text: str) -> None:
+    """Write a result as JSON and, beside it, as text; then print the text and where it is."""
+    write_json(path, record)
+    file = write_text(path.with_suffix(".txt"), text)
     print(text)
-    print(path)
+    print(file)
 
 
 def images_of(

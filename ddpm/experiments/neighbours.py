@@ -71,21 +71,20 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     cli.add_flags(parser, "device", "data_dir", "out", model="shapes", n=500, steps=STEPS, eta=ETA, scale=SCALE)
 
 
-def prepare(args: argparse.Namespace) -> tuple[Trained, Dataset, list[str], np.ndarray]:
-    """The model, its training set, the prompts of the samples, the test images beside these. ValueError, OSError."""
+def prepare(args: argparse.Namespace) -> tuple[Trained, Dataset, list[str], np.ndarray, Path]:
+    """The model, its training set, the prompts of the samples, the test images beside these, the record's file."""
     trained = load(args.model, device=args.device).for_many_images(compiled=False)
     if args.steps != STEPS:  # the default is for models of fewer steps, too
         ddim.timesteps(trained.schedule.T, args.steps)
     training = model_data(trained, args.data_dir, "train")
     test, rows, prompts = of_test(trained, args, seed=HELD_OUT_SEED)
-    own_record(args, f"neighbours-{cli.name_of(args.model)}", "a record of ddpm neighbours", "samples")
-    return trained, training, prompts, test.images[rows]
+    path = own_record(args, f"neighbours-{cli.name_of(args.model)}", "a record of ddpm neighbours", "samples")
+    return trained, training, prompts, test.images[rows], path
 
 
 def run(args: argparse.Namespace) -> None:
     """Samples, and as many test images: write how far each is from its nearest training image, and draw some."""
-    trained, training, prompts, others = prepare(args)
-    path, image = (cli.output(args, f"neighbours-{cli.name_of(args.model)}", ending) for ending in (".json", ".png"))
+    trained, training, prompts, others, path = prepare(args)
     samples = samples_of(trained, prompts, args.scale, args.steps, args.eta)
     (least, where), (others_least, _) = (nearest(images, training.images) for images in (samples, others))
     distances = {"samples": least, "test": others_least}
@@ -96,7 +95,7 @@ def run(args: argparse.Namespace) -> None:
     settings = {key: getattr(args, key) for key in ("model", "n", "steps", "eta", "scale")}
     write_json(path, settings | {"info": trained.card} | arithmetic(trained) | result)
     first = least.argsort()[:32]  # a copy would be among these
-    plot(image, samples[first], training.images[where[first]], distances)
+    image = plot(path.with_suffix(".png"), samples[first], training.images[where[first]], distances)
     for name, percentiles in result.items():
         parts = ", ".join(f"{share} % are below {value}" for share, value in percentiles.items())
         print(f"{name}: distance to the nearest training image: {parts}")

@@ -116,7 +116,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     device, works = select_device(args.device), {}
-    common.own_record(args, "speed", "a record of ddpm speed", "images/s")
+    path = common.own_record(args, "speed", "a record of ddpm speed", "images/s")
     precision = resolve(args.precision, device)
     missing = {library: why for library in CLASSES if isinstance(why := imported(library), str)}
     for preset, library in product(args.presets, (OURS, *(name for name in CLASSES if name not in missing))):
@@ -129,4 +129,4 @@ def run(args: argparse.Namespace) -> None:
         lines.append(f"{preset:14s}{library:29s}{name:10s}{rate:9.1f} images/s, ours {ours / rate:.2f}x")
     lines += [f"not here: {library} ({why}): pip install {library}" for library, why in missing.items()]
     record = {"about": lines[0], "images/s": {" / ".join(key): rate for key, rate in rates.items()}}
-    common.write(args, "speed", record, "\n".join(lines) + "\n")
+    common.write(path, record, "\n".join(lines) + "\n")
