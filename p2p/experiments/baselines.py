@@ -217,12 +217,11 @@ def settings_of(trained: Trained, args: Namespace, known: Collection[str]) -> di
     """Kind of edit -> its settings, or those of flags. ValueError, before any work: an unknown kind, a flag without
     effect, a wrong number of steps.
     """
+    data, exact = trained.info["data"], [way for way in args.ways if "exact" in way]
     if unknown := [kind for kind in args.kinds if kind not in known]:
-        data = trained.info["data"]
         raise ValueError(f"no kind of edit {unknown[0]!r} of {data}: expected one of {', '.join(known)}")
     if args.cross_until is not None and not any(way.startswith("p2p") for way in args.ways):
         raise ValueError("--cross-until has no effect: none of --ways is p2p")
-    data, exact = trained.info["data"], [way for way in args.ways if "exact" in way]
     settings = {kind: with_flags(SETTINGS.get((data, kind), EditSettings()), vars(args)) for kind in args.kinds}
     for each in settings.values():
         as_grid(trained.schedule.T, each.steps)

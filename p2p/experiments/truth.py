@@ -38,7 +38,7 @@ TRUE_KINDS = [kind for kind in edits.SCENE_PAIRS if kind not in ("add colour", "
 TRIED = [way for way in WAYS if way != "ddim"]  # by default
 
 LINES = {"p2p-lines": "before", "p2p-sketch": "after"}  # ways of a ControlNet -> whose lines the edit follows
-LINES_NAMES = {"p2p-lines": "+ lines of\nthe source", "p2p-sketch": "+ lines of\nthe edit"}
+COLUMNS = NAMES | {"p2p-lines": "+ lines of\nthe source", "p2p-sketch": "+ lines of\nthe edit"}
 
 
 def drawn(images: Sequence[scenes.Scene], size: int = scenes.SIZE) -> np.ndarray:
@@ -159,5 +159,5 @@ def run(args: argparse.Namespace) -> None:
         rows = [" ->\n".join(" ".join(words) for words in pair) for pair in pairs]
         pixels = np.stack([each[:SHOWN] for each in columns.values()], axis=1)
         title = kind if path is not None else f"{args.source} -> {args.target}"
-        names = [(NAMES | LINES_NAMES).get(way, way) for way in columns]
+        names = [COLUMNS.get(way, way) for way in columns]
         print(sheet(cli.output(args, "truth", ".png", part), pixels, rows, names, title))
