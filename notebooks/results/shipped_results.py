@@ -82,7 +82,7 @@ COMMANDS = [  # model, network calls, command; {ddpm}, {ddim}, {p2p}: folders of
     ("shapes", 16_000, "ddim sweep --model shapes --n 48 --steps 20 --methods sdedit --eta 0 --out {ddim}/eta0"),
     ("celeba64", 84_000, "ddim sweep --model celeba64 --n 48 --steps 20 --scale 3 --edits smiling eyeglasses --out {ddim}"),
     *(("celeba64", calls, f"ddim sweep --model celeba64 --n 32 --steps 20 --scale 3 --strengths 0 0.4 0.6 0.8 --edits {edits} --out {{ddim}}/people")
-      for calls, edits in ((20_500, "smiling eyeglasses"), (6_800, "hair --methods sdedit ddim"))),
+      for calls, edits in ((20_500, "smiling eyeglasses"), (10_000, "hair"), (120_000, "smiling --methods null-text p2p"))),
     ("cifar10", 56_000, "ddim sweep --model cifar10 --n 48 --steps 20 --scale 3 --out {ddim}"),
     *((model, 12_700, f"ddim figures --model {model} --out {{ddim}}") for model in ("shapes", "celeba64")),
     ("cifar10", 25_400, f"ddim figures --model cifar10 --scale 4 --prompts {THINGS} --out {{ddim}}"),
