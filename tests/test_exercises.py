@@ -1,16 +1,14 @@
 """The exercises of the notebooks: their solutions are right, and a typical mistake is refused by its name."""
 
 import inspect
-import json
 import sys
 from collections.abc import Callable
 from difflib import SequenceMatcher
-from pathlib import Path
 
 import pytest
 import torch
+from test_notebooks import NOTEBOOKS, ROOT, exercises
 
-ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "notebooks"))
 
 import solutions  # noqa: E402
@@ -307,14 +305,11 @@ def test_what_is_not_written_yet_or_stops_is_refused_in_one_line(name, capsys):
 
 def test_the_notebooks_have_each_exercise_once_with_the_solutions_signature():
     stubs = {}
-    for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
-        for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
-            if "exercise" in cell["metadata"].get("tags", ()):
-                names = {}
-                exec("".join(cell["source"]), names)
-                (name,) = names.keys() - {"__builtins__"}
-                assert name not in stubs and "# your code" in "".join(cell["source"])
-                stubs[name] = inspect.signature(names[name])
+    for path in NOTEBOOKS:
+        for name, (stub, *_) in exercises(path).items():
+            exec(stub, names := {})
+            assert name not in stubs and "# your code" in stub
+            stubs[name] = inspect.signature(names[name])
     assert stubs == {name: inspect.signature(getattr(solutions, name)) for name in CHECKERS}
 
 
