@@ -148,14 +148,8 @@ def test_what_a_model_lacks_or_has_too_much_is_named(tmp_path, training):
     ]
     spoilt = {share: {k: v * torch.inf for k, v in weights.items()} for share, weights in whole["ema"].items()}
     wrong += [(whole | {"ema": spoilt}, "is broken: its .* is not finite")]
-    for key, other in (
-        ("unet_config", whole["unet_config"] | {"colour": 3}),
-        ("unet_config", whole["unet_config"] | {"channels": 16}),
-        ("words", (1, 2)),
-        ("words", ("red", "red")),
-        ("known", ("zebra",)),
-    ):
-        wrong += [(whole | {key: other}, "does not fit this version")]
+    for other in ({"unet_config": whole["unet_config"] | {"colour": 3}}, {"words": ("red", "red")}):
+        wrong += [(whole | other, "does not fit this version")]
     for content, message in wrong:
         torch.save(content, tmp_path / CHECKPOINT)
         with pytest.raises(CheckpointError, match=f"{re.escape(str(tmp_path))}.*{message}"):
