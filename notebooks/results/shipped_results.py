@@ -119,6 +119,7 @@ COMMANDS = [  # model, network calls, command; {ddpm}, {ddim}, {p2p}: folders of
     ("scenes64", 80_000, "p2p truth --model scenes64 --n 100 --kinds thing colour --ways nothing plain sdedit ddim ddim-iterations p2p "
         "--out {p2p}/n100"),
     ("scenes64", 250_000, "p2p truth --model scenes64 --n 500 --kinds thing colour --ways nothing sdedit ddim p2p --out {p2p}"),
+    ("scenes64", 40_000, "p2p truth --model scenes64 --n 500 --kinds colour --ways p2p-blend --out {p2p}"),
     ("scenes", 2_800_000, "p2p score --n 500 --kinds thing colour setting_colour setting 'add flag' 'add spikey' "
         "'drop flag' 'add colour' 'drop colour' --out {p2p}"),
     ("scenes", 40_000, "p2p score --n 500 --kinds maps --out {p2p}"),
