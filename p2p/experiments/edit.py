@@ -99,6 +99,9 @@ def check_flags(args: argparse.Namespace) -> None:
 # ---- the edits -------------------------------------------------------------------------------------------------------
 
 
+Column = tuple[str, np.ndarray]  # its name, and an image for each row: uint8 (n, 3, H, W)
+
+
 class Edit(NamedTuple):
     """An edit: its name, the target's words, and keywords of `p2p.edit`."""
 
@@ -182,34 +185,42 @@ def start_of(trained: Trained, args: argparse.Namespace, source: list[str], imag
     return start | {"x_T": real.latent(trained, source, x_0, steps), "null": null}
 
 
-def run(args: argparse.Namespace) -> None:
-    """Edit, and draw the source, its edits, the new captions only, and the maps."""
-    trained, source, image, edits, path = prepare(args)
-    n, prompt = len(args.seeds), " ".join(source)
-    start = start_of(trained, args, [prompt], image)
-    rows = [f"image {Path(args.image).name}"] if args.image is not None else [f"seed {seed}" for seed in args.seeds]
-    lines, size = [description(source, e) for e in edits], map_size(trained, MAP_SIZES.get(trained.info["data"]))
-    jobs = [(f"Prompt-to-Prompt\n{edit.label}", " ".join(edit.target), edit.how) for edit in edits]
+def edited(
+    trained: Trained, args: argparse.Namespace, source: Words, edits: list[Edit], image: np.ndarray | None
+) -> tuple[list[tuple[int, np.ndarray]], list[Column], AttentionStore]:
+    """The source's (t, images) from noise on, a column for each edit and each new caption only, the first's maps."""
+    n, prompt, columns = len(args.seeds), " ".join(source), []
+    jobs = [edit._replace(label=f"Prompt-to-Prompt\n{edit.label}") for edit in edits]
     for target in dict.fromkeys(tuple(edit.target) for edit in edits if edit.target != source):
         alone = {"cross_until": 0, "self_until": 0}
-        jobs.append((f"new caption only\n{change(source, [*target])}", " ".join(target), alone))
+        jobs.append(Edit(f"new caption only\n{change(source, [*target])}", [*target], alone))
+    start = start_of(trained, args, [prompt], image)
     store = AttentionStore([prompt] * n + [" ".join(edits[0].target)] * n, by_time=bool(args.film))
-    x_T, columns = start["x_T"], []
-    states = [(trained.schedule.T, trained.images(x_T[0] if isinstance(x_T, tuple) else x_T))]  # of the sources
+    x_T = start["x_T"]
+    states = [(trained.schedule.T, trained.images(x_T[0] if isinstance(x_T, tuple) else x_T))]
     with tqdm(total=len(jobs) * args.steps, desc="edits", unit=" steps") as bar:
         for name, target, how in jobs:
             is_first = not columns
             how = start | {"store": store if is_first else None} | how
-            for t, x, _ in finite(editing.edit(trained, prompt, target, **how), args.scale):
-                if is_first:
+            for t, x, _ in finite(editing.edit(trained, prompt, " ".join(target), **how), args.scale):
+                if is_first:  # the source's rows are the same in all edits
                     states.append((t, trained.images(x[:n])))
                 bar.update()
             columns.append((name, trained.images(x[n:])))
-    before = states[-1][1]  # the source's rows are the same in all edits
+    return states, columns, store
+
+
+def run(args: argparse.Namespace) -> None:
+    """Edit, and draw the source, its edits, the new captions only, and the maps."""
+    trained, source, image, edits, path = prepare(args)
+    states, columns, store = edited(trained, args, source, edits, image)
+    n, before, lines = len(args.seeds), states[-1][1], [description(source, edit) for edit in edits]
+    size = map_size(trained, MAP_SIZES.get(trained.info["data"]))
 
     def map_of(word: str, t: int | None = None) -> np.ndarray:
         return overlay(before, store.word([word] * n + [[]] * n, size or store.largest, t=t)[:n])
 
+    note = EDITS_NOTE if len(columns) > len(edits) else ""  # a sheet of weights has no such column
     columns = [("source", before), *columns]
     words = [word for word in dict.fromkeys(source) if word not in GRAMMAR]
     maps = [(word, map_of(word)) for word in words if n <= MOST_MAPPED]
@@ -226,14 +237,18 @@ def run(args: argparse.Namespace) -> None:
         lines.append(f"reconstruction of the image: mean squared error {error:.6f} on the [0, 1] scale")
         columns = [("image", image[None]), *columns]
     apart = [column for column in columns if column[0].startswith("new") and len(columns) > WIDEST]
-    edited = columns[: len(columns) - len(apart)]
+    columns = columns[: len(columns) - len(apart)]
     if apart and maps and not args.film and image is None:  # each new caption below its edit, the map below the source
         apart, maps = [(f"attention map\nof {word}", map_of(word)), *apart], []
-    note = EDITS_NOTE if len(jobs) > len(edits) else ""  # a sheet of weights has no such column
-    groups = [(note, edited), ("", apart), (MAPS_NOTE, maps), (FILM_NOTE, film_maps)]
+    draw(path, args, " ".join(source), [(note, columns), ("", apart), (MAPS_NOTE, maps), (FILM_NOTE, film_maps)])
+    print("\n".join([*lines, str(path)]))
+
+
+def draw(path: Path, args: argparse.Namespace, title: str, groups: list[tuple[str, list[Column]]]) -> None:
+    """The sheet: groups of columns below each other, in blocks of at most WIDEST, each with its note."""
     blocks = [(note if i == 0 else "", group[i : i + WIDEST])
               for note, group in groups for i in range(0, len(group), WIDEST)]  # fmt: skip
     names, images = zip(*(column for _, block in blocks for column in block), strict=True)
     fold = np.cumsum([len(block) for _, block in blocks])[:-1].tolist()
-    sheet(path, np.stack(images, axis=1), rows, list(names), prompt, fold, [note for note, _ in blocks])
-    print("\n".join([*lines, str(path)]))
+    rows = [f"image {Path(args.image).name}"] if args.image is not None else [f"seed {seed}" for seed in args.seeds]
+    sheet(path, np.stack(images, axis=1), rows, list(names), title, fold, [note for note, _ in blocks])
