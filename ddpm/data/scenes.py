@@ -8,18 +8,19 @@ thing, colour and setting belongs to the test split; training never shows it.
 """
 
 import math
-from collections.abc import Callable, Iterable
+import re
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import product
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image, ImageColor, ImageDraw
 from tqdm import tqdm
 
 from .base import DataError, Dataset, cached
-from .captions import article
+from .captions import article, first_of
 
 SIZE = 32  # pixels, and any multiple of it
 FINE = 8  # the drawing is made this many times as large, then averaged down
@@ -125,26 +126,172 @@ def parse(text: str) -> dict[str, str | bool | None]:
     ValueError: no sentence of the grammar.
     """
     words = text.split()
-    things, settings = (*BUILDINGS, *ANIMALS, "butterfly"), (*PLACES, *SEATS)
-    first = next((i for i, word in enumerate(words) if word in things), None)
-    if first is not None:
-        before, after = words[:first], words[first + 1 :]
-        found = {
-            "thing": words[first],
-            "colour": next((word for word in before if word in RGB), None),
-            "setting": next((word for word in after if word in settings), None),
-            "setting_colour": next((word for word in after if word in RGB), None),
-            "flag": "flag" in after,
-            "spikey": "spikey" in after,
-        }
-        if sentence(**found) == " ".join(words):
-            return found
+    thing = first_of((*BUILDINGS, *ANIMALS, "butterfly"), words)
+    before, after = (half.split() for half in " ".join(words).split(f" {thing}", 1)) if thing else ([], [])
+    found = {
+        "thing": thing,
+        "colour": first_of(RGB, before),
+        "setting": first_of(KNOWN, after),
+        "setting_colour": first_of(RGB, after),
+        "flag": "flag" in after,
+        "spikey": "spikey" in after,
+    }
+    if thing and sentence(**found) == " ".join(words):
+        return found
     raise ValueError(f"{text!r} is no sentence of the scenes, such as 'a photo of a gray cat on a red couch'")
 
 
-# ---- drawing -------------------------------------------------------------------------------------------------------
+# ---- drawings ------------------------------------------------------------------------------------------------------
 
+# Each drawing is a table, from back to front: a part, its colour, its shapes with commas between. Its name may have
+# marks: a part with "+" is drawn only in images larger than 32 x 32, with "-" only in those of 32 x 32; with "=" it is
+# mirrored and drawn twice. A colour is "#rrggbb" or a name, and how much black or white is in it. The numbers of a
+# shape are those of Pen's methods: "box -5 0 5 17" is pen.box(colour, -5, 0, 5, 17). Each thing stands on (0, 0).
+DRAWINGS = """
+house
+  chimney         | #78463c          | box 2.6 8 4.3 13
+  walls           | colour           | box -5.5 0 5.5 7.5
+  roof            | #803e2e          | polygon -7 7.3 0 13.5 7 7.3
+  door            | #603c24          | box -3.6 0 -0.9 5
+  + eaves         | #582a20          | line 0.5 -6.9 7.5 6.9 7.5
+  + round window  | cream            | ellipse 0 9.7 1.3 1.3
+  + its glass     | window           | ellipse 0 9.7 0.9 0.9
+  + door knob     | #f0c85a          | ellipse -1.5 2.4 0.3 0.3
+  + window frame  | cream            | box 0.8 2.2 4.6 6
+  window          | window           | box 1.2 2.6 4.2 5.6
+  - bar           | ink              | box 2.5 2.6 2.9 5.6
+  + bars          | cream            | box 2.5 2.6 2.9 5.6, 1.2 3.9 4.2 4.3
+hotel
+  tower           | colour           | box -5 0 5 17
+  flat roof       | colour 45% black | box -5.6 16.6 5.6 18
+  door            | #463228          | box -1.6 0 1.6 3.2
+  + = glass doors | #96bed7          | box 0.2 0 1.3 2.8
+  + canopy        | #c83232          | polygon -2.6 3 -2 3.9 2 3.9 2.6 3
+tent
+  front           | colour           | polygon -8 0 0.8 10.5 8.5 0
+  shaded side     | colour 35% black | polygon 0.8 10.5 8.5 0 4.4 0
+  entrance        | entrance         | polygon -3.6 0 0.2 7.2 2.4 0
+  pole            | ink              | line 0.6 0.8 10 0.8 12
+  + open flaps    | colour 35% white | polygon -3.6 0 0.2 7.2 -2.2 1.6 -2.6 0, 2.4 0 0.2 7.2 1.2 1.6 1.5 0
+  + seam          | colour 55% black | line 0.3 0.8 10.3 4.4 0
+car
+  cabin           | colour           | polygon -5 5.4 -3.2 9 2.6 9 5 5.4
+  windows         | #bee1f5          | polygon -3.9 5.6 -2.6 8.2 -0.5 8.2 -0.5 5.6, 0.3 5.6 0.3 8.2 2.2 8.2 3.9 5.6
+  body            | colour           | polygon -8.5 2 -8.5 4.8 -7 5.8 7.4 5.8 8.7 4.4 8.7 2
+  headlight       | #fffab4          | box 7.6 3.6 8.8 4.8
+  + door          | colour 40% black | line 0.25 -2.4 2.2 -2.4 5.4 2.6 5.4 2.6 2.2
+  + handle        | colour 40% black | box -2 4.5 -0.8 4.9
+  + tail light    | #aa1e1e          | box -8.6 3.9 -7.9 4.9
+  + bumpers       | #5a5c62          | box -8.8 1.8 9 2.5
+  tyres           | ink              | ellipse -5 1.9 2.2 2.2, 5 1.9 2.2 2.2
+  hubs            | #c8c8cd          | ellipse -5 1.9 0.9 0.9, 5 1.9 0.9 0.9
+tree
+  trunk           | #684628          | polygon -1.3 0 -0.9 7 0.9 7 1.3 0
+  crown           | #2e8636          | ellipse -3 9.5 4 4, 3 9.5 4 4, 0 13 4.6 4.6, 0 9.6 4.2 4.2
+  light on it     | #5cac54          | ellipse -1.6 13.4 1.9 1.7
+  + lit leaves    | #5cac54          | ellipse -4.3 10.4 1.3 1, 2.4 10.6 1.3 1, 2.2 14.4 1.3 1
+  + shaded leaves | #20682c          | ellipse -3.4 7.4 1.4 0.9, 0 9.4 1.4 0.9, 3.8 7.8 1.4 0.9, 0.6 12 1.4 0.9
+flag
+  - pole          | #968c87          | line 0.7 0 0 0 14
+  - cloth         | #e1282d          | polygon 0.2 14 2.6 13.2 5.4 14 5.4 10.2 2.6 9.4 0.2 10.2
+  + pole          | #e1e1e4          | line 0.8 0 0 0 19
+  + cloth         | #e11e28          | polygon 0.3 18.6 2.4 17.9 4.6 18.7 7.2 18.1 7.2 12.7 4.6 13.3 2.4 12.5 0.3 13.2
+  + stripe        | white            | polygon 0.3 16.8 2.4 16.1 4.6 16.9 7.2 16.3 7.2 14.5 4.6 15.1 2.4 14.3 0.3 15
+  + knob          | #f0c83c          | ellipse 0 19.2 0.7 0.7
+tail of a cat
+  tail            | fur              | line 1.3 -2.6 1 -5.2 1.4 -6 4 -5.2 7
+tail of a dog
+  tail            | fur 25% black    | polygon -3.2 2 -6.2 5.4 -5 6 -2.6 3.6
+sitting animal
+  body            | fur              | ellipse -0.6 3.2 3.5 3.8
+  far leg         | fur 25% black    | box 0.2 0 1.6 4.4
+  near leg        | fur              | box 1.9 0 3.2 4.4
+stripes of a tiger
+  tip of the tail | ink              | line 1.3 -6 4 -5.2 7
+  back            | ink              | polygon -4.4 0.7 -4.3 2 -0.8 1.6, -4.4 2.7 -4.3 4 -0.8 3.6
+  upper back      | ink              | polygon -4.4 4.7 -4.3 6 -0.8 5.6
+  leg             | ink              | box 1.9 1.2 3.3 2, 1.9 3.2 3.3 4
+head of a cat
+  = ears          | fur              | polygon 0.7 2.2 3.4 1.2 3.1 5.2
+  = inner ears    | #f0a0a5          | polygon 1.5 2.2 2.8 1.6 2.7 4
+  face            | fur              | ellipse 0 0 3.7 3.4
+  nose            | #eb7882          | ellipse 0 -1.1 0.6 0.45
+  + = whiskers    | whisker          | line 0.2 1.1 -1.2 4.3 -0.9, 0.2 1.1 -1.2 4.3 -1.7
+head of a dog
+  face            | fur              | ellipse 0 0 3.7 3.4
+  = ears          | ear              | ellipse 3.5 -0.6 1.3 3.1 -8
+  muzzle          | muzzle           | ellipse 0 -1.4 2.1 1.7
+  nose            | ink              | ellipse 0 -0.7 1 0.75
+  tongue          | #eb5a69          | box -0.5 -3.6 0.5 -2.4
+head of a tiger
+  = ears          | fur              | ellipse 2.8 2.8 1.5 1.5
+  = inner ears    | cream            | ellipse 2.8 2.8 0.7 0.7
+  face            | fur              | ellipse 0 0 3.7 3.4
+  muzzle          | cream            | ellipse 0 -1.5 2.2 1.6
+  nose            | ink              | ellipse 0 -0.9 0.7 0.5
+  = forehead      | ink              | polygon -0.55 3.4 0.55 3.4 0 1.5, 0.95 3.4 2.05 3.4 1.05 1.5
+  = cheeks        | ink              | polygon 3.8 0.7 3.8 -0.5 2.3 -0.1, 3.5 -1.2 3 -2.3 2.1 -1.3
+  + = whiskers    | whisker          | line 0.2 1.1 -1.2 4.3 -0.9, 0.2 1.1 -1.2 4.3 -1.7
+mouth and eyes
+  + = mouth       | whisker          | line 0.25 0 -1.3 0 -1.7 0.5 -2.1 1 -1.8
+  = eyes          | eye              | ellipse 1.5 0.5 0.75 0.85
+  = pupils        | ink              | ellipse 1.5 0.5 0.35 0.7
+  + = glints      | white            | ellipse 1.7 0.8 0.22 0.22
+couch
+  back            | colour 28% black | box -10 2 10 9.5
+  seat            | colour 10% black | box -9 1.2 9 5
+  gap             | colour 35% black | box -0.2 1.2 0.2 5
+  + edge of seat  | colour 30% black | box -9 3.4 9 3.7
+  + = buttons     | colour 55% black | ellipse 7.5 7.2 0.4 0.4, 4.5 7.2 0.4 0.4, 1.5 7.2 0.4 0.4
+arms of a couch
+  = arms          | colour 18% white | box 7.6 1 10.8 6.6
+  = feet          | #463024          | box 8.2 0 9.4 1
+  + = ends        | colour 15% black | ellipse 9.2 5.2 1 1
+bicycle
+  + spokes        | #bebec3          | star -6 3.8 3.5 0.2, 6 3.8 3.5 0.2
+  wheels          | ink              | ring -6 3.8 3.9 0.9, 6 3.8 3.9 0.9
+  hubs            | #a0a0a5          | ellipse -6 3.8 0.7 0.7, 6 3.8 0.7 0.7
+  frame           | colour           | line 1.2 -6 3.8 -2.8 8.4 4.4 8.4 0 3.4 -6 3.8, 1.2 -2.8 8.4 0 3.4
+  fork            | colour           | line 1.2 6 3.8 4 10.6
+  + chain wheel   | #46464c          | ring 0 3.4 1.3 0.5
+  + cranks        | #46464c          | line 0.5 -1.4 1.6 1.4 5.2
+  + pedals        | ink              | box -2.3 1.2 -0.7 1.8, 0.7 5 2.3 5.6
+  saddle          | ink              | box -4.8 8.5 -1.2 9.5
+  handlebar       | ink              | line 0.9 4 10.6 6 11
+butterfly
+  = edge of wings | colour 65% black | ellipse 3.7 2.7 4 2.9 38, 2.7 -1.9 2.7 2.3 -35
+  = wings         | colour           | ellipse 3.4 2.7 3.25 2.15 38, 2.475 -1.9 1.95 1.55 -35
+  = antennae      | ink              | line 0.5 0.2 3 1.7 6.6
+  + = their knobs | ink              | ellipse 1.7 6.6 0.5 0.5
+  + = light spots | colour 70% white | ellipse 5 3.8 0.9 0.9
+  + = dark spots  | colour 50% black | ellipse 3.1 -2.3 0.6 0.6
+  + = veins       | colour 50% black | line 0.3 0.6 0.8 4.2 3
+  body            | ink              | ellipse 0 0.4 0.8 3.6
+"""
 Colour = tuple[int, int, int]
+
+
+@cache
+def parts_of(drawing: str) -> list[tuple[str, str, str, list[list[float]]]]:
+    """A table of DRAWINGS: of each part its name with marks, its colour, the kind of its shapes, and their numbers."""
+    found = []
+    for row in re.search(rf"^{drawing}\n((?: .+\n)+)", DRAWINGS, re.MULTILINE)[1].splitlines():
+        part, colour, shapes = row.split("|")
+        kind, numbers = shapes.split(maxsplit=1)
+        found.append((part, colour, kind, [[float(n) for n in one.split()] for one in numbers.split(",")]))
+    return found
+
+
+def blend(one: Colour, other: Colour, share: float) -> Colour:
+    """A colour between two."""
+    return tuple(round(a + share * (b - a)) for a, b in zip(one, other, strict=True))
+
+
+def mixed(words: str, named: dict[str, Colour]) -> Colour:
+    """A colour of a table, such as "fur 25% black"; named: colours that only this drawing has, such as "fur"."""
+    name, *mix = words.split()
+    colour = named.get(name) or ImageColor.getrgb(name)
+    return blend(colour, ImageColor.getrgb(mix[1]), float(mix[0].strip("%")) / 100) if mix else colour
 
 
 @dataclass(frozen=True)
@@ -165,335 +312,171 @@ class Pen:
     scale: float = 1.0
     sign: int = 1
 
-    def place(self, points: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
-        """Points of the thing -> points of the fine drawing."""
-        k = self.unit * self.scale
-        return [(self.unit * self.x + self.sign * k * x, self.unit * self.y - k * y) for x, y in points]
+    def at(self, x: float, y: float) -> "Pen":
+        """The pen whose middle is this point."""
+        return replace(self, x=self.x + self.sign * self.scale * x, y=self.y - self.scale * y)
 
-    def sides(self, x: float = 0.0, y: float = 0.0) -> tuple["Pen", "Pen"]:
-        """Two pens that draw what is symmetric about a point: the left half and the right one."""
-        middle = dict(x=self.x + self.sign * self.scale * x, y=self.y - self.scale * y)
-        return tuple(replace(self, sign=side * self.sign, **middle) for side in (-1, 1))
+    def place(self, points: tuple[float, ...]) -> list[tuple[float, float]]:
+        """Points of the thing, x y x y ... -> points of the fine drawing."""
+        k, pairs = self.unit * self.scale, zip(points[::2], points[1::2], strict=True)
+        return [(self.unit * self.x + self.sign * k * x, self.unit * self.y - k * y) for x, y in pairs]
 
-    def polygon(self, points: Iterable[tuple[float, float]], colour: Colour) -> None:
-        """A filled polygon."""
+    def polygon(self, colour: Colour, *points: float) -> None:
+        """A filled polygon; points: x y x y ..."""
         self.brush.polygon(self.place(points), fill=self.paint(self.noun, colour))
 
-    def box(self, x_0: float, y_0: float, x_1: float, y_1: float, colour: Colour) -> None:
+    def box(self, colour: Colour, x_0: float, y_0: float, x_1: float, y_1: float) -> None:
         """An upright rectangle."""
-        self.polygon([(x_0, y_0), (x_1, y_0), (x_1, y_1), (x_0, y_1)], colour)
+        self.polygon(colour, x_0, y_0, x_1, y_0, x_1, y_1, x_0, y_1)
 
-    def ellipse(self, x: float, y: float, r_x: float, r_y: float, colour: Colour, turn: float = 0.0) -> None:
+    def ellipse(self, colour: Colour, x: float, y: float, r_x: float, r_y: float, turn: float = 0.0) -> None:
         """An ellipse, turned by an angle in degrees."""
         c, s = math.cos(math.radians(turn)), math.sin(math.radians(turn))
         ring = [(r_x * math.cos(a), r_y * math.sin(a)) for a in (2 * math.pi * i / 28 for i in range(28))]
-        self.polygon([(x + c * u - s * v, y + s * u + c * v) for u, v in ring], colour)
+        self.polygon(colour, *(value for u, v in ring for value in (x + c * u - s * v, y + s * u + c * v)))
 
-    def line(self, points: Iterable[tuple[float, float]], width: float, colour: Colour) -> None:
-        """A line of a width in units."""
+    def line(self, colour: Colour, width: float, *points: float) -> None:
+        """A line of a width in units; points: x y x y ..."""
         pixels = max(1, round(width * self.unit * self.scale))
         self.brush.line(self.place(points), fill=self.paint(self.noun, colour), width=pixels, joint="curve")
 
-    def ring(self, x: float, y: float, r: float, width: float, colour: Colour) -> None:
+    def star(self, colour: Colour, x: float, y: float, r: float, width: float) -> None:
+        """Six lines through a point."""
+        for a in (math.pi * i / 6 for i in range(6)):
+            dx, dy = r * math.cos(a), r * math.sin(a)
+            self.line(colour, width, x - dx, y - dy, x + dx, y + dy)
+
+    def ring(self, colour: Colour, x: float, y: float, r: float, width: float) -> None:
         """A circle's outline."""
-        ((u, v),), k = self.place([(x, y)]), self.unit * self.scale
+        ((u, v),), k = self.place((x, y)), self.unit * self.scale
         box = (u - k * r, v - k * r, u + k * r, v + k * r)
         self.brush.ellipse(box, outline=self.paint(self.noun, colour), width=round(k * width))
 
+    def draw(self, drawing: str, **named: Colour) -> None:
+        """One of DRAWINGS; named: its colours that have a name."""
+        named |= {"ink": INK, "cream": CREAM}
+        for part, colour, kind, shapes in parts_of(drawing):
+            if ("-" if self.sharp else "+") not in part:
+                hue, pens = mixed(colour, named), (replace(self, sign=-self.sign), self) if "=" in part else (self,)
+                for pen, numbers in product(pens, shapes):
+                    getattr(pen, kind)(hue, *numbers)
 
-def blend(one: Colour, other: Colour, share: float) -> Colour:
-    """A colour between two."""
-    return tuple(round(a + share * (b - a)) for a, b in zip(one, other, strict=True))
+
+def draw_room(scene: Scene, pen: Pen) -> None:
+    """Wall and floor, or the garden behind a flower."""
+    hues = [(225, 190, 200), (190, 215, 235), (200, 225, 190), (235, 222, 180), (215, 200, 235), (200, 205, 205)]
+    wall = hues[int(scene.light * 5.999)]
+    if scene.setting == "flower":
+        wall = blend(wall, (90, 150, 110), 0.45)
+    pen.box(wall, 0, 0, SIZE, -SIZE)
+    floors = {"couch": ((150, 110, 75), (120, 95, 90)), "bicycle": ((110, 112, 118), (150, 140, 125))}
+    if scene.setting in floors:
+        pen.box(blend(*floors[scene.setting], scene.detail), 0, -scene.ground, SIZE, -SIZE)
 
 
-def backdrop(scene: Scene, pen: Pen) -> None:
-    """Sky and ground, wall and floor, or the garden behind a flower."""
-    down = -scene.ground
-    if scene.setting in SEATS:
-        hues = [(225, 190, 200), (190, 215, 235), (200, 225, 190), (235, 222, 180), (215, 200, 235), (200, 205, 205)]
-        wall = hues[int(scene.light * 5.999)]
-        if scene.setting == "flower":
-            wall = blend(wall, (90, 150, 110), 0.45)
-        pen.box(0, 0, SIZE, -SIZE, wall)
-        floors = {"couch": ((150, 110, 75), (120, 95, 90)), "bicycle": ((110, 112, 118), (150, 140, 125))}
-        if scene.setting in floors:
-            pen.box(0, down, SIZE, -SIZE, blend(*floors[scene.setting], scene.detail))
-        return
+def draw_place(scene: Scene, pen: Pen) -> None:
+    """The sky by day, in the evening or at night, with moon and stars; below it mountains, the sea, or a field."""
     skies = [((110, 175, 245), (200, 230, 255)), ((250, 150, 100), (255, 215, 150)), ((20, 24, 66), (62, 62, 120))]
-    high, low = skies[int(scene.light * 2.999)]
+    sky = int(scene.light * 2.999)
     for i in range(8):
-        pen.box(0, down * i / 8, SIZE, down * (i + 1) / 8 - 0.2, blend(high, low, i / 7))
-    if high[2] < 70:  # the moon and a few stars
-        pen.ellipse(5 + 20 * scene.detail, -4, 2.2, 2.2, (250, 240, 190))
+        hue = blend(*skies[sky], i / 7)
+        pen.box(hue, 0, -scene.ground * i / 8, SIZE, -scene.ground * (i + 1) / 8 - 0.2)
+    if sky == 2:
+        pen.ellipse((250, 240, 190), 5 + 20 * scene.detail, -4, 2.2, 2.2)
         for i in range(7):
             x, y = (i * 9.7 + 40 * scene.detail) % SIZE, -1 - i * 5.3 % 13
-            pen.box(x, y, x + 0.6, y + 0.6, (235, 235, 255))
-    shade = 0.3 if high[2] < 70 else 0.0
-    land = replace(pen, noun=scene.setting, paint=lambda noun, colour: pen.paint(noun, blend(colour, BLACK, shade)))
-    if scene.setting == "mountain":
-        side = -1 if scene.x > 0 else 1  # the higher peak stands where the thing does not
-        peaks = ((16 + side * (7 + 3 * scene.detail), 15, 11), (16 - side * (9 + 3 * scene.detail), 11, 9))
-        for x, top, wide in [(x, down + high, wide) for x, high, wide in peaks]:
-            land.polygon([(x - wide, down), (x, top), (x + wide, down)], (120, 116, 128))
-            snow = top - 0.3 * (top - down)
-            cap = [(x - 0.3 * wide, snow), (x, top), (x + 0.3 * wide, snow), (x, snow - 1)]
-            if land.sharp:  # a side in the shade, and a ragged edge of the snow
-                land.polygon([(x, top), (x + wide, down), (x + 0.2 * wide, down)], (98, 94, 108))
-                cap[3:] = [(x + 0.12 * wide, snow - 1.4), (x, snow - 0.2), (x - 0.14 * wide, snow - 1.6)]
-            land.polygon(cap, (250, 250, 255))
-        land.box(0, down, SIZE, -SIZE, (98, 128, 88))
-    elif scene.setting == "beach":
-        land.box(0, down + 3.5, SIZE, down, (35, 115, 200))
-        if land.sharp:  # waves
-            for i in range(6):
-                x, y = (i * 7.7 + 29 * scene.detail) % SIZE, down + 1.5 + i % 3 * 0.6
-                land.box(x, y, x + 3, y + 0.25, (120, 185, 235))
-        land.box(0, down + 0.8, SIZE, down, (165, 215, 240))
-        land.box(0, down, SIZE, -SIZE, (240, 215, 150))
-    else:
-        land.box(0, down, SIZE, -SIZE, (110, 190, 70))
-        for i in range(9):
-            x = (i * 7.3 + 31 * scene.detail) % SIZE
-            y = down - 1.5 - (i * 2.9 + 5 * scene.detail) % (SIZE - scene.ground - 2)
-            if land.sharp:  # grass
-                for dx in (-1.4, 0, 1.2):
-                    land.line([(x + dx, y - 0.8), (x + 1.3 * dx, y + 0.6)], 0.35, (70, 150, 50))
-            land.ellipse(x, y, 0.55, 0.55, ((255, 235, 90), WHITE, (250, 120, 150))[i % 3])
+            pen.box((235, 235, 255), x, y, x + 0.6, y + 0.6)
+    night = 0.3 if sky == 2 else 0.0
+    land = replace(
+        pen, noun=scene.setting, y=scene.ground, paint=lambda noun, hue: pen.paint(noun, blend(hue, BLACK, night))
+    )
+    {"mountain": draw_mountain, "beach": draw_beach, "field": draw_field}[scene.setting](scene, land)
 
 
-# each thing stands on (0, 0)
+def draw_mountain(scene: Scene, land: Pen) -> None:
+    """Two peaks with snow; the higher one stands where the thing does not."""
+    side = -1 if scene.x > 0 else 1
+    for x, top, wide in ((16 + side * (7 + 3 * scene.detail), 15, 11), (16 - side * (9 + 3 * scene.detail), 11, 9)):
+        land.polygon((120, 116, 128), x - wide, 0, x, top, x + wide, 0)
+        snow = top - 0.3 * top
+        edge = [x, snow - 1]
+        if land.sharp:  # a side in the shade, and a ragged edge of the snow
+            land.polygon((98, 94, 108), x, top, x + wide, 0, x + 0.2 * wide, 0)
+            edge = [x + 0.12 * wide, snow - 1.4, x, snow - 0.2, x - 0.14 * wide, snow - 1.6]
+        land.polygon((250, 250, 255), x - 0.3 * wide, snow, x, top, x + 0.3 * wide, snow, *edge)
+    land.box((98, 128, 88), 0, 0, SIZE, -SIZE)
 
 
-def draw_house(pen: Pen, colour: Colour, lit: bool) -> None:
-    """Walls in its colour, a brown roof with a chimney, a door and a window."""
-    glass = (255, 225, 120) if lit else (88, 120, 150)
-    pen.box(2.6, 8, 4.3, 13, (120, 70, 60))
-    pen.box(-5.5, 0, 5.5, 7.5, colour)
-    pen.polygon([(-7, 7.3), (0, 13.5), (7, 7.3)], (128, 62, 46))
-    pen.box(-3.6, 0, -0.9, 5, (96, 60, 36))
-    if pen.sharp:
-        pen.line([(-6.9, 7.5), (6.9, 7.5)], 0.5, (88, 42, 32))
-        pen.ellipse(0, 9.7, 1.3, 1.3, CREAM)
-        pen.ellipse(0, 9.7, 0.9, 0.9, glass)
-        pen.ellipse(-1.5, 2.4, 0.3, 0.3, (240, 200, 90))
-        pen.box(0.8, 2.2, 4.6, 6, CREAM)
-    pen.box(1.2, 2.6, 4.2, 5.6, glass)
-    pen.box(2.5, 2.6, 2.9, 5.6, CREAM if pen.sharp else INK)
-    if pen.sharp:
-        pen.box(1.2, 3.9, 4.2, 4.3, CREAM)
+def draw_beach(scene: Scene, land: Pen) -> None:
+    """The sea, with waves in a large image, and sand."""
+    land.box((35, 115, 200), 0, 3.5, SIZE, 0)
+    for i in range(6 if land.sharp else 0):
+        x, y = (i * 7.7 + 29 * scene.detail) % SIZE, 1.5 + i % 3 * 0.6
+        land.box((120, 185, 235), x, y, x + 3, y + 0.25)
+    land.box((165, 215, 240), 0, 0.8, SIZE, 0)
+    land.box((240, 215, 150), 0, 0, SIZE, -SIZE)
 
 
-def draw_hotel(pen: Pen, colour: Colour, lit: bool) -> None:
-    """A tower with a flat roof and rows of windows."""
-    pen.box(-5, 0, 5, 17, colour)
-    pen.box(-5.6, 16.6, 5.6, 18, blend(colour, BLACK, 0.45))
+def draw_field(scene: Scene, land: Pen) -> None:
+    """Flowers, with grass in a large image."""
+    land.box((110, 190, 70), 0, 0, SIZE, -SIZE)
+    for i in range(9):
+        x = (i * 7.3 + 31 * scene.detail) % SIZE
+        y = -1.5 - (i * 2.9 + 5 * scene.detail) % (SIZE - scene.ground - 2)
+        for dx in (-1.4, 0, 1.2) if land.sharp else ():
+            land.line((70, 150, 50), 0.35, x + dx, y - 0.8, x + 1.3 * dx, y + 0.6)
+        land.ellipse(((255, 235, 90), WHITE, (250, 120, 150))[i % 3], x, y, 0.55, 0.55)
+
+
+def draw_building(thing: str, pen: Pen, colour: Colour, lit: bool) -> None:
+    """One of BUILDINGS; lit: at night there is light inside."""
+    window, entrance = ((255, 225, 120), (255, 215, 120)) if lit else ((88, 120, 150), INK)
+    pen.draw(thing, colour=colour, window=window, entrance=entrance)
     columns, rows, wide, high = (4, 5, 1.3, 1.5) if pen.sharp else (3, 4, 1.8, 1.8)
-    for row, column in product(range(rows), range(columns)):
+    for row, column in product(range(rows), range(columns)) if thing == "hotel" else ():
         x, y = -3.9 + (7.8 - wide) / (columns - 1) * column, 4.6 + (12 / rows) * row
         if pen.sharp:
-            pen.box(x - 0.3, y - 0.3, x + wide + 0.3, y + 1.8, CREAM)
-        pen.box(x, y, x + wide, y + high, (255, 225, 120) if lit and (row + column) % 3 else (70, 95, 130))
-    pen.box(-1.6, 0, 1.6, 3.2, (70, 50, 40))
-    if pen.sharp:  # glass doors under a canopy
-        for half in pen.sides():
-            half.box(0.2, 0, 1.3, 2.8, (150, 190, 215))
-        pen.polygon([(-2.6, 3), (-2, 3.9), (2, 3.9), (2.6, 3)], (200, 50, 50))
+            pen.box(CREAM, x - 0.3, y - 0.3, x + wide + 0.3, y + 1.8)
+        pen.box(window if lit and (row + column) % 3 else (70, 95, 130), x, y, x + wide, y + high)
 
 
-def draw_tent(pen: Pen, colour: Colour, lit: bool) -> None:
-    """A triangle with a dark entrance."""
-    pen.polygon([(-8, 0), (0.8, 10.5), (8.5, 0)], colour)
-    pen.polygon([(0.8, 10.5), (8.5, 0), (4.4, 0)], blend(colour, BLACK, 0.35))
-    pen.polygon([(-3.6, 0), (0.2, 7.2), (2.4, 0)], (255, 215, 120) if lit else INK)
-    pen.line([(0.8, 10), (0.8, 12)], 0.6, INK)
-    if pen.sharp:  # an open flap, a seam
-        pen.polygon([(-3.6, 0), (0.2, 7.2), (-2.2, 1.6), (-2.6, 0)], blend(colour, WHITE, 0.35))
-        pen.polygon([(2.4, 0), (0.2, 7.2), (1.2, 1.6), (1.5, 0)], blend(colour, WHITE, 0.35))
-        pen.line([(0.8, 10.3), (4.4, 0)], 0.3, blend(colour, BLACK, 0.55))
-
-
-def draw_car(pen: Pen, colour: Colour, lit: bool) -> None:
-    """A body with a cabin, two wheels and a light."""
-    pen.polygon([(-5, 5.4), (-3.2, 9), (2.6, 9), (5, 5.4)], colour)
-    pen.polygon([(-3.9, 5.6), (-2.6, 8.2), (-0.5, 8.2), (-0.5, 5.6)], (190, 225, 245))
-    pen.polygon([(0.3, 5.6), (0.3, 8.2), (2.2, 8.2), (3.9, 5.6)], (190, 225, 245))
-    pen.polygon([(-8.5, 2), (-8.5, 4.8), (-7, 5.8), (7.4, 5.8), (8.7, 4.4), (8.7, 2)], colour)
-    pen.box(7.6, 3.6, 8.8, 4.8, (255, 250, 180))
-    if pen.sharp:  # a door with its handle, a tail light, bumpers
-        edge = blend(colour, BLACK, 0.4)
-        pen.line([(-2.4, 2.2), (-2.4, 5.4), (2.6, 5.4), (2.6, 2.2)], 0.25, edge)
-        pen.box(-2, 4.5, -0.8, 4.9, edge)
-        pen.box(-8.6, 3.9, -7.9, 4.9, (170, 30, 30))
-        pen.box(-8.8, 1.8, 9, 2.5, (90, 92, 98))
-    for x in (-5, 5):
-        pen.ellipse(x, 1.9, 2.2, 2.2, INK)
-        pen.ellipse(x, 1.9, 0.9, 0.9, (200, 200, 205))
-
-
-def draw_tree(pen: Pen, *_) -> None:
-    """A trunk and a round crown, always green."""
-    pen.polygon([(-1.3, 0), (-0.9, 7), (0.9, 7), (1.3, 0)], (104, 70, 40))
-    for x, y, r in ((-3, 9.5, 4), (3, 9.5, 4), (0, 13, 4.6), (0, 9.6, 4.2)):
-        pen.ellipse(x, y, r, r, (46, 134, 54))
-    pen.ellipse(-1.6, 13.4, 1.9, 1.7, (92, 172, 84))
-    if pen.sharp:  # clumps of leaves, in the light and in the shade
-        for x, y in ((-4.3, 10.4), (2.4, 10.6), (2.2, 14.4)):
-            pen.ellipse(x, y, 1.3, 1, (92, 172, 84))
-        for x, y in ((-3.4, 7.4), (0, 9.4), (3.8, 7.8), (0.6, 12)):
-            pen.ellipse(x, y, 1.4, 0.9, (32, 104, 44))
-
-
-def draw_flag(pen: Pen) -> None:
-    """A pole with a red flag that waves."""
-    if pen.sharp:  # larger, with a white stripe
-        wave = [(0.3, 0), (2.4, -0.7), (4.6, 0.1), (7.2, -0.5)]
-        pen.line([(0, 0), (0, 19)], 0.8, (225, 225, 228))
-        for top, low, hue in ((18.6, 13.2, (225, 30, 40)), (16.8, 15, (255, 255, 255))):
-            pen.polygon([(x, top + y) for x, y in wave] + [(x, low + y) for x, y in wave[::-1]], hue)
-        pen.ellipse(0, 19.2, 0.7, 0.7, (240, 200, 60))
-        return
-    pen.line([(0, 0), (0, 14)], 0.7, (150, 140, 135))
-    pen.polygon([(0.2, 14), (2.6, 13.2), (5.4, 14), (5.4, 10.2), (2.6, 9.4), (0.2, 10.2)], (225, 40, 45))
-
-
-def draw_animal(pen: Pen, thing: str, fur: Colour) -> None:
+def draw_animal(thing: str, pen: Pen, fur: Colour) -> None:
     """A sitting animal that looks at us: the head decides between cat, dog and tiger, and so do tail and stripes."""
     if thing == "tiger":
         fur = (240, 140, 35)
-    shade, dark = blend(fur, BLACK, 0.25), sum(fur) < 200
-    if thing == "dog":
-        pen.polygon([(-3.2, 2), (-6.2, 5.4), (-5, 6), (-2.6, 3.6)], shade)
-    else:
-        tail = [(-2.6, 1), (-5.2, 1.4), (-6, 4), (-5.2, 7)]
-        pen.line(tail, 1.3, fur)
-        if thing == "tiger":
-            pen.line(tail[2:], 1.3, INK)
-    pen.ellipse(-0.6, 3.2, 3.5, 3.8, fur)
-    pen.box(0.2, 0, 1.6, 4.4, shade)
-    pen.box(1.9, 0, 3.2, 4.4, fur)
+    dark = sum(fur) < 200
+    pen.draw("tail of a dog" if thing == "dog" else "tail of a cat", fur=fur)
+    pen.draw("sitting animal", fur=fur)
     if thing == "tiger":
-        for y in (0.7, 2.7, 4.7):
-            pen.polygon([(-4.4, y), (-4.3, y + 1.3), (-0.8, y + 0.9)], INK)
-        for y in (1.2, 3.2):
-            pen.box(1.9, y, 3.3, y + 0.8, INK)
-    _, head = halves = pen.sides(1.2, 8.6)
-    for half in halves:  # ears, behind the face
-        if thing == "cat":
-            half.polygon([(0.7, 2.2), (3.4, 1.2), (3.1, 5.2)], fur)
-            half.polygon([(1.5, 2.2), (2.8, 1.6), (2.7, 4)], (240, 160, 165))
-        if thing == "tiger":
-            half.ellipse(2.8, 2.8, 1.5, 1.5, fur)
-            half.ellipse(2.8, 2.8, 0.7, 0.7, CREAM)
-    head.ellipse(0, 0, 3.7, 3.4, fur)
-    if thing == "dog":
-        ear = blend(fur, BLACK, 0.35) if not dark else (78, 78, 88)
-        for half in halves:
-            half.ellipse(3.5, -0.6, 1.3, 3.1, ear, -8)
-        head.ellipse(0, -1.4, 2.1, 1.7, blend(fur, WHITE, 0.6) if not dark else (120, 120, 128))
-        head.ellipse(0, -0.7, 1.0, 0.75, INK)
-        head.box(-0.5, -3.6, 0.5, -2.4, (235, 90, 105))
-    if thing == "cat":
-        head.ellipse(0, -1.1, 0.6, 0.45, (235, 120, 130))
-    if thing == "tiger":
-        head.ellipse(0, -1.5, 2.2, 1.6, CREAM)
-        head.ellipse(0, -0.9, 0.7, 0.5, INK)
-        for x in (-1.5, 0, 1.5):
-            head.polygon([(x - 0.55, 3.4), (x + 0.55, 3.4), (0.7 * x, 1.5)], INK)
-    eye = (150, 220, 90) if thing == "cat" else WHITE if dark else INK
-    for half in halves:
-        if thing == "tiger":
-            half.polygon([(3.8, 0.7), (3.8, -0.5), (2.3, -0.1)], INK)
-            half.polygon([(3.5, -1.2), (3.0, -2.3), (2.1, -1.3)], INK)
-        if half.sharp:  # whiskers and the mouth
-            thin = (215, 215, 220) if dark and thing != "tiger" else INK
-            for y in (-0.9, -1.7) if thing != "dog" else ():
-                half.line([(1.1, -1.2), (4.3, y)], 0.2, thin)
-            half.line([(0, -1.3), (0, -1.7), (0.5, -2.1), (1, -1.8)], 0.25, thin)
-        half.ellipse(1.5, 0.5, 0.75, 0.85, eye)
-        if eye != INK:
-            half.ellipse(1.5, 0.5, 0.35, 0.7, INK)
-        if half.sharp:
-            half.ellipse(1.7, 0.8, 0.22, 0.22, WHITE)
-
-
-def draw_couch(pen: Pen, colour: Colour) -> None:
-    """Its back and seat; the animal comes before the arms."""
-    pen.box(-10, 2, 10, 9.5, blend(colour, BLACK, 0.28))
-    pen.box(-9, 1.2, 9, 5, blend(colour, BLACK, 0.1))
-    pen.box(-0.2, 1.2, 0.2, 5, blend(colour, BLACK, 0.35))
-    if pen.sharp:  # buttons of the back, the edge of the seat
-        pen.box(-9, 3.4, 9, 3.7, blend(colour, BLACK, 0.3))
-        for x in (-7.5, -4.5, -1.5, 1.5, 4.5, 7.5):
-            pen.ellipse(x, 7.2, 0.4, 0.4, blend(colour, BLACK, 0.55))
-
-
-def draw_arms(pen: Pen, colour: Colour) -> None:
-    """The arms and the feet of a couch."""
-    for half in pen.sides():
-        half.box(7.6, 1, 10.8, 6.6, blend(colour, WHITE, 0.18))
-        half.box(8.2, 0, 9.4, 1, (70, 48, 36))
-        if half.sharp:
-            half.ellipse(9.2, 5.2, 1, 1, blend(colour, BLACK, 0.15))
-
-
-def draw_bicycle(pen: Pen, colour: Colour) -> None:
-    """Two wheels with a frame in its colour, a saddle and a handlebar."""
-    for x in (-6, 6):
-        if pen.sharp:  # spokes
-            for i in range(6):
-                dx, dy = 3.5 * math.cos(math.pi * i / 6), 3.5 * math.sin(math.pi * i / 6)
-                pen.line([(x - dx, 3.8 - dy), (x + dx, 3.8 + dy)], 0.2, (190, 190, 195))
-        pen.ring(x, 3.8, 3.9, 0.9, INK)
-        pen.ellipse(x, 3.8, 0.7, 0.7, (160, 160, 165))
-    rear = [(-6, 3.8), (-2.8, 8.4), (4.4, 8.4), (0, 3.4), (-6, 3.8)]
-    for line in (rear, [(-2.8, 8.4), (0, 3.4)], [(6, 3.8), (4, 10.6)]):
-        pen.line(line, 1.2, colour)
-    if pen.sharp:  # cranks and pedals
-        pen.ring(0, 3.4, 1.3, 0.5, (70, 70, 76))
-        pen.line([(-1.4, 1.6), (1.4, 5.2)], 0.5, (70, 70, 76))
-        pen.box(-2.3, 1.2, -0.7, 1.8, INK)
-        pen.box(0.7, 5, 2.3, 5.6, INK)
-    pen.box(-4.8, 8.5, -1.2, 9.5, INK)
-    pen.line([(4, 10.6), (6, 11)], 0.9, INK)
+        pen.draw("stripes of a tiger")
+    ear, muzzle = ((78, 78, 88), (120, 120, 128)) if dark else (blend(fur, BLACK, 0.35), blend(fur, WHITE, 0.6))
+    eye, whisker = (WHITE, (215, 215, 220)) if dark else (INK, INK)
+    head = pen.at(1.2, 8.6)
+    head.draw(f"head of a {thing}", fur=fur, ear=ear, muzzle=muzzle, whisker=whisker)
+    head.draw("mouth and eyes", whisker=whisker, eye=(150, 220, 90) if thing == "cat" else eye)
 
 
 def draw_flower(pen: Pen, colour: Colour, spikey: bool, height: float) -> None:
     """A stem with a leaf, and a blossom that stands at `height`: round petals, or thin pointed ones."""
-    pen.line([(0.6, -2), (0, height)], 1.1, (48, 130, 56))
-    pen.polygon([(0.4, height * 0.35), (4.6, height * 0.35 + 2.6), (2.2, height * 0.35 - 0.6)], (70, 165, 76))
-    petals = 12 if spikey else 6
-    for i in range(petals):
-        a = 2 * math.pi * (i + 0.5) / 12 if spikey else 2 * math.pi * i / 6 + 0.3
+    pen.line((48, 130, 56), 1.1, 0.6, -2, 0, height)
+    pen.polygon((70, 165, 76), 0.4, height * 0.35, 4.6, height * 0.35 + 2.6, 2.2, height * 0.35 - 0.6)
+    blossom = pen.at(0, height)
+    for i in range(12 if spikey else 6):
+        a = math.pi * (i + 0.5) / 6 if spikey else math.pi * i / 3 + 0.3
         c, s = math.cos(a), math.sin(a)
         if spikey:
-            foot = [(2.2 * math.cos(a + side), height + 2.2 * math.sin(a + side)) for side in (-0.32, 0.32)]
-            pen.polygon([foot[0], (7.4 * c, height + 7.4 * s), foot[1]], colour)
+            (x_0, y_0), (x_1, y_1) = ((2.2 * math.cos(b), 2.2 * math.sin(b)) for b in (a - 0.32, a + 0.32))
+            blossom.polygon(colour, x_0, y_0, 7.4 * c, 7.4 * s, x_1, y_1)
         else:
-            pen.ellipse(3.1 * c, height + 3.1 * s, 2.4, 1.9, colour, math.degrees(a))
+            blossom.ellipse(colour, 3.1 * c, 3.1 * s, 2.4, 1.9, math.degrees(a))
         if pen.sharp:
-            pen.line([(2 * c, height + 2 * s), (4.6 * c, height + 4.6 * s)], 0.3, blend(colour, BLACK, 0.25))
+            blossom.line(blend(colour, BLACK, 0.25), 0.3, 2 * c, 2 * s, 4.6 * c, 4.6 * s)
     if spikey:
-        pen.ellipse(0, height, 2.3, 2.3, colour)
+        blossom.ellipse(colour, 0, 0, 2.3, 2.3)
     heart = (250, 205, 60) if colour[2] > 90 or colour[1] < 120 else (150, 90, 40)
-    pen.ellipse(0, height, 1.7, 1.7, heart)
-    for i in range(6 if pen.sharp else 0):  # seeds
-        a = i * math.pi / 3
-        pen.ellipse(math.cos(a), height + math.sin(a), 0.25, 0.25, blend(heart, BLACK, 0.4))
-
-
-def draw_butterfly(pen: Pen, colour: Colour) -> None:
-    """Four wings with a dark edge, a body and two antennae."""
-    for half in pen.sides():
-        for shrink, paint in ((0.0, blend(colour, BLACK, 0.65)), (0.75, colour)):
-            half.ellipse(3.7 - 0.4 * shrink, 2.7, 4.0 - shrink, 2.9 - shrink, paint, 38)
-            half.ellipse(2.7 - 0.3 * shrink, -1.9, 2.7 - shrink, 2.3 - shrink, paint, -35)
-        half.line([(0.2, 3), (1.7, 6.6)], 0.5, INK)
-        if half.sharp:  # spots, and knobs of the antennae
-            half.ellipse(1.7, 6.6, 0.5, 0.5, INK)
-            half.ellipse(5, 3.8, 0.9, 0.9, blend(colour, WHITE, 0.7))
-            half.ellipse(3.1, -2.3, 0.6, 0.6, blend(colour, BLACK, 0.5))
-            half.line([(0.6, 0.8), (4.2, 3)], 0.3, blend(colour, BLACK, 0.5))
-    pen.ellipse(0, 0.4, 0.8, 3.6, INK)
+    blossom.ellipse(heart, 0, 0, 1.7, 1.7)
+    for a in (math.pi * i / 3 for i in range(6 if pen.sharp else 0)):  # seeds
+        blossom.ellipse(blend(heart, BLACK, 0.4), math.cos(a), math.sin(a), 0.25, 0.25)
 
 
 def render(scene: Scene, mode: str, paint: Callable[[str, Colour], object], size: int = SIZE) -> Image.Image:
@@ -505,7 +488,6 @@ def render(scene: Scene, mode: str, paint: Callable[[str, Colour], object], size
         raise DataError(f"scenes are drawn at 32 x 32 pixels or a multiple such as 64 x 64, not at {size} x {size}")
     image = Image.new(mode, (size * FINE, size * FINE))
     whole = Pen(ImageDraw.Draw(image), paint, FINE * size // SIZE, sharp=size > SIZE)
-    backdrop(scene, whole)
     colour, second = RGB[scene.colour], RGB[scene.setting_colour]
     sign, k = -1 if scene.mirror else 1, scene.scale
 
@@ -513,25 +495,29 @@ def render(scene: Scene, mode: str, paint: Callable[[str, Colour], object], size
         return replace(whole, noun=noun, x=SIZE / 2 + scene.x + dx * k * sign, y=y, scale=scale, sign=sign)
 
     if scene.setting in PLACES:
+        draw_place(scene, whole)
         if scene.flag and not whole.sharp:
-            draw_flag(pen("flag", scene.ground + 2.2, dx=-12 if scene.detail < 0.5 else 8.5))
-        drawers = dict(house=draw_house, hotel=draw_hotel, tent=draw_tent, car=draw_car, tree=draw_tree)
-        drawers[scene.thing](pen(scene.thing, scene.ground + 3), colour, scene.light > 2 / 3)
+            pen("flag", scene.ground + 2.2, dx=-12 if scene.detail < 0.5 else 8.5).draw("flag")
+        draw_building(scene.thing, pen(scene.thing, scene.ground + 3), colour, scene.light > 2 / 3)
         if scene.flag and whole.sharp:  # before the thing, on the side where there is more room, flying inwards
             side = -1 if scene.x > 0 else 1
             x = SIZE / 2 + side * (14 - 2 * scene.detail)
-            draw_flag(replace(whole, noun="flag", x=x, y=scene.ground + 3.5, sign=-side))
-    elif scene.setting == "couch":
-        draw_couch(pen("couch", scene.ground + 4), second)
-        draw_animal(pen(scene.thing, scene.ground - 0.6 * k, dx=6 * scene.detail - 3.6), scene.thing, colour)
-        draw_arms(pen("couch", scene.ground + 4), second)
+            replace(whole, noun="flag", x=x, y=scene.ground + 3.5, sign=-side).draw("flag")
+        return image
+    draw_room(scene, whole)
+    if scene.setting == "couch":
+        couch = pen("couch", scene.ground + 4)
+        couch.draw("couch", colour=second)
+        draw_animal(scene.thing, pen(scene.thing, scene.ground - 0.6 * k, dx=6 * scene.detail - 3.6), colour)
+        couch.draw("arms of a couch", colour=second)
     elif scene.setting == "bicycle":
-        draw_bicycle(pen("bicycle", scene.ground + 3), second)
-        draw_animal(pen(scene.thing, scene.ground + 3 - 9.2 * k, dx=-1.6, scale=0.92 * k), scene.thing, colour)
+        pen("bicycle", scene.ground + 3).draw("bicycle", colour=second)
+        draw_animal(scene.thing, pen(scene.thing, scene.ground + 3 - 9.2 * k, dx=-1.6, scale=0.92 * k), colour)
     else:
         height = 6 + 5 * scene.detail
         draw_flower(pen("flower", SIZE - 2), second, scene.spikey, height)
-        draw_butterfly(pen("butterfly", SIZE - 2 - (height + 6.2) * k, dx=2.2, scale=0.9 * k), colour)
+        butterfly = pen("butterfly", SIZE - 2 - (height + 6.2) * k, dx=2.2, scale=0.9 * k)
+        butterfly.draw("butterfly", colour=colour)
     return image
 
 
@@ -568,7 +554,7 @@ def combinations(split: str) -> list[list[list[tuple[str, str | None, str, str]]
             for (b, colour), (c, setting), (d, second) in product(*map(enumerate, (named, settings, seconds))):
                 if ((a + 3 * b + 2 * c + 5 * d) % 8 == 6) == (split == "test"):
                     found[-1][a].append((thing, colour, setting, second))
-    return [[rows for rows in family if rows] for family in found]
+    return found
 
 
 def scatter(n: int, split: str, seed: int) -> list[Scene]:
