@@ -19,11 +19,12 @@ import numpy as np
 from PIL import Image, ImageColor, ImageDraw
 from tqdm import tqdm
 
-from .base import DataError, Dataset, cached
-from .captions import article, first_of
+from .base import DataError, Dataset, cached, check_split
+from .captions import article, first_of, joined
 
 SIZE = 32  # pixels, and any multiple of it
 FINE = 8  # the drawing is made this many times as large, then averaged down
+SPLITS = ("train", "test")
 BUILDINGS = ("house", "hotel", "tent", "car", "tree")
 ANIMALS = ("cat", "dog", "tiger")
 PLACES = ("mountain", "beach", "field")
@@ -85,15 +86,11 @@ def sentence(
     thing: str, colour: str | None, setting: str | None, setting_colour: str | None, flag: bool, spikey: bool
 ) -> str:
     """A sentence of the grammar; what is None or False is not said."""
-    words = ["a photo of", article(colour, thing)]
-    if flag:
-        words.append("with a flag")
-    if setting in PLACES:
-        words += ["in" if setting == "field" else "on", article(setting)]
-    elif setting:
-        words += ["riding on" if setting == "bicycle" else "on"]
-        words.append(article("spikey" if spikey else None, setting_colour, setting))
-    return " ".join(words)
+    words = ["a photo of", article(colour, thing), flag and "with a flag"]
+    if setting:
+        words.append({"field": "in", "bicycle": "riding on"}.get(setting, "on"))
+        words.append(article(setting) if setting in PLACES else article(spikey and "spikey", setting_colour, setting))
+    return joined(*words)
 
 
 def colour_word(thing: str, colour: str) -> str | None:
@@ -108,14 +105,14 @@ def caption(scene: Scene) -> str:
 
 def variants(scene: Scene) -> tuple[str, ...]:
     """The captions that training draws from: half of the time all is said, else something is left out."""
-    colour, place = colour_word(scene.thing, scene.colour), scene.setting in PLACES
-    thing, setting, second = scene.thing, scene.setting, None if place else scene.setting_colour
+    thing, setting, second = scene.thing, scene.setting, scene.setting_colour
+    colour = colour_word(thing, scene.colour)
     full = sentence(thing, colour, setting, second, scene.flag, scene.spikey)
     shorter = (
         sentence(thing, None, setting, second, scene.flag, scene.spikey),
         sentence(thing, None, setting, None, scene.flag, scene.spikey),
         sentence(thing, colour, setting, second, False, False),
-        sentence(thing, colour, None if place else setting, None, scene.flag, scene.spikey),
+        sentence(thing, colour, None if setting in PLACES else setting, None, scene.flag, scene.spikey),
     )
     return (full,) * len(shorter) + shorter
 
@@ -543,8 +540,7 @@ def combinations(split: str) -> list[list[list[tuple[str, str | None, str, str]]
     The families are the places, the flower, the couch and the bicycle. One in eight combinations belongs to "test".
     DataError: an unknown split.
     """
-    if split not in ("train", "test"):
-        raise DataError(f"scenes has no split {split!r}: expected 'train' or 'test'")
+    check_split("scenes", split, SPLITS)
     found = []
     for settings in (PLACES, ("flower",), ("couch",), ("bicycle",)):
         things, colours, seconds = KNOWN[settings[0]]
@@ -563,7 +559,7 @@ def scatter(n: int, split: str, seed: int) -> list[Scene]:
     Things of a family come equally often, and so do the combinations of a thing.
     """
     places, *others = combinations(split)
-    rng = np.random.default_rng([seed, ("train", "test").index(split)])
+    rng = np.random.default_rng([seed, SPLITS.index(split)])
 
     def scene() -> Scene:
         choices = [places, places, *others]
