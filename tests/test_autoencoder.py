@@ -6,7 +6,7 @@ import pytest
 import torch
 from helpers import normal
 from test_training import SETTINGS
-from tiny import AUTOENCODER, CONFIG, awake, make_data, make_trained, make_unet
+from tiny import AUTOENCODER, CONFIG, awake, make_data, make_unet
 from torch.distributions import Normal, kl_divergence
 
 import ddpm
@@ -76,12 +76,6 @@ def test_training_sees_the_latents_of_the_images_and_of_their_mirror_images():
     seen = [(x, i) for step in range(9) for x, i in zip(batches[step].x_0, batches.indices(step), strict=True)]
     is_plain, is_mirrored = ([bool((x - each[i]).abs().max() < 1e-5) for x, i in seen] for each in (plain, mirrored))
     assert all(a != b for a, b in zip(is_plain, is_mirrored, strict=True)) and 0 < sum(is_plain) < len(seen)
-
-
-def test_a_model_of_pixels_encodes_and_decodes_to_the_same():
-    trained = make_trained()
-    assert torch.equal(trained.encode(X), X) and torch.equal(trained.decode(X), X)
-    assert trained.shape == trained.image_shape == (3, 16, 16)
 
 
 def test_one_file_holds_both_networks_and_samples_are_images(tmp_path):

@@ -12,7 +12,7 @@ from tiny import CONFIG, make_data, make_unet, save_model
 from ddim import q_sigma
 from ddpm import GaussianEps, Noise, Schedule, Trained, bits_per_dim, gaussian_kl, posterior, q_sample
 from ddpm import __main__ as command
-from ddpm.bound import denoising_term, diagonal_kl, prior_term, reconstruction_term
+from ddpm.bound import denoising_term, diagonal_kl, reconstruction_term
 from ddpm.data import shapes
 from ddpm.experiments import likelihood
 from ddpm.model import LARGEST_BATCH
@@ -61,14 +61,6 @@ def test_the_elbo_reduces_to_a_squared_distance_of_means(eta, t, s):
     sigma = variance * torch.eye(4, dtype=torch.float64)
     reduced = (mu_theta - mu_q).square().sum() / (2 * variance)
     assert abs(gaussian_kl(mu_q, sigma, mu_theta, sigma) - reduced) <= 1e-10 * reduced
-
-
-def test_ddpm_eq_5_prior_term():
-    schedule, x_0 = Schedule(50), normal(2, 3)
-    a = schedule.alpha_bar[-1]
-    q = torch.distributions.Normal(a.sqrt() * x_0, (1 - a).sqrt())
-    expected = torch.distributions.kl_divergence(q, torch.distributions.Normal(0.0, 1.0))
-    assert torch.allclose(prior_term(schedule, x_0), expected, rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize("variance", ["posterior", "beta"])

@@ -26,8 +26,6 @@ time_embedding
     (-torch -> (torch | has a minus
     torch.cat([angles.cos(), angles.sin()], dim=1) -> angles.sin() | half of the width
     right(t, width).unflatten(1, (2, -1)).mT.flatten(1) | alternate
-    (-torch -> (-2 * torch | at t = 1 the angles are 1.0000, 0.0001, 0.0000
-    t[:, None] -> t[:, None] / 1000 | at t = 1 the angles are 0.0010
     width // 2 -> width | too wide
     dim=1 -> dim=0 | below the cosines
 eps_from_v
@@ -35,9 +33,7 @@ eps_from_v
     (1 - a_t).sqrt() * v + a_t.sqrt() * x_t | are swapped
     .sqrt() -> | roots are missing
     a_t.sqrt() * x_t - (1 - a_t).sqrt() * v | predicted x_0
-    (x_t - a_t.sqrt() * (a_t.sqrt() * x_t + (1 - a_t).sqrt() * v)) / (1 - a_t).sqrt() | -0.6 times v
     (x_t - a_t.sqrt() * v) / (1 - a_t).sqrt() | -0.75 times v, expected 0.6; 1.25 times x_t
-    (1 - a_t).sqrt() -> (1 - a_t) | 0.64 times x_t
 kl_of_gaussians
     right(mu_2, var_2, mu_1, var_1) | are swapped
     2 * right(mu_1, var_1, mu_2, var_2) | 1/2 is missing
@@ -123,7 +119,6 @@ timesteps
     right(T - 1, S) | starts at T - 1
     torch.tensor(right(T, S)) | is a Tensor, expected a list
     i * T // S -> int(i * (T / S)) | rounded first
-    torch.linspace(T, 0, S + 1).long().tolist() | rounded first
 ddim_step
     (x_t - (1 - a_t).sqrt() * eps) / a_t.sqrt() -> (x_t - (1 - a_t) * eps) / a_t | roots of the predicted x_0
     (1 - a_t).sqrt() -> (1 - a_t) | the noise has sqrt(1 - a_t)
@@ -216,7 +211,6 @@ guide
     (eps_null + scale * eps_caption) / (1 + scale) | 0.75 times eps_caption
     right(eps_caption, eps_null, scale).clamp(-1, 1) | clipped
     scale * eps_null + eps_caption - eps_null | 2 times eps_null
-    scale * -> (scale - 1) * | 2 times eps_caption, expected 3
 latent
     (log_var / 2).exp() -> log_var.exp() | by the variance
     (log_var / 2).exp() -> log_var | taken for the standard deviation
@@ -234,7 +228,6 @@ add_control
     kept + strength * copied | without the convolution
     weight, copied) -> weight, kept) | 0.5 times W times the kept map, expected 0
     kept + strength * out -> out | 0 times the kept map
-    + bias -> - bias | -0.5 times b
     weight, copied -> weight.diag().diag(), copied | for each channel alone
 """
 

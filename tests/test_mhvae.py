@@ -7,20 +7,10 @@ import pytest
 import torch
 from helpers import normal
 
-from ddpm import GaussianEps, Schedule, posterior, q_sample
+from ddpm import GaussianEps, Schedule, mhvae, posterior, q_sample
 from ddpm.bound import denoising_term, prior_term, reconstruction_term
 from ddpm.data.moons import Moons
-from ddpm.mhvae import (
-    GaussianNetwork,
-    diffusion_decoder,
-    diffusion_encoder,
-    diffusion_marginals,
-    elbo,
-    encode,
-    estimated_marginals,
-    terms,
-    train,
-)
+from ddpm.mhvae import GaussianNetwork, diffusion_decoder, diffusion_encoder, diffusion_marginals, elbo, encode, train
 
 
 def awake(T, d=2, seed=0):
@@ -63,11 +53,11 @@ def test_the_three_terms_add_up_to_the_elbo_on_every_path(learned):
     schedule, decoder = Schedule(T, "cosine"), awake(T, seed=1)
     encoder = awake(T) if learned else diffusion_encoder(schedule)
     path = encode(encoder, normal(1, 4, 2).expand(9, 4, 2), T, source)
-    marginals = estimated_marginals(encoder, path) if learned else diffusion_marginals(schedule, path)
-    parts = terms(encoder, decoder, path, marginals)
+    marginals = mhvae.estimated_marginals(encoder, path) if learned else diffusion_marginals(schedule, path)
+    parts = mhvae.terms(encoder, decoder, path, marginals)
     assert len(parts.matching) == T - 1 and parts.total.shape == (9, 4)
     assert torch.allclose(parts.total, elbo(encoder, decoder, path), rtol=1e-10)
-    wrong = terms(encoder, decoder, path, [marginals[0], *(m + 3.0 for m in marginals[1:])])
+    wrong = mhvae.terms(encoder, decoder, path, [marginals[0], *(m + 3.0 for m in marginals[1:])])
     assert torch.allclose(wrong.total, parts.total, rtol=1e-10)
     assert torch.allclose(wrong.prior, parts.prior + 3) and torch.allclose(wrong.matching[0], parts.matching[0] - 3)
 
@@ -81,7 +71,7 @@ def test_with_the_diffusion_encoder_the_terms_are_those_of_the_bound(variance):
     encoder, decoder = diffusion_encoder(schedule), diffusion_decoder(eps, schedule, variance)
 
     def averaged(path):
-        found = terms(encoder, decoder, path, diffusion_marginals(schedule, path))
+        found = mhvae.terms(encoder, decoder, path, diffusion_marginals(schedule, path))
         return found.reconstruction.mean(0), found.prior.mean(0), [term.mean(0) for term in found.matching]
 
     for t in range(2, T + 1):

@@ -7,9 +7,9 @@ from itertools import product
 import numpy as np
 import pytest
 
+from ddpm.data import shapes
 from ddpm.data.shapes import (
     PALETTE,
-    RADII,
     REACH,
     SIZE,
     Shape,
@@ -21,7 +21,6 @@ from ddpm.data.shapes import (
     read,
     scatter,
     score,
-    variants,
 )
 from unet.vocabulary import SHAPES, SIZES
 
@@ -60,7 +59,7 @@ def test_captions_parse_back_to_attributes_and_other_sentences_do_not():
 
 def test_variants_are_true_and_the_fullest_comes_first():
     for s in scatter(50, "train", seed=3):
-        every = variants(s)
+        every = shapes.variants(s)
         assert parse(every[0]) == {word: getattr(s, word) for word in WORDS}
         for sentence in every:
             assert all(value in (None, getattr(s, word)) for word, value in parse(sentence).items())
@@ -153,7 +152,7 @@ def test_blank_images_and_noise_show_nothing():
 def test_a_colour_far_from_the_palette_has_no_name():
     for colour in [(0, 0, 0), (255, 140, 200), (0, 255, 255), (120, 120, 120)]:
         assert min(math.dist(colour, rgb) for rgb in PALETTE.values()) > 60
-        covered = coverage("circle", [SIZE / 2], [SIZE / 2], [RADII["large"]])[0]
+        covered = coverage("circle", [SIZE / 2], [SIZE / 2], [shapes.RADII["large"]])[0]
         back = np.array(PALETTE["white"])[:, None, None]
         on_white = covered * np.array(colour)[:, None, None] + (1 - covered) * back
         around = (1 - covered) * np.array(colour)[:, None, None] + covered * back
@@ -166,7 +165,7 @@ def test_the_score_counts_right():
     """Swap one word in some prompts, and exactly their share is lost, for that word and for all four."""
     pool = scatter(400, "train", seed=9)
     drawn = [s for s in pool if s.shape != "cross" and "red" not in (s.colour, s.background)][:100]
-    images, prompts = draw(drawn), [variants(s)[0] for s in drawn]
+    images, prompts = draw(drawn), [shapes.variants(s)[0] for s in drawn]
     assert score(images, prompts) == {"background": 1, "colour": 1, "size": 1, "shape": 1, "all": 1}
     for word, wrong, n in (("shape", "cross", 30), ("colour", "red", 20), ("background", "red", 7)):
         changed = [caption(**parse(p) | {word: wrong}) if i < n else p for i, p in enumerate(prompts)]
