@@ -13,7 +13,6 @@ import ddpm
 from ddpm import Noise, Schedule, from_bytes, model
 from ddpm.autoencoder import Autoencoder, autoencoder_loss, kl_to_standard_normal
 from ddpm.experiments.caption_accuracy import few_steps
-from ddpm.training import Training
 from ddpm.training.batches import Batches
 from ddpm.utils import files
 from unet import Tokenizer
@@ -28,17 +27,6 @@ def make_autoencoder() -> Autoencoder:
     autoencoder = awake(Autoencoder(AUTOENCODER)).eval()
     autoencoder.measure_scale(X)
     return autoencoder
-
-
-def stage_one() -> Training:
-    torch.manual_seed(0)
-    data = replace(DATA, captions=[("",)] * len(DATA))
-    return Training(SETTINGS, Autoencoder(AUTOENCODER), Tokenizer(known=()), Schedule(), data)
-
-
-def run_steps(training: Training, n: int) -> None:
-    for _ in range(n):
-        training.one_step(1e-3)
 
 
 def test_latents_have_the_small_shape_and_standard_deviation_1_and_decode_to_images():
@@ -56,17 +44,6 @@ def test_the_loss_is_the_squared_error_and_the_closed_form_of_the_kl_divergence(
     torch.testing.assert_close(kl_to_standard_normal(mean, log_var), expected)
     loss = autoencoder_loss(X, X + 0.5, mean, log_var, 0.1)
     assert loss.item() == pytest.approx(0.25 + 0.1 * expected.mean().item())
-
-
-def test_a_resumed_training_of_an_autoencoder_ends_where_the_whole_one_does():
-    whole, first, second = stage_one(), stage_one(), stage_one()
-    run_steps(whole, 12)
-    run_steps(first, 5)
-    second.restore(first.state())
-    run_steps(second, 7)
-    for name, value in whole.unet.state_dict().items():
-        assert torch.equal(value, second.unet.state_dict()[name])
-    assert not torch.equal(whole.unet.decoder[0].weight, stage_one().unet.decoder[0].weight)
 
 
 def test_training_sees_the_latents_of_the_images_and_of_their_mirror_images():

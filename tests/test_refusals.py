@@ -19,7 +19,6 @@ import train
 from ddpm import Schedule, Trained
 from ddpm.data import scenes, shapes
 from ddpm.evaluation import classifier, edits, frechet, judge
-from ddpm.training import Settings
 from ddpm.utils.cli import exit_code
 from p2p import real
 from p2p.experiments import truth
@@ -235,7 +234,6 @@ PYTHON = """
     ddpm.bits_per_dim(eps, schedule, x + 1.5) | values reach 1.5, expected them in [-1, 1]
     ddpm.bits_per_dim(eps, schedule, x, variance="both") | variance is 'both', expected one of posterior, beta
     ddpm.bits_per_dim(eps, Schedule(1), x) | T = 1, expected at least 2
-    ddim.timesteps(10, 11) | S is 11 steps, expected a whole number in 1..10
     ddim.timesteps(10, 5, "cubic") | spacing is 'cubic', expected one of linear, quadratic
     next(ddim.sample(eps, schedule, x, [3, 3, 0])) | strictly descending
     next(ddim.sample(eps, schedule, x, 5, eta=NAN)) | eta is nan
@@ -259,8 +257,6 @@ PYTHON = """
     Tokenizer(("red", "polar bear")) | name 'polar bear'
     Tokenizer(("red",), ("red", "blue")) | name 'blue'
     Tokenizer().encode(["a large red circle"], 4) | has 4 words
-    Settings(minutes=NAN) | minutes is nan
-    Settings(ema=(0.5, 1.0)) | ema is (0.5, 1.0)
     trained.eps("a red circle") | a list of prompts
     trained.eps(["a", "a", "a"])(image, t) | 3 prompts for 2 images
     trained.eps([]) | no prompt given
@@ -327,7 +323,7 @@ def test_from_python_it_is_a_value_error_in_one_line():
     pair = {"trained": trained, "source": "a red circle", "target": "a blue circle", "x_T": image, "steps": 4}
     null = {"trained": trained, "prompts": ["a circle"] * 2, "x_0": image, "steps": 2, "scale": 2.0}
     names = dict(torch=torch, ddpm=ddpm, ddim=ddim, p2p=p2p, scenes=scenes, replace=replace, CONFIG=CONFIG)
-    names |= dict(Schedule=Schedule, Settings=Settings, Tokenizer=Tokenizer, truth=truth, frechet=frechet, judge=judge)
+    names |= dict(Schedule=Schedule, Tokenizer=Tokenizer, truth=truth, frechet=frechet, judge=judge)
     names |= dict(edits=edits, classifier=classifier, byte=image.byte().numpy()) | {
         "eps": lambda x, t: x, "schedule": Schedule(10), "x": torch.zeros(2, 3), "NAN": float("nan"), "image": image,
         "t": torch.ones(2, dtype=torch.long), "trained": trained, "WORDS": [["red"]] * 2 + [["blue"]] * 2, "used": used,
