@@ -8,20 +8,7 @@ import numpy as np
 import pytest
 
 from ddpm.data import shapes
-from ddpm.data.shapes import (
-    PALETTE,
-    REACH,
-    SIZE,
-    Shape,
-    caption,
-    combinations,
-    coverage,
-    draw,
-    parse,
-    read,
-    scatter,
-    score,
-)
+from ddpm.data.shapes import PALETTE, SIZE, Shape, caption, combinations, coverage, draw, parse, read, scatter, score
 from unet.vocabulary import SHAPES, SIZES
 
 # area of a shape of radius 1, by school geometry
@@ -108,7 +95,7 @@ def test_a_fine_drawing_has_the_area_of_geometry_stands_upright_and_reaches_as_f
         assert np.allclose(covered, covered[::-1])
     rows, columns = np.nonzero(covered > 0.5)
     farthest = max(256 - rows.min(), rows.max() + 1 - 256, 256 - columns.min(), columns.max() + 1 - 256)
-    assert farthest == pytest.approx(REACH[shape] * 150, abs=1)
+    assert farthest == pytest.approx(shapes.REACH[shape] * 150, abs=1)
 
 
 def test_colours_are_exact_and_blended_and_the_object_is_inside_the_frame(real):
@@ -117,7 +104,7 @@ def test_colours_are_exact_and_blended_and_the_object_is_inside_the_frame(real):
         assert tuple(image[:, int(s.y), int(s.x)]) == PALETTE[s.colour]
         frame = np.concatenate([image[:, 0], image[:, -1], image[:, :, 0], image[:, :, -1]], axis=1)
         assert tuple(np.median(frame, axis=1)) == PALETTE[s.background]
-        assert REACH[s.shape] * s.radius <= min(s.x, s.y, SIZE - s.x, SIZE - s.y)
+        assert shapes.REACH[s.shape] * s.radius <= min(s.x, s.y, SIZE - s.x, SIZE - s.y)
         front, back = np.array(PALETTE[s.colour], float), np.array(PALETTE[s.background], float)
         pixels = image.reshape(3, -1).T - back
         share = pixels @ (front - back) / np.square(front - back).sum()

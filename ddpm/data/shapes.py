@@ -21,13 +21,9 @@ from .captions import first_of
 SIZE = 16  # pixels
 SPLITS = ("train", "test")
 PALETTE: dict[str, tuple[int, int, int]] = {
-    "red": (214, 39, 40),
-    "green": (44, 160, 60),
-    "blue": (40, 80, 220),
-    "yellow": (245, 215, 50),
-    "purple": (150, 60, 180),
-    "white": (240, 240, 240),
-}
+    "red": (214, 39, 40), "green": (44, 160, 60), "blue": (40, 80, 220), "yellow": (245, 215, 50),
+    "purple": (150, 60, 180), "white": (240, 240, 240),
+}  # fmt: skip
 RADII = {"small": 3.0, "large": 5.0}  # pixels
 REACH = {"circle": 1.0, "square": 0.8, "triangle": 1.35, "cross": 1.2}  # farthest extent along an axis, in radii
 
