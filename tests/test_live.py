@@ -1,6 +1,8 @@
 """The live page in headless Chromium gives the images of `p2p.edit` and `ddim.sample`, and fetches nothing."""
 
+import base64
 import fcntl
+import gzip
 import json
 import os
 import shutil
@@ -19,9 +21,10 @@ import ddpm
 import p2p
 from ddpm.data import scenes
 from ddpm.evaluation.edits import scene_edits
+from ddpm.utils.export import convolved
 from ddpm.utils.images import from_bytes, squared_error
 from p2p.__main__ import main
-from p2p.experiments.live import TEMPLATE, convolved
+from p2p.experiments.live import TEMPLATE
 
 PAGE = Path(os.environ.get("LIVE_PAGE", Path(__file__).parent.parent / "notebooks/results/p2p/live.html"))
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -181,9 +184,10 @@ def test_nothing_is_fetched(tmp_path):
     assert [p["url"] for p in events if p.get("initiator", its_own) != its_own] == []
 
 
-@pytest.mark.parametrize("side", [8, 16, 32])
-def test_lavin_eq_8_is_the_convolution(side):
-    conv, x = nn.Conv2d(3, 5, 3, padding=1), torch.randn(1, 3, side, side)
+@pytest.mark.parametrize("rows", [1, 2, 4])
+@pytest.mark.parametrize("side", [4, 8, 16, 32])
+def test_lavin_eq_8_is_the_convolution(side, rows):
+    conv, x = nn.Conv2d(3, 5, 3, padding=1), torch.randn(rows, 3, side, side)
     torch.testing.assert_close(convolved(conv, x), conv(x), atol=1e-5, rtol=1e-5)
 
 
@@ -191,6 +195,16 @@ def test_the_shipped_page_is_small_and_of_this_template():
     script = '<script type="text/plain"'
     template, shipped = (path.read_text(encoding="utf-8").split(script) for path in (TEMPLATE, PAGE))
     assert shipped[1:] == template[1:] and PAGE.stat().st_size < 20e6
+
+
+def test_the_weights_are_one_part_of_the_page_with_nothing_else_in_it(trained):
+    """So that another page of the same model has the same bytes there: each weight once, by name, exact in float16."""
+    coded = PAGE.read_text(encoding="utf-8").partition('id="weights">')[2].partition("<")[0]
+    networks = {"0": trained.unet, "1": trained.autoencoder}
+    weights = {f"{i}.{name}": x for i, each in networks.items() for name, x in each.state_dict().items()}
+    expected = torch.cat([weights[name].flatten() for name in sorted(weights)])
+    found = np.frombuffer(gzip.decompress(base64.b64decode(coded)), np.float16)
+    torch.testing.assert_close(torch.tensor(found).float(), expected, atol=0, rtol=0)
 
 
 def test_what_the_page_is_built_from_is_refused_with_what_to_install(tmp_path, capsys):

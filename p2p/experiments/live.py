@@ -1,7 +1,4 @@
-"""Prompt-to-Prompt live in the browser: write one HTML file with the network, its weights and a runtime in it.
-
-The page runs this repository's own code, exported as ONNX graphs; JavaScript aligns words and walks the time grid.
-"""
+"""Prompt-to-Prompt in the browser: one HTML file with this repository's code as ONNX graphs, weights and a runtime."""
 
 import argparse
 import base64
@@ -10,16 +7,12 @@ import html
 import importlib.util
 import json
 import re
-import warnings
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from einops import rearrange
-from PIL import Image
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -28,13 +21,15 @@ import ddpm
 from ddpm.data.scenes import ANIMALS, BUILDINGS, PLACES, draw
 from ddpm.evaluation.edits import scene_edits
 from ddpm.utils import cli
+from ddpm.utils.export import convolved, exported, weights_of
 from ddpm.utils.files import sha256, write_text
-from unet.attention import Text
-from unet.vocabulary import COLOURS, GROUPS, PUNCTUATION, split_words
+from ddpm.utils.images import from_bytes
+from unet.vocabulary import COLOURS, GROUPS, PUNCTUATION
 
 from .. import editing
 from ..blend import LocalBlend, outside_from_source, region
 from ..store import AttentionStore
+from ..words import changed
 
 EXAMPLE = "python -m p2p live --model scenes --out live.html"
 ENDINGS = (".html",)
@@ -45,127 +40,101 @@ RUNTIME = {  # of onnxruntime-web: file -> sha256
 }
 INSTALL = "pip install onnx onnxscript; npm install onnxruntime-web@1.30.0"
 ETAS = (0.0, 0.2, 0.5, 1.0)  # those of the lecture's table; each has a graph of its own
-PLACE, SEAT = "a photo of a {} on a mountain", "a photo of a {} on a {}"
-EDITS = [  # the lecture's: name, source, target, shares of the steps that inject cross- and self-attention maps, seed
-    *(
-        (f"house → {thing}", PLACE.format("house"), PLACE.format(thing), 0.4, 0.4, 0)
-        for thing in ("tent", "hotel", "car", "tree")
-    ),
-    ("cat → dog", "a photo of a cat riding on a bicycle", "a photo of a dog riding on a bicycle", 0.4, 0, 2),
-    ("cat → tiger", SEAT.format("gray cat", "red couch"), SEAT.format("tiger", "red couch"), 0.4, 0, 0),
-    ("+ spikey", SEAT.format("butterfly", "flower"), SEAT.format("butterfly", "spikey flower"), 0.4, 0, 3),
+PLACE = "a photo of a {} on a mountain"
+EDITS = [  # the lecture's: source, target, share of the steps that inject self-attention maps, seed
+    *((PLACE.format("house"), PLACE.format(thing), 0.4, 0) for thing in ("tent", "hotel", "car", "tree")),
+    ("a photo of a cat riding on a bicycle", "a photo of a dog riding on a bicycle", 0, 2),
+    ("a photo of a gray cat on a red couch", "a photo of a tiger on a red couch", 0, 0),
+    ("a photo of a butterfly on a flower", "a photo of a butterfly on a spikey flower", 0, 3),
 ]
 DRAWN = ("thing", "colour", "setting", "setting_colour", "add flag", "add spikey")  # kinds of edit of drawn scenes
-MENUS = (COLOURS, BUILDINGS, ANIMALS, PLACES, ("couch", "bicycle"))  # of scenes: words that can replace each other
+EDGES = "^[{0}]+|[{0}]+$".format(re.escape(PUNCTUATION))  # what is cut off a typed word, for JavaScript
+MENUS = (COLOURS, BUILDINGS, ANIMALS, PLACES, ("couch", "bicycle"))  # words that can replace each other
 
 
-def winograd(side: int, m: int) -> tuple[Tensor, Tensor, Tensor]:
-    """B^T of all tiles of a map, G, and A^T of both axes: F(m x m, 3 x 3), polynomials at m + 1 points and infinity."""
-    points = torch.tensor([0, 1, -1, 2, -2][: m + 1])[:, None].double()
-    whole, G, A = (torch.cat([points ** torch.arange(k), torch.eye(k)[-1:]]) for k in (m + 2, 3, m))
-    padded = F.pad(torch.eye(side), (0, 0, 1, 1)).double()
-    into = torch.cat([whole.inverse().T @ padded[i : i + m + 2] for i in range(0, side, m)])
-    return into.float(), G.float(), torch.kron(A.T, A.T).float()
+def graphs_of(trained: ddpm.Trained) -> tuple[dict[str, tuple], dict[str, Tensor]]:
+    """The page's functions, with the names of their arguments and of what they return; examples of the arguments.
 
-
-WINOGRAD = {16: winograd(16, 4), 8: winograd(8, 2)}  # for maps of a size; of other sizes it gains no time
-
-
-def convolved(conv: nn.Conv2d, x: Tensor) -> Tensor:
-    """A 3 x 3 convolution of a map (1, C, H, W) with 4 or 2.25 times fewer products: Lavin & Gray 2016, Eq. (8)."""
-    if (side := x.shape[-1]) not in WINOGRAD:
-        return F.conv2d(x, conv.weight, conv.bias, padding=1)
-    into, G, out = WINOGRAD[side]
-    tiles = rearrange(into @ x @ into.T, "1 c (i k) (j l) -> (k l) c (i j)", k=len(G), l=len(G))
-    weights, m = rearrange(G @ conv.weight @ G.T, "o c k l -> (k l) o c"), len(G) - 2
-    y = out @ (weights @ tiles).flatten(1)
-    y = rearrange(y, "(p q) (o i j) -> 1 o (i p) (j q)", p=m, i=side // m, j=side // m)
-    return y + conv.bias[:, None, None]
-
-
-def exported(function: Callable[..., tuple[Tensor, ...]], inputs: dict[str, Tensor], outputs: list[str]) -> bytes:
-    """A function as an ONNX file without the exporter's notes; weights are float16 where that is exact."""
-    onnx, module = importlib.import_module("onnx"), nn.Module()
-    module.forward, names = function, {"input_names": [*inputs], "output_names": outputs}
-    example = tuple(value.clone() for value in inputs.values())  # one tensor twice would be one input
-    with warnings.catch_warnings(action="ignore"):  # of the exporter, about its own future
-        model = torch.onnx.export(module, example, dynamo=True, verbose=False, **names).model_proto
-    for part in (model.graph, *model.graph.node, *model.graph.input, *model.graph.output):
-        part.ClearField("metadata_props")
-    model.graph.ClearField("value_info")
-    for weight in model.graph.initializer:
-        values, name = onnx.numpy_helper.to_array(weight), weight.name
-        if values.dtype == np.float32 and values.ndim and (values == values.astype(np.float16)).all():
-            weight.CopyFrom(onnx.numpy_helper.from_array(values.astype(np.float16), f"{name}.half"))
-            model.graph.node.insert(0, onnx.helper.make_node("Cast", [weight.name], [name], to=1))  # float32
-    return model.SerializeToString()
-
-
-def graphs_of(trained: ddpm.Trained) -> dict[str, tuple]:
-    """The page's functions of one image. kept: attention weights of the source, own: of the image; maps: of both."""
-    unet, schedule, config = trained.unet.requires_grad_(False), trained.schedule, trained.unet.config
-    for layer in [*unet.modules(), *(trained.autoencoder or nn.Module()).modules()]:
+    maps: the sums of source and image. own: the source's attention weights; kept: those of a source that is known.
+    """
+    unet, schedule, side = trained.unet.requires_grad_(False), trained.schedule, trained.image_shape[-1]
+    L, sizes, sites = unet.config.words, sorted(unet.config.cross_sizes), {}  # sites: shapes of what may be injected
+    for layer in nn.ModuleList([unet, trained.autoencoder]).modules():
         if isinstance(layer, nn.Conv2d) and (layer.padding, layer.stride) == ((1, 1), (1, 1)):
             layer.forward = partial(convolved, layer)
-    length, sizes, heads = config.words, config.cross_sizes, [*map(config.heads, config.widths)]
-    injected = [site for site in unet.sites if site.kind == "cross" or site.size <= editing.SELF_SIZE]
 
-    def network(x, t, states, mask, *rest):
-        store, own, kept = AttentionStore([""] * 2), {}, dict(zip(injected, rest[5:], strict=True))
-        edited = editing.editing_hook(editing.Plan(*rest[:5]), store)
+    def network(kept, x, t, tokens, scale, done, mapping, factors, cross, until):
+        plan = editing.Plan(mapping.view(1, L, L), factors[None], cross[None], until, done.expand(schedule.T + 1))
+        store, own = AttentionStore([""] * 2), []
+        edited = editing.editing_hook(plan, store)
 
-        def hook(weights, site, t):
-            own[site] = weights
-            return edited(torch.cat([kept[site], weights]), site, t)[1:] if site in kept else weights
+        def hook(weights, site, t):  # rows of the batch: with the captions, without
+            captioned, plain = weights.chunk(2)
+            if site.kind == "cross" or site.size <= editing.SELF_SIZE:
+                sites[site] = captioned[:1].shape
+                own.append(captioned[:1].flatten())
+            both = torch.cat([kept.get(site, captioned), captioned]) if kept else captioned
+            return torch.cat([edited(both, site, t)[-len(captioned) :], plain])
 
-        eps = unet(x, t, Text(states, mask), hook)
-        return eps, *(store.maps(size) for size in sizes), *(own[site] for site in injected)
+        eps = ddpm.guide(*unet(torch.cat([x, x]), t, tokens, hook).chunk(2), scale)
+        return *eps.split(1), torch.cat([store.maps(size).flatten() for size in sizes]), torch.cat(own)
 
-    def step(eps, null, scale, x, t, s, noise=None, eta=0.0):
-        return ddim.step(schedule, ddpm.guide(eps, null, scale), x, t, s, eta, noise)
+    def one(kept, *rest):
+        parts = kept.split([*map(torch.Size.numel, sites.values())])
+        return network({site: part.view(sites[site]) for site, part in zip(sites, parts, strict=True)}, *rest)[:2]
 
-    def blend(x, x_0, maps, chosen):
-        summed = (maps * chosen[:, None, None]).sum(dim=-1)
-        inside = region(summed, x.shape[-1], LocalBlend.threshold, LocalBlend.grow)
-        return outside_from_source(x, inside)[1:], outside_from_source(x_0, inside)[1:]
+    def pair(x_of_source, x, t, tokens_of_source, tokens, *rest):
+        x, tokens = (torch.stack(both, 1).flatten(0, 1) for both in ((x_of_source, x), (tokens_of_source, tokens)))
+        return network({}, x, t, tokens, *rest)
 
-    x, t, tokens = torch.randn(1, *trained.shape), torch.tensor([schedule.T]), trained.tokens([""])
-    row, one, maps = torch.ones(1, length), torch.ones(1), torch.rand(2, max(sizes), max(sizes), length)
-    seen = {"x": x, "t": t, **unet.text(tokens)._asdict(), "mapping": torch.eye(length)[None], "factors": row}
-    seen |= {"cross_until": row, "self_until": one, "progress": torch.zeros(schedule.T + 1)}
-    for i, site in enumerate(injected):
-        shape = heads[config.map_sizes.index(site.size)], site.size**2, length if site.kind == "cross" else site.size**2
-        seen[f"kept{i}"] = torch.zeros(1, *shape)
-    at, pair = {"eps": x, "null": x, "scale": one, "x": x, "t": t, "s": t - 1}, torch.cat([x, x])
-    outputs = ["eps", *(f"maps{size}" for size in sizes), *(f"own{i}" for i in range(len(injected)))]
-    return {
-        "text": (unet.text.forward, {"tokens": tokens}, ["states", "mask"]),
-        "network": (network, seen, outputs),
-        "encode": (trained.encode, {"image": torch.zeros(1, *trained.image_shape)}, ["x"]),
-        "decode": (trained.decode, {"x": x}, ["image"]),
-        "noised": (partial(ddpm.q_sample, schedule), {"x_0": x, "t": t, "noise": x}, ["x"]),
-        "blend": (blend, {"x": pair, "x_0": pair, "maps": maps, "chosen": maps[:, 0, 0]}, ["x_s", "x_0_s"]),
-        "step0": (step, at, ["x_s", "x_0"]),
-    } | {f"step{eta:g}": (partial(step, eta=eta), at | {"noise": x}, ["x_s", "x_0"]) for eta in ETAS[1:]}
+    def step_of(eta):
+        return lambda eps, x, t, s, noise: ddim.step(schedule, eps, x, t, s, eta, noise)
+
+    def blend(after, after_0, before, before_0, maps, words):  # the largest maps are the last
+        of_words = maps[-2 * sizes[-1] ** 2 * L :].view(2, sizes[-1], sizes[-1], L) * words.view(2, 1, 1, L)
+        inside = region(of_words.sum(dim=-1), after.shape[-1], LocalBlend.threshold, LocalBlend.grow)
+        return [outside_from_source(torch.cat(both), inside)[1:] for both in ((before, after), (before_0, after_0))]
+
+    examples = {
+        "x x_of_source eps noise after after_0 before before_0": torch.randn(1, *trained.shape),
+        "t s": torch.tensor([schedule.T]), "tokens tokens_of_source": trained.tokens(["", ""]),
+        "scale done cross until": torch.ones(1), "mapping": torch.ones(L * L), "factors": torch.ones(L),
+        "words": torch.ones(2 * L), "rgba": torch.zeros(side, side, 4).byte(),
+    }  # fmt: skip
+    examples = {name: value for names, value in examples.items() for name in names.split()}
+    plan = "scale done mapping factors cross until"
+    graphs = {
+        "pair": (pair, f"x_of_source x t tokens_of_source tokens {plan}", "eps_of_source eps maps own"),
+        "one": (one, f"kept x t tokens {plan}", "eps maps"),
+        "encode": (lambda rgba: trained.encode(from_bytes(rgba[..., :3].permute(2, 0, 1)[None])), "rgba", "x"),
+        "decode": (lambda x: F.pad(trained.decode(x)[0].permute(1, 2, 0), (0, 1), value=1.0), "x", "rgba"),
+        "blend": (blend, "after after_0 before before_0 maps words", "x_s x_0"),
+        **{f"step{eta:g}": (step_of(eta), "eps x t s noise", "x_s x_0") for eta in ETAS},
+    }
+    examples["maps"], examples["kept"] = pair(*map(examples.get, graphs["pair"][1].split()))[2:]
+    return graphs, examples
 
 
 def facts_of(trained: ddpm.Trained) -> dict:
-    """What the page knows of a model beside its graphs; drawn: scenes, their captions and true edits as RGBA bytes."""
-    config, known, side = trained.unet.config, trained.tokenizer.known, trained.image_shape[-1]
-    kinds = DRAWN if trained.info["data"] == "scenes" else ()
+    """What the page knows of a model beside its graphs. Edits: name, values of fields, images (RGBA)."""
+    config, side, known = trained.unet.config, trained.image_shape[-1], trained.tokenizer.known
+    kinds, edits, menus = (DRAWN, EDITS, MENUS) if trained.info["data"] == "scenes" else ((), (), GROUPS)
     drawn = [edit for seed, kind in enumerate(kinds) for edit in scene_edits(kind, 2, seed)]
 
-    def rgba(s):
-        return base64.b64encode(Image.fromarray(draw(s, side).transpose(1, 2, 0)).convert("RGBA").tobytes()).decode()
+    def named(source, target, **values):
+        old, new = map(" ".join, changed(source.split(), target.split()))
+        return f"{old} → {new}" if old else f"+ {new}", {"source": source, "target": target, "weight": 1} | values
+
+    def rgba(scene):
+        return base64.b64encode(np.insert(draw(scene, side), 3, 255, axis=0).transpose(1, 2, 0).tobytes()).decode()
 
     return {
-        "T": trained.schedule.T, "shape": trained.shape, "side": side, "length": config.words, "etas": ETAS,
-        "punctuation": f"[{re.escape(PUNCTUATION)}]+", "blend": LocalBlend.start, "sizes": config.cross_sizes,
-        "every": 4 if trained.autoencoder else 1,  # steps between images that are decoded and shown
+        "T": trained.schedule.T, "shape": (1, *trained.shape), "side": side, "length": config.words, "etas": ETAS,
+        "size": min(config.cross_sizes), "blend": LocalBlend.start, "edges": EDGES,
         "tokens": {word: trained.tokenizer.words.index(word) + 2 for word in known},
-        "menus": [[word for word in menu if word in known] for menu in (MENUS if drawn else GROUPS)],
-        "edits": [edit for edit in EDITS if {*split_words(f"{edit[1]} {edit[2]}")} <= {*known}],
-        "drawn": [[edit.source, edit.target, rgba(edit.before), rgba(edit.after)] for edit in drawn],
+        "menus": [[word for word in menu if word in known] for menu in menus],
+        "edits": [named(*edit[:2], cross=0.4, self=edit[2], seed=edit[3]) for edit in edits],
+        "drawn": [(*named(edit.source, edit.target), rgba(edit.before), rgba(edit.after)) for edit in drawn],
     }  # fmt: skip
 
 
@@ -176,20 +145,20 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Export the graphs and write the page. ValueError, OSError: what is missing, or of another version."""
-    if missing := [package for package in ("onnx", "onnxscript") if importlib.util.find_spec(package) is None]:
-        raise ValueError(f"exporting a network needs {missing[0]}, which is not here: {INSTALL}")
-    for file in (files := {name: Path(args.runtime, name) for name in RUNTIME}).values():
-        if not file.is_file() or sha256(file) != RUNTIME[file.name]:
-            raise ValueError(f"{file} is {'another version' if file.is_file() else 'not there'}: {INSTALL}")
-    trained, path = ddpm.load(args.model, device="cpu"), cli.output(args, "live", ".html")
+    files, trained = [Path(args.runtime, name) for name in RUNTIME], ddpm.load(args.model, device="cpu")
+    missing = [package for package in ("onnx", "onnxscript") if importlib.util.find_spec(package) is None]
+    missing += [file for file in files if not file.is_file() or sha256(file) != RUNTIME[file.name]]
+    if missing:
+        raise ValueError(f"{missing[0]} is not here, or not of the version expected: {INSTALL}")
     if not trained.unet.config.cross_sizes:
         raise ValueError(f"{args.model} has no cross-attention, whose maps an edit injects: choose another --model")
-    graphs = {name: exported(*graph) for name, graph in tqdm(graphs_of(trained).items(), "graphs")}
-    contents = {name: file.read_bytes() for name, file in files.items()} | graphs
+    path, weights = cli.output(args, "live", ".html"), weights_of(trained.unet, trained.autoencoder)
+    graphs, examples = graphs_of(trained)
+    contents = {file.name: file.read_bytes() for file in files} | {"weights": weights}
+    contents |= {name: exported(*graph, examples, weights) for name, graph in tqdm(graphs.items(), "graphs")}
     packed = {name: base64.b64encode(gzip.compress(each, mtime=0)).decode() for name, each in contents.items()}
     tags = [f'<script type="application/gzip" id="{name}">{text}</script>' for name, text in packed.items()]
-    text = TEMPLATE.read_text(encoding="utf-8")
+    text = TEMPLATE.read_text(encoding="utf-8").replace("<!--files-->", "\n".join(tags))
     text = text.replace("<!--title-->", html.escape(f"Prompt-to-Prompt, live: {cli.name_of(args.model)}"))
-    text = text.replace("<!--data-->", json.dumps(facts_of(trained), separators=(",", ":")))
-    write_text(path, text.replace("<!--files-->", "\n".join(tags)))
+    write_text(path, text.replace("<!--data-->", json.dumps(facts_of(trained), separators=(",", ":"))))
     print(f"{path} ({path.stat().st_size / 1e6:.1f} MB)")
