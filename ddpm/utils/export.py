@@ -47,12 +47,12 @@ def exported(function: Callable, names: str, outputs: str, examples: dict[str, T
 
 
 def winograd(side: int, m: int) -> tuple[Tensor, Tensor, Tensor]:
-    """B^T of all tiles of a map, G, and A^T of both axes: F(m x m, 3 x 3), polynomials at m + 1 points and infinity."""
+    """B^T of all tiles of a map; G and A^T of both axes: F(m x m, 3 x 3), polynomials at m + 1 points and infinity."""
     points = torch.tensor([0, 1, -1, 2, -2][: m + 1])[:, None].double()
     whole, G, A = (torch.cat([points ** torch.arange(k), torch.eye(k)[-1:]]) for k in (m + 2, 3, m))
     padded = F.pad(torch.eye(side), (0, 0, 1, 1)).double()
     into = torch.cat([whole.inverse().T @ padded[i : i + m + 2] for i in range(0, side, m)])
-    return into.float(), G.float(), torch.kron(A.T, A.T).float()
+    return into.float(), torch.kron(G, G).float(), torch.kron(A.T, A.T).float()
 
 
 WINOGRAD = {(side, m): winograd(side, m) for side in (4, 8, 16) for m in (2, 4)}  # of larger maps it gains no time
@@ -66,8 +66,8 @@ def convolved(conv: nn.Conv2d, x: Tensor) -> Tensor:
     if m == 0:
         return F.conv2d(x, conv.weight, conv.bias, padding=1)
     into, G, out = WINOGRAD[side, m]
-    weights = rearrange(G @ conv.weight @ G.T, "o c k l -> (k l) o c")
-    tiles = rearrange(into @ x @ into.T, "b c (i k) (j l) -> (k l) c (b i j)", k=len(G), l=len(G))
+    weights = rearrange(conv.weight.flatten(2) @ G.T, "o c kl -> kl o c")
+    tiles = rearrange(into @ x @ into.T, "b c (i k) (j l) -> (k l) c (b i j)", k=m + 2, l=m + 2)
     y = out @ (weights @ tiles).flatten(1)
     y = rearrange(y, "(p q) (o b i j) -> b o (i p) (j q)", p=m, b=len(x), i=side // m, j=side // m)
     return y + conv.bias[:, None, None]
