@@ -62,6 +62,8 @@ ROWS = {
     """,
     "ddim {} --model tiny.pt --device cpu": """
         sample --prompts "a red circle" ... | --prompts is empty ('...')
+        sample --prompts a red circle | --prompts a red circle: put each caption in quotes
+        sample --prompt "a red circle" | unrecognized arguments: --prompt a red circle: see --help, and put a caption in
         sample --seeds 3-1 | expected seeds such as
         sample --seeds 0-99999999 | at most 1,000,000 seeds
         sample --seeds 9223372036854775808 | below 2^63
@@ -77,7 +79,7 @@ ROWS = {
         edit --image 1 --target TARGET --out new.npz | a name that ends in .png
         edit --image 0 --target TARGET --steps 4 --strength 0.1 | is no step: take 0.5 or more
         edit --image 0 --target TARGET --steps 4 --strength 0 | an edit is the image itself
-        edit --image 0 --target TARGET --iterations -1 | '-1': expected a whole number, 0 or more
+        edit --image 0 --target TARGET --iterations 101 | '101': expected a whole number in 0 .. 100
         edit --image 0 --target TARGET --methods ddim --eta 0 | --eta is for sdedit
         edit --image 0 --target TARGET --scale 0 | 0 would leave the caption out
         edit --image no.png --source "a red circle" --target TARGET --steps 4 | no.png: no such file
@@ -95,6 +97,9 @@ ROWS = {
         table --rows 1.5 | '1.5': expected a number in [0, 1]
         table --rows half | expected a number in [0, 1], or one of hat, 2m, train, test
         table --spacing quadratic --columns 2 | t = 17, where alpha_bar of the cosine
+        table --columns 2 --out x.json | x.json is not a record of results
+        table --beside nowhere | nowhere is not a record of results ([Errno 2] No such file or directory
+        table --reference-n 1 | --reference-n is 1: a distance between sets needs 2 images
         table --n 1 --columns 2 | --n is 1: a distance between sets needs 2 images
         table --scale 2 --columns 2 | --scale is guidance towards captions: give --captions
         table --rows 0 test --columns 2 --reference test | the reference set itself
@@ -135,6 +140,7 @@ ROWS = {
         score --kinds maps --ways p2p | --ways has no effect on --kinds maps
         score --ways plain --cross-until 0.5 | --cross-until has no effect: none of --ways is p2p
         score --ways p2p-exact --steps 1 | p2p-exact needs two steps for its exact inversion, --steps is 1
+        score --kinds colour --out table.json | table.json is a record of another command
         truth | is a model of shapes: the true edit is known of scenes alone
         truth --source "a red circle" | --source and --target belong together
         truth --source "a red circle" --target "a circle" --kinds thing | --kinds thing has no effect beside --source
@@ -143,6 +149,7 @@ ROWS = {
     """,
     "p2p truth --device cpu {}": """
         --ways p2p-exact --steps 1 | p2p-exact needs two steps for its exact inversion, --steps is 1
+        --kinds thing --out p2p.json | p2p.json is a record of another command
         --kinds drop | no kind of edit 'drop' of scenes: expected one of thing
         --steps 1001 | S is 1001 steps
         --source "a photo of a cat on a couch" --target "a photo of a zebra on a couch" | unknown word 'zebra'
@@ -153,6 +160,7 @@ ROWS = {
         sample --prompts "a red circle" --n 1025 | a sheet shows at most 1,024
         bound --n 1 | --n is 1, expected 2 .. 60
         bound --n 3 --out x.json | x.json is not a record of ddpm bound
+        neighbours --n 3 --out score.json | score.json is not a record of ddpm neighbours (it has no test)
         score --steps 21 | --steps is 21: expected 1 .. 20
         score --n 1000000000 | 1 .. 1,000,000
         score --eta 1.5 | '1.5': expected a number in [0, 1]
@@ -174,11 +182,16 @@ ROWS = {
         ddpm sample --model= | --model is empty ('')
         ddpm sample --model x.json/checkpoint.pt | no model
         ddpm bound --n 3 --device tpu | 'tpu'
+        ddim control --steps 1001 | S is 1001 steps
+        ddim mistakes --n 1 --data-dir no | --n is 1, expected 2 .. 30000
+        ddim reconstruct --model scenes64 --n 30001 --data-dir no | --n is 30001, expected 1 .. 30000
+        p2p edit --image 30000 --target "a photo of a cat" --data-dir no | --image is 30000, but the test split has
         ddpm reproduce --out new.html | expected a folder
         ddpm speed --repeats 1.5 | '1.5': expected a whole number
     """,
 }
-FILES = {"x.json": '{"hello": 1}', "notes.txt": "mine"}
+FILES = {"x.json": '{"hello": 1}', "notes.txt": "mine", "score.json": '{"samples": {}}'}
+FILES |= {"table.json": '{"settings": {"n": 1}, "cells": {}}', "p2p.json": '{"settings": {"thing": {}}, "cells": {}}'}
 TARGET = "a photo of a small red square on a blue background"
 
 

@@ -1,11 +1,13 @@
 """Scenes are what their captions say: grammar, held-out combinations, masks and true edits."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from ddpm.data import scenes
+from ddpm.experiments import common
 
 SCENES = scenes.scatter(60, "train", 7) + scenes.scatter(60, "test", 7)
 CAT = scenes.Scene("cat", "gray", "couch", "red", x=2.0, ground=23.0)
@@ -103,3 +105,14 @@ def test_a_flag_of_64_stands_before_everything():
         flag = scenes.parts(with_flag, 64) == scenes.PARTS.index("flag")
         differs = (scenes.draw(with_flag, 64) != scenes.draw(without, 64)).any(axis=0)
         assert 0.02 < flag.mean() < 0.08 and differs[flag].mean() > 0.99
+
+
+@pytest.mark.parametrize("size", [32, 64])
+def test_a_few_images_of_a_split_are_those_of_the_whole_and_nothing_is_kept(size, tmp_path, monkeypatch):
+    monkeypatch.setattr(common, "COUNT", 9)
+    trained = SimpleNamespace(info={"data": "scenes"}, image_shape=(3, size, size))
+    there, take = common.images_in(trained, tmp_path)
+    images, captions = take([7, 3])
+    assert there == 9 and not any(tmp_path.iterdir())
+    whole = scenes.scenes(tmp_path, "test", 9, size=size)
+    assert (images == whole.images[[7, 3]]).all() and captions == [whole.captions[i][0] for i in (7, 3)]

@@ -22,6 +22,8 @@ from ddpm.utils import cli
 from ddpm.utils.images import sheet
 from unet import ControlledUNet
 
+from ..sampler import timesteps
+
 EXAMPLE = "python -m ddim control --n 50"
 ENDINGS = (".json", ".txt", ".png")
 SKETCH, SKETCHES = "39", ("43", "52", "67", "82", "39")  # scenes of the test split: an animal on a couch
@@ -126,6 +128,7 @@ def prepare(args: argparse.Namespace) -> tuple[Trained, dict[str, tuple[str, lis
     if not isinstance(trained.unet, ControlledUNet):
         raise ValueError(f"{args.model} has no ControlNet: expected one as scenes-control")
     sketch, *sketches = (drawing(name, trained.unet.config.size) for name in (args.control, *SKETCHES))
+    timesteps(trained.schedule.T, args.steps)
     path = own_record(args, f"control-{cli.name_of(args.model)}", "a record of ddim control", "rows")
     facts = model_facts(trained, args) | {"classifier": classifier.load("scenes").sha256}
     facts |= {name: getattr(args, name) for name in ("n", "steps", "eta", "scale", "control")}
@@ -135,9 +138,9 @@ def prepare(args: argparse.Namespace) -> tuple[Trained, dict[str, tuple[str, lis
 def run(args: argparse.Namespace) -> None:
     """Draw the sheets, measure, and write the table."""
     trained, sheets, facts, path = prepare(args)
-    for part, (title, columns) in sheets.items():
+    paths = [cli.output(args, f"control-{cli.name_of(args.model)}", ".png", f"-{part}") for part in sheets]
+    for picture, (title, columns) in zip(paths, sheets.values(), strict=True):
         rows, names = ["sketch", *(f"seed {seed}" for seed in SEEDS)], [name for name, *_ in columns]
-        picture = path.with_name(f"{path.stem}-{part}.png")
         print(sheet(picture, draw(trained, args, columns), rows, names, title))
     record = {"settings": facts, "rows": measure(trained, args)}
     write(path, record, text(record))

@@ -42,7 +42,8 @@ def add_method_flags(parser: argparse.ArgumentParser, methods: Collection[str] =
     """The flags that say how to edit; methods: all that there are."""
     cli.add_flags(parser, steps=50, scale=1.0, seed=0, eta=1.0)
     parser.add_argument("--methods", nargs="+", choices=methods, default=list(METHODS), help="--eta is for sdedit")
-    parser.add_argument("--iterations", type=cli.whole, default=0, help="fixed-point iterations of each step of ddim")
+    few = cli.checked(int, lambda n: 0 <= n <= 100, "a whole number in 0 .. 100")
+    parser.add_argument("--iterations", type=few, default=0, help="fixed-point iterations of each step of ddim")
 
 
 def check_methods(trained: Trained, args: argparse.Namespace, strengths: list[float]) -> list[float]:

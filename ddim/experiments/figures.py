@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 import ddpm
 from ddpm.diffusion import last, predict, q_sample
-from ddpm.experiments.common import calls_bar, caption_label, finite, images_of, model_data
+from ddpm.experiments.common import calls_bar, caption_label, finite, images_in, images_of
 from ddpm.model import Trained
 from ddpm.utils import cli
 from ddpm.utils.images import sheet
@@ -101,7 +101,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     trained = ddpm.load(args.model, device=args.device).for_many_images(compiled=False)
     split = "train" if trained.info["data"] == "folder" else "test"  # a folder has no other
-    prompts = args.prompts or [several[0] for several in model_data(trained, args.data_dir, split).captions[:6]]
+    if (prompts := args.prompts) is None:
+        there, take = images_in(trained, args.data_dir, split)
+        _, prompts = take(range(min(6, there)))
     trained.tokens(prompts)
     T, n = trained.schedule.T, len(prompts)
     cells = [(row, S) for S in up_to(trained, FIGURE_3) for row in ETAS] + [("0", S) for S in up_to(trained, FIGURE_5)]

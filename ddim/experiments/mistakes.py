@@ -19,7 +19,7 @@ import ddpm
 from ddpm.diffusion import EpsFn, last, predict
 from ddpm.evaluation import features
 from ddpm.evaluation.frechet import Reference, plus_minus
-from ddpm.experiments.common import calls_bar, check_settings, images_of, model_facts, of_test, write
+from ddpm.experiments.common import calls_bar, check_settings, images_of, model_data, model_facts, of_test, write
 from ddpm.model import find, read
 from ddpm.noise import Draw, noise_like
 from ddpm.schedule import Schedule
@@ -135,7 +135,7 @@ def prepare(args: argparse.Namespace) -> tuple:
     fast, data, most = trained.for_many_images(compiled=False), trained.info["data"], trained.schedule.T // 2
     if args.steps > most:
         raise ValueError(f"--steps is {args.steps}, expected 1 .. {most} with {args.model}")
-    test, _, captions = of_test(fast, args, least=2)
+    _, captions, there = of_test(fast, args, least=2)
     network = features.load("classifier", data)
     ways = {name: (fast, way) for name, way in SAMPLING.items()}
     if (last_weights := read(find(trained.info["path"])).get("unet")) is not None:  # of a run, not a shipped model
@@ -143,11 +143,11 @@ def prepare(args: argparse.Namespace) -> tuple:
         unet.load_state_dict({name: value.float() for name, value in last_weights.items()})
         ways[RAW] = (replace(fast, unet=unet.eval()), right)
     settings = model_facts(fast, args) | {"n": args.n, "inverted": min(args.n, IMAGES), "steps": args.steps}
-    settings |= {"seed": args.seed, "reference_n": len(test), "distance": network.name}
+    settings |= {"seed": args.seed, "reference_n": there, "distance": network.name}
     settings |= {"features_sha256": network.sha256, "features": network.network}
     settings |= {"precision of inversion": "float32"} if fast.precision != "float32" else {}
     check_settings(path := cli.output(args, f"mistakes-{cli.name_of(args.model)}", ".json"), settings)
-    return trained, ways, test.images, captions, network, settings, path
+    return trained, ways, model_data(fast, args.data_dir, "test").images, captions, network, settings, path
 
 
 def run(args: argparse.Namespace) -> None:

@@ -160,10 +160,10 @@ def prepare(args: argparse.Namespace) -> tuple[Trained, np.ndarray, list[str], P
     for S in args.steps:
         if len(timesteps(trained.schedule.T, S)) == 2 and exact:
             raise ValueError(f"--steps {S} is one step, and the variant {exact[0]!r} needs two: leave one of them out")
-    test, rows, captions = of_test(trained, args)
+    images, captions, _ = of_test(trained, args)
     path = cli.output(args, f"reconstruct-{cli.name_of(args.model)}-{args.n}", ".json")
     settings = model_facts(trained, args) | {"n": args.n, "spacing": "linear"}
-    return trained, test.images[rows], captions, path, records.resume(path, settings)
+    return trained, images, captions, path, records.resume(path, settings)
 
 
 def run(args: argparse.Namespace) -> None:

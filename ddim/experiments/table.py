@@ -24,7 +24,7 @@ import ddpm
 from ddpm.evaluation import features
 from ddpm.evaluation.frechet import Measure, Reference, plus_minus, thousandfold
 from ddpm.experiments import records
-from ddpm.experiments.common import calls_bar, images_of, model_data, model_facts, named, write
+from ddpm.experiments.common import calls_bar, images_of, model_data, model_facts, named, own_record, write
 from ddpm.experiments.records import columns_of, rows_of
 from ddpm.model import Sampler, Trained
 from ddpm.schedule import MOST_SIGNAL
@@ -295,8 +295,9 @@ def prepare(args: argparse.Namespace) -> tuple:
     real_rows, sampled = ([row for row in args.rows if (row in REAL_ROWS) == real] for real in (True, False))
     if args.beside:
         records.read(Path(args.beside), "cells")
-    if args.n < 2:
-        raise ValueError("--n is 1: a distance between sets needs 2 images or more")
+    for flag in ("n", "reference-n"):
+        if getattr(args, flag.replace("-", "_")) == 1:
+            raise ValueError(f"--{flag} is 1: a distance between sets needs 2 images or more")
     if args.scale != 1 and not args.captions:
         raise ValueError("--scale is guidance towards captions: give --captions, or leave it out")
     if typed := [flag for flag in ("columns", "spacing", "captions") if getattr(args, flag) and not sampled]:
@@ -310,6 +311,7 @@ def prepare(args: argparse.Namespace) -> tuple:
         where = f"starts at t = {first}, where alpha_bar of the {schedule.kind} schedule is {signal:.2g}"
         other = "take --spacing linear" if spacing == "quadratic" else "train with --schedule cosine"
         raise ValueError(f"--spacing {spacing} {where}: samples would not start from noise, {other}")
+    path = own_record(args, f"table-{cli.name_of(args.model)}", "a record of results", "settings", "cells")
     network = features.load(args.features, trained.info["data"], trained.device)
     reference, images = real_images(trained, args, real_rows)
     reference = reference[:: -(-len(reference) // (args.reference_n or len(reference)))]
@@ -322,7 +324,6 @@ def prepare(args: argparse.Namespace) -> tuple:
         "reference": args.reference, "reference_n": len(reference),
         "reference_sha256": hashlib.sha256(reference.tobytes()).hexdigest(),
     }  # fmt: skip
-    path = cli.output(args, f"table-{cli.name_of(args.model)}", ".json")
     return trained, network, reference, images, prompts, records.resume(path, settings), path, cells
 
 

@@ -82,8 +82,7 @@ def prepare(args: argparse.Namespace) -> tuple[Trained, Judged, dict, Path]:
         sets, facts = of_shapes(args.n), {}
     else:
         facts = {"classifier": classifier.load(name, trained.image_shape[-1]).sha256}
-        test, rows, prompts = common.of_test(trained, args, seed=HELD_OUT_SEED)
-        images = test.images[rows]
+        images, prompts, _ = common.of_test(trained, args, seed=HELD_OUT_SEED)
         sets = {"real images": (images, prompts), "samples": (None, prompts)}
         if trained.autoencoder:  # what it makes of the real images
             sets["reconstructions"] = trained.images(trained.encode(from_bytes(images))), prompts

@@ -2,7 +2,7 @@
 
 import argparse
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +12,9 @@ from tqdm import tqdm
 import ddim
 from ddim.sampler import Steps, Trajectory
 
-from ..data import Dataset, load_data
+from ..data import Dataset, load_data, scenes
 from ..data.folder import middle_of
+from ..data.lines import COUNT
 from ..diffusion import EpsFn
 from ..evaluation import classifier, judge
 from ..model import Sampler, Trained, generate
@@ -39,19 +40,32 @@ def model_data(trained: Trained, data_dir: str, split: str) -> Dataset:
     return load_data(trained.info["data"], data_dir, split, trained.image_shape[-1], trained.tokenizer.words)
 
 
+def images_in(trained: Trained, data_dir: str, split: str = "test") -> tuple[int, Callable[[Sequence[int]], tuple]]:
+    """How many images a split has, and a function: numbers of n of them -> uint8 (n, 3, H, W), and fullest captions.
+
+    Of the scenes it draws these alone: all of a split take half a minute.
+    """
+    if trained.info["data"] == "scenes":
+        shown, size = scenes.scatter(COUNT, split, 0), trained.image_shape[-1]
+        draw = lambda rows: np.stack([scenes.draw(shown[i], size) for i in rows])  # noqa: E731
+        return COUNT, lambda rows: (draw(rows), [scenes.caption(shown[i]) for i in rows])
+    data = model_data(trained, data_dir, split)
+    return len(data), lambda rows: (data.images[rows], [data.captions[i][0] for i in rows])
+
+
 def of_test(
     trained: Trained, args: argparse.Namespace, least: int = 1, seed: int | None = None
-) -> tuple[Dataset, np.ndarray, list[str]]:
-    """The model's test split, and rows and fullest captions of --n images of it: the first ones, or with a seed random
-    ones. ValueError: fewer than `least` or more than there are, a word that the model does not know.
+) -> tuple[np.ndarray, list[str], int]:
+    """--n images uint8 (n, 3, H, W) of the model's test split and their captions, the first ones or with a seed random
+    ones, and how many there are. ValueError: n below `least` or above that, a word that the model does not know.
     """
-    test = model_data(trained, args.data_dir, "test")
-    if not least <= args.n <= len(test):
-        raise ValueError(f"--n is {args.n}, expected {least} .. {len(test)}, as many as the test split has")
-    rows = np.arange(args.n) if seed is None else np.random.default_rng(seed).choice(len(test), args.n, replace=False)
-    captions = [test.captions[i][0] for i in rows]
+    there, take = images_in(trained, args.data_dir)
+    if not least <= args.n <= there:
+        raise ValueError(f"--n is {args.n}, expected {least} .. {there}, as many as the test split has")
+    rows = np.arange(args.n) if seed is None else np.random.default_rng(seed).choice(there, args.n, replace=False)
+    images, captions = take(rows)
     trained.tokens(captions)
-    return test, rows, captions
+    return images, captions, there
 
 
 def image_and_source(trained: Trained, args: argparse.Namespace) -> tuple[np.ndarray | None, str]:
@@ -71,10 +85,11 @@ def image_and_source(trained: Trained, args: argparse.Namespace) -> tuple[np.nda
 def image_and_caption(trained: Trained, image: str, data_dir: str) -> tuple[np.ndarray, str | None]:
     """--image, a file or the number of an image in the test split: uint8 (3, H, W), and its caption, None of a file."""
     if image.isdecimal():
-        test = model_data(trained, data_dir, "test")
-        if int(image) >= len(test):
-            raise ValueError(f"--image is {image}, but the test split has the images 0 .. {len(test) - 1}")
-        return test.images[int(image)], test.captions[int(image)][0]
+        there, take = images_in(trained, data_dir)
+        if int(image) >= there:
+            raise ValueError(f"--image is {image}, but the test split has the images 0 .. {there - 1}")
+        images, captions = take([int(image)])
+        return images[0], captions[0]
     if not Path(image).exists():
         raise ValueError(f"--image {image}: no such file; give one, or the number of an image in the test split")
     return middle_of(Path(image), trained.image_shape[-1]), None

@@ -82,8 +82,8 @@ def prepare(args: argparse.Namespace) -> tuple[Trained, np.ndarray, list[str] | 
         raise ValueError(f"{args.model} is a model of latents, whose bound says nothing of pixels: take one of pixels")
     check_bound(trained.schedule, torch.zeros(1), args.variance, 256)
     path = common.own_record(args, f"bound-{cli.name_of(args.model)}", "a record of ddpm bound", "bits per dimension")
-    test, rows, captions = common.of_test(trained, args, least=2)  # a standard error needs two
-    return trained, test.images[rows], None if args.null else captions, path
+    images, captions, _ = common.of_test(trained, args, least=2)  # a standard error needs two
+    return trained, images, None if args.null else captions, path
 
 
 def run(args: argparse.Namespace) -> None:

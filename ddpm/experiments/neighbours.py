@@ -76,10 +76,9 @@ def prepare(args: argparse.Namespace) -> tuple[Trained, Dataset, list[str], np.n
     trained = load(args.model, device=args.device).for_many_images(compiled=False)
     if args.steps != STEPS:  # the default is for models of fewer steps, too
         ddim.timesteps(trained.schedule.T, args.steps)
-    training = model_data(trained, args.data_dir, "train")
-    test, rows, prompts = of_test(trained, args, seed=HELD_OUT_SEED)
-    path = own_record(args, f"neighbours-{cli.name_of(args.model)}", "a record of ddpm neighbours", "samples")
-    return trained, training, prompts, test.images[rows], path
+    others, prompts, _ = of_test(trained, args, seed=HELD_OUT_SEED)
+    path = own_record(args, f"neighbours-{cli.name_of(args.model)}", "a record of ddpm neighbours", "samples", "test")
+    return trained, model_data(trained, args.data_dir, "train"), prompts, others, path
 
 
 def run(args: argparse.Namespace) -> None:

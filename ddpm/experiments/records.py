@@ -11,6 +11,7 @@ from ..model import Trained
 from ..utils.files import read_json, write_json
 
 NUMBER = int | float
+LATER = {"precision", "device"}  # of `arithmetic`, which the first records lack
 Cell = dict[str, NUMBER | None]
 
 
@@ -73,8 +74,11 @@ def columns_of(record: dict) -> list[int]:
 
 
 def resume_rows(path: Path, settings: dict[str, dict]) -> dict:
-    """The record at `path`, or an empty one. ValueError: no such record, or a row made with other settings."""
+    """The record at `path`, or an empty one. ValueError: another's record, or a row made with other settings."""
     record = read(path, "cells") if path.exists() else {"settings": {}, "cells": {}}
+    ours = {name for each in settings.values() for name in each} - LATER
+    if any(not isinstance(each, dict) or each.keys() - LATER != ours for each in record["settings"].values()):
+        raise ValueError(f"{path} is a record of another command: choose another --out")
     for row in record["settings"].keys() & settings.keys():
         check_same(path, record["settings"][row], settings[row])
     return record

@@ -34,7 +34,7 @@ def ship(run: str | Path, name: str, ema: float | None = None, replace: bool = F
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run_folder", metavar="RUN", help="run folder")
-    parser.add_argument("name", help="the model's name: letters, digits, - and _")
+    parser.add_argument("name", metavar="NAME", help="the model's name: letters, digits, - and _")
     parser.add_argument("--ema", type=cli.finite, help="which average, by its share (default: the run's own choice)")
     parser.add_argument("--replace", action="store_true", help="replace the shipped model of this name")
 

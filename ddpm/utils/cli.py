@@ -36,17 +36,21 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """The line, and exit code 2."""
+        if message.startswith("unrecognized"):
+            message += ": see --help, and put a caption in quotes"
         self.exit(2, f"{self.prog}: error: {' '.join(message.split())}\n")
 
     def parse_known_args(self, args=None, namespace=None):
-        """As argparse does it. Code 2: a flag typed twice, an empty value, one twice in a list; prompts by words."""
+        """As argparse does it. Code 2: a flag typed twice, an empty value, one twice in a list, no quotes."""
         args = sys.argv[1:] if args is None else args
         typed = Counter(word.partition("=")[0] for word in args)
         namespace, rest = super().parse_known_args(args, namespace)
         for action in (each for each in self._actions if not isinstance(each, argparse._AppendAction)):
-            value, flag = getattr(namespace, action.dest, None), (action.option_strings or [action.dest])[0]
+            value, flag = getattr(namespace, action.dest, None), (action.option_strings or [action.metavar])[0]
             if sum(typed[name] for name in action.option_strings) > 1:
                 self.error(f"{flag}: typed twice: give it once")
+            if flag in ("--target", "--prompts") and isinstance(value, list) and {"a", "an"} & {*value}:
+                self.error(f"{flag} {' '.join(value)}: put each caption in quotes")
             split = split_words if action.dest in ("source", "target", "prompts", "blend") else str.split
             said = Counter()
             for each in map(str, value if isinstance(value, list) else [value]):
@@ -222,17 +226,17 @@ def seeds(text: str) -> list[int]:
 
 FLAGS: dict[str, dict[str, Any]] = {
     "model": dict(help="a shipped model's name, a run folder or a file"),
-    "data": dict(help="a dataset: shapes, scenes, cifar10, celeba or folder"),
+    "data": dict(help="a dataset: shapes, scenes, scenes64, cifar10 or celeba"),
     "data_dir": dict(help="where the datasets are"),
     "device": dict(help="cpu or cuda; by default the best one here"),
     "out": dict(type=destination, help="a folder for the results, or a file's name; made where missing"),
     "n": dict(type=positive, help="images"),
-    "seed": dict(type=seed, help="of the first image; the next ones count up"),
+    "seed": dict(type=seed, help="of all that is random; of several images the first one's, the next ones count up"),
     "seeds": dict(type=seeds, help="one image for each, such as 0-3 or 0,4,9"),
     "steps": dict(type=positive, help="steps of the sampler"),
     "eta": dict(type=share, help="noise of each step in [0, 1]: 0 is DDIM, 1 DDPM's posterior"),
     "scale": dict(type=guidance, help="guidance, 1 for none"),
-    "source": dict(help="caption of the image to edit, by default its own in the dataset"),
+    "source": dict(help="caption of the image to edit; of a test image by default its own"),
     "target": dict(nargs="+", help="caption of the edit, or of several"),
     "control": dict(help="for a ControlNet, a sketch: a file, black lines on white, or the number of a test scene"),
     "control_scale": dict(type=strength, help="strength of --control, 0 for nothing"),

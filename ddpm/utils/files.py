@@ -65,8 +65,8 @@ def read_json(path: Path, what: str, keys: Collection[str] = ()) -> dict:
             raise ValueError("no names and values")
         if lacks := [key for key in keys if key not in content]:
             raise ValueError(f"it has no {lacks[0]}")
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is not {what} ({first_line(error)}): move it away, or choose another --out") from None
+    except (ValueError, RecursionError, FileNotFoundError, IsADirectoryError) as error:
+        raise ValueError(f"{path} is not {what} ({first_line(error)}): move it away, or name another file") from None
     return content
 
 
@@ -87,7 +87,7 @@ def read(path: Path) -> Any:
                 raise ValueError(f"the checksum of its part {broken} is wrong")
         return torch.load(path, map_location="cpu", weights_only=True)
     except (FileNotFoundError, NotADirectoryError):
-        raise CheckpointError(f"no checkpoint at {path}") from None
+        raise CheckpointError(f"no checkpoint at {path}: expected a run folder") from None
     except pickle.UnpicklingError:
         raise CheckpointError(f"{path} holds more than tensors and plain values: such a file is never opened") from None
     except Exception as error:  # inside a damaged file anything can go wrong
