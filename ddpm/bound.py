@@ -160,7 +160,7 @@ def check_bound(schedule: Schedule, x_0: torch.Tensor, variance: str, levels: in
     check_choice("variance", variance, VARIANCES)
     if schedule.T < 2:
         raise ValueError(f"the schedule has T = {schedule.T}, expected at least 2: with one step there is no L_(t-1)")
-    if levels is not None and x_0.abs().max() > 1:
+    if levels is not None and not x_0.abs().max() <= 1:  # NaN neither
         raise ValueError(f"the image's values reach {x_0.abs().max().item():.4g}, expected them in [-1, 1]")
     if levels is not None and levels < 2:
         raise ValueError(f"levels is {levels}, expected at least 2, or None for a continuous density")

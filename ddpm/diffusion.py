@@ -144,9 +144,12 @@ def sample(
 
 
 def last(trajectory: Iterator[tuple[int, torch.Tensor, torch.Tensor]]) -> torch.Tensor:
-    """The final x of a trajectory (t, x_t, predicted x_0)."""
+    """The final x of a trajectory (t, x_t, predicted x_0). ValueError: it has no state, or none left."""
+    x = None
     for _, x, _ in trajectory:
         pass
+    if x is None:
+        raise ValueError("the trajectory has no state left: a generator runs once, make a new one")
     return x
 
 

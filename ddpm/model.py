@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 from unet import ControlledUNet, Hook, Tokenizer, UNet, UNetConfig
 from unet.attention import Text
-from unet.precision import autocast
+from unet.precision import DTYPES, autocast
 
 from .autoencoder import Autoencoder, AutoencoderConfig
-from .diffusion import EpsFn, last
+from .diffusion import EpsFn, check_choice, last
 from .guidance import guided
 from .noise import Noise
 from .schedule import Schedule
@@ -54,9 +54,9 @@ class Trained:
         on_gpu = self.device.type == "cuda"
         if precision == "auto":
             precision = "float16" if on_gpu else "float32"
-        network = (
-            torch.compile(self.unet, dynamic=False) if on_gpu and compiled and not cannot_compile("cuda") else None
-        )
+        check_choice("precision", precision, tuple(DTYPES))
+        compiled = on_gpu and compiled and not cannot_compile("cuda")
+        network = torch.compile(self.unet, dynamic=False) if compiled else None
         return replace(self, precision=precision, compiled=network)
 
     def controlled(self, drawings: np.ndarray | Tensor, strength: float = 1.0) -> "Trained":
@@ -97,11 +97,11 @@ class Trained:
     def encode(self, images: Tensor) -> Tensor:
         """Images (B, 3, H, W) in [-1, 1] -> x_0 on the model's device: their latents, of pixels the images themselves.
 
-        ValueError: images of another size.
+        ValueError: images of another size, or bytes.
         """
-        if images.shape[1:] != self.image_shape:
-            wanted = ", ".join(map(str, self.image_shape))
-            raise ValueError(f"the images have the shape {tuple(images.shape)}: expected (B, {wanted})")
+        if images.shape[1:] != self.image_shape or not images.is_floating_point():
+            given, wanted = f"{tuple(images.shape)} {images.dtype}", ", ".join(map(str, self.image_shape))
+            raise ValueError(f"the images have the shape {given}: expected (B, {wanted}), floats in [-1, 1]")
         images = images.to(self.device)
         return self.autoencoder.encode(images) if self.autoencoder else images
 
@@ -130,7 +130,7 @@ class Trained:
         hook: Hook | None = None,
         null: EpsFn | None = None,
     ) -> EpsFn:
-        """The model as an EpsFn: (x_t (B,3,H,W), t (B,) long) -> eps like x_t, float32.
+        """The model as an EpsFn: (x_t (B,C,H,W) of its `shape`, t (B,) long in 1..T) -> eps like x_t, float32.
 
         prompts: one for each image of the batch, or a single one for all; None is the unconditional model. scale:
         guidance (Ho & Salimans 2022), 1 for none. hook: sees the attention of the conditional call, once for each site.
@@ -191,8 +191,10 @@ def generate(
     """One image for each prompt and seed, in batches of uint8 (<= 64 on a CPU, <= 512 on a GPU, 3, H, W).
 
     The image of a seed is the same in any batch, up to rounding. A compiled network gets batches of one size, and so is
-    compiled once. ValueError: images that are not finite.
+    compiled once. ValueError: images that are not finite, not as many seeds as prompts.
     """
+    if len(prompts) != len(seeds):
+        raise ValueError(f"{len(seeds)} seeds for {len(prompts)} prompts: expected one for each image")
     most = LARGEST_BATCH[trained.device.type]
     for part in in_batches(len(prompts), trained.device):
         rows = list(range(part.start, part.stop))

@@ -30,12 +30,12 @@ class Noise:
     """
 
     def __init__(self, seeds: Iterable[int]):
-        seeds = [int(seed) for seed in seeds]
-        if wrong := [seed for seed in seeds if not 0 <= seed < 2**63]:
-            raise ValueError(f"a seed is {wrong[0]}, expected 0 .. 2^63 - 1")
-        self.generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+        seeds = list(seeds) if isinstance(seeds, Iterable) else []  # a number: is it one seed, or how many?
+        if wrong := [seed for seed in seeds if not 0 <= int(seed) < 2**63 or int(seed) != seed]:
+            raise ValueError(f"a seed is {wrong[0]}, expected a whole number in 0 .. 2^63 - 1")
+        self.generators = [torch.Generator().manual_seed(int(seed)) for seed in seeds]
         if not self.generators:
-            raise ValueError("no seeds given, expected one for each image")
+            raise ValueError("no seeds given, expected one for each image, such as range(8)")
 
     def start(self, shape: tuple[int, ...], device: str | torch.device = "cpu") -> torch.Tensor:
         """x_T ~ N(0, I), (B, *shape), `shape` being that of one image: usually (C, H, W)."""

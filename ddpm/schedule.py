@@ -46,12 +46,12 @@ class Schedule:
 
         `name` is "beta", "alpha", "alpha_bar" or "snr". An int t gives a 0-dimensional tensor, a (B,) long t gives
         (B, 1, ..., 1). Coefficients are computed from it in float64 and cast to x's dtype at the end, see `cast`.
-        An int outside 0..T raises ValueError; a tensor is trusted, since looking at it would make a GPU wait.
+        Another number than 0..T raises ValueError; a tensor is trusted, since looking at it would make a GPU wait.
         """
-        if isinstance(t, int):
-            if not 0 <= t <= self.T:
+        if not isinstance(t, torch.Tensor):
+            if not 0 <= t <= self.T or t != int(t):
                 raise ValueError(f"t is {t}, expected a time in 0..{self.T}")
-            return getattr(self, name)[t]
+            return getattr(self, name)[int(t)]
         key = name, x.device
         if key not in self._copies:
             self._copies[key] = getattr(self, name).to(x.device)

@@ -182,7 +182,7 @@ ROWS = {
         ddpm sample --model= | --model is empty ('')
         ddpm sample --model x.json/checkpoint.pt | no model
         ddpm bound --n 3 --device tpu | 'tpu'
-        ddim control --steps 1001 | S is 1001 steps
+        ddim control --steps 1001 | --steps is 1001: expected 1 .. 1000
         ddim mistakes --n 1 --data-dir no | --n is 1, expected 2 .. 30000
         ddim reconstruct --model scenes64 --n 30001 --data-dir no | --n is 30001, expected 1 .. 30000
         p2p edit --image 30000 --target "a photo of a cat" --data-dir no | --image is 30000, but the test split has
@@ -238,6 +238,14 @@ def test_what_is_typed_wrong_is_named(command, cats, tmp_path, monkeypatch, caps
 
 PYTHON = """
     Schedule(0) | T is 0
+    schedule.at("beta", 5.5, x) | t is 5.5, expected a time in 0..10
+    ddpm.Noise(8) | no seeds given, expected one for each image, such as range(8)
+    ddpm.Noise([0.5]) | a seed is 0.5, expected a whole number
+    ddpm.last(iter([])) | a generator runs once
+    list(ddpm.generate(trained, ["a circle"], [0, 1], None)) | 2 seeds for 1 prompts: expected one for each image
+    trained.for_many_images("double") | precision is 'double', expected one of float32, bfloat16, float16
+    trained.encode(image.byte()) | torch.uint8: expected (B, 3, 8, 8), floats in [-1, 1]
+    ddpm.bits_per_dim(eps, schedule, x * NAN) | values reach nan
     Schedule(10, "sigmoid") | 'sigmoid', expected one of linear, cosine
     schedule.at("beta", 11, x) | t is 11
     ddpm.diffusion.step(schedule, x, x, 5) | from t = 5 to 4 adds noise, but none was given
@@ -320,7 +328,7 @@ PYTHON = """
     edits.pairs("shapes", "smiling", 1) | no edits 'smiling' of shapes
     classifier.load("shapes").probabilities(byte[..., :4]) | expected uint8 (N, 3, H, H)
     classifier.load_labelled("folder", "") | no labels for the dataset 'folder'
-    trained.encode(image[..., :4]) | the images have the shape (2, 3, 8, 4): expected (B, 3, 8, 8)
+    trained.encode(image[..., :4]) | the images have the shape (2, 3, 8, 4) torch.float32: expected (B, 3, 8, 8)
     trained.controlled(image[:, :1]) | has no ControlNet
     scenes.Scene("cat", "gray", "mountain") | thing is 'cat'
     scenes.parse("a photo of a cat on a mountain with a flag") | no sentence

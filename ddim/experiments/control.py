@@ -22,8 +22,6 @@ from ddpm.utils import cli
 from ddpm.utils.images import sheet
 from unet import ControlledUNet
 
-from ..sampler import timesteps
-
 EXAMPLE = "python -m ddim control --n 50"
 ENDINGS = (".json", ".txt", ".png")
 SKETCH, SKETCHES = "39", ("43", "52", "67", "82", "39")  # scenes of the test split: an animal on a couch
@@ -128,7 +126,7 @@ def prepare(args: argparse.Namespace) -> tuple[Trained, dict[str, tuple[str, lis
     if not isinstance(trained.unet, ControlledUNet):
         raise ValueError(f"{args.model} has no ControlNet: expected one as scenes-control")
     sketch, *sketches = (drawing(name, trained.unet.config.size) for name in (args.control, *SKETCHES))
-    timesteps(trained.schedule.T, args.steps)
+    few_steps(trained.schedule.T, args.steps)  # refuses too many of them
     path = own_record(args, f"control-{cli.name_of(args.model)}", "a record of ddim control", "rows")
     facts = model_facts(trained, args) | {"classifier": classifier.load("scenes").sha256}
     facts |= {name: getattr(args, name) for name in ("n", "steps", "eta", "scale", "control")}

@@ -28,7 +28,9 @@ Judged = dict[str, tuple[np.ndarray | None, list[str]]]  # name -> images (None:
 
 
 def few_steps(T: int, steps: int = STEPS, eta: float = ETA) -> Sampler:
-    """DDIM in few steps, at most T: T steps of DDPM for each image would take an hour."""
+    """DDIM in few steps, by default at most T: T of DDPM would take an hour. ValueError: more steps than T."""
+    if steps > T and steps != STEPS:
+        raise ValueError(f"--steps is {steps}: expected 1 .. {T}, as this model has")
     return partial(common.named, "ddim", steps=min(steps, T), eta=eta)
 
 
@@ -76,8 +78,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 def prepare(args: argparse.Namespace) -> tuple[Trained, Judged, dict, Path]:
     """The model, what is judged, facts for the record, its file. ValueError: too many images, steps; no judge."""
     trained = load(args.model, device=args.device).for_many_images(compiled=False)
-    if args.steps > trained.schedule.T and args.steps != STEPS:  # the default is for models of fewer steps, too
-        raise ValueError(f"--steps is {args.steps}: expected 1 .. {trained.schedule.T}, as this model has")
+    few_steps(trained.schedule.T, args.steps)  # refuses too many of them
     if (name := trained.info["data"]) == "shapes":
         sets, facts = of_shapes(args.n), {}
     else:

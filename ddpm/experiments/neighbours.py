@@ -10,14 +10,12 @@ import numpy as np
 import torch
 from einops import rearrange
 
-import ddim
-
 from ..data import Dataset
 from ..model import Trained, load
 from ..utils import cli
 from ..utils.files import write_json
 from ..utils.images import save_figure, subplots
-from .caption_accuracy import ETA, HELD_OUT_SEED, SCALE, STEPS, samples_of
+from .caption_accuracy import ETA, HELD_OUT_SEED, SCALE, STEPS, few_steps, samples_of
 from .common import model_data, of_test, own_record
 from .records import arithmetic
 
@@ -74,8 +72,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 def prepare(args: argparse.Namespace) -> tuple[Trained, Dataset, list[str], np.ndarray, Path]:
     """The model, its training set, the prompts of the samples, the test images beside these, the record's file."""
     trained = load(args.model, device=args.device).for_many_images(compiled=False)
-    if args.steps != STEPS:  # the default is for models of fewer steps, too
-        ddim.timesteps(trained.schedule.T, args.steps)
+    few_steps(trained.schedule.T, args.steps)  # refuses too many of them
     others, prompts, _ = of_test(trained, args, seed=HELD_OUT_SEED)
     path = own_record(args, f"neighbours-{cli.name_of(args.model)}", "a record of ddpm neighbours", "samples", "test")
     return trained, model_data(trained, args.data_dir, "train"), prompts, others, path
