@@ -52,8 +52,7 @@ class Trained:
         Not for inversions, whose steps up and down must cancel, nor for the bound: they stay in float32.
         """
         on_gpu = self.device.type == "cuda"
-        if precision == "auto":
-            precision = "float16" if on_gpu else "float32"
+        precision = ("float16" if on_gpu else "float32") if precision == "auto" else precision
         check_choice("precision", precision, tuple(DTYPES))
         compiled = on_gpu and compiled and not cannot_compile("cuda")
         network = torch.compile(self.unet, dynamic=False) if compiled else None
@@ -135,7 +134,8 @@ class Trained:
         prompts: one for each image of the batch, or a single one for all; None is the unconditional model. scale:
         guidance (Ho & Salimans 2022), 1 for none. hook: sees the attention of the conditional call, once for each site.
         null: the unconditional model of guidance, by default the prediction for the empty prompt. A drawing of
-        `controlled` steers both models of guidance.
+        `controlled` steers both models of guidance. ValueError: no list of prompts, an unknown word, a scale that is
+        not finite; of eps itself, x_t of another shape or no floats, prompts or drawings of another number.
         """
         if isinstance(prompts, str):
             raise ValueError(f"prompts is the string {prompts!r}: expected a list of prompts, such as [{prompts!r}]")

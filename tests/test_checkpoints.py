@@ -174,6 +174,16 @@ def test_an_interrupted_save_leaves_the_old_checkpoint_whole(folder, monkeypatch
     assert [path.name for path in folder.iterdir()] == [CHECKPOINT]
 
 
+def test_two_commands_that_write_one_file_do_not_write_into_each_other(tmp_path, monkeypatch):
+    with files.whole_file(tmp_path / "x") as one:
+        one.write_text("one")
+        monkeypatch.setattr(os, "getpid", lambda: 7)
+        with files.whole_file(tmp_path / "x") as other:
+            other.write_text("other")
+        assert (tmp_path / "x").read_text() == "other"
+    assert (tmp_path / "x").read_text() == "one" and len(list(tmp_path.iterdir())) == 1
+
+
 @pytest.mark.parametrize("name", ["file/x.pt", "x.pt", "x.json", "x.txt", "x.png"])
 def test_what_cannot_be_written_is_named_and_the_old_file_stays(tmp_path, monkeypatch, name):
     """Checkpoints, JSON, texts and images, on a full disk; and in a folder that is a file."""

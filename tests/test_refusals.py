@@ -99,8 +99,8 @@ ROWS = {
         table --spacing quadratic --columns 2 | t = 17, where alpha_bar of the cosine
         table --columns 2 --out x.json | x.json is not a record of results
         table --beside nowhere | nowhere is not a record of results ([Errno 2] No such file or directory
-        table --reference-n 1 | --reference-n is 1: a distance between sets needs 2 images
-        table --n 1 --columns 2 | --n is 1: a distance between sets needs 2 images
+        table --reference-n 1 | --n and --reference-n: 1 is too few
+        table --n 1 --columns 2 | a distance between sets needs 2 images
         table --scale 2 --columns 2 | --scale is guidance towards captions: give --captions
         table --rows 0 test --columns 2 --reference test | the reference set itself
         table --rows blur | --rows blur takes images of the reference set itself: give --reference half

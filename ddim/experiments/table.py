@@ -295,9 +295,8 @@ def prepare(args: argparse.Namespace) -> tuple:
     real_rows, sampled = ([row for row in args.rows if (row in REAL_ROWS) == real] for real in (True, False))
     if args.beside:
         records.read(Path(args.beside), "cells")
-    for flag in ("n", "reference-n"):
-        if getattr(args, flag.replace("-", "_")) == 1:
-            raise ValueError(f"--{flag} is 1: a distance between sets needs 2 images or more")
+    if 1 in (args.n, args.reference_n):
+        raise ValueError("--n and --reference-n: 1 is too few, a distance between sets needs 2 images or more")
     if args.scale != 1 and not args.captions:
         raise ValueError("--scale is guidance towards captions: give --captions, or leave it out")
     if typed := [flag for flag in ("columns", "spacing", "captions") if getattr(args, flag) and not sampled]:

@@ -36,9 +36,8 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """The line, and exit code 2."""
-        if message.startswith("unrecognized"):
-            message += ": see --help, and put a caption in quotes"
-        self.exit(2, f"{self.prog}: error: {' '.join(message.split())}\n")
+        advice = ": see --help, and put a caption in quotes" * message.startswith("unrecognized")
+        self.exit(2, f"{self.prog}: error: {' '.join(message.split())}{advice}\n")
 
     def parse_known_args(self, args=None, namespace=None):
         """As argparse does it. Code 2: a flag typed twice, an empty value, one twice in a list, no quotes."""
@@ -167,7 +166,7 @@ def destination(text: str) -> str:
         raise argparse.ArgumentTypeError(f"{text!r}: no command writes {path.suffix}, expected {', '.join(ENDINGS)}")
     there = next(place for place in (path.parent if named else path, *path.parents) if place.exists())
     try:  # what os.access answers root on a mount that only reads is no promise
-        with tempfile.NamedTemporaryFile(dir=there, prefix=path.name):  # named: a name can be too long
+        with tempfile.NamedTemporaryFile(dir=there, prefix=f".{path.name}.part"):  # named: a name can be too long
             return text
     except OSError as error:
         raise argparse.ArgumentTypeError(f"{text!r}: cannot write there ({there}): {error.strerror}") from None

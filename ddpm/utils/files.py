@@ -27,7 +27,7 @@ def whole_file(path: Path) -> Iterator[Path]:
     """A path to write to that becomes `path` only when all went well; on any error, even Ctrl-C, the old file stays as
     it was. Its folder is made. OSError, naming the file, where it cannot be written (a full disk).
     """
-    temporary = path.with_name(f".{path.name}.part")
+    temporary = path.with_name(f".{path.name}.part{os.getpid()}")  # another command may write the same file
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
