@@ -89,7 +89,9 @@ RECIPES: dict[str, Settings] = {
     "autoencoder64": replace(
         SMALL, data="scenes", images=260_000, batch=16, learning_rate=2e-3, lr_decay=0.8, orthogonal=True
     ),
-    "cifar10-cpu": replace(SMALL, data="cifar10", images=5_000_000, learning_rate=1e-3),
+    "cifar10-cpu": replace(
+        SMALL, data="cifar10", images=5_000_000, batch=32, learning_rate=1.5e-3, lr_decay=0.7, orthogonal=True
+    ),
     "celeba64-cpu": replace(SMALL, data="celeba", images=2_000_000, learning_rate=6e-4),
     "cifar10": replace(LARGE, data="cifar10"),
     "celeba64": replace(LARGE, data="celeba"),

@@ -68,6 +68,8 @@ COMMANDS = [  # model, network calls, command; {ddpm}, {ddim}, {p2p}: folders of
     *((model, 41_000, f"ddim table --model {model} {FEW} --out {{ddim}}/n256") for model in ("cifar10", "celeba64")),
     *((model, 41_000, f"ddim table --model {model} {FEW} --features imagenet --beside {{ddim}}/n256/table-{model}.json --out {{ddim}}/imagenet")
         for model in ("cifar10", "celeba64")),
+    ("cifar10", 60_000, "ddim table --model cifar10 --n 1000 --columns 10 20 --rows 0 1 train test noise jpeg blur --reference half "
+        "--reference-n 5000 --precision float32 --features imagenet --out {ddim}/imagenet/n1000"),
     ("cifar10", 10_000, "ddim table --model cifar10 --n 500 --columns 20 --rows 0 --captions --precision bfloat16 --out {ddim}/captions"),
     ("shapes", 360_000, "ddim reconstruct --model shapes --n 1000 --variants caption 'Gaussian, exact eps' --out {ddim}"),
     ("shapes", 400_000, "ddim reconstruct --model shapes --n 1000 --steps 200 --variants caption --out {ddim}"),
