@@ -47,8 +47,9 @@ def images_in(trained: Trained, data_dir: str, split: str = "test") -> tuple[int
     """
     if trained.info["data"] == "scenes":
         shown, size = scenes.scatter(COUNT, split, 0), trained.image_shape[-1]
-        draw = lambda rows: np.stack([scenes.draw(shown[i], size) for i in rows])  # noqa: E731
-        return COUNT, lambda rows: (draw(rows), [scenes.caption(shown[i]) for i in rows])
+        return COUNT, lambda rows: (
+            np.stack([scenes.draw(shown[i], size) for i in rows]), [scenes.caption(shown[i]) for i in rows]
+        )  # fmt: skip
     data = model_data(trained, data_dir, split)
     return len(data), lambda rows: (data.images[rows], [data.captions[i][0] for i in rows])
 

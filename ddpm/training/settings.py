@@ -61,37 +61,21 @@ class Settings:
 
 
 SMALL = Settings(warmup=300, schedule="cosine", weighting="v", precision="auto")
+ORTHOGONAL = replace(SMALL, batch=32, learning_rate=1.5e-3, lr_decay=0.7, orthogonal=True)
+HALF_BATCH = replace(ORTHOGONAL, batch=16, learning_rate=2e-3, lr_decay=0.8)
 LARGE = replace(SMALL, batch=256, learning_rate=1e-3, warmup=500, caption_dropout=0.2, minutes=10.0)
 
 NetworkConfig = UNetConfig | AutoencoderConfig
 NETWORKS: dict[str, NetworkConfig] = PRESETS | {"autoencoder64": AutoencoderConfig()}
 RECIPES: dict[str, Settings] = {
-    "shapes": replace(
-        SMALL,
-        data="shapes",
-        images=75_008,
-        batch=16,
-        learning_rate=2e-3,
-        warmup=100,
-        lr_decay=0.8,
-        flip=False,
-        orthogonal=True,
-    ),
-    "scenes": replace(
-        SMALL, data="scenes", images=145_000, batch=32, learning_rate=1.5e-3, lr_decay=0.7, orthogonal=True
-    ),
+    "shapes": replace(HALF_BATCH, data="shapes", images=75_008, warmup=100, flip=False),
+    "scenes": replace(ORTHOGONAL, data="scenes", images=145_000),
     "scenes-control": replace(
         SMALL, data="scenes", init="scenes", control=True, images=160_000, learning_rate=1e-3, caption_dropout=0.2
     ),
-    "scenes64": replace(
-        SMALL, data="scenes", images=210_000, batch=32, learning_rate=1.5e-3, lr_decay=0.7, orthogonal=True
-    ),
-    "autoencoder64": replace(
-        SMALL, data="scenes", images=260_000, batch=16, learning_rate=2e-3, lr_decay=0.8, orthogonal=True
-    ),
-    "cifar10-cpu": replace(
-        SMALL, data="cifar10", images=5_000_000, batch=32, learning_rate=1.5e-3, lr_decay=0.7, orthogonal=True
-    ),
+    "scenes64": replace(ORTHOGONAL, data="scenes", images=210_000),
+    "autoencoder64": replace(HALF_BATCH, data="scenes", images=260_000),
+    "cifar10-cpu": replace(ORTHOGONAL, data="cifar10", images=5_000_000),
     "celeba64-cpu": replace(SMALL, data="celeba", images=2_000_000, learning_rate=6e-4),
     "cifar10": replace(LARGE, data="cifar10"),
     "celeba64": replace(LARGE, data="celeba"),
