@@ -133,6 +133,13 @@ def test_ddpm_algorithm_2_visits_every_time_once_and_ends_without_noise(variance
 
 
 @BOTH
+def test_one_point_is_sampled_exactly_with_variance_posterior(kind):
+    schedule, point = Schedule(25, kind), normal(3, 4).clamp(-1, 1)
+    x = last(sample(GaussianEps(schedule, point, 0.0), schedule, normal(5, 3, 4), clip=False))
+    assert torch.allclose(x, point.expand_as(x), rtol=0, atol=1e-9)
+
+
+@BOTH
 @pytest.mark.parametrize("variance", ["posterior", "beta"])
 def test_a_gaussian_data_set_comes_out_of_ddpm_sample(kind, variance):
     schedule = Schedule(1000, kind)

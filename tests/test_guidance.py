@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from ddpm import guide, guided
+from ddpm import GaussianEps, MixtureEps, Schedule, guide, guided
 
 
 @pytest.mark.parametrize("w", [-1.0, -0.5, 0.0, 1.5, 6.5])
@@ -20,3 +20,18 @@ def test_no_call_is_wasted(scale, calls, answer):
     null = lambda x, t: called.append("n") or torch.full_like(x, 2.0)  # noqa: E731
     assert torch.equal(guided(conditional, null, scale)(x, t), torch.full_like(x, answer))
     assert "".join(called) == calls
+
+
+def test_guided_score_is_that_of_the_sharpened_posterior():
+    """Two classes N(1, v) and N(-1, v), equally likely: eps_c - eps_null must be the gradient of log p(c | x_t)."""
+    schedule, t, scale = Schedule(100), 60, 3.0
+    means, variances = torch.tensor([[1.0], [-1.0]], dtype=torch.float64), torch.full((2,), 0.3, dtype=torch.float64)
+    null = MixtureEps(schedule, torch.tensor([0.5, 0.5]), means, variances)
+    conditional = GaussianEps(schedule, means[0], variances[0])
+    x = torch.linspace(-2, 2, 9, dtype=torch.float64).view(-1, 1).requires_grad_()
+    alpha_bar = schedule.alpha_bar[t]
+    log_p = torch.distributions.Normal(alpha_bar.sqrt() * means.T, (alpha_bar * 0.3 + 1 - alpha_bar).sqrt()).log_prob(x)
+    log_posterior = log_p[:, 0] - log_p.logsumexp(1)
+    (gradient,) = torch.autograd.grad((log_p[:, 0] + (scale - 1) * log_posterior).sum(), x)
+    eps = guided(conditional, null, scale)(x.detach(), torch.full((9,), t))
+    assert torch.allclose(eps, -(1 - alpha_bar).sqrt() * gradient, rtol=0, atol=1e-12)
