@@ -86,6 +86,8 @@ def agree(what: str, answer, truth, mistakes: dict | None = None, terms: dict | 
     """
     if isinstance(answer, list | tuple) and any(each is None for each in answer):
         raise Wrong(f"{what} has None in it, expected numbers only: {answer}")
+    if isinstance(truth, Tensor) and truth.dim() > 0 and not isinstance(answer, Tensor):
+        raise Wrong(f"{what} is a {type(answer).__name__}, expected a tensor")
     try:
         answer, truth = (torch.as_tensor(each, dtype=torch.float64) for each in (answer, truth))
     except (TypeError, ValueError, RuntimeError):

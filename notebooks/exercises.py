@@ -120,7 +120,7 @@ def alpha_bar(f):
     def ends(*numbers):  # with or without the 1 at the start
         return lambda x: close(x[-len(numbers) :], torch.tensor(numbers, dtype=torch.float64))
 
-    agree("alpha_bar", f(torch.tensor([0.36, 0.4375, 0.5], dtype=torch.float64)), [1, 0.64, 0.36, 0.18], {
+    agree("alpha_bar", f(torch.tensor([0.36, 0.4375, 0.5], dtype=torch.float64)), torch.tensor([1, 0.64, 0.36, 0.18]), {
         "this is one number: alpha_bar has T + 1, one for each t": lambda x: x.dim() == 0,
         "alpha_bar[0] = 1 is missing: T betas give T + 1 values": [0.64, 0.36, 0.18],
         "the 1 stands at the end: it belongs to t = 0, the data": [0.64, 0.36, 0.18, 1],
@@ -245,7 +245,7 @@ def change_elsewhere(f):
     difference = difference * torch.tensor([1.0, -1.0, 1.0]).view(3, 1, 1)  # of other sign in the second channel
     x, same = draws(2, 3, 2, 2), torch.tensor([[[True, False], [True, False]], [[False, True], [True, True]]])
     # halved and squared: 0.09, 0.01, 0.04, 0.25 and 0.16, 0.01, 0, 0.04
-    agree("the change", f(x, x + difference, same), [0.13 / 2, 0.05 / 3], {
+    agree("the change", f(x, x + difference, same), torch.tensor([0.13 / 2, 0.05 / 3]), {
         "the scale is that of [-1, 1]: halve the difference": [0.52 / 2, 0.2 / 3],
         "all pixels count: only those where `same` is true do": [0.39 / 4, 0.21 / 4],
         "the wrong pixels count: those where `same` is true do": [0.26 / 2, 0.16],

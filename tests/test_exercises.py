@@ -27,6 +27,7 @@ time_embedding
     torch.cat([angles.cos(), angles.sin()], dim=1) -> angles.sin() | half of the width
     right(t, width).unflatten(1, (2, -1)).mT.flatten(1) | alternate
     width // 2 -> width | too wide
+    right(t, width).numpy() | is a ndarray, expected a tensor
     dim=1 -> dim=0 | below the cosines
 eps_from_v
     v + -> v - | is subtracted
@@ -63,6 +64,7 @@ alpha_bar
     (1 - beta).cumprod -> (1 - beta).flip(0).cumprod | from the last step
     (1 - beta).cumprod(0) -> 1 - (1 - beta).cumprod(0) | variances of the noise
     cumprod -> cumsum | alpha_t are added up
+    right(beta).tolist() | is a list, expected a tensor
 q_sample
     alpha_bar[t] -> (alpha_bar / alpha_bar.roll(1))[t] | alpha_t is used
     .sqrt() -> | the roots are
