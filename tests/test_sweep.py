@@ -46,10 +46,12 @@ def test_a_face_that_no_edit_has_changed_is_the_same_person_and_one_far_away_is_
 
 
 def test_curves_of_earlier_calls_stay_and_new_ones_take_their_place():
-    before = {"curves": {"hair": {"ddim": 1}, "smiling": {"exact": 2, "sdedit": 3}}, "recogniser": {"hair": 4}}
-    new = {"settings": {"n": 5}, "curves": {"smiling": {"sdedit": 6, "ddim": 7}}, "recogniser": {}}
+    people = {"hair": {"mirrored": 4}, "smiling": {"mirrored": 5, "sampled": 6}}
+    before = {"curves": {"hair": {"ddim": 1}, "smiling": {"exact": 2, "sdedit": 3}}, "recogniser": people}
+    new = {"curves": {"smiling": {"sdedit": 6, "ddim": 7}}, "recogniser": {"smiling": {"mirrored": 8}}}
     curves = {"hair": {"ddim": 1}, "smiling": {"sdedit": 6, "ddim": 7, "exact": 2}}
-    assert sweep.together(before, new) == {"settings": {"n": 5}, "curves": curves, "recogniser": {"hair": 4}}
+    people = {"hair": {"mirrored": 4}, "smiling": {"mirrored": 8, "sampled": 6}}
+    assert sweep.together(before, new) == {"curves": curves, "recogniser": people}
     assert list(sweep.together(before, new)["curves"]["smiling"]) == ["sdedit", "ddim", "exact"]  # in the tables' order
 
 

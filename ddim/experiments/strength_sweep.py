@@ -124,7 +124,9 @@ def together(before: dict, new: dict) -> dict:
     both = [before["curves"], new["curves"]]
     curves = {kind: both[0].get(kind, {}) | both[1].get(kind, {}) for kind in both[0] | both[1]}
     curves = {kind: {method: found[method] for method in METHODS if method in found} for kind, found in curves.items()}
-    return new | {"curves": curves, "recogniser": before.get("recogniser", {}) | new["recogniser"]}
+    people = before.get("recogniser", {})
+    people = people | {kind: people.get(kind, {}) | errors for kind, errors in new["recogniser"].items()}
+    return new | {"curves": curves, "recogniser": people}
 
 
 # ---- as text and as a plot -------------------------------------------------------------------------------------------
@@ -268,7 +270,10 @@ def run(args: argparse.Namespace) -> None:
         for method in args.methods:
             own, after = edits_by(trained, args, e, method)
             shown = [shows_edit(trained.info["data"], kind, e, each) for each in after]
-            source = faces.descriptors(own.images) if people and method == "p2p" else before
+            source = before
+            if people and method == "p2p":
+                source = faces.descriptors(own.images)
+                recogniser[kind]["two other people, sampled"] = faces.other_people(source)
             results = zip(args.strengths, after, shown, strict=True)
             curves[kind][method] = [{"strength": s} | point(own, x, ok, source) for s, x, ok in results]
             images[method] = [own.images, *after[-len(drawn) :]]

@@ -69,6 +69,12 @@ def person(before: np.ndarray, after: np.ndarray) -> dict[str, float]:
     return {"distance": float(distances.mean()), "same": float((distances < SAME).mean())}
 
 
+def other_people(descriptors: np.ndarray) -> dict[str, float]:
+    """`person` of all pairs of different faces, of descriptors (N, 128): what is called the same and is not."""
+    first, second = np.triu_indices(len(descriptors), 1)
+    return person(descriptors[first], descriptors[second])
+
+
 def own_errors(images: np.ndarray, before: np.ndarray) -> dict[str, dict[str, float]]:
     """What the recogniser says of each pair of images and of the same image, changed; before: their descriptors."""
 
@@ -82,5 +88,4 @@ def own_errors(images: np.ndarray, before: np.ndarray) -> dict[str, dict[str, fl
         "at half the size": changed(lambda image: image.resize(small, Image.Resampling.BOX).resize(size)),
     }
     same = {name: person(before, descriptors(x.transpose(0, 3, 1, 2))) for name, x in versions.items()}
-    first, second = np.triu_indices(len(before), 1)
-    return {"two other people": person(before[first], before[second])} | same
+    return {"two other people": other_people(before)} | same
