@@ -32,9 +32,9 @@ def sample_exact(
 
     `x_T` is noise (B, ...), whose first step is a DDIM step, or the latent pair that `invert_exact` found. Each step is
     x_s = gamma (x_r - ddim_r) + ddim_s from the two images before, where ddim_r and ddim_s are the DDIM steps from t to
-    r and to s. `gamma` in (0, 1], by default exp(-2/S): 1 is undamped, so that the odd and the even steps may drift
-    apart; rounding grows like gamma^-S. x_s is float64, because the inverse must call the network at the very same
-    point; the network computes in `dtype`. One call a step, two steps or more.
+    r and to s. `gamma` in (0, 1], by default exp(-2/S) (ours; the paper's is a constant): 1 is undamped, so that the
+    odd and the even steps may drift apart; rounding grows like gamma^-S. x_s is float64, because the inverse must call
+    the network at the very same point; the network computes in `dtype`. One call a step, two steps or more.
     """
     grid = as_grid(schedule.T, steps, spacing)
     gamma = check_gamma(gamma, grid)

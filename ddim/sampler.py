@@ -84,7 +84,7 @@ def step_hat(schedule: Schedule, eps: Tensor, x_t: Tensor, t: int, s: int, noise
     """A step of the paper's sigma-hat row, appendix D.3: the mean of eta = 1 with the larger noise sqrt(1 - a_t / a_s).
 
     At s = t - 1 that noise is sqrt(beta_t). It does not keep the marginals, so it is outside the family. The step to
-    s = 0 adds none.
+    s = 0 adds none. The published code also clips the predicted x_0 to [-1, 1] in this row; here nothing is clipped.
     """
     a_t, a_s = schedule.alpha_bar[[t, s]].tolist()
     mean, x_0 = step(schedule, eps, x_t, t, s, 1.0, torch.zeros_like(x_t))

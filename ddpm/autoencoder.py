@@ -1,7 +1,8 @@
 """The autoencoder of latent diffusion (Rombach et al. 2022, Section 3.1): an image as a small map, and back.
 
 Diffusion runs on the map, the latent, as it runs on pixels. The encoder gives a normal distribution for each number of
-the latent; a small KL divergence from the standard normal keeps them near zero.
+the latent; a small KL divergence from the standard normal keeps them near zero. The paper's loss has two more terms, a
+perceptual and an adversarial one, and its diffusion is trained on draws from that distribution, not on its mean.
 """
 
 from dataclasses import dataclass

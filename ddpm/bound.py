@@ -74,8 +74,8 @@ def reverse(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Mean and variance of p(x_{t-1} | x_t). At t = 1, where the posterior's variance is 0, that of t = 2.
 
-    With variance "beta", t = 1 (that is, L_0) takes beta_1; the code of improved-diffusion (Nichol & Dhariwal 2021)
-    takes the variance of t = 2 there, and so has another L_0.
+    With variance "beta", t = 1 (that is, L_0) takes beta_1; the code of Ho et al., and of Nichol & Dhariwal
+    2021 after it, takes the variance of t = 2 there, and so has another L_0.
     """
     x_0 = predict_x0(schedule, x_t, t, eps(x_t, t))
     mean, _ = posterior(schedule, x_0.clamp(-1, 1) if clip else x_0, x_t, t)
@@ -133,8 +133,8 @@ def bits_per_dim(
     """The bound of each image in bits per dimension: Ho Eq. (5), with one draw of x_t for each term: T network calls.
 
     `x_0` (B, ...) in [-1, 1], 8-bit images by default: `levels` values, or None for a continuous density (which can
-    be negative). `variance` is p's: "posterior" or "beta" (with "beta", L_0 takes beta_1 where improved-diffusion takes
-    the variance of t = 2). `clip` keeps the predicted x_0 in [-1, 1]. `generator`: see `ddpm.noise`. `progress` wraps
+    be negative). `variance` is p's: "posterior" or "beta" (with "beta", L_0 takes beta_1 where Ho's code takes the
+    variance of t = 2). `clip` keeps the predicted x_0 in [-1, 1]. `generator`: see `ddpm.noise`. `progress` wraps
     the list of times: tqdm, for example. ValueError: images outside [-1, 1] (with levels), T below 2.
     """
     check_bound(schedule, x_0, variance, levels)

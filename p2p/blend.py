@@ -1,4 +1,8 @@
-"""Local blend: outside a mask the edit keeps the source's image (Hertz et al. 2022, section 4, "Local editing")."""
+"""Local blend: outside a mask the edit keeps the source's image (Hertz et al. 2022, "Local editing").
+
+Here a mask grows by pixels of the image. In the paper's code the maps grow by one of their own cells before they are
+enlarged, and the threshold is a share of the largest value, not of the range.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -69,9 +69,11 @@ def edit(
     x_T: (n, C, H, W), or the latent pair of `ddim.invert_exact` with sampler=ddim.sample_exact.
     cross_until, self_until: the injection schedule, shares of the steps in [0, 1], counted from T, in which the target
         takes the source's cross-attention maps, and its self-attention maps of at most 16 x 16 (SELF_SIZE). 0 and 0 is
-        plain sampling of the target. The defaults are the paper's; `p2p.experiments.baselines` has those of a kind.
+        plain sampling of the target. The defaults are those of the paper's code; `p2p.experiments.baselines` has those
+        of a kind.
     word_until, weights: word of the target -> its own share in place of cross_until; factor of its maps in all steps,
-        -2 .. 5 (re-weighting). One mapping for all pairs, or one for each.
+        -2 .. 5 (re-weighting; the paper's code weights in the injected steps alone). One mapping for all pairs, or one
+        for each.
     blend: keeps the source's image outside a mask. store: records the maps of all 2n images, the target's after
         replacement and before re-weighting. null: the unconditional model of guidance, by default the empty prompt's.
     sampler: `ddim.sample`, `ddim.sample_2m`, `ddim.sample_exact`, or one with noise (`shared_noise`).

@@ -53,8 +53,9 @@ def null_text(
     """Null prompts under which guided DDIM sampling follows the unguided inversion: yields (t, x_s, states) per step.
 
     x_0: (n, C, H, W) in [-1, 1], with one prompt each. states: (n, tokens, width), the null prompts of the step t -> s.
-    Adam moves them, from those of the step before, so that the guided step lands on the inversion's x_s. The last x_s
-    is the reconstruction. Hand {t: states} to `null_of`. ValueError: x_0 of another size, numbers out of range.
+    Adam moves them, from those of the step before, so that the guided step lands on the inversion's x_s; the paper's
+    code also lowers the rate step by step, and stops early. The last x_s is the reconstruction. Hand {t: states} to
+    `null_of`. ValueError: x_0 of another size, numbers out of range.
     """
     if x_0.shape != (len(prompts), *trained.shape):
         expected = (len(prompts), *trained.shape)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 
 def sinusoids(t: Tensor, width: int) -> Tensor:
-    """t (B,) -> (B, width): cosines and sines at width/2 frequencies from 1 to 1/10000 (Vaswani et al. 2017, 3.5)."""
+    """t (B,) -> (B, width): cosines and sines at width/2 frequencies from 1 to 1/10000 (Ho et al. 2020, code)."""
     frequencies = torch.exp(torch.arange(width // 2, device=t.device) * (-math.log(10000.0) / (width // 2 - 1)))
     angles = t.float()[:, None] * frequencies
     return torch.cat([angles.cos(), angles.sin()], dim=1)

@@ -21,8 +21,8 @@ COMPACT = UNetConfig(stem=2, channels=64, multipliers=(1, 2, 2), groups=4, predi
 
 PRESETS: dict[str, UNetConfig] = {
     "shapes": SHAPES,
-    # the network of Ho et al. 2020 for CIFAR-10, with cross-attention to our text, a time that scales as well as
-    # shifts, and without self-attention at 4 x 4
+    # the network of Ho et al. 2020 for CIFAR-10, with cross-attention to our text, heads of 64 channels in place of
+    # one head, a time that scales as well as shifts, and without self-attention at 4 x 4
     "ddpm": DDPM,
     # a fifth of its arithmetic: minutes on a GPU, seconds for a few samples on a CPU, 18 MB in half precision; without
     # dropout, which helps only where every image is seen hundreds of times

@@ -61,7 +61,7 @@ def symmetric_root(matrix: Tensor) -> Tensor:
 def kernel_distance(features_1: Tensor, features_2: Tensor) -> float:
     """KID: squared maximum mean discrepancy of two feature sets (n, d), (m, d) under k(x, y) = (x.y / d + 1)^3.
 
-    Binkowski et al. 2018, section 3: unbiased for all n and m >= 2, and so slightly negative at times when the sets
+    Binkowski et al. 2018: unbiased for all n and m >= 2, and so slightly negative at times when the sets
     agree. Usually printed times 1000. ValueError: fewer than 2 rows, unequal d.
     """
     for features in (features_1, features_2):
@@ -87,8 +87,9 @@ class Reference:
         """{"distance", "error", "kid", "kid_error"}: Frechet and kernel distance with their standard errors.
 
         The Frechet distance's error is the jackknife over PARTS parts of the features: each is left out once, which is
-        a subtraction of its sums. The kernel distance, which has no bias, is the mean over the parts. Fewer than 4
-        features have no error bar: None. ValueError: fewer than 2 features.
+        a subtraction of its sums. The kernel distance, which has no bias, is the mean over the parts. Neither error has
+        a share of the reference's, which all rows of a table have in common. Fewer than 4 features: no error bar, None.
+        ValueError: fewer than 2 features.
         """
         check_features(features)
         parts = features.tensor_split(min(PARTS, len(features) // 2))
