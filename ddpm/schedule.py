@@ -20,7 +20,7 @@ class Schedule:
     `T` is the number of steps (at least 1), `kind` is "linear" or "cosine":
 
     - "linear": beta_1 .. beta_T evenly from 1e-4 to 0.02 (Ho et al. 2020, section 4). The end points stay the same
-      for every T, so they suit T = 1000; below 460 steps x_T still shows the image, and training refuses that.
+      for every T, so they suit T = 1000; below 456 steps x_T still shows the image, and training refuses that.
     - "cosine": alpha_bar_t = f(t) / f(0), f(t) = cos^2(pi/2 (t/T + s) / (1 + s)), betas at most 0.999
       (Nichol & Dhariwal 2021, Eq. 17). It means the same for every T.
 
