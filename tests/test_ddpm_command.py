@@ -2,6 +2,7 @@
 
 import json
 from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
 
 import helpers
@@ -27,6 +28,8 @@ def test_only_five_endings_make_a_file_and_a_folder_is_a_folder(tmp_path):
     }.items():  # fmt: skip
         args = SimpleNamespace(out=cli.destination(f"{tmp_path}/{out}"))
         assert cli.output(args, "grid", ".png") == tmp_path / file, out
+    for module in Path(cli.__file__).parents[2].glob("*/experiments/*.py"):
+        assert "with_suffix" not in module.read_text(encoding="utf-8"), module  # `output` alone knows what was typed
 
 
 def test_what_a_command_reads_it_does_not_write_and_no_file_where_a_folder_is(tmp_path, monkeypatch):
@@ -43,6 +46,8 @@ def test_what_a_command_reads_it_does_not_write_and_no_file_where_a_folder_is(tm
     (tmp_path / "edit.png").mkdir()
     with pytest.raises(ValueError, match="edit.png is a folder, and a file is to be written"):
         cli.output(SimpleNamespace(out="."), "edit", ".png")
+    with pytest.raises(ValueError, match="edit.png is a folder"):  # refused with the record, which is written first
+        cli.output(SimpleNamespace(out="edit.json"), "", ".json")
 
 
 def test_sample_is_ddpms_ancestral_sampler_in_the_form_that_other_programs_read(model, tmp_path, capsys):

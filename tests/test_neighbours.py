@@ -29,9 +29,10 @@ def test_neighbours_are_the_nearest_mirrored_or_not():
 
 def test_the_command_compares_with_test_images(cifar, tmp_path):
     """Those of `cifar` are training images: their distance is 0."""
-    flags = ("--model", cifar / "model.pt", "--data-dir", cifar, "--n", 2, "--steps", 2, "--out", tmp_path)
+    flags = ("--model", cifar / "model.pt", "--data-dir", cifar, "--n", 2, "--steps", 2, "--out", tmp_path / "near.PNG")
     assert code_of("neighbours", *flags) == 0
-    numbers = json.loads((tmp_path / "neighbours-model.json").read_text())
+    numbers = json.loads((tmp_path / "near.json").read_text())
     assert numbers["samples"]["1"] > 0 == numbers["test"]["90"]
-    with Image.open(tmp_path / "neighbours-model.png") as image:
+    assert {file.name for file in tmp_path.iterdir()} == {"near.json", "near.PNG"}  # as it was typed
+    with Image.open(tmp_path / "near.PNG") as image:
         assert image.width > 500

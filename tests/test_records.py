@@ -2,14 +2,15 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 import ddpm
 from ddim.experiments import control, mistakes, reconstruct, strength_sweep, table
 from ddpm.evaluation import classifier, features
-from ddpm.experiments import records
-from ddpm.utils.files import manifest
+from ddpm.experiments import common, records
+from ddpm.utils.files import alone, manifest
 
 RESULTS = Path(__file__).parent.parent / "notebooks" / "results"
 SHIPPED, P2P = sorted((RESULTS / "ddim").rglob("*.json")), sorted((RESULTS / "p2p").glob("*.json"))
@@ -41,6 +42,43 @@ def test_a_finished_cell_is_not_made_again_even_after_an_interruption(tmp_path):
     assert made == [("0", 10), ("1", 10), "again", ("hat", 10), ("1", 20), ("0", 20), ("hat", 20)]
     record = json.loads(path.read_text())
     assert records.rows_of(record, ["0", "0.5", "1"]) == ["0", "1", "hat"] and records.columns_of(record) == [10, 20]
+
+
+def test_two_commands_on_one_record_lose_no_cell_and_mix_no_settings(tmp_path):
+    """The second one measures a cell while the first one does, and ends before it."""
+    path = tmp_path / "table.json"
+    inner = ["1", "0"]
+    record, _ = filled(path, ["0"], [10, 20], lambda *_: filled(path, [inner.pop()], [50], lambda *_: CELL) and CELL)
+    filled(path, ["hat"], [10], lambda *_: CELL)
+    written = common.write(SimpleNamespace(out=f"{tmp_path}/table.TXT"), path, record, str, records.together)
+    assert json.loads(path.read_text()) == written and (tmp_path / "table.TXT").read_text() == str(written)
+    assert {row: sorted(map(int, cells)) for row, cells in written["cells"].items()} == {
+        "0": [10, 20, 50],
+        "1": [50],
+        "hat": [10],
+    }
+    other = {"settings": SETTINGS | {"n": 5}, "cells": {}}
+    with pytest.raises(ValueError, match="was made with n 4, not 5"):
+        list(records.fill(path, other, [("0", 5)], lambda *_: CELL))
+    assert json.loads(path.read_text()) == written
+    assert {file.name for file in tmp_path.iterdir()} == {"table.json", "table.TXT"}
+
+
+def test_a_record_is_written_by_one_command_at_a_time(tmp_path, monkeypatch):
+    path, waited = tmp_path / "table.json", []
+
+    def other_ends(_):
+        waited.append(lock.unlink())
+
+    with alone(path):
+        (lock,) = tmp_path.iterdir()
+        monkeypatch.setattr("time.sleep", waited.append)
+        with pytest.raises(OSError, match=rf"{lock.name} says that another command writes .*: if none does, remove it"):
+            records.add_cells(path, "colour", {}, {"p2p": {"success": 1.0}})
+        assert lock.exists() and not path.exists() and sum(waited) >= 9
+        monkeypatch.setattr("time.sleep", other_ends)
+        records.add_cells(path, "colour", {}, {"p2p": {"success": 1.0}})
+    assert [file.name for file in tmp_path.iterdir()] == ["table.json"]
 
 
 def test_cells_of_other_settings_are_refused(tmp_path):

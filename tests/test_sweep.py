@@ -13,6 +13,7 @@ from ddpm.data import Dataset, shapes
 from ddpm.data.captions import parse_face, parse_thing
 from ddpm.evaluation import edits
 from ddpm.experiments import common
+from ddpm.utils.files import write_json
 from ddpm.utils.images import from_bytes, squared_error
 from p2p.real import null_text
 from unet.vocabulary import CLASSES, SHAPES
@@ -45,14 +46,19 @@ def test_a_face_that_no_edit_has_changed_is_the_same_person_and_one_far_away_is_
     assert found["same"] == found["distance"] == 0.5
 
 
-def test_curves_of_earlier_calls_stay_and_new_ones_take_their_place():
+def test_curves_of_earlier_calls_stay_and_new_ones_take_their_place(tmp_path):
+    path, how = tmp_path / "sweep.json", {"settings": {"n": 5}}
     people = {"hair": {"mirrored": 4}, "smiling": {"mirrored": 5, "sampled": 6}}
-    before = {"curves": {"hair": {"ddim": 1}, "smiling": {"exact": 2, "sdedit": 3}}, "recogniser": people}
-    new = {"curves": {"smiling": {"sdedit": 6, "ddim": 7}}, "recogniser": {"smiling": {"mirrored": 8}}}
+    before = how | {"curves": {"hair": {"ddim": 1}, "smiling": {"exact": 2, "sdedit": 3}}, "recogniser": people}
+    new = how | {"curves": {"smiling": {"sdedit": 6, "ddim": 7}}, "recogniser": {"smiling": {"mirrored": 8}}}
     curves = {"hair": {"ddim": 1}, "smiling": {"sdedit": 6, "ddim": 7, "exact": 2}}
     people = {"hair": {"mirrored": 4}, "smiling": {"mirrored": 8, "sampled": 6}}
-    assert sweep.together(before, new) == {"curves": curves, "recogniser": people}
-    assert list(sweep.together(before, new)["curves"]["smiling"]) == ["sdedit", "ddim", "exact"]  # in the tables' order
+    write_json(path, before)
+    both = sweep.together(path, new)
+    assert both == how | {"curves": curves, "recogniser": people}
+    assert list(both["curves"]["smiling"]) == ["sdedit", "ddim", "exact"]  # in the tables' order
+    with pytest.raises(ValueError, match="was made with n 5, not 6"):
+        sweep.together(path, new | {"settings": {"n": 6}})
 
 
 def test_an_edited_shape_shows_its_edit_where_every_word_is_right():

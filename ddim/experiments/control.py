@@ -141,4 +141,4 @@ def run(args: argparse.Namespace) -> None:
         rows, names = ["sketch", *(f"seed {seed}" for seed in SEEDS)], [name for name, *_ in columns]
         print(sheet(picture, draw(trained, args, columns), rows, names, title))
     record = {"settings": facts, "rows": measure(trained, args)}
-    write(path, record, text(record))
+    write(args, path, record, text)

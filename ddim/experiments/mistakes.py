@@ -170,10 +170,10 @@ def run(args: argparse.Namespace) -> None:
         "sampling": {name: reference.measure(network(images)) for name, images in samples.items()},
         "inversion": {name: {"mean": e.mean(), "error": e.std(ddof=1) / len(e) ** 0.5} for name, e in errors.items()},
     }
-    write(path, record, text(record))
+    write(args, path, record, text)
     columns = [f"{textwrap.fill(key, 18)}\nFD {cell['distance']:.1f}" for key, cell in record["sampling"].items()]
     columns += ["image", *(f"{textwrap.fill(key, 18)}\nerror {e.mean():.1f}" for key, e in errors.items())]
     shown = np.stack([each[:SHOWN] for each in (*samples.values(), real, *again.values())], axis=1)
     title = f"{'; '.join(captions[:SHOWN])}. FD: Frechet distance; error: squared error x 1000"
     notes, fold = ["sampling", "", "the image, inverted and sampled again"], [(len(samples) + 1) // 2, len(samples)]
-    print(sheet(path.with_suffix(".png"), shown, [""] * SHOWN, columns, title, fold, notes))
+    print(sheet(cli.output(args, path.stem, ".png"), shown, [""] * SHOWN, columns, title, fold, notes))

@@ -203,8 +203,8 @@ def run(args: argparse.Namespace) -> None:
         earlier = [cell for cell in cells if cell not in found]  # measured by an earlier command: made again
         bar.total += len(x_0[:SHOWN]) * sum(S for _, S in earlier)
         found |= {cell: again(*cell, x_0[:SHOWN]) for cell in earlier}
-    write(path, record, text(record))
+    write(args, path, record, text, records.together)
     names = ["original", *("\n".join([*row.split(maxsplit=1), f"S = {S}"]) for row, S in cells)]
     images = [originals[:SHOWN], *(trained.images(found[cell].nan_to_num()) for cell in cells)]
     images = np.stack(images, axis=1)
-    print(sheet(path.with_suffix(".png"), images, [""] * len(images), names))
+    print(sheet(cli.output(args, path.stem, ".png"), images, [""] * len(images), names))

@@ -119,8 +119,12 @@ def at_success(points: Points, level: float) -> float | None:
     return None
 
 
-def together(before: dict, new: dict) -> dict:
-    """The new record with the curves of one of the same settings from before, methods in the order of METHODS."""
+def together(path: Path, new: dict) -> dict:
+    """The new record with the curves of its file from before, methods in the order of METHODS. ValueError: that is of
+    other settings.
+    """
+    check_settings(path, new["settings"])
+    before = records.read(path, "curves") if path.exists() else {"curves": {}}
     both = [before["curves"], new["curves"]]
     curves = {kind: both[0].get(kind, {}) | both[1].get(kind, {}) for kind in both[0] | both[1]}
     curves = {kind: {method: found[method] for method in METHODS if method in found} for kind, found in curves.items()}
@@ -284,11 +288,9 @@ def run(args: argparse.Namespace) -> None:
             names.append(f"{kind}: {METHODS[method]}")
         titles.append(f"{e.sources[i]}  ->  {e.targets[i]}")
     record = {"settings": settings, "curves": curves, "recogniser": recogniser}
-    if path.exists():
-        record = together(records.read(path), record)
-    write(path, record, text(record))
+    record = write(args, path, record, text, together)
     if people:
-        print(plot_people(path.with_name(f"{path.stem}-people.png"), record))
-    print(plot(path.with_suffix(".png"), record))
+        print(plot_people(cli.output(args, path.stem, ".png", "-people"), record))
+    print(plot(cli.output(args, path.stem, ".png"), record))
     columns = ["original", *(f"{strength:g}" for strength in drawn)]
-    print(sheet(path.with_name(f"{path.stem}-strip.png"), np.array(rows), names, columns, "\n".join(titles)))
+    print(sheet(cli.output(args, path.stem, ".png", "-strip"), np.array(rows), names, columns, "\n".join(titles)))

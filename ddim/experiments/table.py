@@ -352,8 +352,8 @@ def run(args: argparse.Namespace) -> None:
             for row, S, cell in records.fill(path, record, todo, measure):
                 where = label(row) + (f", S = {S}" if S != REAL else "")
                 tqdm.write(f"{where}: {plus_minus(cell['distance'], cell['error'])}")
-    write(path, record, text(record))
+    record = write(args, path, record, text, records.together)
     if args.beside:
         print(agreement_lines(record, args.beside))
     if columns_of(record) != [REAL]:
-        print(save_figure(figure_of(record), path.with_suffix(".png")))
+        print(save_figure(figure_of(record), cli.output(args, path.stem, ".png")))

@@ -96,4 +96,4 @@ def run(args: argparse.Namespace) -> None:
     trained, sets, facts, path = prepare(args)
     result = measure(trained, sets, args.scale, args.steps, args.eta)
     settings = {name: getattr(args, name) for name in ("model", "n", "steps", "eta", "scale")} | facts
-    common.write(path, settings | result, table(result) + "\n")
+    common.write(args, path, settings | result, lambda _: table(result) + "\n")

@@ -21,12 +21,14 @@ from ..model import Sampler, Trained, generate
 from ..noise import Noise
 from ..schedule import Schedule
 from ..utils import cli
-from ..utils.files import read_json, sha256, write_json, write_text
+from ..utils.files import alone, read_json, sha256, write_json, write_text
 from . import records
 from .records import arithmetic
 
 SAMPLERS = {"ddim": ddim.sample, "hat": ddim.sample_hat, "2m": ddim.sample_2m, "exact": ddim.sample_exact}
 """Every sampler by its name: (eps, schedule, x_T, steps, ...) -> trajectory."""
+Text = Callable[[dict], str]  # of a record
+Together = Callable[[Path, dict], dict]  # a record, and what its file has -> both
 
 
 def named(name: str, eps: EpsFn, schedule: Schedule, x_T: Tensor, noise: Noise, steps: Steps, **how) -> Trajectory:
@@ -122,12 +124,16 @@ def own_record(args: argparse.Namespace, name: str, what: str, *keys: str) -> Pa
     return path
 
 
-def write(path: Path, record: dict, text: str) -> None:
-    """Write a result as JSON and, beside it, as text; then print the text and where it is."""
-    write_json(path, record)
-    file = write_text(path.with_suffix(".txt"), text)
-    print(text)
-    print(file)
+def write(args: argparse.Namespace, path: Path, record: dict, text: Text, together: Together | None = None) -> dict:
+    """Write a result as JSON and, beside it, as text; print the text and where it is. Returns the result.
+
+    together: adds to it what other commands have written to its file meanwhile.
+    """
+    with alone(path):
+        write_json(path, record := together(path, record) if together else record)
+        file = write_text(cli.output(args, path.stem, ".txt"), text(record))
+    print(text(record), file, sep="\n")
+    return record
 
 
 def images_of(

@@ -103,4 +103,4 @@ def run(args: argparse.Namespace) -> None:
     axis.set(xlabel="t", ylabel="$L_{t-1}$, bits per dimension", xscale="log", yscale="log")
     axis.set_title(f"{args.n} images of {trained.info['data']}, test split")
     axis.grid(alpha=0.3, which="both")
-    print(path, save_figure(figure, path.with_suffix(".png")), sep="\n")
+    print(path, save_figure(figure, cli.output(args, path.stem, ".png")), sep="\n")

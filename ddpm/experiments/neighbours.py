@@ -91,7 +91,7 @@ def run(args: argparse.Namespace) -> None:
     settings = {key: getattr(args, key) for key in ("model", "n", "steps", "eta", "scale")}
     write_json(path, settings | {"info": trained.card} | arithmetic(trained) | result)
     first = least.argsort()[:32]  # a copy would be among these
-    image = plot(path.with_suffix(".png"), samples[first], training.images[where[first]], distances)
+    image = plot(cli.output(args, path.stem, ".png"), samples[first], training.images[where[first]], distances)
     for name, percentiles in result.items():
         parts = ", ".join(f"{share} % are below {value}" for share, value in percentiles.items())
         print(f"{name}: distance to the nearest training image: {parts}")

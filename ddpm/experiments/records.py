@@ -1,14 +1,15 @@
 """Records of measured cells: long work that stops anywhere and resumes there.
 
 A record is a JSON file {"settings": {...}, "cells": {row: {S: cell}}}, a cell {name: number}. It is rewritten whole
-after each cell; the next call measures what is missing. Cells made with other settings are never mixed.
+after each cell, with those that another command has written meanwhile; the next call measures what is missing. Cells
+made with other settings are never mixed.
 """
 
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from ..model import Trained
-from ..utils.files import read_json, write_json
+from ..utils.files import alone, read_json, write_json
 
 NUMBER = int | float
 LATER = {"precision", "device"}  # of `arithmetic`, which the first records lack
@@ -27,6 +28,13 @@ def resume(path: Path, settings: dict) -> dict:
     record = read(path, "cells")
     check_same(path, record["settings"], settings)
     return {"settings": settings, "cells": record["cells"]}
+
+
+def together(path: Path, record: dict) -> dict:
+    """The record with the cells that other commands have written to its file meanwhile; call it `alone`."""
+    for row, cells in resume(path, record["settings"])["cells"].items():
+        record["cells"][row] = cells | record["cells"].get(row, {})
+    return record
 
 
 def read(path: Path, *keys: str) -> dict:
@@ -55,7 +63,8 @@ def fill(
     for row, S in missing(record, cells):
         cell = measure(row, S)
         record["cells"].setdefault(row, {})[str(S)] = cell
-        write_json(path, record)
+        with alone(path):
+            write_json(path, together(path, record))
         yield row, S, cell
 
 
@@ -86,11 +95,12 @@ def resume_rows(path: Path, settings: dict[str, dict]) -> dict:
 
 def add_cells(path: Path, row: str, settings: dict, cells: dict[str, Cell]) -> dict:
     """Write new cells of a row, if any, beside what other commands have written meanwhile; returns the record."""
-    record = resume_rows(path, {row: settings})
-    if cells:
-        record["settings"][row] = settings
-        record["cells"][row] = record["cells"].get(row, {}) | cells
-        write_json(path, record)
+    with alone(path):
+        record = resume_rows(path, {row: settings})
+        if cells:
+            record["settings"][row] = settings
+            record["cells"][row] = record["cells"].get(row, {}) | cells
+            write_json(path, record)
     return record
 
 

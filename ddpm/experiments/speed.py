@@ -129,4 +129,4 @@ def run(args: argparse.Namespace) -> None:
         lines.append(f"{preset:14s}{library:29s}{name:10s}{rate:9.1f} images/s, ours {ours / rate:.2f}x")
     lines += [f"not here: {library} ({why}): pip install {library}" for library, why in missing.items()]
     record = {"about": lines[0], "images/s": {" / ".join(key): rate for key, rate in rates.items()}}
-    common.write(path, record, "\n".join(lines) + "\n")
+    common.write(args, path, record, lambda _: "\n".join(lines) + "\n")

@@ -124,15 +124,16 @@ def output(args: argparse.Namespace, name: str, ending: str, part: str = "") -> 
     """The file of a result: --out itself if it names a file, with this ending, else --out/name + part + ending.
 
     part: what tells several files of one ending apart, such as "-strip". ValueError: the command reads this file, or
-    it is a folder.
+    it is a folder, as may be one beside it with another ending, which is written later.
     """
     out, named = Path(args.out), is_file_name(args.out)
     stem = out.with_suffix("") if named else out / name
     same = named and out.suffix.lower() == ending and not part
     path = out if same else stem.with_name(f"{stem.name}{part}{ending}")
-    if path.is_dir() or (path.exists() and is_read(path, args)):
-        what = "is a folder, and a file is to be written" if path.is_dir() else "is read by this command"
-        raise ValueError(f"{path} {what}: choose another --out")
+    for folder in (each for each in (path, *map(path.with_suffix, ENDINGS)) if each.is_dir()):
+        raise ValueError(f"{folder} is a folder, and a file is to be written: choose another --out")
+    if path.exists() and is_read(path, args):
+        raise ValueError(f"{path} is read by this command: choose another --out")
     return path
 
 

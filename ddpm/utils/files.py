@@ -6,6 +6,7 @@ import os
 import pickle
 import re
 import textwrap
+import time
 import zipfile
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
@@ -40,6 +41,25 @@ def whole_file(path: Path) -> Iterator[Path]:
         if isinstance(error, OSError) or "PytorchStreamWriter" in str(error):  # of torch.save on a full disk
             raise OSError(f"cannot write {path}: {first_line(error)}; what was there is unchanged") from error
         raise
+
+
+@contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """One command at a time: others that write `path` wait here. OSError where one has not ended after ten seconds."""
+    lock = path.with_name(f".{path.name}.lock")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for left in reversed(range(100)):
+        try:
+            lock.touch(exist_ok=False)
+            break
+        except FileExistsError:
+            if not left:
+                raise OSError(f"{lock} says that another command writes {path}: if none does, remove it") from None
+            time.sleep(0.1)
+    try:
+        yield
+    finally:
+        lock.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> Path:
