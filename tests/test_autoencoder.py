@@ -46,6 +46,14 @@ def test_the_loss_is_the_squared_error_and_the_closed_form_of_the_kl_divergence(
     assert loss.item() == pytest.approx(0.25 + 0.1 * expected.mean().item())
 
 
+def test_training_decodes_draws_from_the_encoders_distribution():
+    autoencoder = make_autoencoder()
+    autoencoder.decoder = torch.nn.Identity()
+    z, mean, log_var = autoencoder(X)
+    noise, n = (z - mean) / (log_var / 2).exp(), z.numel()
+    assert abs(noise.mean()) < 4 / n**0.5 and abs(noise.var() - 1) < 4 * (2 / n) ** 0.5
+
+
 def test_training_sees_the_latents_of_the_images_and_of_their_mirror_images():
     autoencoder, settings = make_autoencoder(), replace(SETTINGS, flip=True)
     batches = Batches(DATA, Tokenizer(), CONFIG.words, settings, torch.device("cpu"), autoencoder)

@@ -14,6 +14,7 @@ from ddpm import GaussianEps, Noise, Schedule, Trained, bits_per_dim, gaussian_k
 from ddpm import __main__ as command
 from ddpm.bound import denoising_term, diagonal_kl, reconstruction_term
 from ddpm.data import shapes
+from ddpm.diffusion import predict_eps, predict_x0
 from ddpm.experiments import likelihood
 from ddpm.model import LARGEST_BATCH
 from ddpm.utils.images import from_bytes
@@ -126,6 +127,18 @@ def test_the_parts_add_up_and_the_network_is_asked_once_per_term():
     assert bound.times.tolist() == [list(range(12, 1, -1))] * 3 and bound.denoising.shape == (3, 11)
     assert torch.allclose(bound.total, bound.prior + bound.denoising.sum(1) + bound.reconstruction, rtol=1e-12)
     assert (bound.denoising >= 0).all() and (bound.prior >= 0).all()
+
+
+def test_clipping_in_the_bound_is_an_eps_whose_image_is_clipped():
+    schedule, x = Schedule(12), normal(3, 2, 4).clamp(-1, 1)
+    eps = GaussianEps(schedule, 0.9, 0.3)
+
+    def inside(x_t, t):
+        return predict_eps(schedule, x_t, t, predict_x0(schedule, x_t, t, eps(x_t, t)).clamp(-1, 1))
+
+    pairs = ((eps, True), (inside, False))
+    found = [bits_per_dim(e, schedule, x, generator=Noise(range(3)), clip=clip).total for e, clip in pairs]
+    assert torch.allclose(*found, rtol=1e-9)
 
 
 def test_an_image_costs_the_same_in_any_batch(monkeypatch):

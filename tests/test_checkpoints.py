@@ -16,6 +16,7 @@ from tiny import CONFIG, make_training
 
 import ddpm
 from ddpm import Schedule
+from ddpm.analytic import gaussian_like
 from ddpm.data import scenes, shapes
 from ddpm.experiments.ship import ship
 from ddpm.model import CheckpointError, Trained, description, generate, load, read
@@ -101,6 +102,17 @@ def test_a_shipped_model_knows_the_words_of_its_training_captions(data):
     """Those of photographs: see their grammars' tests."""
     captions = {caption for drawn in data.scatter(3000, "train", 0) for caption in data.variants(drawn)}
     assert set(load(data.__name__.split(".")[-1]).tokenizer.known) == set(" ".join(captions).split())
+
+
+def test_the_shipped_weights_fit_the_network():
+    """On images never seen eps is far nearer to the noise than the best linear denoiser's, and captions help."""
+    trained, data, t = load("shapes"), shapes.shapes("test", 332), torch.full((32,), 500)
+    x_0, captions = ddpm.from_bytes(data.images), [names[0] for names in data.captions[:32]]
+    noise = torch.randn(32, *trained.shape, generator=torch.Generator().manual_seed(0))
+    x_t = ddpm.q_sample(trained.schedule, x_0[:32], t, noise)
+    linear, wrong = gaussian_like(trained.schedule, x_0[32:].double()), trained.eps(captions[::-1])
+    right, *others = ((eps(x_t, t) - noise).square().mean() for eps in (trained.eps(captions), linear, wrong))
+    assert right < min(others) / 4
 
 
 def test_a_model_is_found_by_folder_file_and_string(folder, shelf, monkeypatch):

@@ -26,6 +26,13 @@ def test_a_new_controlnet_is_the_frozen_network_bit_for_bit():
     assert torch.equal(ControlledUNet(base)(*X, condition=LINES), base(*X))
 
 
+def test_the_copy_begins_with_the_frozen_networks_own_maps():
+    """Without the zero convolutions and with strength -1 it takes them all away: nothing of x is left."""
+    unet = ControlledUNet(make_unet()).eval()
+    unet.control.out = torch.nn.ModuleList(torch.nn.Identity() for _ in unet.control.out)
+    assert torch.equal(*(unet(x, *X[1:], condition=LINES, strength=-1.0) for x in (X[0], X[0].flip(0))))
+
+
 def test_a_drawing_acts_by_its_strength_and_without_one_the_frozen_network_answers():
     base = make_unet()
     unet = ControlledUNet(base).eval()

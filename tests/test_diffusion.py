@@ -76,6 +76,9 @@ def test_ddpm_eq_11_is_the_unclipped_step(t):
     beta, alpha_bar = schedule.beta[t].item(), schedule.alpha_bar[t].item()
     expected = (x_t - beta / math.sqrt(1 - alpha_bar) * eps) / math.sqrt(1 - beta)
     assert torch.allclose(mean, expected, rtol=0, atol=1e-10)
+    inside = predict_eps(schedule, x_t, t, predict_x0(schedule, x_t, t, eps).clamp(-1, 1))  # the clipped step's eps
+    means = (step(schedule, e, x_t, t, torch.zeros_like(x_t), clip=c)[0] for e, c in ((eps, True), (inside, False)))
+    assert torch.allclose(*means, rtol=0, atol=1e-10)
 
 
 def test_both_variances_of_the_paper():

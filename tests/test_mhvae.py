@@ -62,6 +62,15 @@ def test_the_three_terms_add_up_to_the_elbo_on_every_path(learned):
     assert torch.allclose(wrong.prior, parts.prior + 3) and torch.allclose(wrong.matching[0], parts.matching[0] - 3)
 
 
+def test_estimated_marginals_approach_those_of_diffusion():
+    """The mean over 500 paths errs by a few of 1 / sqrt(500)."""
+    schedule, source = Schedule(3, "cosine"), torch.Generator().manual_seed(0)
+    encoder = diffusion_encoder(schedule)
+    path = encode(encoder, normal(1, 2, 1).expand(500, 2, 1), 3, source)
+    pairs = zip(mhvae.estimated_marginals(encoder, path), diffusion_marginals(schedule, path), strict=True)
+    assert all((found - exact).abs().mean() < 0.1 for found, exact in pairs)
+
+
 @pytest.mark.parametrize("variance", ["posterior", "beta"])
 def test_with_the_diffusion_encoder_the_terms_are_those_of_the_bound(variance):
     """Averaged over two points that are exact for quadratics, each term of a path is the bound's KL divergence."""

@@ -56,6 +56,15 @@ def test_source_rows_equal_sampling_alone_bit_for_bit():
     assert (beside - alone).abs().max() < 1e-4 * alone.abs().max()
 
 
+def test_a_hook_acts_in_the_conditional_prediction_of_guidance_alone():
+    def halve(weights, site, t):
+        return weights / 2
+
+    x, t = start(), torch.tensor([500, 500])
+    hooked, null = TRAINED.eps([SOURCE], hook=halve)(x, t), TRAINED.eps(None)(x, t)
+    assert torch.equal(TRAINED.eps([SOURCE], 3.0, halve)(x, t), null + 3 * (hooked - null))
+
+
 def test_with_shared_noise_the_sources_are_ddpms_samples_of_the_same_seeds():
     """And each run draws the same noise again."""
     eps, sampler = TRAINED.eps([SOURCE] * 2), p2p.shared_noise([7, 8])
@@ -202,3 +211,5 @@ def test_the_mask_from_words_is_the_union_of_the_sources_and_the_targets_grown_b
 def test_above_goes_by_each_maps_own_range():
     inside = above(torch.tensor([[[1.0, 2, 3]], [[0.1, 0.1, 0.1]]]), 0.4)
     assert inside.tolist() == [[[False, True, True]], [[False, False, False]]]
+    wide = p2p.blend.region(torch.tensor([[[0.0, 1], [0, 1]]] * 2), 4, 0.2, 0)  # bilinear: 0, 1/4, 3/4, 1
+    assert wide.tolist() == [[[[False, True, True, True]] * 4]]

@@ -65,6 +65,12 @@ def test_null_text_brings_a_guided_reconstruction_back():
         assert (optimised < 0.5 * plain).all(), t
 
 
+def test_null_text_goes_on_from_the_null_prompts_of_the_step_before(monkeypatch):
+    monkeypatch.setattr(real, "optimise_null", lambda step, target, states, *_: states + 1)
+    first, _, third = (states for _, _, states in real.null_text(TRAINED, PROMPTS, IMAGES, 3, 2.0))
+    torch.testing.assert_close(third, first + 2)
+
+
 def test_null_text_of_an_image_does_not_depend_on_the_other():
     together, alone = (
         list(real.null_text(TRAINED, prompts, x, 2, 3.0, inner_steps=2))[-1][1]

@@ -151,13 +151,15 @@ def test_captions_are_dropped_by_chance_and_drawn_as_often_as_they_stand(share):
 @pytest.mark.parametrize("flip", [True, False])
 def test_half_of_the_images_are_mirrored_or_none(flip):
     batches, images = make_batches(24, flip=flip), from_bytes(torch.from_numpy(make_data(24).images))
-    mirrored = 0
+    mirrored, null = 0, torch.zeros(2)
     for step in range(500 if flip else 20):
-        chosen, x_0 = images[batches.indices(step)], batches[step].x_0
+        chosen, x_0, tokens, *_ = images[batches.indices(step)], *batches[step]
         straight, flipped = ((x_0 == x).flatten(1).all(1) for x in (chosen, chosen.flip(3)))
         assert (straight ^ flipped).all()
         mirrored += flipped.sum().item()
+        null += torch.stack([flipped, straight])[:, (tokens == batches.null).all(1)].sum(1)
     assert abs(mirrored - 2000) < 5 * math.sqrt(1000) if flip else mirrored == 0
+    assert not flip or abs(null[0] - null[1]) < 5 * math.sqrt(null.sum())  # of dropped captions as well
 
 
 @pytest.mark.parametrize("weighting", ["eps", "v"])
@@ -183,6 +185,22 @@ def by_plain_descent(settings: Settings) -> Training:
     training = make_training(settings)
     training.optimizer = torch.optim.SGD(training.unet.parameters())
     return training
+
+
+def test_a_batch_in_parts_gives_the_step_of_the_whole():
+    whole, parts = by_plain_descent(PLAIN), by_plain_descent(PLAIN)
+    parts.parts = 4
+    losses = [training.one_step(1.0)[0].item() for training in (whole, parts)]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-4)
+    torch.testing.assert_close(flat(parts.unet), flat(whole.unet), rtol=0, atol=1e-4)
+
+
+def test_each_step_has_dropout_of_its_own():
+    """Of the same batch and weights."""
+    training = make_training(SETTINGS, DROPOUT)
+    training.batches = [training.batches[0]] * 2
+    (first, _), (second, _) = training.one_step(0.0), training.one_step(0.0)
+    assert first != second
 
 
 @pytest.mark.parametrize("most", [0.01, 1e9])
@@ -211,8 +229,11 @@ def test_an_orthogonalised_gradient_has_the_same_directions_at_one_size(shape, d
 
 
 def test_a_step_of_plain_descent_along_orthogonalised_gradients():
-    """Every layer's step is a matrix whose squared norm is its rank, nearly: all its singular values are about 1."""
-    training = by_plain_descent(replace(PLAIN, orthogonal=True))
+    """Every layer's step is a matrix whose squared norm is its rank, nearly: all its singular values are about 1.
+
+    Clipping comes before.
+    """
+    training = by_plain_descent(replace(PLAIN, orthogonal=True, grad_clip=0.01))
     before = copy.deepcopy(training.unet.state_dict())
     training.one_step(1.0)
     weight = training.unet.last.weight

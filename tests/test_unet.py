@@ -66,6 +66,13 @@ def test_new_layers_pass_their_input_on_and_a_time_of_zeros_neither_scales_nor_s
     torch.testing.assert_close(block(x, torch.zeros(2, 5)), x + added)
 
 
+def test_dropout_acts_in_training_alone():
+    unet, given = make_unet(replace(CONFIG, dropout=0.5)), inputs()
+    with torch.no_grad():
+        still, again, training = unet(*given), unet(*given), unet.train()(*given)
+    assert torch.equal(still, again) and not torch.equal(still, training)
+
+
 @pytest.mark.parametrize("change", ["x", "t", "tokens"])
 def test_rows_of_a_batch_are_independent(change):
     unet = make_unet()
