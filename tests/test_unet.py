@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
-from tiny import CONFIG, PROMPTS, make_unet
+from tiny import CONFIG, PROMPTS, awake, make_unet
 
 from unet import PRESETS, Site, Tokenizer, UNet, UNetConfig, cost
 from unet.attention import Attention, Text, attend
@@ -156,6 +156,20 @@ def test_attend_eq_1():
     site = Site("x", "cross", "middle", 2)
     for hook in (None, lambda weights, site: weights):
         torch.testing.assert_close(attend(q, k, v, mask, site, hook), expected, rtol=0, atol=1e-12)
+
+
+def test_a_layer_is_pytorchs_multi_head_attention():
+    """Whose weights are queries, keys and values in this order, each head by head; to itself, and to words."""
+    words = Text(torch.randn(2, 5, 8), torch.arange(5) < torch.tensor([[5], [3]]))
+    x, theirs = torch.randn(2, 8, 4, 4), torch.nn.MultiheadAttention(8, 2, batch_first=True)
+    for text in (None, words):
+        layer = awake(Attention(8, Site("up.0", "cross", "up", 4), 2, 4, text and 8))
+        theirs.in_proj_weight.data = torch.cat([layer.to_q.weight.flatten(1), layer.to_kv.weight.flatten(1)])
+        theirs.out_proj.weight.data, theirs.out_proj.bias.data = layer.out.weight.flatten(1), layer.out.bias
+        pixels = layer.norm(x).flatten(2).mT
+        keys, absent = (pixels, None) if text is None else (text.states, ~text.mask)
+        expected = x + theirs(pixels, keys, keys, absent)[0].mT.view_as(x)
+        torch.testing.assert_close(layer(x, text), expected, **EXACT)
 
 
 def test_a_longer_words_budget_changes_nothing():
