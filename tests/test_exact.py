@@ -52,6 +52,16 @@ def test_the_round_trip_is_exact_in_float32(kind, S, spacing, gamma):
         assert (again - x_0).abs().max() <= 1e-5
 
 
+def test_a_step_is_the_papers():
+    """z_s = z_r - [(1 - gamma) (z_r - z_t) + gamma D_r] + D_s, where D_u is what DDIM adds to z_t on the way to u."""
+    schedule, (r, t, s), gamma = Schedule(), (900, 500, 200), 0.7
+    z_r, z_t = normal64(2, 1, 4)
+    D_r, D_s = (ddim.step(schedule, torch.sin(z_t), z_t, t, u)[0] - z_t for u in (r, s))
+    given = lambda x, t: torch.sin(x), schedule, (z_r, z_t), [r, t, s]
+    z_s = last(ddim.sample_exact(*given, gamma=gamma, dtype=torch.float64))
+    torch.testing.assert_close(z_s, z_r - ((1 - gamma) * (z_r - z_t) + gamma * D_r) + D_s)
+
+
 @BOTH
 def test_more_steps_approach_the_exact_flow(kind):
     """From noise: closer to the Gaussian's flow than DDIM at the same number of calls, and closer with more of them."""
