@@ -68,7 +68,7 @@ COMMANDS = [  # model, network calls, command; {ddpm}, {ddim}, {p2p}: folders of
     *((model, 41_000, f"ddim table --model {model} {FEW} --out {{ddim}}/n256") for model in ("cifar10", "celeba64")),
     *((model, 41_000, f"ddim table --model {model} {FEW} --features imagenet --beside {{ddim}}/n256/table-{model}.json --out {{ddim}}/imagenet")
         for model in ("cifar10", "celeba64")),
-    ("cifar10", 60_000, "ddim table --model cifar10 --n 1000 --columns 10 20 --rows 0 1 train test noise jpeg blur --reference half "
+    ("cifar10", 160_000, "ddim table --model cifar10 --n 1000 --columns 10 20 50 --rows 0 1 train test noise jpeg blur --reference half "
         "--reference-n 5000 --precision float32 --features imagenet --out {ddim}/imagenet/n1000"),
     ("cifar10", 10_000, "ddim table --model cifar10 --n 500 --columns 20 --rows 0 --captions --precision bfloat16 --out {ddim}/captions"),
     ("shapes", 360_000, "ddim reconstruct --model shapes --n 1000 --variants caption 'Gaussian, exact eps' --out {ddim}"),
@@ -85,8 +85,8 @@ COMMANDS = [  # model, network calls, command; {ddpm}, {ddim}, {p2p}: folders of
     ("celeba64", 84_000, "ddim sweep --model celeba64 --n 48 --steps 20 --scale 3 --edits smiling eyeglasses --out {ddim}"),
     *(("celeba64", calls, f"ddim sweep --model celeba64 --n 32 --steps 20 --scale 3 --strengths 0 0.4 0.6 0.8 --edits {edits} --out {{ddim}}/people")
       for calls, edits in ((20_500, "smiling eyeglasses"), (10_000, "hair"), (120_000, "smiling --methods null-text p2p"))),
-    ("celeba64", 25_000, "ddim sweep --model celeba64 --n 160 --steps 20 --scale 3 --strengths 0.6 0.8 --edits smiling --methods sdedit ddim "
-        "--out {ddim}/people/n160"),
+    ("celeba64", 78_000, "ddim sweep --model celeba64 --n 500 --steps 20 --scale 3 --strengths 0.6 0.8 --edits smiling --methods sdedit ddim "
+        "--out {ddim}/people/n500"),
     ("cifar10", 56_000, "ddim sweep --model cifar10 --n 48 --steps 20 --scale 3 --out {ddim}"),
     *((model, 12_700, f"ddim figures --model {model} --out {{ddim}}") for model in ("shapes", "celeba64")),
     ("cifar10", 25_400, f"ddim figures --model cifar10 --scale 4 --prompts {THINGS} --out {{ddim}}"),
