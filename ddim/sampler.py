@@ -37,6 +37,8 @@ def sigma(schedule: Schedule, t: Time, s: Time, eta: float) -> Tensor:
     """
     if eta == 0:
         return torch.zeros((), dtype=torch.float64)
+    if not eta > 0 or (isinstance(t, Integral) and s >= t):
+        raise ValueError(f"eta is {eta} from t = {t} to s = {s}: expected 0 or more, and 0 where s > t inverts")
     a_t, a_s = schedule.alpha_bar[t], schedule.alpha_bar[s]
     return eta * ((1 - a_s) / (1 - a_t)).sqrt() * (1 - a_t / a_s).sqrt()
 

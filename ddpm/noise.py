@@ -62,4 +62,6 @@ def noise_like(x: torch.Tensor, generator: Draw = None) -> torch.Tensor:
         return torch.randn_like(x, dtype=dtype).to(x.dtype)
     if isinstance(generator, torch.Generator):
         return torch.randn(x.shape, generator=generator, device=generator.device, dtype=dtype).to(x)
+    if not callable(generator):
+        raise ValueError(f"generator is {generator!r}, expected such as ddpm.Noise(seeds), one seed for each image")
     return generator(x)

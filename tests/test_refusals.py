@@ -19,6 +19,7 @@ import train
 from ddpm import Schedule, Trained
 from ddpm.data import scenes, shapes
 from ddpm.evaluation import classifier, edits, frechet, judge
+from ddpm.utils import images
 from ddpm.utils.cli import exit_code
 from p2p import real
 from p2p.experiments import truth
@@ -87,6 +88,7 @@ ROWS = {
         sweep --n 2 --steps 4 --strengths 0.5 0.6 | 0.5 and 0.6 are both 2 of 4 steps
         sweep --n 2 --steps 4 --strengths 1 --methods p2p | take python -m p2p score
         sweep --n 2 --steps 4 --strengths 1 --methods null-text | --scale is 1: give one above 1
+        sweep --n 30001 --steps 4 --strengths 1 | --n is 30001, expected 1 .. 30000
         mistakes --n 4 --steps 11 | --steps is 11, expected 1 .. 10
         mistakes --n 1 | --n is 1, expected 2 .. 60
         reconstruct --steps 2 1 --n 4 | --steps 1 is one step, and the variant 'exact' needs two
@@ -141,6 +143,7 @@ ROWS = {
         score --ways plain --cross-until 0.5 | --cross-until has no effect: none of --ways is p2p
         score --ways p2p-exact --steps 1 | p2p-exact needs two steps for its exact inversion, --steps is 1
         score --kinds colour --out table.json | table.json is a record of another command
+        score --n 30001 | --n is 30001, expected 1 .. 30000
         truth | is a model of shapes: the true edit is known of scenes alone
         truth --source "a red circle" | --source and --target belong together
         truth --source "a red circle" --target "a circle" --kinds thing | --kinds thing has no effect beside --source
@@ -152,6 +155,7 @@ ROWS = {
         --kinds thing --out p2p.json | p2p.json is a record of another command
         --kinds drop | no kind of edit 'drop' of scenes: expected one of thing
         --steps 1001 | S is 1001 steps
+        --n 30001 | --n is 30001, expected 1 .. 30000
         --source "a photo of a cat on a couch" --target "a photo of a zebra on a couch" | unknown word 'zebra'
         --source "a photo of a cat on a couch" --target "a photo of a cat on a couch" | expected captions of scenes
     """,
@@ -166,6 +170,7 @@ ROWS = {
         score --eta 1.5 | '1.5': expected a number in [0, 1]
         score --scale nan | 'nan': expected a number
         score --n 4 --out x.json | x.json is not a record of ddpm score
+        score --n 30001 | --n is 30001, expected 1 .. 30000, as many as a test split has
     """,
     "{} --model OWN/model.pt --data-dir OWN --device cpu": """
         ddpm bound | a folder of images has no test split: all of its images were used for training
@@ -183,10 +188,12 @@ ROWS = {
         ddpm sample --model x.json/checkpoint.pt | no model
         ddpm bound --n 3 --device tpu | 'tpu'
         ddim control --steps 1001 | --steps is 1001: expected 1 .. 1000
+        ddim control --n 30001 | --n is 30001, expected 1 .. 30000
         ddim mistakes --n 1 --data-dir no | --n is 1, expected 2 .. 30000
         ddim reconstruct --model scenes64 --n 30001 --data-dir no | --n is 30001, expected 1 .. 30000
         p2p edit --image 30000 --target "a photo of a cat" --data-dir no | --image is 30000, but the test split has
         ddpm reproduce --out new.html | expected a folder
+        ddpm speed --batch 257 --device cpu | --batch is 257, expected 1 .. 256: a CPU takes no more at once
         ddpm speed --repeats 1.5 | '1.5': expected a whole number
     """,
 }
@@ -259,6 +266,15 @@ PYTHON = """
     next(ddim.sample(eps, schedule, x, [3, 3, 0])) | strictly descending
     next(ddim.sample(eps, schedule, x, 5, eta=NAN)) | eta is nan
     ddim.step(schedule, x, x, 5, -1) | t is -1, expected a time in 0..10
+    ddim.step(schedule, x, x, 5, 4, eta=-1, noise=x) | eta is -1 from t = 5 to s = 4: expected 0 or more
+    ddim.step(schedule, x, x, 4, 5, eta=0.5, noise=x) | eta is 0.5 from t = 4 to s = 5: expected 0 or more, and 0
+    ddim.q_sigma(schedule, x, x, 4, 4, eta=0.5) | eta is 0.5 from t = 4 to s = 4
+    next(ddpm.sample(eps, schedule, x, generator=0)) | generator is 0, expected such as ddpm.Noise(seeds)
+    next(ddim.sample(eps, schedule, x, 5, eta=1, generator=0)) | generator is 0
+    images.squared_error(image, image[[0, 0, 0]]) | with shape (2, 3, 8, 8) and arg 1 with shape (3, 3, 8, 8)
+    images.grid("x.png", byte[:0], []) | images are uint8 (0, 3, 8, 8) in 8 columns, expected uint8 (N, 3, H, W)
+    images.grid("x.png", byte / 255, ["a", "b"]) | images are float64
+    images.grid("x.png", byte, ["a", "b"], columns=0) | in 0 columns
     ddim.step(schedule, x, x, 5, 4, eta=0.5) | eta is 0.5 and noise None
     next(ddim.invert(eps, schedule, x, 5, iterations=-1)) | iterations is -1, expected 0 or more
     next(ddim.sample_exact(eps, schedule, x, 1)) | the times [10, 0] make 1 step, expected at least 2
@@ -345,7 +361,7 @@ def test_from_python_it_is_a_value_error_in_one_line():
     null = {"trained": trained, "prompts": ["a circle"] * 2, "x_0": image, "steps": 2, "scale": 2.0}
     names = dict(torch=torch, ddpm=ddpm, ddim=ddim, p2p=p2p, scenes=scenes, replace=replace, CONFIG=CONFIG)
     names |= dict(Schedule=Schedule, Tokenizer=Tokenizer, truth=truth, frechet=frechet, judge=judge)
-    names |= dict(edits=edits, classifier=classifier, byte=image.byte().numpy()) | {
+    names |= dict(edits=edits, images=images, classifier=classifier, byte=image.byte().numpy()) | {
         "eps": lambda x, t: x, "schedule": Schedule(10), "x": torch.zeros(2, 3), "NAN": float("nan"), "image": image,
         "t": torch.ones(2, dtype=torch.long), "trained": trained, "WORDS": [["red"]] * 2 + [["blue"]] * 2, "used": used,
         "edit": lambda **how: p2p.edit(**pair | how), "null_text": lambda **how: next(real.null_text(**null | how)),

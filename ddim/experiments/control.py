@@ -16,7 +16,7 @@ from ddpm.data import scenes
 from ddpm.data.lines import drawing, outlines
 from ddpm.evaluation import classifier, judge
 from ddpm.experiments.caption_accuracy import ETA, HELD_OUT_SEED, SCALE, STEPS, few_steps
-from ddpm.experiments.common import model_facts, own_record, write
+from ddpm.experiments.common import check_n, model_facts, own_record, write
 from ddpm.model import Trained, generate, in_batches
 from ddpm.utils import cli
 from ddpm.utils.images import sheet
@@ -125,6 +125,7 @@ def prepare(args: argparse.Namespace) -> tuple[Trained, dict[str, tuple[str, lis
     trained = ddpm.load(args.model, device=args.device)
     if not isinstance(trained.unet, ControlledUNet):
         raise ValueError(f"{args.model} has no ControlNet: expected one as scenes-control")
+    check_n(args.n)
     sketch, *sketches = (drawing(name, trained.unet.config.size) for name in (args.control, *SKETCHES))
     few_steps(trained.schedule.T, args.steps)  # refuses too many of them
     path = own_record(args, f"control-{cli.name_of(args.model)}", "a record of ddim control", "rows")

@@ -25,7 +25,7 @@ from ddpm.evaluation import edits, faces
 from ddpm.evaluation.frechet import plus_minus
 from ddpm.evaluation.judge import all_shown
 from ddpm.experiments import records
-from ddpm.experiments.common import check_settings, finite, model_data, model_facts, shown_words, write
+from ddpm.experiments.common import check_n, check_settings, finite, model_data, model_facts, shown_words, write
 from ddpm.model import Trained, in_batches
 from ddpm.utils import cli
 from ddpm.utils.images import from_bytes, save_figure, sheet, squared_error
@@ -237,6 +237,8 @@ def prepare(args: argparse.Namespace) -> tuple[Trained, dict[str, edits.Edits], 
         trained = trained.for_many_images(compiled=False)
     if (data := trained.info["data"]) not in edits.EDIT_KINDS:
         raise ValueError(f"no edits are known for the dataset {data!r}: expected one of {', '.join(edits.EDIT_KINDS)}")
+    if data == "shapes":  # they are drawn; photographs are counted below
+        check_n(args.n)
     test = model_data(trained, args.data_dir, "test")
     todo = {kind: edits.edits(test, kind, args.n) for kind in args.edits or edits.EDIT_KINDS[data]}
     for kind, e in todo.items():

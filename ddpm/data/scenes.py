@@ -9,7 +9,7 @@ thing, colour and setting belongs to the test split; training never shows it.
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import product
@@ -553,7 +553,7 @@ def combinations(split: str) -> list[list[list[tuple[str, str | None, str, str]]
     return found
 
 
-def scatter(n: int, split: str, seed: int) -> list[Scene]:
+def scattered(n: int, split: str, seed: int) -> Iterator[Scene]:
     """n random scenes of a split: two fifths show a place, a fifth each a couch, a bicycle and a flower.
 
     Things of a family come equally often, and so do the combinations of a thing.
@@ -573,7 +573,12 @@ def scatter(n: int, split: str, seed: int) -> list[Scene]:
             ground=rng.uniform(21, 26), light=rng.uniform(), detail=rng.uniform(),
         )  # fmt: skip
 
-    return [scene() for _ in range(n)]
+    return (scene() for _ in range(n))
+
+
+def scatter(n: int, split: str, seed: int) -> list[Scene]:
+    """`scattered`, all of them."""
+    return list(scattered(n, split, seed))
 
 
 def scenes(data_dir: str | Path, split: str = "train", n: int = 30_000, seed: int = 0, size: int = SIZE) -> Dataset:

@@ -7,6 +7,7 @@ pairs for images that a model samples itself, as Prompt-to-Prompt needs; `scene_
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
@@ -181,8 +182,8 @@ def scene_edits(kind: str, n: int, seed: int = 0) -> list[SceneEdit]:
     """
     rng, found = np.random.default_rng([seed, list(SCENE_PAIRS).index(kind)]), []
     verb, _, name = kind.rpartition(" ")
-    fitting = [s for s in scenes.scatter(200 + 40 * n, "test", seed + HELD_OUT_SEED) if SCENE_PAIRS[kind](s)]
-    for before in fitting[:n]:
+    fitting = filter(SCENE_PAIRS[kind], scenes.scattered(200 + 40 * n, "test", seed + HELD_OUT_SEED))
+    for before in islice(fitting, n):
         words = dict(zip(("thing", "colour", "setting_colour"), scenes.KNOWN[before.setting], strict=True))
         words["setting"] = scenes.PLACES
         new = verb != "drop" if name in ("flag", "spikey") else another(rng, words[name], getattr(before, name))

@@ -79,6 +79,7 @@ def prepare(args: argparse.Namespace) -> tuple[Trained, Judged, dict, Path]:
     """The model, what is judged, facts for the record, its file. ValueError: too many images, steps; no judge."""
     trained = load(args.model, device=args.device).for_many_images(compiled=False)
     few_steps(trained.schedule.T, args.steps)  # refuses too many of them
+    common.check_n(args.n)
     if (name := trained.info["data"]) == "shapes":
         sets, facts = of_shapes(args.n), {}
     else:

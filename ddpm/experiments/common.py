@@ -56,6 +56,12 @@ def images_in(trained: Trained, data_dir: str, split: str = "test") -> tuple[int
     return len(data), lambda rows: (data.images[rows], [data.captions[i][0] for i in rows])
 
 
+def check_n(n: int, there: int = COUNT, least: int = 1) -> None:
+    """ValueError unless a test split has so many images; there: those that it has, 30,000 of what is drawn."""
+    if not least <= n <= there:
+        raise ValueError(f"--n is {n}, expected {least} .. {there}, as many as a test split has")
+
+
 def of_test(
     trained: Trained, args: argparse.Namespace, least: int = 1, seed: int | None = None
 ) -> tuple[np.ndarray, list[str], int]:
@@ -63,8 +69,7 @@ def of_test(
     ones, and how many there are. ValueError: n below `least` or above that, a word that the model does not know.
     """
     there, take = images_in(trained, args.data_dir)
-    if not least <= args.n <= there:
-        raise ValueError(f"--n is {args.n}, expected {least} .. {there}, as many as the test split has")
+    check_n(args.n, there, least)
     rows = np.arange(args.n) if seed is None else np.random.default_rng(seed).choice(there, args.n, replace=False)
     images, captions = take(rows)
     trained.tokens(captions)

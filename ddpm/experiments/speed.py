@@ -23,6 +23,7 @@ from unet.precision import PRECISIONS, autocast, resolve
 from ..model import Trained
 from ..schedule import Schedule
 from ..training import RECIPES
+from ..training.memory import ROWS_ON_CPU
 from ..utils import cli
 from ..utils.device import device_name, select_device
 from ..utils.files import first_line
@@ -116,6 +117,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     device, works = select_device(args.device), {}
+    if device.type == "cpu" and args.batch > ROWS_ON_CPU:
+        raise ValueError(f"--batch is {args.batch}, expected 1 .. {ROWS_ON_CPU}: a CPU takes no more at once")
     path = common.own_record(args, "speed", "a record of ddpm speed", "images/s")
     precision = resolve(args.precision, device)
     missing = {library: why for library in CLASSES if isinstance(why := imported(library), str)}

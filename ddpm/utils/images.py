@@ -102,7 +102,13 @@ def loss_curve(path: Path, records: list[dict]) -> Path:
 
 
 def grid(path: str | Path, images: np.ndarray, captions: list[str], columns: int = 8) -> Path:
-    """Images uint8 (N, 3, H, W) in rows of `columns` (at most 16), each above its caption; returns the path."""
+    """Images uint8 (N, 3, H, W) in rows of `columns` (at most 16), each above its caption; returns the path.
+
+    ValueError: other images, none, no columns.
+    """
+    if images.dtype != np.uint8 or images.ndim != 4 or 0 in (len(images), columns):
+        given = f"{images.dtype} {tuple(images.shape)} in {columns} columns"
+        raise ValueError(f"images are {given}, expected uint8 (N, 3, H, W), one or more")
     columns, (n, _, height, width) = min(columns, MOST_COLUMNS, len(images)), images.shape
     rows, below = -(-n // columns), round(0.35 * height)  # room for the caption
     framed = np.full((rows * columns, 3, height + below, width + 1), 255, dtype=np.uint8)
@@ -199,8 +205,9 @@ def squared_error(x: Images, y: Images, where: np.ndarray | None = None) -> np.n
     """(n,) float64: mean squared error of each image on the [0, 1] scale.
 
     x, y: both uint8 (n, 3, H, W), or both float tensors in [-1, 1], which nothing rounds or clips. where: (n, H, W)
-    bool, the pixels to compare, all by default; an image without any gives nan.
+    bool, the pixels to compare, all by default; an image without any gives nan. ValueError: shapes that do not fit.
     """
+    np.broadcast_shapes(x.shape, y.shape)  # ValueError, which PyTorch does not raise
     if isinstance(x, torch.Tensor):
         difference = ((x - y) / 2).double().cpu().numpy()
     else:

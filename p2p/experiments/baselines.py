@@ -13,7 +13,7 @@ import ddim
 from ddim.sampler import Trajectory, as_grid
 from ddpm.diffusion import last
 from ddpm.experiments import records
-from ddpm.experiments.common import SAMPLERS, finite, model_facts
+from ddpm.experiments.common import SAMPLERS, check_n, finite, model_facts
 from ddpm.experiments.records import Cell
 from ddpm.model import Trained
 from ddpm.noise import Noise
@@ -217,6 +217,7 @@ def settings_of(trained: Trained, args: Namespace, known: Collection[str]) -> di
     """Kind of edit -> its settings, or those of flags. ValueError, before any work: an unknown kind, a flag without
     effect, a wrong number of steps.
     """
+    check_n(args.n)
     data, exact = trained.info["data"], [way for way in args.ways if "exact" in way]
     if unknown := [kind for kind in args.kinds if kind not in known]:
         raise ValueError(f"no kind of edit {unknown[0]!r} of {data}: expected one of {', '.join(known)}")

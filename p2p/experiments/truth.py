@@ -8,6 +8,7 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -97,11 +98,11 @@ def edits_of(source: str, target: str, n: int, seed: int = 0) -> tuple[str, list
         raise ValueError(f"{source!r} -> {target!r}: expected captions of scenes that differ in one of {TRUE_KINDS}")
     word, said = kind.split()[-1], {name: value for name, value in scenes.parse(source).items() if value}
     new, can_have = scenes.parse(target)[word], edits.SCENE_PAIRS[kind]
-    for count in (20 * n, 400 * n):  # the more words, the fewer scenes
-        drawn = scenes.scatter(count, "test", seed + edits.HELD_OUT_SEED)
-        found = [s for s in drawn if said.items() <= vars(s).items() and can_have(s)]  # no second flag is added
-        if len(found) >= n:
-            return kind, [edits.SceneEdit(s, scenes.replace(s, **{word: new}), source, target) for s in found[:n]]
+    drawn = scenes.scattered(400 * n, "test", seed + edits.HELD_OUT_SEED)  # the more words, the fewer scenes
+    fitting = (s for s in drawn if said.items() <= vars(s).items() and can_have(s))  # no second flag is added
+    found = list(islice(fitting, n))
+    if len(found) == n:
+        return kind, [edits.SceneEdit(s, scenes.replace(s, **{word: new}), source, target) for s in found]
     raise ValueError(f"{len(found)} scenes of {source!r} in the test split: expected --n {n}, try fewer words")
 
 
