@@ -95,6 +95,7 @@ ROWS = {
         reconstruct --steps 2 --n 61 | --n is 61, expected 1 .. 60
         table --columns 10 20 10 | --columns has '10' twice
         table --out notes.json | notes.txt is there and no result of table
+        sweep --n 2 --steps 4 --strengths 1 --out three.json | three.json is not a record of results (it has
         table --columns 21 | S is 21 steps, expected a whole number in 1..20
         table --rows 1.5 | '1.5': expected a number in [0, 1]
         table --rows half | expected a number in [0, 1], or one of hat, 2m, train, test
@@ -144,6 +145,7 @@ ROWS = {
         score --ways p2p-exact --steps 1 | p2p-exact needs two steps for its exact inversion, --steps is 1
         score --kinds colour --out table.json | table.json is a record of another command
         score --n 30001 | --n is 30001, expected 1 .. 30000
+        score --kinds colour --out three.json | three.json is not a record of results (it has
         truth | is a model of shapes: the true edit is known of scenes alone
         truth --source "a red circle" | --source and --target belong together
         truth --source "a red circle" --target "a circle" --kinds thing | --kinds thing has no effect beside --source
@@ -197,7 +199,12 @@ ROWS = {
         ddpm speed --repeats 1.5 | '1.5': expected a whole number
     """,
 }
-FILES = {"x.json": '{"hello": 1}', "notes.txt": "mine", "score.json": '{"samples": {}}'}
+FILES = {
+    "x.json": '{"hello": 1}',
+    "notes.txt": "mine",
+    "score.json": '{"samples": {}}',
+    "three.json": '{"settings": 3}',
+}
 FILES |= {"table.json": '{"settings": {"n": 1}, "cells": {}}', "p2p.json": '{"settings": {"thing": {}}, "cells": {}}'}
 TARGET = "a photo of a small red square on a blue background"
 

@@ -82,7 +82,8 @@ def read_json(path: Path, what: str, keys: Collection[str] = ()) -> dict:
         content = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(content, dict):
             raise ValueError("no names and values")
-        if lacks := [key for key in keys if key not in content]:
+        odd = {key for key in ("settings", "cells", "curves") if not isinstance(content.get(key), dict)}
+        if lacks := [key for key in keys if key not in content or key in odd]:
             raise ValueError(f"it has no {lacks[0]}")
     except (ValueError, RecursionError, FileNotFoundError, IsADirectoryError) as error:
         raise ValueError(f"{path} is not {what} ({first_line(error)}): move it away, or name another file") from None
