@@ -85,8 +85,8 @@ COMMANDS = [  # model, network calls, command; {ddpm}, {ddim}, {p2p}: folders of
     ("celeba64", 84_000, "ddim sweep --model celeba64 --n 48 --steps 20 --scale 3 --edits smiling eyeglasses --out {ddim}"),
     *(("celeba64", calls, f"ddim sweep --model celeba64 --n 32 --steps 20 --scale 3 --strengths 0 0.4 0.6 0.8 --edits {edits} --out {{ddim}}/people")
       for calls, edits in ((20_500, "smiling eyeglasses"), (10_000, "hair"), (120_000, "smiling --methods null-text p2p"))),
-    *(("celeba64", 156 * n, f"ddim sweep --model celeba64 --n {n} --steps 20 --scale 3 --strengths 0.6 0.8 --edits {edit} --methods sdedit ddim "
-        f"--out {{ddim}}/people/n{n}") for n, edit in ((500, "smiling"), (160, "eyeglasses"))),
+    *(("celeba64", 156 * n, f"ddim sweep --model celeba64 --n {n} --steps 20 --scale 3 --strengths 0.6 0.8 --edits {edit} --out {{ddim}}/people/n{n}")
+        for n, edit in ((500, "smiling --methods sdedit ddim"), (160, "eyeglasses"))),
     ("cifar10", 56_000, "ddim sweep --model cifar10 --n 48 --steps 20 --scale 3 --out {ddim}"),
     *((model, 12_700, f"ddim figures --model {model} --out {{ddim}}") for model in ("shapes", "celeba64")),
     ("cifar10", 25_400, f"ddim figures --model cifar10 --scale 4 --prompts {THINGS} --out {{ddim}}"),
